@@ -1,0 +1,97 @@
+"""Checks at the door: what a public constructor or method expects, said in one line with what came instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def positive_int(name: str, value: Any, least: int = 1) -> int:
+    """Return `value` as an int of at least `least`, or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """Return `value` as a finite float above zero, or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < float(value) < float("inf"):
+        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+    return float(value)
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Return `value` if it is one of the `allowed` words, or raise ValueError."""
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return str(value)
+
+
+def reference_tensor(module: nn.Module) -> Tensor | None:
+    """The first floating parameter or buffer of `module`: its dtype and device are the module's."""
+    for tensor in module.parameters():
+        if tensor.is_floating_point():
+            return tensor
+    for tensor in module.buffers():
+        if tensor.is_floating_point():
+            return tensor
+    return None
+
+
+def read_tensor(name: str, value: Any, like: Tensor | None) -> Tensor:
+    """Return `value` as a tensor.
+
+    A tensor is passed on untouched: its dtype and device are its owner's to change. An array, a list or a number has
+    neither until it is read, so it is read in the dtype and onto the device of `like`.
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+        if array.dtype == object or array.dtype.kind not in "fiub":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected a tensor or an array of numbers, got {type(value).__name__}") from None
+    if like is None:
+        return torch.tensor(array)
+    return torch.tensor(array, dtype=like.dtype, device=like.device)
+
+
+def matching(
+    name: str, tensor: Tensor, shape: torch.Size | None, like: Tensor | None, any_number: bool = False
+) -> None:
+    """Raise ValueError unless `tensor` ends in `shape` and has the dtype and device of `like`.
+
+    `any_number` lets integer and boolean tensors in, for discrete densities.
+    """
+    if shape is not None and tensor.shape[tensor.dim() - len(shape) :] != shape:
+        wanted = ", ".join(["...", *map(str, shape)])
+        raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(tensor.shape)}")
+    if like is None:
+        return
+    if tensor.dtype != like.dtype and not (any_number and not tensor.is_floating_point()):
+        raise ValueError(
+            f"{name}: expected dtype {like.dtype} (the module's), got {tensor.dtype}; "
+            f"convert {name} with .to({like.dtype}) or the module with .to({tensor.dtype})"
+        )
+    if tensor.device != like.device:
+        raise ValueError(f"{name}: expected device {like.device} (the module's), got {tensor.device}")
+
+
+def finite_rows(name: str, tensor: Tensor) -> None:
+    """Raise ValueError naming row and column if some value of `tensor` (rows, ...) is NaN or infinite."""
+    bad = ~torch.isfinite(tensor)
+    if not bool(bad.any()):
+        return
+    where = bad.nonzero()
+    first = where[0].tolist()
+    value = tensor[tuple(first)].item()
+    rows = int(torch.unique(where[:, 0]).numel())
+    column = f", column {first[1]}" if len(first) == 2 else (f", position {tuple(first[1:])}" if len(first) > 2 else "")
+    raise ValueError(
+        f"{name}: expected finite numbers, got {value} in row {first[0]}{column} ({rows} of {len(tensor)} rows "
+        "hold one); remove or fill those rows"
+    )

@@ -1,0 +1,29 @@
+"""Densities: the two contracts, the closed forms, products and Gaussian mixtures."""
+
+from anabranch.densities.bernoulli import Bernoulli
+from anabranch.densities.categorical import Categorical
+from anabranch.densities.closed_form import ClosedForm
+from anabranch.densities.density import Density
+from anabranch.densities.distribution_view import DensityDistribution
+from anabranch.densities.gaussian_mixture import GaussianMixture
+from anabranch.densities.independent import Independent
+from anabranch.densities.mixture import Mixture
+from anabranch.densities.normal import Normal
+from anabranch.densities.parameters import Parameters
+from anabranch.densities.student_t import StudentT
+from anabranch.densities.uniform import Uniform
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ClosedForm",
+    "Density",
+    "DensityDistribution",
+    "GaussianMixture",
+    "Independent",
+    "Mixture",
+    "Normal",
+    "Parameters",
+    "StudentT",
+    "Uniform",
+]

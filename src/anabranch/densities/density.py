@@ -1,0 +1,166 @@
+"""The contract of a density."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.distributions import constraints
+
+from anabranch.checks import matching, positive_int, read_tensor, reference_tensor
+from anabranch.described import Described
+
+Bound = Literal["exact", "lower"]
+
+
+class Density(Described, ABC):
+    r"""A probability density (or mass function) p(x | c) that can be scored, sampled and fitted.
+
+    .. code-block:: text
+
+        log_prob(x, context=None)                     -> (*batch), nats
+        sample(shape=(), context=None)                -> (*shape, *context batch, *event), without gradients
+        rsample(shape=(), context=None)               -> the same, differentiable, where `reparameterized`
+        sample_and_log_prob(shape=(), context=None)   -> both, in one go where that is cheaper
+        loss(x, context=None)                         -> (*batch), what a fit minimises
+        distribution(context=None)                    -> a torch.distributions.Distribution view
+
+        x         (*batch, *event): a tensor of the density's dtype and device, or an array, which is read into them
+        context   (*batch, c), or any batch shape that broadcasts against that of x
+
+    A base, a prior, a decoder, a posterior, a mixture component: each is a Density, and any Density may stand in any of
+    these places.
+
+    Attributes:
+        event_shape: the shape of one x.
+        context_shape: the shape of one context, or None if there is none.
+        support: a `torch.distributions` constraint; outside it log_prob is -inf.
+        bound: "exact", or "lower" if log_prob is a lower bound of the log-likelihood.
+        reparameterized: whether samples are differentiable functions of the parameters.
+
+    A NaN in x gives NaN for that row and no other.
+
+    To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob`, `_sample` and
+    `_sample_and_log_prob`, which get arguments whose shapes and dtypes are checked already, and put it through
+    `anabranch.testing.check_density`. A density with parameters but no context still gets `context=None`. `_loss` and
+    `initialize` may be overridden.
+    """
+
+    bound: Bound = "exact"
+    reparameterized: bool = True
+    support: constraints.Constraint = constraints.real_vector
+
+    def __init__(
+        self,
+        event_shape: torch.Size | tuple[int, ...],
+        context_shape: torch.Size | tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.event_shape = torch.Size(event_shape)
+        self.context_shape = None if context_shape is None else torch.Size(context_shape)
+
+    def log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """log p(x | context) in nats, one number for each event.
+
+        Raises:
+            ValueError: a shape, dtype or device other than expected.
+        """
+        return self._log_prob(*self._checked(x, context))
+
+    def sample(self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None) -> Tensor:
+        """Draw from p(. | context), without gradients.
+
+        Args:
+            shape: how many draws, for each context if there is one; an int is taken as (int,).
+            context: the context or contexts.
+        """
+        with torch.no_grad():
+            return self._sample(_as_shape(shape), self._checked_context(context))
+
+    def rsample(self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None) -> Tensor:
+        """Draw from p(. | context), differentiably.
+
+        Raises:
+            ValueError: the density is not reparameterized.
+        """
+        if not self.reparameterized:
+            raise ValueError(f"rsample: expected a reparameterized density, got {type(self).__name__}; use sample")
+        return self._sample(_as_shape(shape), self._checked_context(context))
+
+    def sample_and_log_prob(
+        self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw, and score what was drawn. Gradients are recorded if the density is reparameterized."""
+        if self.reparameterized:
+            return self._sample_and_log_prob(_as_shape(shape), self._checked_context(context))
+        with torch.no_grad():
+            return self._sample_and_log_prob(_as_shape(shape), self._checked_context(context))
+
+    def loss(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """What a fit minimises, one number for each event: the negative log-likelihood, or a bound of it."""
+        return self._loss(*self._checked(x, context))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The loss: so a module that wraps the density for training (distributed data parallel) can call it."""
+        return self.loss(x, context)
+
+    def distribution(self, context: Tensor | ArrayLike | None = None) -> Any:
+        """This density (at these contexts) as a `torch.distributions.Distribution`."""
+        from anabranch.densities.distribution_view import DensityDistribution  # noqa: PLC0415 (it builds on this file)
+
+        return DensityDistribution(self, self._checked_context(context))
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set what is to be set from a first batch of data. May be overridden; most densities have nothing of the kind."""
+
+    @abstractmethod
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...
+
+    @abstractmethod
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor: ...
+
+    @abstractmethod
+    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return -self._log_prob(x, context)
+
+    def _checked(self, x: Any, context: Any) -> tuple[Tensor, Tensor | None]:
+        like = reference_tensor(self)
+        x = read_tensor("x", x, like)
+        matching("x", x, self.event_shape, like, any_number=self.support.is_discrete)
+        return x, self._checked_context(context)
+
+    def _checked_context(self, context: Any) -> Tensor | None:
+        if context is None and self.context_shape is None:
+            return None
+        if context is None:
+            raise ValueError(
+                f"context: expected shape (..., {', '.join(map(str, self.context_shape or ()))}), got None"
+            )
+        if self.context_shape is None:
+            raise ValueError(f"context: expected None, since this {type(self).__name__} takes none, got one")
+        like = reference_tensor(self)
+        context = read_tensor("context", context, like)
+        matching("context", context, self.context_shape, like)
+        return context
+
+
+def context_for(part: Density, context: Tensor | None) -> Tensor | None:
+    """The context as a part of a composite takes it: a part that has none gets None."""
+    return None if part.context_shape is None else context
+
+
+def shape_for(part: Density, shape: torch.Size, context: Tensor | None) -> torch.Size:
+    """The sample shape for a part of a composite: a part without a context still owes one draw for each context."""
+    if context is None or part.context_shape is not None:
+        return shape
+    return shape + context.shape[:-1]
+
+
+def _as_shape(shape: Any) -> torch.Size:
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    return torch.Size([positive_int("shape", size, least=0) for size in sizes])

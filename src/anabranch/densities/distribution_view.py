@@ -1,0 +1,66 @@
+"""A density seen as a torch.distributions.Distribution."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from anabranch.densities.density import Density
+
+
+class DensityDistribution(Distribution):
+    """A view of a `Density` at fixed contexts, for code that expects a `torch.distributions.Distribution`.
+
+    Args:
+        density: the density; the view holds it, not a copy.
+        context: (*batch, c), whose batch becomes the `batch_shape`; None for a density without a context.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> d = ab.densities.Normal(torch.zeros(3), torch.ones(3)).distribution()
+        >>> d.event_shape, d.log_prob(torch.zeros(3))
+        (torch.Size([3]), tensor(-2.7568))
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (the base class declares it so)
+
+    def __init__(self, density: Density, context: Tensor | None = None) -> None:
+        self.density = density
+        self.context = context
+        batch_shape = torch.Size() if context is None else context.shape[:-1]
+        super().__init__(batch_shape, density.event_shape, validate_args=False)
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether samples are differentiable."""
+        return self.density.reparameterized
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Where the density is positive."""
+        return self.density.support
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same distribution with a larger batch shape: of the contexts, if there are any."""
+        shape = torch.Size(batch_shape)
+        if self.context is None:
+            if shape:
+                raise ValueError(f"batch_shape: expected (), since the density takes no context, got {tuple(shape)}")
+            return self
+        return type(self)(self.density, self.context.expand(*shape, self.context.shape[-1]))
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 (an immutable value)
+        """Draw without gradients."""
+        return self.density.sample(tuple(sample_shape), self.context)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 (an immutable value)
+        """Draw differentiably."""
+        return self.density.rsample(tuple(sample_shape), self.context)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value)."""
+        return self.density.log_prob(value, self.context)

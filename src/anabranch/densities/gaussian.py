@@ -1,0 +1,100 @@
+"""The Gaussian formulas that Normal and GaussianMixture share: one factor, packed or diagonal."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import read_tensor
+
+
+def lower_factor(log_scale: Tensor, packed: Tensor) -> Tensor:
+    r"""The lower triangular L with diagonal exp(log_scale) (..., D) and the entries `packed` (..., D (D - 1) / 2) below.
+
+    The covariance is L L^T. The entries below the diagonal come row by row.
+    """
+    features = log_scale.shape[-1]
+    rows, columns = torch.tril_indices(features, features, offset=-1, device=packed.device)
+    flat = packed.new_zeros(*packed.shape[:-1], features * features)
+    below = flat.index_copy(-1, rows * features + columns, packed).unflatten(-1, (features, features))
+    return below + torch.diag_embed(log_scale.exp())
+
+
+def pack_factor(lower: Tensor) -> tuple[Tensor, Tensor]:
+    """(log_scale, packed) of a lower triangular factor with positive diagonal; the inverse of `lower_factor`."""
+    features = lower.shape[-1]
+    rows, columns = torch.tril_indices(features, features, offset=-1, device=lower.device)
+    log_scale = torch.diagonal(lower, dim1=-2, dim2=-1).log()
+    return log_scale, lower.flatten(-2).index_select(-1, rows * features + columns)
+
+
+def gaussian_log_prob(difference: Tensor, log_scale: Tensor, packed: Tensor | None) -> Tensor:
+    r"""log N(difference; 0, L L^T) = -1/2 |L^{-1} difference|^2 - sum_i log L_ii - D/2 log 2 pi, nats.
+
+    Args:
+        difference: (..., D), x minus the mean.
+        log_scale: (..., D), the log of L's diagonal.
+        packed: (..., D (D - 1) / 2), the entries below it; None for a diagonal L.
+    """
+    features = difference.shape[-1]
+    if packed is None:
+        y = difference * (-log_scale).exp()
+    else:
+        lower = lower_factor(log_scale, packed)
+        identity = torch.eye(features, dtype=lower.dtype, device=lower.device)
+        # One small inverse for each factor, then a product: the factor is not repeated for every row, as a solve would.
+        whiten = torch.linalg.solve_triangular(lower, identity, upper=False)
+        y = torch.einsum("...ij,...j->...i", whiten, difference)
+    return -0.5 * y.square().sum(dim=-1) - log_scale.sum(dim=-1) - 0.5 * features * math.log(2 * math.pi)
+
+
+def gaussian_sample(noise: Tensor, log_scale: Tensor, packed: Tensor | None) -> Tensor:
+    """L noise, of covariance L L^T where noise (..., D) is standard normal."""
+    if packed is None:
+        return noise * log_scale.exp()
+    return torch.einsum("...ij,...j->...i", lower_factor(log_scale, packed), noise)
+
+
+def read_scale(loc: Tensor, scale: object, scale_tril: object) -> tuple[Tensor, Tensor | None]:
+    """(log_scale, packed) from what a constructor got: a `scale` that broadcasts against loc, or a lower factor.
+
+    Raises:
+        ValueError: both are given, shapes do not fit, or a scale is not positive.
+    """
+    if scale is not None and scale_tril is not None:
+        raise ValueError("scale, scale_tril: expected one of them, got both")
+    if scale_tril is not None:
+        lower = read_tensor("scale_tril", scale_tril, loc)
+        wanted = (*loc.shape, loc.shape[-1])
+        if tuple(lower.shape) != wanted:
+            raise ValueError(f"scale_tril: expected shape {wanted}, got {tuple(lower.shape)}")
+        diagonal = torch.diagonal(lower, dim1=-2, dim2=-1)
+        if not bool((diagonal > 0).all()) or bool(lower.triu(diagonal=1).any()):
+            raise ValueError("scale_tril: expected lower triangular matrices with a positive diagonal, got others")
+        return pack_factor(lower)
+    spread = read_tensor("scale", 1.0 if scale is None else scale, loc)
+    try:
+        spread = spread.expand_as(loc)
+    except RuntimeError:
+        raise ValueError(f"scale: expected a shape that fits {tuple(loc.shape)}, got {tuple(spread.shape)}") from None
+    if not bool((spread > 0).all()):
+        raise ValueError(f"scale: expected positive numbers, got {float(spread.min())}")
+    return spread.log(), None
+
+
+def read_loc(loc: object, dims: int) -> Tensor:
+    """The mean as a floating tensor of `dims` dimensions.
+
+    Raises:
+        ValueError: it is not one, or not finite.
+    """
+    tensor = read_tensor("loc", loc, None)
+    if not tensor.is_floating_point() or not isinstance(loc, Tensor):
+        tensor = tensor.to(torch.get_default_dtype())
+    if tensor.dim() != dims or tensor.numel() == 0:
+        raise ValueError(f"loc: expected {dims} dimension{'s' * (dims > 1)}, got shape {tuple(tensor.shape)}")
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError("loc: expected finite numbers, got NaN or infinity")
+    return tensor

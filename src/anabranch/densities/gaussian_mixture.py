@@ -1,0 +1,237 @@
+"""Mixtures of normal densities, their marginals and their conditionals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.checks import matching, read_tensor
+from anabranch.densities.gaussian import (
+    gaussian_log_prob,
+    gaussian_sample,
+    lower_factor,
+    pack_factor,
+    read_loc,
+    read_scale,
+)
+from anabranch.densities.mixture import Mixture
+from anabranch.densities.parameters import Parameters
+from anabranch.networks import Network
+
+
+class GaussianMixture(Mixture):
+    r"""p(x) = sum_k w_k N(x; mu_k, L_k L_k^T) with diagonal or full covariances.
+
+    Marginals and conditionals are Gaussian mixtures again, and exact.
+
+    Args:
+        loc: the means, (components, features).
+        scale: standard deviations, anything that broadcasts to (components, features); 1 by default.
+        scale_tril: instead of `scale`, lower triangular factors, (components, features, features).
+        weights: w, (components,), positive; equal by default, and normalised to sum to one.
+        learnable: whether all of these are trained.
+        context: size of a context on which they depend, through an MLP that starts at zero; 0 for none.
+        network: in place of that MLP, a network from the context to the offsets of the log-weights, means, log-scales
+            and, with full covariances, of the entries below the diagonals, in that order.
+        hidden: hidden sizes of the MLP.
+
+    Raises:
+        ValueError: shapes that do not fit, scales or weights that are not positive.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import GaussianMixture
+        >>> mixture = GaussianMixture([[-2.0, 0.0], [2.0, 1.0]], weights=[0.25, 0.75])
+        >>> mixture.marginal([0]).event_shape
+        torch.Size([1])
+        >>> mixture.conditional([0], [2.0]).log_prob([[1.0]]).shape
+        torch.Size([1])
+    """
+
+    def __init__(
+        self,
+        loc: Tensor | ArrayLike,
+        scale: Tensor | ArrayLike | None = None,
+        scale_tril: Tensor | ArrayLike | None = None,
+        weights: Tensor | ArrayLike | None = None,
+        learnable: bool = False,
+        context: int = 0,
+        network: Network | None = None,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        means = read_loc(loc, dims=2)
+        log_scale, packed = read_scale(means, scale, scale_tril)
+        initial = {"logits": _read_weights(weights, means), "loc": means, "log_scale": log_scale}
+        if packed is not None:
+            initial["packed"] = packed
+        theta = Parameters(initial, learnable, context, network, hidden)
+        super().__init__(means.shape[0], means.shape[1:], theta.context_shape)
+        self.theta = theta
+        self.full = packed is not None
+
+    def weights(self, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """The weights w (*context batch, components)."""
+        return torch.softmax(self.theta(self._checked_context(context))["logits"], dim=-1)
+
+    def marginal(self, columns: Sequence[int]) -> GaussianMixture:
+        """p(x_columns), the exact marginal over these columns, in this order.
+
+        Raises:
+            ValueError: a column that does not exist, or twice the same.
+        """
+        return self._derived((), self._columns(columns), None)
+
+    def conditional(self, columns: Sequence[int], values: Tensor | ArrayLike | None = None) -> GaussianMixture:
+        """p(x_rest | x_columns), the exact conditional density of the other columns, in their order.
+
+        Args:
+            columns: the observed columns.
+            values: (len(columns),), what was observed. Without it the result is a density with a context: the observed
+                values, followed by this mixture's own context if it has one.
+
+        Raises:
+            ValueError: a column that does not exist, all of them, or values of another shape.
+        """
+        observed = self._columns(columns)
+        rest = [i for i in range(self.event_shape[0]) if i not in observed]
+        if not rest:
+            raise ValueError("columns: expected some column to be left, got all of them")
+        if values is None:
+            return self._derived(observed, rest, None)
+        if self.context_shape is not None:
+            raise ValueError(
+                "values: expected None, since this mixture takes a context; give both as the result's context"
+            )
+        seen = read_tensor("values", values, self.theta.loc)
+        matching("values", seen, torch.Size([len(observed)]), self.theta.loc)
+        if seen.dim() != 1:
+            raise ValueError(f"values: expected shape ({len(observed)},), got {tuple(seen.shape)}")
+        return self._derived(observed, rest, seen)
+
+    def _columns(self, columns: Sequence[int]) -> list[int]:
+        chosen = [int(i) for i in columns]
+        features = self.event_shape[0]
+        if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= i < features for i in chosen):
+            raise ValueError(f"columns: expected different numbers from 0 to {features - 1}, got {chosen}")
+        return chosen
+
+    def _derived(self, observed: Sequence[int], wanted: Sequence[int], values: Tensor | None) -> GaussianMixture:
+        derivation = _Derivation(self, observed, wanted)
+        constant = self.context_shape is None and (values is not None or not observed)
+        like = self.theta.loc
+        loc = like.new_zeros(self.components, len(wanted))
+        factor = torch.eye(len(wanted), dtype=like.dtype, device=like.device).expand(self.components, -1, -1)
+        if not constant:
+            if self.full:
+                return GaussianMixture(loc, scale_tril=factor, network=derivation)
+            return GaussianMixture(loc, network=derivation)
+        with torch.no_grad():
+            theta = derivation.theta(like.new_zeros(0) if values is None else values)
+        weights = torch.softmax(theta["logits"], dim=-1)
+        if not self.full:
+            return GaussianMixture(theta["loc"], scale=theta["log_scale"].exp(), weights=weights)
+        lower = lower_factor(theta["log_scale"], theta["packed"])
+        return GaussianMixture(theta["loc"], scale_tril=lower, weights=weights)
+
+    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        theta = self.theta(context)
+        log_p = gaussian_log_prob(x.unsqueeze(-2) - theta["loc"], theta["log_scale"], theta.get("packed"))
+        return log_p + torch.log_softmax(theta["logits"], dim=-1)
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        theta = self.theta(context)
+        chosen = torch.distributions.Categorical(logits=theta["logits"], validate_args=False).sample(shape)
+
+        def of_chosen(values: Tensor, dims: int) -> Tensor:
+            index = chosen.reshape(*chosen.shape, *[1] * dims)
+            table = values.expand(*chosen.shape, *values.shape[values.dim() - dims :])
+            return table.gather(chosen.dim(), index.expand(*chosen.shape, 1, *table.shape[chosen.dim() + 1 :])).squeeze(
+                chosen.dim()
+            )
+
+        loc = of_chosen(theta["loc"], 2)
+        packed = theta.get("packed")
+        noise = torch.randn_like(loc)
+        chosen_packed = None if packed is None else of_chosen(packed, 2)
+        return loc + gaussian_sample(noise, of_chosen(theta["log_scale"], 2), chosen_packed)
+
+
+class _Derivation(Network):
+    r"""The parameters of p(x_wanted | x_observed, c), as a function of (x_observed, c).
+
+    With the rows of each factor L_k in the order (observed, wanted), an LQ decomposition gives a factor
+
+    .. math:: \begin{pmatrix} A & 0 \\ B & C \end{pmatrix}
+
+    of the same covariance. Then, with y = A^{-1} (x_o - mu_o),
+
+    .. math:: x_w \mid x_o \sim N(\mu_w + B y,\; C C^T), \qquad \log w_k' = \log w_k + \log N(x_o; \mu_o, A A^T),
+
+    which never subtracts covariances, as the textbook's Schur complement does.
+    """
+
+    def __init__(self, mixture: GaussianMixture, observed: Sequence[int], wanted: Sequence[int]) -> None:
+        own_context = 0 if mixture.context_shape is None else mixture.context_shape[0]
+        n, k = len(wanted), mixture.components
+        outputs = k + 2 * k * n + (k * (n * (n - 1) // 2) if mixture.full else 0)
+        # a network has at least one input; the marginal of a mixture without a context is computed, never called
+        super().__init__(max(1, len(observed) + own_context), outputs)
+        self.mixture = mixture
+        self.observed = list(observed)
+        self.wanted = list(wanted)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        theta = self.theta(x)
+        batch = x.shape[:-1]
+        return torch.cat(
+            [value.expand(*batch, *value.shape[len(batch) :]).flatten(len(batch)) for value in theta.values()], -1
+        )
+
+    def theta(self, x: Tensor) -> dict[str, Tensor]:
+        """Unconstrained parameters by name, in the order in which `GaussianMixture` lists its own."""
+        o, w = self.observed, self.wanted
+        values, own_context = x[..., : len(o)], x[..., len(o) :]
+        given = self.mixture.theta(own_context if self.mixture.context_shape is not None else None)
+        logits, loc, log_scale = given["logits"], given["loc"], given["log_scale"]
+        difference = values.unsqueeze(-2) - loc[..., o]
+        if "packed" not in given:
+            seen = gaussian_log_prob(difference, log_scale[..., o], None)
+            return {
+                "logits": torch.log_softmax(logits, dim=-1) + seen,
+                "loc": loc[..., w].expand(*seen.shape, -1),
+                "log_scale": log_scale[..., w].expand(*seen.shape, -1),
+            }
+        rows = lower_factor(log_scale, given["packed"])[..., [*o, *w], :]
+        r = torch.linalg.qr(rows.mT).R
+        signs = torch.where(torch.diagonal(r, dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(r.dtype)
+        lower = (signs.unsqueeze(-1) * r).mT
+        n = len(o)
+        a, b, c = lower[..., :n, :n], lower[..., n:, :n], lower[..., n:, n:]
+        log_w, packed_w = pack_factor(c)
+        if not o:
+            return {"logits": logits, "loc": loc[..., w], "log_scale": log_w, "packed": packed_w}
+        y = torch.linalg.solve_triangular(a, difference.unsqueeze(-1), upper=False)
+        log_a = torch.diagonal(a, dim1=-2, dim2=-1).log().sum(dim=-1)
+        seen = -0.5 * y.square().sum(dim=(-2, -1)) - log_a - 0.5 * n * math.log(2 * math.pi)
+        return {
+            "logits": torch.log_softmax(logits, dim=-1) + seen,
+            "loc": loc[..., w] + (b @ y).squeeze(-1),
+            "log_scale": log_w.expand(*seen.shape, -1),
+            "packed": packed_w.expand(*seen.shape, -1),
+        }
+
+
+def _read_weights(weights: Tensor | ArrayLike | None, means: Tensor) -> Tensor:
+    """Log-weights, equal by default."""
+    if weights is None:
+        return means.new_zeros(len(means))
+    values = read_tensor("weights", weights, means)
+    if values.shape != means.shape[:1]:
+        raise ValueError(f"weights: expected shape ({len(means)},), got {tuple(values.shape)}")
+    if not bool((values > 0).all()) or not bool(torch.isfinite(values).all()):
+        raise ValueError(f"weights: expected positive numbers, got {values.tolist()}")
+    return (values / values.sum()).log()

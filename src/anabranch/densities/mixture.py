@@ -1,0 +1,80 @@
+"""The contract of a mixture."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.densities.density import Density
+
+
+class Mixture(Density):
+    r"""A density that is a sum over a finite hidden variable k, exactly:
+
+    .. math:: p(x \mid c) = \sum_{k=1}^{K} p(x, k \mid c)
+
+    One primitive, and everything else follows from it:
+
+    .. code-block:: text
+
+        joint_log_prob(x, context=None)    -> (*batch, K), log p(x, k)
+        log_prob                           =  logsumexp over k
+        responsibilities                   =  softmax over k,  p(k | x)
+        elbo(x, log_q)                     =  sum_k q_k (log p(x, k) - log q_k)  <=  log_prob,
+                                              with equality where q is the responsibilities
+
+    To write your own: call `super().__init__(components, event_shape, context_shape)` and define `_joint_log_prob` and
+    `_sample`.
+
+    Args:
+        components: K, how many terms the sum has.
+        event_shape: the shape of one x.
+        context_shape: the shape of one context, or None.
+    """
+
+    reparameterized: bool = False
+
+    def __init__(
+        self,
+        components: int,
+        event_shape: torch.Size | tuple[int, ...],
+        context_shape: torch.Size | tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(event_shape, context_shape)
+        self.components = components
+
+    def joint_log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """log p(x, k | context) for every k: (*batch, K), nats."""
+        return self._joint_log_prob(*self._checked(x, context))
+
+    def responsibilities(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """p(k | x, context) for every k: (*batch, K); each row sums to one."""
+        return torch.softmax(self.joint_log_prob(x, context), dim=-1)
+
+    def elbo(self, x: Tensor | ArrayLike, log_q: Tensor, context: Tensor | ArrayLike | None = None) -> Tensor:
+        r"""The evidence lower bound for q(k): sum_k q_k (log p(x, k) - log q_k), (*batch), nats.
+
+        Args:
+            x: (*batch, *event).
+            log_q: (*batch, K), normalised log-probabilities; -inf for a k that q excludes.
+            context: as elsewhere.
+        """
+        joint = self.joint_log_prob(x, context)
+        if log_q.shape[-1] != self.components:
+            raise ValueError(f"log_q: expected shape (..., {self.components}), got {tuple(log_q.shape)}")
+        # 0 log 0 = 0: a k with q_k = 0 adds nothing, not the NaN of 0 times infinity
+        terms = torch.where(log_q.isneginf(), torch.zeros_like(joint), log_q.exp() * (joint - log_q))
+        return terms.sum(dim=-1)
+
+    @abstractmethod
+    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return torch.logsumexp(self._joint_log_prob(x, context), dim=-1)
+
+    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._sample(shape, context)
+        return x, self._log_prob(x, context)

@@ -1,0 +1,82 @@
+"""The normal density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.checks import positive_int
+from anabranch.densities.density import Density
+from anabranch.densities.gaussian import gaussian_log_prob, gaussian_sample, read_loc, read_scale
+from anabranch.densities.parameters import Parameters
+from anabranch.networks import Network
+
+
+class Normal(Density):
+    r"""Normal density with diagonal or full covariance L L^T,
+
+    .. math:: \log p(x) = -\tfrac12 |L^{-1} (x - \mu)|^2 - \sum_i \log L_{ii} - \tfrac{D}{2} \log 2 \pi .
+
+    Args:
+        loc: the mean mu, (features,).
+        scale: standard deviations, a number or (features,); 1 by default.
+        scale_tril: instead of `scale`, the lower triangular factor L, (features, features).
+        learnable: whether mean and scales are trained.
+        context: size of a context on which they depend, through an MLP that starts at zero; 0 for none.
+        network: in place of that MLP, a network from the context to the mean's offset, the log-scales' and, with a full
+            covariance, that of the features (features - 1) / 2 entries below the diagonal.
+        hidden: hidden sizes of the MLP.
+
+    Raises:
+        ValueError: shapes that do not fit, scales that are not positive.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import Normal
+        >>> Normal(torch.zeros(2), scale=2.0).log_prob(torch.zeros(2))
+        tensor(-3.2242)
+        >>> Normal(torch.zeros(2), context=3).sample((5,), context=torch.randn(4, 3)).shape
+        torch.Size([5, 4, 2])
+    """
+
+    def __init__(
+        self,
+        loc: Tensor | ArrayLike,
+        scale: Tensor | ArrayLike | None = None,
+        scale_tril: Tensor | ArrayLike | None = None,
+        learnable: bool = False,
+        context: int = 0,
+        network: Network | None = None,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        mean = read_loc(loc, dims=1)
+        log_scale, packed = read_scale(mean, scale, scale_tril)
+        initial = {"loc": mean, "log_scale": log_scale}
+        if packed is not None:
+            initial["packed"] = packed
+        theta = Parameters(initial, learnable, context, network, hidden)
+        super().__init__(mean.shape, theta.context_shape)
+        self.theta = theta
+
+    @classmethod
+    def standard(cls, features: int) -> Self:
+        """The fixed normal density of mean 0 and variance 1: the usual base of a flow."""
+        return cls(torch.zeros(positive_int("features", features)))
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        theta = self.theta(context)
+        return gaussian_log_prob(x - theta["loc"], theta["log_scale"], theta.get("packed"))
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        theta = self.theta(context)
+        loc = theta["loc"]
+        noise = torch.randn(*shape, *loc.shape, dtype=loc.dtype, device=loc.device)
+        return loc + gaussian_sample(noise, theta["log_scale"], theta.get("packed"))
+
+    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._sample(shape, context)
+        return x, self._log_prob(x, context)

@@ -1,0 +1,68 @@
+"""Where the parameters of a closed form come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.networks import MLP, Network
+
+
+class Parameters(nn.Module):
+    r"""Named, unconstrained parameters theta(c) = theta_0 + net(c).
+
+    theta_0 is a constant, fixed or trained; net is there if the density is conditional. So every closed form is
+    conditional or not, trained or not, without a class for each case.
+
+    Args:
+        initial: theta_0, by name.
+        learnable: whether theta_0 is trained.
+        context: size of the context, 0 for none; the network is then an `MLP` that starts at zero.
+        network: a network of one's own in place of that MLP, from the context to all numbers of theta in order.
+        hidden: hidden sizes of the MLP.
+
+    Raises:
+        ValueError: a network whose sizes do not fit.
+    """
+
+    def __init__(
+        self,
+        initial: Mapping[str, Tensor],
+        learnable: bool = False,
+        context: int = 0,
+        network: Network | None = None,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        super().__init__()
+        self._shapes = {name: value.shape for name, value in initial.items()}
+        total = sum(math.prod(shape) for shape in self._shapes.values())
+        if network is None and context:
+            network = MLP(context, total, hidden=hidden, zero_start=True)
+        if network is not None and network.outputs != total:
+            wanted = " + ".join(f"{math.prod(shape)} for {name}" for name, shape in self._shapes.items())
+            raise ValueError(f"network: expected {total} outputs ({wanted}), got {network.outputs}")
+        if network is not None and context not in (0, network.features):
+            raise ValueError(f"context: expected the network's {network.features} features, got {context}")
+        self.network = network
+        self.context_shape = None if network is None else torch.Size([network.features])
+        for name, value in initial.items():
+            constant = value.detach().clone()
+            if learnable:
+                self.register_parameter(name, nn.Parameter(constant))
+            else:
+                self.register_buffer(name, constant)
+
+    def forward(self, context: Tensor | None = None) -> dict[str, Tensor]:
+        """theta by name: (*batch of the context, *shape of the parameter)."""
+        constants: dict[str, Tensor] = {name: getattr(self, name) for name in self._shapes}
+        if self.network is None:
+            return constants
+        flat: Tensor = self.network(context)
+        pieces = flat.split([math.prod(shape) for shape in self._shapes.values()], dim=-1)
+        return {
+            name: constants[name] + piece.reshape(*piece.shape[:-1], *shape)
+            for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
+        }

@@ -1,0 +1,68 @@
+"""Student's t density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions import Independent as IndependentDistribution
+from torch.distributions import StudentT as StudentTDistribution
+
+from anabranch.densities.closed_form import ClosedForm
+from anabranch.densities.gaussian import read_loc, read_scale
+from anabranch.densities.parameters import Parameters
+from anabranch.networks import Network
+
+
+class StudentT(ClosedForm):
+    r"""Independent Student's t densities with nu degrees of freedom: tails that fall like |x|^{-nu - 1}.
+
+    .. math:: p(x_i) \propto \frac{1}{\sigma_i} \left(1 + \frac{(x_i - \mu_i)^2}{\nu_i \sigma_i^2}\right)^{-(\nu_i + 1) / 2}
+
+    Args:
+        loc: the location mu, (features,).
+        scale: sigma, a number or (features,); 1 by default.
+        df: degrees of freedom nu, a number or (features,).
+        learnable: whether all three are trained.
+        context: size of a context on which they depend, through an MLP that starts at zero; 0 for none.
+        network: in place of that MLP, a network from the context to the offsets of location, log-scale and log-df.
+        hidden: hidden sizes of the MLP.
+
+    Raises:
+        ValueError: shapes that do not fit, scales or degrees of freedom that are not positive.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import StudentT
+        >>> StudentT(torch.zeros(1), df=3.0).log_prob(torch.zeros(1))
+        tensor(-1.0009)
+    """
+
+    def __init__(
+        self,
+        loc: Tensor | ArrayLike,
+        scale: Tensor | ArrayLike | None = None,
+        df: Tensor | ArrayLike = 4.0,
+        learnable: bool = False,
+        context: int = 0,
+        network: Network | None = None,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        mean = read_loc(loc, dims=1)
+        log_scale, _ = read_scale(mean, scale, None)
+        try:
+            log_df, _ = read_scale(mean, df, None)
+        except ValueError as error:
+            raise ValueError(str(error).replace("scale:", "df:", 1)) from None
+        initial = {"loc": mean, "log_scale": log_scale, "log_df": log_df}
+        super().__init__(len(mean), Parameters(initial, learnable, context, network, hidden))
+
+    def _at(self, context: Tensor | None) -> Distribution:
+        theta = self.theta(context)
+        numbers = StudentTDistribution(
+            theta["log_df"].exp(), theta["loc"], theta["log_scale"].exp(), validate_args=False
+        )
+        return IndependentDistribution(numbers, 1, validate_args=False)

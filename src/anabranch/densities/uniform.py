@@ -1,0 +1,59 @@
+"""The uniform density over a box."""
+
+from __future__ import annotations
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions import Independent as IndependentDistribution
+from torch.distributions import Uniform as UniformDistribution
+
+from anabranch.checks import read_tensor
+from anabranch.densities.closed_form import ClosedForm
+from anabranch.densities.gaussian import read_loc
+from anabranch.densities.parameters import Parameters
+from anabranch.networks import Network
+
+
+class Uniform(ClosedForm):
+    r"""Uniform density over the box low <= x < high: log p(x) = -sum_i log(high_i - low_i) inside, -inf outside.
+
+    Args:
+        low: the lower corner, (features,).
+        high: the upper corner, (features,).
+        network: a network of the context that gives, for each feature, the shift of `low` and then, for each feature, the
+            logarithm of the factor by which the width grows.
+
+    Raises:
+        ValueError: shapes that do not fit, or a high that is not above its low.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import Uniform
+        >>> Uniform([0.0, 0.0], [2.0, 1.0]).log_prob(torch.tensor([[1.0, 0.5], [3.0, 0.5]]))
+        tensor([-0.6931,    -inf])
+    """
+
+    def __init__(self, low: Tensor | ArrayLike, high: Tensor | ArrayLike, network: Network | None = None) -> None:
+        corner = read_loc(low, dims=1)
+        upper = read_tensor("high", high, corner)
+        if upper.shape != corner.shape:
+            raise ValueError(f"high: expected shape {tuple(corner.shape)}, got {tuple(upper.shape)}")
+        if not bool((upper > corner).all()) or not bool(torch.isfinite(upper - corner).all()):
+            raise ValueError(f"high: expected finite numbers above low {corner.tolist()}, got {upper.tolist()}")
+        zeros = torch.zeros_like(corner)
+        super().__init__(len(corner), Parameters({"shift": zeros, "log_stretch": zeros}, network=network))
+        self.register_buffer("low", corner.detach().clone())
+        self.register_buffer("high", upper.detach().clone())
+        if network is None:
+            self.support = constraints.independent(constraints.interval(corner, upper), 1)
+
+    def _at(self, context: Tensor | None) -> Distribution:
+        low, high = self.get_buffer("low"), self.get_buffer("high")
+        if self.context_shape is not None:
+            theta = self.theta(context)
+            width = (high - low) * theta["log_stretch"].exp()
+            low = low + theta["shift"]
+            high = low + width
+        return IndependentDistribution(UniformDistribution(low, high, validate_args=False), 1, validate_args=False)

@@ -1,0 +1,228 @@
+"""How an object remembers what it was built from, so that a file can describe it without pickling.
+
+Every part of the library (a transform, a network, a density, a model, a table's schema) is a `Described` module.
+Constructing one records the arguments of the constructor. `describe` turns the record into plain JSON and a list of
+tensors; `rebuild` calls the same constructors again. Only classes that are already defined, here or in the user's own
+imported code, can be rebuilt: nothing is imported, evaluated or unpickled.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+_LIBRARY = __name__.partition(".")[0]
+
+
+class Described(nn.Module):
+    """A module that remembers its constructor's arguments.
+
+    Subclasses need do nothing for it: define `__init__` as usual, with arguments that are numbers, strings, booleans,
+    None, tensors, other `Described` modules, parts of `torch.distributions`, or tuples, lists and dictionaries of those.
+
+    Example:
+        >>> from anabranch.described import Described, describe, rebuild
+        >>> class Scale(Described):
+        ...     def __init__(self, factor: float = 1.0) -> None:
+        ...         super().__init__()
+        ...         self.factor = factor
+        >>> description, tensors = describe(Scale(factor=2.0))
+        >>> rebuild(description, tensors).factor
+        2.0
+    """
+
+    registry: ClassVar[dict[str, type[Described]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Described.registry[class_name(cls)] = cls
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+        except TypeError:
+            # Wrong arguments: `__init__` itself is about to say so in Python's own words. (Copying also comes here,
+            # with no arguments at all; it then restores the record with the rest of the object's state.)
+            return self
+        recorded = list(bound.arguments.items())[1:]
+        self.__dict__["_arguments"] = {name: _snapshot(value) for name, value in recorded}
+        return self
+
+
+def class_name(cls: type) -> str:
+    """The name under which a class is described: its import path, for the library's own the public, stable one."""
+    parts = cls.__module__.split(".")
+    if parts[0] == _LIBRARY:
+        parts = parts[:2]
+    return ".".join([*parts, cls.__qualname__])
+
+
+def describe(module: Described) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Describe `module` by its constructor calls.
+
+    Returns:
+        a JSON-ready description, and the tensors among the constructor arguments, by the names the description uses.
+
+    Raises:
+        TypeError: some argument is of a kind that cannot be described; the message names it.
+    """
+    seen: dict[int, int] = {}
+    tensors: dict[str, Tensor] = {}
+
+    def encode(value: Any, where: str) -> Any:
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"float": repr(value)}
+        if isinstance(value, Tensor):
+            key = f"argument.{len(tensors)}"
+            tensors[key] = value.detach()
+            return {"tensor": key}
+        if isinstance(value, torch.Size):
+            return {"size": list(value)}
+        if isinstance(value, (tuple, list)):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]}
+        if isinstance(value, Mapping):
+            return {"mapping": [[encode(k, where), encode(v, f"{where}[{k!r}]")] for k, v in value.items()]}
+        if isinstance(value, Described):
+            return encode_object(value, where)
+        for kind, module_of_kind in _TORCH_KINDS.items():
+            if type(value).__module__.startswith(module_of_kind) and hasattr(torch.distributions, type(value).__name__):
+                arguments = {name: encode(v, f"{where}.{name}") for name, v in torch_arguments(value).items()}
+                return {kind: type(value).__name__, "arguments": arguments}
+        raise TypeError(
+            f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be described in a file; "
+            "build the model from anabranch parts, or make your own part a subclass of Transform, Density or Network"
+        )
+
+    def encode_object(value: Described, where: str) -> Any:
+        if id(value) in seen:
+            return {"same": seen[id(value)]}
+        if "_arguments" not in value.__dict__:
+            raise TypeError(f"{where} has no record of its constructor arguments, so it cannot be described")
+        seen[id(value)] = number = len(seen)
+        name = class_name(type(value))
+        arguments = {key: encode(v, f"{where}.{key}") for key, v in value.__dict__["_arguments"].items()}
+        return {"class": name, "number": number, "arguments": arguments}
+
+    return encode_object(module, type(module).__name__), tensors
+
+
+def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
+    """Build the object again from what `describe` returned.
+
+    Raises:
+        ValueError: the description names a class that is not defined here, or arguments it does not take.
+    """
+    built: dict[int, Described] = {}
+
+    def decode(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if "class" in value:
+            return decode_object(value)
+        kind, content = next(iter(value.items()))
+        if kind in _TORCH_KINDS:
+            arguments = {name: decode(v) for name, v in value["arguments"].items()}
+            return _rebuild_torch(kind, content, arguments)
+        if kind not in _PLAIN_KINDS:
+            raise ValueError(f"the description holds an unknown kind of value, {kind!r}")
+        return _PLAIN_KINDS[kind](content, decode, tensors, built)
+
+    def decode_object(value: Mapping[str, Any]) -> Described:
+        name = value["class"]
+        cls = Described.registry.get(name)
+        if cls is None:
+            raise ValueError(f"the description names the class {name}, which is not defined; import its module first")
+        arguments = {key: decode(v) for key, v in value["arguments"].items()}
+        try:
+            instance = _construct(cls, arguments)
+        except TypeError as error:
+            raise ValueError(f"{name} does not take the described arguments: {error}") from error
+        built[value["number"]] = instance
+        return instance
+
+    return decode_object(description)
+
+
+def _construct(cls: type[Described], arguments: dict[str, Any]) -> Described:
+    """Call the constructor with arguments recorded by name, those of `*args` and `**kwargs` included."""
+    positional: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]:
+        if parameter.name not in arguments:
+            continue
+        value = arguments.pop(parameter.name)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            keywords.update(value)
+        elif parameter.kind is parameter.POSITIONAL_ONLY or (
+            parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not keywords
+        ):
+            positional.append(value)
+        else:
+            keywords[parameter.name] = value
+    if arguments:
+        raise TypeError(f"unexpected {', '.join(arguments)}")
+    return cls(*positional, **keywords)
+
+
+def _snapshot(value: Any) -> Any:
+    """Copy plain containers, so that a list changed after construction does not change the record."""
+    if type(value) is list:
+        return [_snapshot(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _snapshot(item) for key, item in value.items()}
+    return value
+
+
+_PlainDecoder = Callable[
+    [Any, Callable[[Any], Any], Mapping[str, Tensor], Mapping[int, Described]],
+    Any,
+]
+
+_PLAIN_KINDS: dict[str, _PlainDecoder] = {
+    "float": lambda content, decode, tensors, built: float(content),
+    "tensor": lambda content, decode, tensors, built: tensors[content],
+    "size": lambda content, decode, tensors, built: torch.Size(content),
+    "tuple": lambda content, decode, tensors, built: tuple(decode(item) for item in content),
+    "list": lambda content, decode, tensors, built: [decode(item) for item in content],
+    "mapping": lambda content, decode, tensors, built: {decode(k): decode(v) for k, v in content},
+    "same": lambda content, decode, tensors, built: built[content],
+}
+
+_TORCH_KINDS = {
+    "torch distribution": "torch.distributions.",
+    "torch transform": "torch.distributions.transforms",
+}
+
+
+def torch_arguments(value: Any) -> dict[str, Any]:
+    """The constructor arguments of a part of torch.distributions, read back from its attributes."""
+    names = [p for p in list(inspect.signature(type(value).__init__).parameters)[1:] if p != "validate_args"]
+    if isinstance(value, torch.distributions.MultivariateNormal):
+        names = ["loc", "scale_tril"]
+    elif isinstance(value, torch.distributions.Distribution):
+        # probs and logits are two spellings of one argument, and the constructors take just one of them
+        names = [name for name in names if not (name == "probs" and "logits" in names)]
+    else:
+        names = [name for name in names if name != "cache_size"]
+    return {name: getattr(value, name) for name in names}
+
+
+def _rebuild_torch(kind: str, name: str, arguments: dict[str, Any]) -> Any:
+    wanted: type = (
+        torch.distributions.Distribution if kind == "torch distribution" else torch.distributions.transforms.Transform
+    )
+    cls = getattr(torch.distributions, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, wanted)):
+        raise ValueError(f"the description names torch.distributions.{name}, which does not exist")
+    return cls(**arguments)

@@ -1,0 +1,186 @@
+"""Recipes: the well-known flows as chains of named blocks, with good defaults.
+
+Each returns a `Chain`; every prefix of its blocks is a transform of its own, so any of them can be given to `Flow` or to
+`DepthMixture`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from anabranch.checks import one_of, positive_int
+from anabranch.networks import MLP, MaskedMLP
+from anabranch.transforms import (
+    Affine,
+    Autoregressive,
+    Chain,
+    Coupling,
+    Inverse,
+    RationalQuadraticSpline,
+    Shift,
+    Transform,
+    UnivariateMap,
+)
+
+
+def nsf(
+    features: int,
+    context: int = 0,
+    blocks: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    bins: int = 8,
+    bound: float = 5.0,
+    structure: str = "autoregressive",
+    activation: str = "silu",
+) -> Chain:
+    """Neural spline flow: rational-quadratic splines, autoregressive or coupling.
+
+    Source: Durkan et al., 2019, arXiv:1906.04032.
+
+    Args:
+        features: number of features.
+        context: size of the context, 0 for none.
+        blocks: number of layers.
+        hidden: hidden sizes of each layer's network.
+        bins: bins of each spline.
+        bound: the splines act within [-bound, bound] and are linear outside: give it standardised data.
+        structure: "autoregressive" (closer fits, samples in one step per feature) or "coupling" (both ways in one pass).
+        activation: the networks' nonlinearity.
+
+    Example:
+        >>> import anabranch as ab
+        >>> list(ab.flows.nsf(features=7, blocks=2).blocks)
+        ['spline_1', 'spline_2']
+    """
+
+    def spline() -> UnivariateMap:
+        return RationalQuadraticSpline(bins=bins, bound=bound)
+
+    layers = {"autoregressive": _autoregressive, "coupling": _coupling}
+    build = layers[one_of("structure", structure, tuple(layers))]
+    return Chain(build("spline", spline, features, context, blocks, hidden, activation))
+
+
+def maf(
+    features: int,
+    context: int = 0,
+    blocks: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "silu",
+) -> Chain:
+    """Masked autoregressive flow: affine autoregressive layers in alternating order. Scoring takes one pass.
+
+    Source: Papamakarios et al., 2017, arXiv:1705.07057.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ab.flows.maf(features=3).inversion
+        'sequential'
+    """
+    return Chain(_autoregressive("affine", Affine, features, context, blocks, hidden, activation))
+
+
+def iaf(
+    features: int,
+    context: int = 0,
+    blocks: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "silu",
+) -> Chain:
+    """Inverse autoregressive flow: `maf` turned round, so that sampling takes one pass and scoring one step per feature.
+
+    Source: Kingma et al., 2016, arXiv:1606.04934.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ab.Flow(ab.flows.iaf(features=3)).sample((10,)).shape
+        torch.Size([10, 3])
+    """
+    layers = _autoregressive("affine", Affine, features, context, blocks, hidden, activation)
+    return Chain({f"inverse_{name}": Inverse(layer) for name, layer in layers.items()})
+
+
+def realnvp(
+    features: int,
+    context: int = 0,
+    blocks: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "silu",
+) -> Chain:
+    """Real NVP: affine coupling layers whose masks alternate. Scoring and sampling both take one pass.
+
+    Source: Dinh et al., 2017, arXiv:1605.08803.
+
+    Example:
+        >>> import anabranch as ab
+        >>> len(ab.flows.realnvp(features=4))
+        8
+    """
+    return Chain(_coupling("affine", Affine, features, context, blocks, hidden, activation))
+
+
+def nice(
+    features: int,
+    context: int = 0,
+    blocks: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "silu",
+) -> Chain:
+    """NICE: additive coupling layers. It preserves volume: the log-determinant is 0 everywhere.
+
+    Source: Dinh et al., 2015, arXiv:1410.8516, without its final diagonal scaling.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> float(ab.flows.nice(features=4)(torch.randn(4))[1])
+        0.0
+    """
+    return Chain(_coupling("additive", Shift, features, context, blocks, hidden, activation))
+
+
+def _autoregressive(
+    kind: str,
+    univariate: Callable[[], UnivariateMap],
+    features: int,
+    context: int,
+    blocks: int,
+    hidden: Sequence[int],
+    activation: str,
+) -> dict[str, Transform]:
+    """Autoregressive layers whose order turns round from each to the next, so that every feature is first and last."""
+    layers: dict[str, Transform] = {}
+    for i in range(positive_int("blocks", blocks)):
+        g = univariate()
+        network = MaskedMLP(features, g.size, context, hidden, activation, zero_start=True)
+        order = range(features) if i % 2 == 0 else range(features - 1, -1, -1)
+        layers[f"{kind}_{i + 1}"] = Autoregressive(g, network, order)
+    return layers
+
+
+def _coupling(
+    kind: str,
+    univariate: Callable[[], UnivariateMap],
+    features: int,
+    context: int,
+    blocks: int,
+    hidden: Sequence[int],
+    activation: str,
+) -> dict[str, Transform]:
+    """Coupling layers in pairs of opposite masks: odd against even features, then halves, and so on in powers of two.
+
+    Two features in different halves meet in a later pair even if they share a side in the first.
+    """
+    if positive_int("features", features) < 2:
+        raise ValueError(
+            f"features: expected at least 2, since a coupling keeps some to move the others, got {features}"
+        )
+    layers: dict[str, Transform] = {}
+    digits = max(1, (features - 1).bit_length())
+    for i in range(positive_int("blocks", blocks)):
+        digit = (i // 2) % digits
+        mask = [((feature >> digit) + i) % 2 == 1 for feature in range(features)]
+        g = univariate()
+        network = MLP(mask.count(False), mask.count(True) * g.size, context, hidden, activation, zero_start=True)
+        layers[f"{kind}_{i + 1}"] = Coupling(mask, g, network)
+    return layers

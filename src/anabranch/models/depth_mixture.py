@@ -1,0 +1,204 @@
+"""The exact mixture over the prefixes of a chain."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.checks import one_of, positive_int, reference_tensor
+from anabranch.densities import Density, Mixture
+from anabranch.densities.density import context_for, shape_for
+from anabranch.models.flow import default_base
+from anabranch.networks import MLP, Network, Select
+from anabranch.transforms import Chain
+from anabranch.transforms.transform import common_shape
+
+
+class DepthMixture(Mixture):
+    r"""Mixture from depth: each prefix of the chain f_1, ..., f_L is a component.
+
+    With z_l = f_l(... f_1(x)), a base p_Z and a gate p(l | z),
+
+    .. math:: p(x) = \sum_l p(l \mid z_l)\, p_Z(z_l)\, |\det \partial z_l / \partial x| .
+
+    This is the density of x = f_1^{-1}(... f_l^{-1}(z)) where z is drawn from the base and then l from the gate at z. It is
+    normalised for every gate, exact, and costs one pass through the chain. The gate reads the z_l of its own depth.
+    Source: Dinh, 2022 (mixtures from depth); the change of variables for one l is Dinh et al., 2017, arXiv:1605.08803.
+
+    Sampling draws all z and l first, then walks down the chain once: a sample of depth l joins at block l, so the work is
+    the sum of the depths drawn, `expected_depth()` blocks a sample.
+
+    Args:
+        chain: the blocks.
+        base: p_Z, any `Density` (another depth mixture too); a standard normal by default. Evaluating it costs one row
+            for each row and depth.
+        gate: "network", an MLP of z (and of the context, if the chain or the base has one) that starts at equal weights;
+            "constant", a vector of weights; or a `Network` of one's own with one output for each depth.
+        depths: the depths that are components, increasing; by default 1, ..., L. 0 is the base itself.
+        hidden: hidden sizes of the gate network.
+
+    Raises:
+        ValueError: shapes that do not fit, or depths that the chain does not have.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> model = ab.DepthMixture(ab.flows.nsf(features=2, blocks=3))
+        >>> x = model.sample((100,))
+        >>> model.log_prob(x).shape, model.responsibilities(x).shape
+        (torch.Size([100]), torch.Size([100, 3]))
+        >>> model.truncate(2).components
+        2
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        base: Density | None = None,
+        gate: str | Network = "network",
+        depths: Sequence[int] | None = None,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        if not isinstance(chain, Chain):
+            raise ValueError(f"chain: expected a Chain of blocks, got {type(chain).__name__}")
+        base = default_base(chain, base)
+        self_depths = (
+            list(range(1, len(chain) + 1)) if depths is None else [positive_int("depths", d, 0) for d in depths]
+        )
+        if not self_depths or sorted(set(self_depths)) != self_depths or self_depths[-1] > len(chain):
+            raise ValueError(f"depths: expected increasing numbers from 0 to {len(chain)}, got {self_depths}")
+        shapes = [chain.context_shape, base.context_shape]
+        if isinstance(gate, Network) and gate.context:
+            shapes.append(torch.Size([gate.context]))
+        context_shape = common_shape("context_shape", shapes)
+        super().__init__(len(self_depths), base.event_shape, context_shape)
+        self.chain = chain
+        self.base = base
+        self.bound = base.bound
+        self.depths = tuple(self_depths)
+        size = base.event_shape.numel()
+        context = 0 if context_shape is None else context_shape.numel()
+        self.gate: Network | None = None
+        self.logits: nn.Parameter | None = None
+        if isinstance(gate, Network):
+            if (gate.features, gate.outputs) != (size, self.components):
+                raise ValueError(
+                    f"gate: expected a network of {size} features and {self.components} outputs, "
+                    f"got {gate.features} and {gate.outputs}"
+                )
+            self.gate = gate
+        elif one_of("gate", gate, ("network", "constant")) == "network":
+            self.gate = MLP(size, self.components, context=context, hidden=hidden, zero_start=True)
+        else:
+            self.logits = nn.Parameter(torch.zeros(self.components))
+
+    def weights(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The gate p(l | z): (*batch, components), for z (*batch, *event)."""
+        return self._log_weights(z, context).exp()
+
+    def expected_depth(self, samples: int = 10_000, context: Tensor | None = None) -> float:
+        """The mean number of blocks that a sample runs through.
+
+        With constant weights it is exact. With a gate it is the mean over this many draws from the base (for each context,
+        if there is one), so it has a Monte-Carlo error of about the spread of depths divided by sqrt(samples).
+        """
+        context = self._checked_context(context)
+        with torch.no_grad():
+            if self.logits is not None:
+                return float(torch.softmax(self.logits, dim=-1) @ self._depth_values())
+            shape = torch.Size([positive_int("samples", samples)])
+            z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+            return float((self._log_weights(z, context).exp() @ self._depth_values()).mean())
+
+    def truncate(self, depth: int) -> DepthMixture:
+        """A copy without the components deeper than `depth` and without the blocks that only they used.
+
+        The weights of those that stay are renormalised, at every z.
+
+        Raises:
+            ValueError: no component would be left.
+        """
+        stay = [i for i, d in enumerate(self.depths) if d <= depth]
+        if not stay:
+            raise ValueError(f"depth: expected at least {self.depths[0]}, the shallowest component's, got {depth}")
+        deepest = self.depths[stay[-1]]
+        source = copy.deepcopy(self)
+        gate: str | Network = "constant" if source.gate is None else Select(source.gate, stay)
+        # a chain has at least one block, also where only the base itself (depth 0) stays
+        chain = source.chain[: max(1, deepest)]
+        shallower = DepthMixture(chain, source.base, gate, depths=[self.depths[i] for i in stay])
+        if source.logits is not None:
+            shallower.logits = nn.Parameter(source.logits.detach()[stay])
+        return shallower
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialize the chain on x, and the base on what the chain makes of x."""
+        self.chain.initialize(x, context)
+        self.base.initialize(self.chain(x, context)[0], context_for(self.base, context))
+
+    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        zs, log_dets = self._components(x, context)
+        return self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1) + self._rest(
+            zs, log_dets, context
+        )
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        zs, log_dets = self._components(x, context)
+        joint = self._rest(zs, log_dets, context) - self.base.loss(zs, context_for(self.base, context)).movedim(0, -1)
+        return -torch.logsumexp(joint, dim=-1)
+
+    def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """z_l (components, *batch, *event) and log |det dz_l/dx| (*batch, components) at the depths of the mixture."""
+        pairs = [(x, x.new_zeros(x.shape[: x.dim() - len(self.event_shape)])), *self.chain.prefixes(x, context)]
+        chosen = [pairs[depth] for depth in self.depths]
+        zs = torch.stack(torch.broadcast_tensors(*(z for z, _ in chosen)))
+        log_dets = torch.stack(torch.broadcast_tensors(*(log_det for _, log_det in chosen)), dim=-1)
+        return zs, log_dets
+
+    def _rest(self, zs: Tensor, log_dets: Tensor, context: Tensor | None) -> Tensor:
+        """log p(l | z_l) + log |det dz_l/dx|: (*batch, components)."""
+        if self.logits is not None:
+            return torch.log_softmax(self.logits, dim=-1) + log_dets
+        # the gate of component l is read at z_l: the diagonal of (components of z, *batch, components of the gate)
+        return torch.diagonal(self._log_weights(zs, context), dim1=0, dim2=-1) + log_dets
+
+    def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
+        if self.gate is None:
+            assert_logits = self.logits
+            return torch.log_softmax(assert_logits, dim=-1)
+        flat = z.flatten(z.dim() - len(self.event_shape))
+        return torch.log_softmax(self.gate(flat, context if self.gate.context else None), dim=-1)
+
+    def _depth_values(self) -> Tensor:
+        reference = reference_tensor(self)
+        return torch.tensor(
+            self.depths,
+            dtype=None if reference is None else reference.dtype,
+            device=None if reference is None else reference.device,
+        )
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+        batch_shape = z.shape[: z.dim() - len(self.event_shape)]
+        log_weights = self._log_weights(z, context).expand(*batch_shape, self.components)
+        component = torch.distributions.Categorical(logits=log_weights, validate_args=False).sample()
+
+        # Rows in order of depth, deepest first: those that have joined by block l are then always the first so many.
+        rows = z.reshape(-1, *self.event_shape)
+        order = component.flatten().argsort(descending=True)
+        rows = rows[order]
+        if context is not None:
+            context = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])[order]
+        counts = torch.bincount(component.flatten(), minlength=self.components).tolist()
+        joined = dict(zip(self.depths, counts, strict=True))
+        active = 0
+        for depth, block in reversed(list(enumerate(self.chain, start=1))):
+            active += joined.get(depth, 0)
+            if active == 0:
+                continue
+            moved, _ = block.inverse(rows[:active], None if context is None else context[:active])
+            rows = torch.cat([moved, rows[active:]])
+        return rows[order.argsort()].reshape(*batch_shape, *self.event_shape)

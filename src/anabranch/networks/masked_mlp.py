@@ -1,0 +1,141 @@
+"""Masked multilayer perceptron (MADE)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anabranch.checks import positive_int
+from anabranch.networks.activation import activation_function
+from anabranch.networks.causal import CausalNetwork
+
+
+@dataclass
+class MaskedMLPState:
+    """What the steps so far have computed: the values of the units that are unlocked, layer by layer."""
+
+    position: int
+    known: list[Tensor]
+    from_context: Tensor | None
+
+
+class MaskedMLP(CausalNetwork):
+    r"""Masked autoencoder for distribution estimation (MADE; Germain et al., 2015, arXiv:1502.03509, equations 12 and 13).
+
+    Every input has a degree, its position 1 ... D; every hidden unit has a degree m and sees only units of degree at most
+    m in the layer before; the outputs of position d see the hidden units of degree below d. The degrees of a layer are
+    sorted and spread evenly, so each mask is a staircase and the units that a new value unlocks are one contiguous block.
+
+    A step computes those blocks alone. Over a whole pass each weight that the masks let through is used exactly once, so
+    all steps together cost the multiply-adds of the unmasked part of one forward pass.
+
+    Args:
+        features: number of positions D.
+        outputs: numbers per position.
+        context: size of the context, 0 for none. Every unit sees all of it.
+        hidden: sizes of the hidden layers.
+        activation: "relu", "silu", "gelu", "elu" or "tanh".
+        zero_start: start with the last layer at zero, so that every output starts at 0.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.networks import MaskedMLP
+        >>> network = MaskedMLP(features=5, outputs=2, hidden=(32, 32))
+        >>> x = torch.randn(10, 5)
+        >>> network(x).shape
+        torch.Size([10, 5, 2])
+        >>> state = network.start(torch.Size([10]))
+        >>> first, state = network.step(state, None)
+        >>> second, state = network.step(state, x[:, 0])
+        >>> torch.allclose(second, network(x)[:, 1], atol=1e-6)
+        True
+    """
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        zero_start: bool = False,
+    ) -> None:
+        super().__init__(features, outputs, context)
+        self.activation = activation_function(activation)
+        widths = [positive_int("hidden", width) for width in hidden]
+        if not widths:
+            raise ValueError("hidden: expected at least one layer size, got ()")
+
+        # Without a context a hidden unit of degree 0 would see nothing at all; with one it sees the context.
+        lowest = 0 if self.context or self.features == 1 else 1
+        degrees = [torch.arange(1, self.features + 1)]
+        for width in widths:
+            degrees.append(lowest + torch.arange(width) * (self.features - lowest) // width)
+        # A unit may look at degrees up to its own; position d at degrees up to d - 1.
+        reach = [*degrees[1:], torch.arange(self.features).repeat_interleave(self.outputs)]
+
+        self.layers = nn.ModuleList(nn.Linear(len(a), len(b)) for a, b in zip(degrees, reach, strict=True))
+        self.context_layer = nn.Linear(self.context, widths[0], bias=False) if self.context else None
+        for i, (a, b) in enumerate(zip(degrees, reach, strict=True)):
+            self.register_buffer(f"mask_{i}", b[:, None] >= a[None, :], persistent=False)
+        # ends[i][m]: how many units of layer i have a degree of at most m
+        self._ends = [[int((d <= m).sum()) for m in range(self.features)] for d in degrees]
+        if zero_start:
+            nn.init.zeros_(self.layers[-1].weight)
+            nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = x
+        last = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            h = functional.linear(h, layer.weight * self.get_buffer(f"mask_{i}"), layer.bias)
+            if i == 0 and self.context_layer is not None:
+                h = h + self.context_layer(context)
+            if i < last:
+                h = self.activation(h)
+        return h.unflatten(-1, (self.features, self.outputs))
+
+    def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
+        weight = self.layers[0].weight
+        # With gradients, units are appended out of place; without, they are written into room taken once.
+        sizes = [0 if torch.is_grad_enabled() else ends[-1] for ends in self._ends]
+        known = [weight.new_empty(*batch_shape, size) for size in sizes]
+        from_context = None if self.context_layer is None else self.context_layer(context)
+        return MaskedMLPState(position=0, known=known, from_context=from_context)
+
+    def step(self, state: MaskedMLPState, x_previous: Tensor | None) -> tuple[Tensor, MaskedMLPState]:
+        degree = state.position
+        if degree > 0 and x_previous is not None:
+            self._unlock(state, 0, degree, x_previous.unsqueeze(-1))
+        last = len(self.layers) - 1
+        for i in range(last):
+            begin, end = self._begin(i + 1, degree), self._ends[i + 1][degree]
+            if begin == end:
+                continue
+            pre = self._rows(state, i, slice(begin, end), degree)
+            if i == 0 and state.from_context is not None:
+                pre = pre + state.from_context[..., begin:end]
+            self._unlock(state, i + 1, degree, self.activation(pre))
+        rows = slice(degree * self.outputs, (degree + 1) * self.outputs)
+        y = self._rows(state, last, rows, degree)
+        return y, MaskedMLPState(degree + 1, state.known, state.from_context)
+
+    def _begin(self, layer: int, degree: int) -> int:
+        return self._ends[layer][degree - 1] if degree > 0 else 0
+
+    def _rows(self, state: MaskedMLPState, layer: int, rows: slice, degree: int) -> Tensor:
+        """These rows of a linear layer, from the units of degree at most `degree` that feed it."""
+        columns = self._ends[layer][degree]
+        linear = self.layers[layer]
+        return functional.linear(state.known[layer][..., :columns], linear.weight[rows, :columns], linear.bias[rows])
+
+    def _unlock(self, state: MaskedMLPState, layer: int, degree: int, values: Tensor) -> None:
+        begin, end = self._begin(layer, degree), self._ends[layer][degree]
+        if torch.is_grad_enabled():
+            state.known[layer] = torch.cat([state.known[layer][..., :begin], values], dim=-1)
+        else:
+            state.known[layer][..., begin:end] = values

@@ -1,0 +1,65 @@
+"""Multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from anabranch.checks import positive_int
+from anabranch.networks.activation import activation_function
+from anabranch.networks.network import Network
+
+
+class MLP(Network):
+    r"""Multilayer perceptron, y = W_n a(... a(W_1 x + V c + b_1) ...) + b_n.
+
+    The context enters the first layer through its own matrix V, so it may have fewer batch dimensions than x.
+
+    Args:
+        features: size of x.
+        outputs: size of y.
+        context: size of the context, 0 for none.
+        hidden: sizes of the hidden layers; () makes the function linear.
+        activation: "relu", "silu", "gelu", "elu" or "tanh".
+        zero_start: start with the last layer at zero, so that every output starts at 0.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.networks import MLP
+        >>> network = MLP(3, 4, context=2, hidden=(16,))
+        >>> network(torch.randn(10, 3), torch.randn(2)).shape
+        torch.Size([10, 4])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        zero_start: bool = False,
+    ) -> None:
+        super().__init__(features, outputs, context)
+        self.activation = activation_function(activation)
+        sizes = [positive_int("hidden", size) for size in hidden]
+        inputs = [self.features, *sizes]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(inputs, [*sizes, self.outputs], strict=True))
+        self.context_layer = (
+            nn.Linear(self.context, inputs[1] if sizes else self.outputs, bias=False) if context else None
+        )
+        if zero_start:
+            last = [self.layers[-1], *([self.context_layer] if self.context_layer is not None and not sizes else [])]
+            for layer in last:
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        first, *rest = self.layers
+        h: Tensor = first(x)
+        if self.context_layer is not None:
+            h = h + self.context_layer(context)
+        for layer in rest:
+            h = layer(self.activation(h))
+        return h

@@ -1,0 +1,68 @@
+"""Residual multilayer perceptron."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from anabranch.checks import positive_int
+from anabranch.networks.activation import activation_function
+from anabranch.networks.network import Network
+
+
+class ResidualMLP(Network):
+    r"""Residual network: h_{i+1} = h_i + B_i a(A_i a(h_i)), between a linear layer in and a linear layer out.
+
+    Each block's second matrix starts at zero, so that the network starts as a linear map and deep ones train as easily as
+    shallow ones (He et al., 2016, "Identity mappings in deep residual networks").
+
+    Args:
+        features: size of x.
+        outputs: size of y.
+        context: size of the context, 0 for none; it enters with x and again in every block.
+        hidden: width of the residual stream.
+        blocks: number of residual blocks.
+        activation: "relu", "silu", "gelu", "elu" or "tanh".
+        zero_start: start with the last layer at zero, so that every output starts at 0.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.networks import ResidualMLP
+        >>> ResidualMLP(3, 4, hidden=16, blocks=2)(torch.randn(10, 3)).shape
+        torch.Size([10, 4])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        context: int = 0,
+        hidden: int = 64,
+        blocks: int = 2,
+        activation: str = "silu",
+        zero_start: bool = False,
+    ) -> None:
+        super().__init__(features, outputs, context)
+        self.activation = activation_function(activation)
+        width, count = positive_int("hidden", hidden), positive_int("blocks", blocks)
+        self.first = nn.Linear(self.features, width)
+        self.last = nn.Linear(width, self.outputs)
+        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
+        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
+        self.context_layers = (
+            nn.ModuleList(nn.Linear(self.context, width, bias=False) for _ in range(count + 1)) if context else None
+        )
+        for layer in [*self.outer, *([self.last] if zero_start else [])]:
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h: Tensor = self.first(x)
+        if self.context_layers is not None:
+            h = h + self.context_layers[0](context)
+        for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
+            u: Tensor = inner(self.activation(h))
+            if self.context_layers is not None:
+                u = u + self.context_layers[i + 1](context)
+            h = h + outer(self.activation(u))
+        result: Tensor = self.last(self.activation(h))
+        return result

@@ -1,0 +1,39 @@
+"""Some of another network's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from anabranch.networks.network import Network
+
+
+class Select(Network):
+    r"""Outputs number i_1, ..., i_n of another network, in that order.
+
+    Args:
+        network: the network.
+        chosen: which of its outputs, counted from 0.
+
+    Raises:
+        ValueError: there is no such output.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.networks import MLP, Select
+        >>> Select(MLP(3, 5), chosen=[0, 2])(torch.randn(10, 3)).shape
+        torch.Size([10, 2])
+    """
+
+    def __init__(self, network: Network, chosen: Sequence[int]) -> None:
+        chosen = list(chosen)
+        if not chosen or min(chosen) < 0 or max(chosen) >= network.outputs:
+            raise ValueError(f"chosen: expected numbers from 0 to {network.outputs - 1}, got {chosen}")
+        super().__init__(network.features, len(chosen), network.context)
+        self.network = network
+        self.register_buffer("chosen", torch.tensor(chosen), persistent=False)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.network(x, context).index_select(-1, self.get_buffer("chosen"))

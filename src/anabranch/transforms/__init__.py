@@ -1,0 +1,45 @@
+"""Bijections between data and noise: the contract, structures, univariate maps, linear layers and their composition."""
+
+from anabranch.transforms.actnorm import ActNorm
+from anabranch.transforms.affine import Affine, Shift
+from anabranch.transforms.autoregressive import Autoregressive
+from anabranch.transforms.cdf import CDF
+from anabranch.transforms.chain import Chain
+from anabranch.transforms.coupling import Coupling
+from anabranch.transforms.elementwise import Elementwise
+from anabranch.transforms.householder import Householder
+from anabranch.transforms.inverse import Inverse
+from anabranch.transforms.linear import Linear, LULinear
+from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
+from anabranch.transforms.permutation import Permutation
+from anabranch.transforms.rational_quadratic import RationalQuadraticSpline
+from anabranch.transforms.torch_transform import TorchTransform
+from anabranch.transforms.transform import Inversion, Transform
+from anabranch.transforms.univariate import UnivariateMap
+
+__all__ = [
+    "CDF",
+    "ActNorm",
+    "Affine",
+    "Autoregressive",
+    "Chain",
+    "Coupling",
+    "Elementwise",
+    "Exp",
+    "Householder",
+    "Inverse",
+    "Inversion",
+    "LULinear",
+    "Linear",
+    "Log",
+    "Logit",
+    "Permutation",
+    "RationalQuadraticSpline",
+    "Shift",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "TorchTransform",
+    "Transform",
+    "UnivariateMap",
+]

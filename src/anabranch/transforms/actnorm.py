@@ -1,0 +1,56 @@
+"""Activation normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.checks import positive_int
+from anabranch.transforms.transform import Transform
+
+
+class ActNorm(Transform):
+    r"""z = (x - loc) exp(log_scale), feature by feature, set by the first batch to mean 0 and variance 1.
+
+    Until `initialize` is called (`fit` does it with the first batch) it is the identity. Afterwards both are ordinary
+    trainable parameters. Source: Kingma and Dhariwal, 2018, "Glow", arXiv:1807.03039, section 3.1.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import ActNorm
+        >>> layer = ActNorm(3)
+        >>> x = 5 + 2 * torch.randn(100, 3)
+        >>> layer.initialize(x)
+        >>> bool(layer(x)[0].mean().abs() < 1e-4)
+        True
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__((positive_int("features", features),))
+        self.loc = nn.Parameter(torch.zeros(features))
+        self.log_scale = nn.Parameter(torch.zeros(features))
+        self.register_buffer("initialized", torch.tensor(False))
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Take mean and standard deviation over all rows of x; a second call changes nothing.
+
+        A feature that is constant in x keeps scale 1.
+        """
+        if bool(self.get_buffer("initialized")):
+            return
+        rows = x.detach().reshape(-1, x.shape[-1])
+        deviation = rows.std(dim=0, correction=0)
+        spread = deviation > 1e-6 * rows.abs().amax(dim=0)
+        with torch.no_grad():
+            self.loc.copy_(rows.mean(dim=0))
+            self.log_scale.copy_(-torch.where(spread, deviation, torch.ones_like(deviation)).log())
+            self.get_buffer("initialized").fill_(True)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return (x - self.loc) * self.log_scale.exp(), self.log_scale.sum().expand(x.shape[:-1])
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return z * (-self.log_scale).exp() + self.loc, -self.log_scale.sum().expand(z.shape[:-1])

@@ -1,0 +1,58 @@
+"""The distribution function of a known distribution, as a univariate map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from anabranch.described import torch_arguments
+from anabranch.transforms.univariate import UnivariateMap
+
+
+class CDF(UnivariateMap):
+    r"""z = F(x), the distribution function of a univariate `torch.distributions.Distribution`, onto (0, 1).
+
+    .. math:: \log \frac{dz}{dx} = \log p(x)
+
+    The distribution's parameters become buffers: they move with the module and are not trained.
+
+    Args:
+        distribution: one that has `cdf` and `icdf`, such as Normal, Laplace, Cauchy, Uniform, Exponential, Gumbel.
+
+    Raises:
+        ValueError: it has no `cdf` or no `icdf`, or its events are not numbers.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import CDF, Elementwise
+        >>> uniformize = Elementwise(CDF(torch.distributions.Normal(0.0, 1.0)))
+        >>> uniformize(torch.zeros(3))[0]
+        tensor([0.5000, 0.5000, 0.5000])
+    """
+
+    def __init__(self, distribution: Distribution) -> None:
+        super().__init__(size=0)
+        name = type(distribution).__name__
+        if getattr(torch.distributions, name, None) is not type(distribution) or distribution.event_shape:
+            raise ValueError(f"distribution: expected a univariate one of torch.distributions, got {name}")
+        try:
+            distribution.icdf(distribution.cdf(torch.as_tensor(distribution.sample())))
+        except NotImplementedError:
+            raise ValueError(f"distribution: expected one with cdf and icdf, got {name}") from None
+        self._type = type(distribution)
+        self._names = list(torch_arguments(distribution))
+        for argument, value in torch_arguments(distribution).items():
+            self.register_buffer(argument, torch.as_tensor(value).detach().clone())
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        distribution = self._distribution()
+        return distribution.cdf(x), distribution.log_prob(x)
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        distribution = self._distribution()
+        x = distribution.icdf(z)
+        return x, -distribution.log_prob(x)
+
+    def _distribution(self) -> Distribution:
+        return self._type(*(self.get_buffer(name) for name in self._names), validate_args=False)

@@ -1,0 +1,62 @@
+"""The structure in which every feature is transformed on its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.checks import positive_int
+from anabranch.networks import Network
+from anabranch.transforms.transform import Transform
+from anabranch.transforms.univariate import UnivariateMap
+
+
+class Elementwise(Transform):
+    r"""z_i = g(x_i; theta_i): every feature on its own, with parameters that are constants or a function of the context.
+
+    Args:
+        univariate: the map g.
+        features: number of features. Without it any shape is taken; that needs a map without parameters.
+        network: gives the parameters from the context: a `Network` from the context to features * univariate.size numbers.
+            Without it they are trainable constants that start at 0.
+
+    Raises:
+        ValueError: sizes that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.networks import MLP
+        >>> from anabranch.transforms import Affine, Elementwise
+        >>> layer = Elementwise(Affine(), features=3, network=MLP(2, 3 * 2))
+        >>> z, log_det = layer(torch.randn(10, 3), torch.randn(10, 2))
+        >>> z.shape, log_det.shape
+        (torch.Size([10, 3]), torch.Size([10]))
+    """
+
+    def __init__(self, univariate: UnivariateMap, features: int | None = None, network: Network | None = None) -> None:
+        if features is None and univariate.size > 0:
+            raise ValueError(
+                f"features: expected their number, since {type(univariate).__name__} has parameters, got None"
+            )
+        shape = None if features is None else (positive_int("features", features),)
+        super().__init__(shape, None if network is None else (network.features,))
+        self.univariate = univariate
+        self.network = network
+        if network is not None and (features is None or network.outputs != features * univariate.size):
+            wanted = "features" if features is None else f"{features} x {univariate.size} outputs"
+            raise ValueError(f"network: expected {wanted}, got {network.outputs} outputs")
+        self.constants = None if network is not None else nn.Parameter(torch.zeros(features or 0, univariate.size))
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z, log_derivative = self.univariate(x, self._map_parameters(context))
+        return z, log_derivative.sum(dim=-1)
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, log_derivative = self.univariate.inverse(z, self._map_parameters(context))
+        return x, log_derivative.sum(dim=-1)
+
+    def _map_parameters(self, context: Tensor | None) -> Tensor:
+        if self.network is None:
+            return self.get_parameter("constants")
+        parameters: Tensor = self.network(context)
+        return parameters.unflatten(-1, (-1, self.univariate.size))

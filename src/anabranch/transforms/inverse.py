@@ -1,0 +1,44 @@
+"""A transform turned round."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anabranch.transforms.transform import Transform
+
+
+class Inverse(Transform):
+    r"""The inverse bijection: forward is the other's inverse, inverse the other's forward.
+
+    An inverse autoregressive flow is the `Inverse` of an `Autoregressive` (Kingma et al., 2016, arXiv:1606.04934): it
+    samples in one pass and scores in one step per feature.
+
+    Args:
+        transform: the transform to turn round. Its inverse must not be "none".
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import Inverse, Permutation
+        >>> z, _ = Inverse(Permutation([1, 2, 0]))(torch.tensor([10.0, 20.0, 30.0]))
+        >>> z
+        tensor([30., 10., 20.])
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        if transform.inversion == "none":
+            raise ValueError(f"transform: expected one with an inverse, got {type(transform).__name__}, which has none")
+        super().__init__(transform.event_shape, transform.context_shape)
+        self.event_dim = transform.event_dim
+        self.inversion = transform.inversion
+        self.transform = transform
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Nothing to do: what is set from data is set from the data's side, which is the other end."""
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(x, context)
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        result: tuple[Tensor, torch.Tensor] = self.transform(z, context)
+        return result

@@ -1,0 +1,86 @@
+"""Linear layers: a full matrix, and a matrix kept as its LU factors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.checks import positive_int
+from anabranch.transforms.transform import Transform
+
+
+class Linear(Transform):
+    r"""z = W x + b with any invertible matrix W, starting at the identity.
+
+    .. math:: \log |\det \partial z / \partial x| = \log |\det W|
+
+    The determinant and the inverse cost O(features^3) a call, whatever the batch. W is not kept from becoming singular;
+    `LULinear` cannot become so.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import Linear
+        >>> Linear(2)(torch.tensor([1.0, 2.0]))[0].detach()
+        tensor([1., 2.])
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__((positive_int("features", features),))
+        self.weight = nn.Parameter(torch.eye(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        log_det = torch.linalg.slogdet(self.weight).logabsdet
+        return nn.functional.linear(x, self.weight, self.bias), log_det.expand(x.shape[:-1])
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = torch.linalg.solve(self.weight, (z - self.bias).unsqueeze(-1)).squeeze(-1)
+        return x, -torch.linalg.slogdet(self.weight).logabsdet.expand(z.shape[:-1])
+
+
+class LULinear(Transform):
+    r"""z = L U x + b, with L lower triangular of unit diagonal and U upper triangular of positive diagonal.
+
+    .. math:: \log |\det \partial z / \partial x| = \sum_i \log U_{ii}
+
+    The log-determinant is a sum and the inverse two triangular solves. It starts at the identity and is invertible for
+    every value of its parameters. Source: Kingma and Dhariwal, 2018, "Glow", arXiv:1807.03039, section 3.2; without its
+    fixed permutation, for which there is `Permutation`.
+
+    Args:
+        features: number of features.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import LULinear
+        >>> LULinear(2)(torch.tensor([1.0, 2.0]))[0].detach()
+        tensor([1., 2.])
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__((positive_int("features", features),))
+        self.lower = nn.Parameter(torch.zeros(features, features))
+        self.upper = nn.Parameter(torch.zeros(features, features))
+        self.log_diagonal = nn.Parameter(torch.zeros(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        lower, upper = self._factors()
+        # One product of the two small matrices is cheaper than a second pass over the batch.
+        z = nn.functional.linear(x, lower @ upper, self.bias)
+        return z, self.log_diagonal.sum().expand(x.shape[:-1])
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        lower, upper = self._factors()
+        y = torch.linalg.solve_triangular(lower, (z - self.bias).unsqueeze(-1), upper=False, unitriangular=True)
+        x = torch.linalg.solve_triangular(upper, y, upper=True).squeeze(-1)
+        return x, -self.log_diagonal.sum().expand(z.shape[:-1])
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        identity = torch.eye(len(self.bias), dtype=self.bias.dtype, device=self.bias.device)
+        lower = self.lower.tril(diagonal=-1) + identity
+        upper = self.upper.triu(diagonal=1) + torch.diag(self.log_diagonal.exp())
+        return lower, upper

@@ -1,0 +1,74 @@
+"""Transforms of torch.distributions, and so those of zuko and pyro, as blocks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.checks import positive_int
+from anabranch.transforms.transform import Transform
+
+
+class TorchTransform(Transform):
+    r"""z = t(x) for a `torch.distributions.Transform` t, or for a module that gives one from a context.
+
+    A transform of numbers (such as `ExpTransform`) is applied to each feature, and its log-derivatives are summed. The
+    tensors inside a `torch.distributions.Transform` are its own: they stay on their device and are not trained. Those of
+    a module are trained with the model. (A zuko lazy transform is such a module: calling it with a context, or with None,
+    returns a transform.)
+
+    Args:
+        transform: the transform, or a module that returns one when it is called with the context.
+        features: number of features, if only one number will do.
+        context: size of the context that the module takes, 0 for none.
+
+    Raises:
+        ValueError: it is neither, or it is not a bijection.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import TorchTransform
+        >>> TorchTransform(torch.distributions.transforms.ExpTransform())(torch.zeros(2))
+        (tensor([1., 1.]), tensor(0.))
+    """
+
+    def __init__(
+        self,
+        transform: torch.distributions.transforms.Transform | nn.Module,
+        features: int | None = None,
+        context: int = 0,
+    ) -> None:
+        super().__init__(
+            None if features is None else (positive_int("features", features),),
+            (positive_int("context", context),) if context else None,
+        )
+        known = isinstance(transform, torch.distributions.transforms.Transform)
+        if not known and not isinstance(transform, nn.Module):
+            raise ValueError(f"transform: expected a torch.distributions Transform, got {type(transform).__name__}")
+        if known and not transform.bijective:
+            raise ValueError(f"transform: expected a bijection, got {type(transform).__name__}")
+        self.transform = transform
+        if known:
+            self.event_dim = max(1, transform.domain.event_dim)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        t = self._at(context)
+        z = t(x)
+        return z, self._per_event(t, t.log_abs_det_jacobian(x, z))
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        t = self._at(context)
+        x = t.inv(z)
+        return x, -self._per_event(t, t.log_abs_det_jacobian(x, z))
+
+    def _at(self, context: Tensor | None) -> torch.distributions.transforms.Transform:
+        if isinstance(self.transform, nn.Module):
+            found = self.transform(context)
+            if not isinstance(found, torch.distributions.transforms.Transform):
+                raise ValueError(f"transform: expected a module that gives a Transform, it gave {type(found).__name__}")
+            return found
+        return self.transform
+
+    def _per_event(self, t: torch.distributions.transforms.Transform, log_det: Tensor) -> Tensor:
+        extra = self.event_dim - t.domain.event_dim
+        return log_det.sum(dim=tuple(range(-extra, 0))) if extra else log_det

@@ -1,0 +1,127 @@
+"""The contract of a transform."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import matching, reference_tensor
+from anabranch.described import Described
+
+Inversion = Literal["closed", "sequential", "iterative", "none"]
+"""What an inverse costs: a formula; a pass of one step per feature; a numerical iteration; or there is none."""
+
+INVERSIONS: tuple[Inversion, ...] = ("closed", "sequential", "iterative", "none")
+
+
+class Transform(Described, ABC):
+    r"""A bijection z = f(x; c) between data x and noise z, for every value of the context c.
+
+    `forward` normalises, data to noise, as density estimation needs it; `inverse` generates, noise to data. With a base
+    density p_Z the change of variables gives
+
+    .. math:: \log p_X(x) = \log p_Z(f(x)) + \log |\det \partial f / \partial x|.
+
+    .. code-block:: text
+
+        forward(x, context=None) -> (z, log_det)     log_det = log |det dz/dx|
+        inverse(z, context=None) -> (x, log_det)     log_det = log |det dx/dz|
+
+        x, z      (*batch, *event)
+        context   (*batch, c), or any batch shape that broadcasts against that of x; None where the transform takes none
+        log_det   (*batch): one number for each event; it is negative where f contracts
+
+    Attributes:
+        event_dim: how many trailing dimensions are one event (1 for vectors).
+        event_shape: their shape, or None if any will do.
+        context_shape: the shape of one context, or None if the transform takes none. A transform that takes none
+            ignores a context that it is given: in a chain, context reaches every layer.
+        inversion: what the inverse costs: "closed", "sequential", "iterative" or "none".
+
+    A transform is stateless and functional: the two methods change nothing and branch on no value, so that
+    `torch.compile(fullgraph=True)` takes them. What must be set from data (`ActNorm`) is set once in `initialize`.
+
+    To write your own: call `super().__init__(event_shape, context_shape)`, set `inversion` if the inverse is not a
+    formula, and define `_forward` and `_inverse`, which get arguments whose shapes and dtypes are checked already. Then
+    put it through `anabranch.testing.check_transform`.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import Transform
+        >>> class Double(Transform):
+        ...     "z = 2 x."
+        ...     def _forward(self, x, context):
+        ...         return 2 * x, x.new_full(x.shape[:-1], x.shape[-1] * 0.6931472)
+        ...     def _inverse(self, z, context):
+        ...         return z / 2, z.new_full(z.shape[:-1], -z.shape[-1] * 0.6931472)
+        >>> Double()(torch.tensor([1.0, 2.0]))
+        (tensor([2., 4.]), tensor(1.3863))
+    """
+
+    event_dim: int = 1
+    inversion: Inversion = "closed"
+    _checks_dtype: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        event_shape: torch.Size | tuple[int, ...] | None = None,
+        context_shape: torch.Size | tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.event_shape = None if event_shape is None else torch.Size(event_shape)
+        self.context_shape = None if context_shape is None else torch.Size(context_shape)
+        if self.event_shape is not None:
+            self.event_dim = len(self.event_shape)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Data to noise: (z, log |det dz/dx|)."""
+        self._check("x", x, context)
+        return self._forward(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Noise to data: (x, log |det dx/dz|)."""
+        self._check("z", z, context)
+        return self._inverse(z, context)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set what is to be set from a first batch of data; most transforms have nothing of the kind.
+
+        May be overridden. It must leave the transform as it is when it was initialized before.
+        """
+
+    @abstractmethod
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    def _check(self, name: str, value: Tensor, context: Tensor | None) -> None:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"{name}: expected a floating-point tensor, got {kind}")
+        if value.dim() < self.event_dim:
+            raise ValueError(f"{name}: expected at least {self.event_dim} dimensions, got shape {tuple(value.shape)}")
+        like = reference_tensor(self) if self._checks_dtype else None
+        matching(name, value, self.event_shape, like)
+        if self.context_shape is None:
+            return
+        if context is None:
+            raise ValueError(f"context: expected shape (..., {', '.join(map(str, self.context_shape))}), got None")
+        matching("context", context, self.context_shape, like)
+
+
+def common_shape(kind: str, shapes: list[torch.Size | None]) -> torch.Size | None:
+    """The one shape that all parts share which have any; None if none has.
+
+    Raises:
+        ValueError: two parts disagree.
+    """
+    found = {shape for shape in shapes if shape is not None}
+    if len(found) > 1:
+        raise ValueError(
+            f"{kind}: expected the same for all parts, got {', '.join(str(tuple(s)) for s in sorted(found))}"
+        )
+    return found.pop() if found else None
