@@ -4,17 +4,25 @@ Flows, exact mixtures of flows and the densities they stand on: one kind of obje
 saved.
 """
 
-from anabranch import densities, flows, models, networks, transforms
+from anabranch import densities, flows, models, networks, training, transforms
 from anabranch.models import DepthMixture, Flow
+from anabranch.storage import load, save
+from anabranch.training import History, NonFiniteError, fit
 from anabranch.version import __version__
 
 __all__ = [
     "DepthMixture",
     "Flow",
+    "History",
+    "NonFiniteError",
     "__version__",
     "densities",
+    "fit",
     "flows",
+    "load",
     "models",
     "networks",
+    "save",
+    "training",
     "transforms",
 ]

@@ -1,0 +1,161 @@
+"""One file for one model: weights and, in the header, the description from which it is rebuilt."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anabranch.atomic import replacing
+from anabranch.described import Described, describe, rebuild
+from anabranch.version import __version__
+
+_FORMAT = 1
+_HEADER = "anabranch"
+
+
+def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a model to one safetensors file.
+
+    The tensors are the model's parameters and buffers, bit for bit; the header holds the library's version and a JSON
+    description of the object. The file appears whole or not at all, and an old file of that name stays until then.
+
+    Args:
+        model: a density, a transform or a network made of the library's parts, or of your own subclasses of them.
+        path: the file.
+        metadata: JSON-ready notes to keep with it; `read_metadata` gives them back.
+
+    Raises:
+        TypeError: a part that cannot be described, such as a plain `torch.nn.Module`; the message names it.
+        ValueError: parts were replaced after the model was built, so that its description no longer fits.
+
+    Example:
+        >>> import pathlib, tempfile, torch
+        >>> import anabranch as ab
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> model = ab.densities.Normal(torch.zeros(2))
+        >>> ab.save(model, path)
+        >>> ab.load(path).log_prob(torch.ones(2)) == model.log_prob(torch.ones(2))
+        tensor(True)
+    """
+    from safetensors.torch import save_file  # noqa: PLC0415 (only needed here)
+
+    if not isinstance(model, Described):
+        raise TypeError(f"model: expected a part of anabranch, such as a Density, got {type(model).__name__}")
+    description, arguments = describe(model)
+    state = _state(model)
+    _check_rebuilds(model, description, arguments, state)
+    tensors = {f"state.{name}": value.detach() for name, value in state.items()} | arguments
+    header = {
+        "format": _FORMAT,
+        "version": __version__,
+        "description": description,
+        "metadata": dict(metadata or {}),
+    }
+    # a copy each: safetensors refuses tensors that share memory, and wants them contiguous
+    copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    text = json.dumps(header, allow_nan=False)
+    with replacing(path) as temporary:
+        save_file(copies, temporary, metadata={_HEADER: text})
+
+
+def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Any:
+    """Read a model that `save` wrote. Nothing is unpickled and no code is imported.
+
+    A class of your own is found if the module that defines it has been imported.
+
+    Args:
+        path: the file.
+        device: where to put the model.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no anabranch model, damaged, or from a newer version; the message says which.
+    """
+    header, tensors = _read(path)
+    arguments = {name: value for name, value in tensors.items() if not name.startswith("state.")}
+    saved = {name.removeprefix("state."): value for name, value in tensors.items() if name.startswith("state.")}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = rebuild(header["description"], arguments)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path}: the description in its header is damaged ({error!r})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    state = _state(model)
+    if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in saved.items()}:
+        raise ValueError(f"{path}: its weights do not fit its description; the file is damaged or was edited")
+    for name, target in state.items():
+        # .data keeps parameters that are shared shared, and takes over the dtype that was saved
+        target.data = saved[name]
+    return model.to(device)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a model file says of itself: "version", "description" and "metadata", without building the model.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no anabranch model.
+    """
+    return _read(path, only_header=True)[0]
+
+
+def _read(path: str | os.PathLike[str], only_header: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 (only needed here)
+
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file")
+    if file.is_dir():
+        raise ValueError(f"{file}: expected a model file, got a folder")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            text = (opened.metadata() or {}).get(_HEADER)
+            tensors = {} if only_header or text is None else {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file}: not a safetensors file, or truncated ({error})") from error
+    if text is None:
+        raise ValueError(f"{file}: a safetensors file, but not one that anabranch wrote")
+    try:
+        header = json.loads(text)
+        number = header["format"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: its anabranch header is damaged") from error
+    if number != _FORMAT:
+        raise ValueError(
+            f"{file}: written by anabranch {header.get('version')} in format {number}, and this version, {__version__}, "
+            f"reads format {_FORMAT}; install that version or newer"
+        )
+    return header, tensors
+
+
+def _state(model: Described) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name; one that several modules share only under its first name."""
+    seen: set[int] = set()
+    state: dict[str, Tensor] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            state[name] = value
+    return state
+
+
+def _check_rebuilds(
+    model: Described, description: dict[str, Any], arguments: dict[str, Tensor], state: dict[str, Tensor]
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        again = _state(rebuild(description, arguments))
+    wanted = {name: value.shape for name, value in again.items()}
+    got = {name: value.shape for name, value in state.items()}
+    if wanted != got:
+        different = sorted(name for name in wanted.keys() | got.keys() if wanted.get(name) != got.get(name))
+        raise ValueError(
+            f"{type(model).__name__}: {different[0]} is not as the constructor made it; parts were replaced after the "
+            "model was built, so build it anew from the parts you want"
+        )

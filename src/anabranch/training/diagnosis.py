@@ -1,0 +1,91 @@
+"""Where a loss became NaN or infinite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.densities import Density
+from anabranch.training.rows import Rows
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a gradient that is NaN or infinite.
+
+    Attributes:
+        step: the optimiser step, from 1.
+        row: the row of the data, from 0; None if it is a gradient.
+        layer: the first module whose output was not finite, or the parameter whose gradient is not.
+    """
+
+    def __init__(self, message: str, step: int, row: int | None, layer: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.row = row
+        self.layer = layer
+
+
+def explain_loss(density: Density, batch: Rows, losses: Tensor, step: int) -> NonFiniteError:
+    """Find the first row whose loss is not finite and the first layer that made it so, by one more pass over that row."""
+    bad = int((~torch.isfinite(losses)).nonzero()[0])
+    row = int(batch.numbers[bad])
+    alone = batch.take(torch.tensor([bad]))
+    layer = first_non_finite_layer(density, alone.x, alone.context)
+    return NonFiniteError(
+        f"the loss became {float(losses[bad])} at step {step}, row {row} of the data, first in {layer}; the last good "
+        "weights are kept. Lower the learning rate, or standardise or clean the data",
+        step,
+        row,
+        layer,
+    )
+
+
+def explain_gradient(density: Density, step: int) -> NonFiniteError:
+    """Name the first parameter whose gradient is not finite."""
+    for name, parameter in density.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            break
+    else:
+        name = "no single parameter (their norm overflows)"
+    return NonFiniteError(
+        f"the gradient of {name} is not finite at step {step}, while the loss is; the last good weights are kept. "
+        "Lower the learning rate, or standardise or clean the data",
+        step,
+        None,
+        name,
+    )
+
+
+def first_non_finite_layer(density: Density, x: Tensor, context: Tensor | None) -> str:
+    """The name of the first module, in the order of computation, whose output is not finite."""
+    found: list[str] = []
+    names = {module: name or type(density).__name__ for name, module in density.named_modules()}
+
+    def watch(module: nn.Module) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
+            if not found and not all(bool(torch.isfinite(t).all()) for t in _tensors(outputs)):
+                found.append(f"{names[module]} ({type(module).__name__})")
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(module)) for module in names]
+    try:
+        with torch.no_grad():
+            density(x, context)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else f"{type(density).__name__}, only in its batch"
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() else []
+    if isinstance(value, dict):
+        return [t for item in value.values() for t in _tensors(item)]
+    if isinstance(value, (tuple, list)):
+        return [t for item in value for t in _tensors(item)]
+    return []

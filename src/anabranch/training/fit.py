@@ -1,0 +1,120 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.checks import positive, positive_int, reference_tensor
+from anabranch.densities import Density
+from anabranch.training.history import Epoch, History
+from anabranch.training.loop import Loop
+from anabranch.training.rows import read_rows, split_rows
+
+
+def fit(
+    density: Density,
+    x: Tensor | ArrayLike,
+    context: Tensor | ArrayLike | None = None,
+    *,
+    validation: float | Tensor | ArrayLike | tuple[Any, Any] = 0.1,
+    epochs: int = 100,
+    batch_size: int = 512,
+    learning_rate: float = 5e-3,
+    weight_decay: float = 1e-5,
+    warmup: float = 0.05,
+    clip: float = 5.0,
+    patience: int | None = 20,
+    seed: int | None = None,
+    device: str | torch.device | None = None,
+    callback: Callable[[Epoch], bool | None] | None = None,
+    progress: bool = True,
+) -> History:
+    """Fit a density to rows by minimising its mean `loss`, and leave it with the best weights found.
+
+    AdamW with a linear warm-up and a half-cosine decay over all epochs, clipped gradients, and early stopping on the
+    validation rows, whose best weights are restored at the end (also after Ctrl-C, or an error). On several processes
+    started by `accelerate launch`, each takes its share of every batch.
+
+    Args:
+        density: what to fit; it is changed in place.
+        x: (rows, *event), a tensor of the density's dtype or an array. No NaN, no infinity.
+        context: (rows, c), if the density takes one.
+        validation: the fraction of rows to hold out for early stopping, or rows of your own (with a context: a tuple of
+            both); 0 for none.
+        epochs: at most so many passes over the training rows.
+        batch_size: rows in one step; the rest that does not fill one is dealt out in the next epoch.
+        learning_rate: the highest reached.
+        weight_decay: AdamW's, on weights of two dimensions and more.
+        warmup: the fraction of all steps spent raising the learning rate.
+        clip: largest norm of the gradient.
+        patience: stop after so many epochs without a better validation loss; None for never.
+        seed: of the split, the order of rows and any noise; None draws one from torch's global generator, so that
+            `torch.manual_seed` makes everything repeatable, initial weights included.
+        device: where to train; by default where the density is. The density is back on its own device afterwards.
+        callback: called with every `Epoch`; return True to stop.
+        progress: whether to show a progress bar (on terminals).
+
+    Returns:
+        the `History` of the fit.
+
+    Raises:
+        ValueError: rows that do not fit the density, are not finite, or are too few.
+        NonFiniteError: a loss or gradient became NaN or infinite; it names step, row and layer, and the density has the
+            last good weights.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> x = 3 + 2 * torch.randn(1000, 2)
+        >>> normal = ab.densities.Normal(torch.zeros(2), learnable=True)
+        >>> history = ab.fit(normal, x, epochs=20, batch_size=100, learning_rate=0.1, seed=0)
+        >>> bool((normal.theta.loc - 3).abs().max() < 0.5)
+        True
+    """
+    epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
+    learning_rate, clip = positive("learning_rate", learning_rate), positive("clip", clip)
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay: expected at least 0, got {weight_decay}")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup: expected a fraction in [0, 1), got {warmup}")
+    if patience is not None:
+        patience = positive_int("patience", patience)
+    if not any(parameter.requires_grad for parameter in density.parameters()):
+        raise ValueError(f"density: expected trainable parameters, but this {type(density).__name__} has none")
+    seed = int(torch.randint(2**31, ()).item()) if seed is None else seed
+    generator = torch.Generator().manual_seed(seed)
+
+    rows = read_rows(density, x, context)
+    if len(rows) == 0:
+        raise ValueError("x: expected at least one row, got none")
+    if isinstance(validation, (int, float)):
+        training, held_out = split_rows(rows, validation, generator)
+    else:
+        pair = validation if isinstance(validation, tuple) else (validation, None)
+        training, held_out = rows, read_rows(density, *pair, name="validation")
+    history = History(len(training), 0 if held_out is None else len(held_out), seed)
+
+    like = reference_tensor(density)
+    home = torch.device("cpu") if like is None else like.device
+    target = home if device is None else torch.device(device)
+    with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
+        torch.manual_seed(seed)
+        loop = Loop(density, training, held_out, history, generator, batch_size=batch_size, clip=clip, device=target)
+        try:
+            loop.run(
+                epochs,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                warmup=warmup,
+                patience=patience,
+                callback=callback,
+                progress=progress,
+            )
+        finally:
+            density.to(home)
+    return history

@@ -1,0 +1,170 @@
+"""The loop inside a fit: steps, validation, the best weights kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from anabranch.densities import Density
+from anabranch.training.diagnosis import NonFiniteError, explain_gradient, explain_loss
+from anabranch.training.history import Epoch, History
+from anabranch.training.progress import FitProgress
+from anabranch.training.rows import Rows
+from anabranch.training.schedule import warmup_cosine
+
+
+class Loop:
+    """Trains one density on one split of the rows; `fit` checks and prepares what it gets.
+
+    In-memory rows are shuffled by index and gathered a batch at a time: no loader, no work per row in Python. Devices,
+    processes and gradients across them are accelerate's.
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        training: Rows,
+        held_out: Rows | None,
+        history: History,
+        generator: torch.Generator,
+        *,
+        batch_size: int,
+        clip: float,
+        device: torch.device,
+    ) -> None:
+        from accelerate import Accelerator  # noqa: PLC0415 (slow to import, and only needed here)
+
+        # We place everything ourselves: the device is the caller's choice, not the machine's best.
+        self.accelerator = Accelerator(device_placement=False)
+        self.shares = self.accelerator.num_processes
+        self.device = self.accelerator.device if self.shares > 1 else device
+        self.density = density.to(self.device)
+        self.training = training.to(self.device)
+        self.held_out = None if held_out is None else held_out.to(self.device)
+        self.history = history
+        self.generator = generator
+        self.batch_size = min(batch_size, len(training))
+        self.clip = clip
+        self.good = self._snapshot()
+        self.steps_done = 0
+
+    def run(
+        self,
+        epochs: int,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        warmup: float,
+        patience: int | None,
+        callback: Callable[[Epoch], bool | None] | None,
+        progress: bool,
+    ) -> None:
+        """Train; whatever ends it, the density has the best weights then."""
+        steps = epochs * (len(self.training) // self.batch_size)
+        groups = _decayed_and_not(self.density, weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+        schedule = warmup_cosine(optimizer, steps, warmup)
+        wrapped, optimizer = self.accelerator.prepare(self.density, optimizer)
+        was_training = self.density.training
+        begun = time.perf_counter()
+        main = self.accelerator.is_main_process
+        try:
+            with FitProgress(steps, shown=progress and main) as bar:
+                for epoch in range(1, epochs + 1):
+                    rate = float(schedule.get_last_lr()[0])
+                    loss = self._epoch(wrapped, optimizer, schedule, bar)
+                    validation = self._validate()
+                    seconds = time.perf_counter() - begun
+                    record = Epoch(epoch, self.steps_done, loss, validation, rate, seconds)
+                    self._keep(record)
+                    bar.losses(epoch, loss, validation)
+                    if callback is not None and callback(record):
+                        self.history.stopped = "callback"
+                        return
+                    if validation is not None and patience is not None and epoch - self.history.best_epoch >= patience:
+                        self.history.stopped = "patience"
+                        return
+            self.history.stopped = "epochs"
+        finally:
+            self.density.load_state_dict(self.good)
+            self.density.train(was_training)
+
+    def _epoch(
+        self,
+        wrapped: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        bar: FitProgress,
+    ) -> float:
+        """One pass over the training rows; the mean loss on the way."""
+        self.density.train()
+        order = torch.randperm(len(self.training), generator=self.generator)
+        total, batches = torch.zeros((), device=self.device), len(order) // self.batch_size
+        for index in order[: batches * self.batch_size].split(self.batch_size):
+            batch = self.training.take(index[self.accelerator.process_index :: self.shares])
+            if self.steps_done == 0:
+                with torch.no_grad():
+                    self.density.initialize(batch.x, batch.context)
+                self.good = self._snapshot()
+            self.steps_done += 1
+            losses = wrapped(batch.x, batch.context)
+            loss = losses.mean()
+            if not bool(torch.isfinite(loss)):
+                raise self._explain(losses, batch)
+            optimizer.zero_grad()
+            self.accelerator.backward(loss)
+            norm = self.accelerator.clip_grad_norm_(self.density.parameters(), self.clip)
+            if norm is not None and not bool(torch.isfinite(norm)):
+                raise explain_gradient(self.density, self.steps_done)
+            optimizer.step()
+            schedule.step()
+            total += loss.detach()
+            bar.step()
+        return float(self._mean_over_processes(total / batches))
+
+    def _validate(self) -> float | None:
+        """Mean loss on the validation rows."""
+        if self.held_out is None:
+            return None
+        self.density.eval()
+        index = torch.arange(self.accelerator.process_index, len(self.held_out), self.shares)
+        total = torch.zeros((), device=self.device)
+        with torch.no_grad():
+            for batch in self.held_out.take(index).batches(max(self.batch_size, 1024)):
+                losses = self.density.loss(batch.x, batch.context)
+                if not bool(torch.isfinite(losses).all()):
+                    raise self._explain(losses, batch)
+                total += losses.sum()
+        return float(self._mean_over_processes(total * self.shares / len(self.held_out)))
+
+    def _explain(self, losses: Tensor, batch: Rows) -> NonFiniteError:
+        return explain_loss(self.density, batch, losses, self.steps_done)
+
+    def _keep(self, record: Epoch) -> None:
+        """Write the record down, and keep the weights if they are the best so far."""
+        self.history.epochs.append(record)
+        best = self.history.epochs[self.history.best_epoch - 1].validation if self.history.best_epoch else None
+        if record.validation is None or best is None or record.validation < best:
+            self.history.best_epoch = record.epoch
+            self.good = self._snapshot()
+
+    def _mean_over_processes(self, value: Tensor) -> Tensor:
+        if self.shares == 1:
+            return value
+        mean: Tensor = self.accelerator.reduce(value, reduction="mean")
+        return mean
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.density.state_dict().items()}
+
+
+def _decayed_and_not(density: Density, weight_decay: float) -> list[dict[str, object]]:
+    """Decay matrices; leave biases, scales and weights of mixtures alone, for which zero is no simpler than another value."""
+    parameters = [p for p in density.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]

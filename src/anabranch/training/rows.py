@@ -1,0 +1,92 @@
+"""The rows of a fit: read, checked, split, and dealt out in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import finite_rows, matching, read_tensor, reference_tensor
+from anabranch.densities import Density
+
+
+@dataclass
+class Rows:
+    """Rows of data with their contexts and their numbers in what the user gave."""
+
+    x: Tensor
+    context: Tensor | None
+    numbers: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor) -> Rows:
+        """Some of the rows."""
+        context = None if self.context is None else self.context[index]
+        return Rows(self.x[index], context, self.numbers[index])
+
+    def to(self, device: torch.device) -> Rows:
+        """The rows on a device."""
+        context = None if self.context is None else self.context.to(device)
+        return Rows(self.x.to(device), context, self.numbers)
+
+    def batches(self, size: int) -> Iterator[Rows]:
+        """All rows, in order, in batches of at most `size`."""
+        for begin in range(0, len(self), size):
+            yield self.take(torch.arange(begin, min(begin + size, len(self))))
+
+
+def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
+    """Read and check rows for a density.
+
+    Raises:
+        ValueError: shapes or dtypes that do not fit, x and context of different length, a value that is not finite.
+    """
+    like = reference_tensor(density)
+    values = read_tensor(name, x, like)
+    if values.dim() != len(density.event_shape) + 1:
+        wanted = ", ".join(["rows", *map(str, density.event_shape)])
+        raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(values.shape)}")
+    matching(name, values, density.event_shape, _on_device_of(values, like), any_number=density.support.is_discrete)
+    finite_rows(name, values)
+    given = None
+    if density.context_shape is not None:
+        if context is None:
+            raise ValueError(f"context: expected shape (rows, {', '.join(map(str, density.context_shape))}), got None")
+        given = read_tensor("context", context, like)
+        matching("context", given, density.context_shape, _on_device_of(given, like))
+        if given.shape[:1] != values.shape[:1] or given.dim() != len(density.context_shape) + 1:
+            raise ValueError(f"context: expected one for each of the {len(values)} rows, got shape {tuple(given.shape)}")
+        finite_rows("context", given)
+    elif context is not None:
+        raise ValueError(f"context: expected None, since this {type(density).__name__} takes none, got one")
+    return Rows(values, given, torch.arange(len(values)))
+
+
+def split_rows(rows: Rows, validation: float, generator: torch.Generator) -> tuple[Rows, Rows | None]:
+    """Training rows and validation rows, at random.
+
+    Raises:
+        ValueError: a fraction outside [0, 1), or too few rows for it.
+    """
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation: expected a fraction in [0, 1), or rows, got {validation}")
+    if validation == 0:
+        return rows, None
+    held_out = round(validation * len(rows))
+    if held_out < 1 or held_out >= len(rows):
+        raise ValueError(
+            f"validation: expected some of the rows on both sides, but {validation:g} of {len(rows)} rows is {held_out}; "
+            "give more rows, or validation=0"
+        )
+    order = torch.randperm(len(rows), generator=generator)
+    return rows.take(order[held_out:]), rows.take(order[:held_out])
+
+
+def _on_device_of(values: Tensor, like: Tensor | None) -> Tensor | None:
+    # rows may wait on another device than the density's: a fit moves batches
+    return None if like is None else like.detach().to(values.device)
