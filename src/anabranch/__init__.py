@@ -1,7 +1,7 @@
 """Anabranch: densities with a likelihood you can trust.
 
-Flows, exact mixtures of flows and the densities they stand on: one kind of object that can be fitted, scored, sampled and
-saved.
+Flows, exact mixtures of flows and the densities they stand on: one kind of object that can be fitted, scored, sampled
+and saved.
 """
 
 from anabranch import densities, flows, models, networks, training, transforms

@@ -32,12 +32,12 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 def reference_tensor(module: nn.Module) -> Tensor | None:
     """The first floating parameter or buffer of `module`: its dtype and device are the module's."""
-    for tensor in module.parameters():
-        if tensor.is_floating_point():
-            return tensor
-    for tensor in module.buffers():
-        if tensor.is_floating_point():
-            return tensor
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            return parameter
+    for buffer in module.buffers():
+        if buffer.is_floating_point():
+            return buffer
     return None
 
 

@@ -16,6 +16,7 @@ from anabranch.transforms import (
     Chain,
     Coupling,
     Inverse,
+    LULinear,
     RationalQuadraticSpline,
     Shift,
     Transform,
@@ -31,7 +32,8 @@ def nsf(
     bins: int = 8,
     bound: float = 5.0,
     structure: str = "autoregressive",
-    activation: str = "silu",
+    linear: bool = True,
+    activation: str = "relu",
 ) -> Chain:
     """Neural spline flow: rational-quadratic splines, autoregressive or coupling.
 
@@ -45,6 +47,8 @@ def nsf(
         bins: bins of each spline.
         bound: the splines act within [-bound, bound] and are linear outside: give it standardised data.
         structure: "autoregressive" (closer fits, samples in one step per feature) or "coupling" (both ways in one pass).
+        linear: whether each layer but the first begins with an LU-factored linear map, as in the paper. Columns that are
+            strongly correlated are then fitted far better, for about a tenth more time.
         activation: the networks' nonlinearity.
 
     Example:
@@ -58,7 +62,12 @@ def nsf(
 
     layers = {"autoregressive": _autoregressive, "coupling": _coupling}
     build = layers[one_of("structure", structure, tuple(layers))]
-    return Chain(build("spline", spline, features, context, blocks, hidden, activation))
+    named = build("spline", spline, features, context, blocks, hidden, activation)
+    if not linear or features == 1:
+        return Chain(named)
+    first, *later = named
+    mixed = {name: Chain({"linear": LULinear(features), "spline": named[name]}) for name in later}
+    return Chain({first: named[first], **mixed})
 
 
 def maf(
@@ -66,7 +75,7 @@ def maf(
     context: int = 0,
     blocks: int = 5,
     hidden: Sequence[int] = (128, 128),
-    activation: str = "silu",
+    activation: str = "relu",
 ) -> Chain:
     """Masked autoregressive flow: affine autoregressive layers in alternating order. Scoring takes one pass.
 
@@ -85,7 +94,7 @@ def iaf(
     context: int = 0,
     blocks: int = 5,
     hidden: Sequence[int] = (128, 128),
-    activation: str = "silu",
+    activation: str = "relu",
 ) -> Chain:
     """Inverse autoregressive flow: `maf` turned round, so that sampling takes one pass and scoring one step per feature.
 
@@ -105,7 +114,7 @@ def realnvp(
     context: int = 0,
     blocks: int = 8,
     hidden: Sequence[int] = (128, 128),
-    activation: str = "silu",
+    activation: str = "relu",
 ) -> Chain:
     """Real NVP: affine coupling layers whose masks alternate. Scoring and sampling both take one pass.
 
@@ -124,7 +133,7 @@ def nice(
     context: int = 0,
     blocks: int = 8,
     hidden: Sequence[int] = (128, 128),
-    activation: str = "silu",
+    activation: str = "relu",
 ) -> Chain:
     """NICE: additive coupling layers. It preserves volume: the log-determinant is 0 everywhere.
 

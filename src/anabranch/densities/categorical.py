@@ -26,7 +26,7 @@ class Categorical(Density):
         logits: l, (features, levels), or (levels,) for one feature.
         learnable: whether the logits are trained.
         context: size of a context on which they depend, through an MLP that starts at zero; 0 for none.
-        network: in place of that MLP, a network from the context to the offset of the logits, features x levels numbers.
+        network: in place of that MLP, a network from the context to the offset of the logits.
         hidden: hidden sizes of the MLP.
 
     Example:

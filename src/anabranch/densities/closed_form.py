@@ -32,7 +32,7 @@ class ClosedForm(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         result: Tensor = self._at(context).log_prob(x)
-        # Comparisons with NaN are false, so a distribution that compares x with its bounds may have made a number of it.
+        # Comparisons with NaN are false, so a distribution that compares x with its bounds may make a number of it.
         return torch.where(x.isnan().any(dim=-1), torch.nan, result)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:

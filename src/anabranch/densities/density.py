@@ -114,7 +114,7 @@ class Density(Described, ABC):
         return DensityDistribution(self, self._checked_context(context))
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set what is to be set from a first batch of data. May be overridden; most densities have nothing of the kind."""
+        """Set what is to be set from a first batch of data. Most densities have nothing to set. May be overridden."""
 
     @abstractmethod
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...

@@ -11,7 +11,7 @@ from anabranch.checks import read_tensor
 
 
 def lower_factor(log_scale: Tensor, packed: Tensor) -> Tensor:
-    r"""The lower triangular L with diagonal exp(log_scale) (..., D) and the entries `packed` (..., D (D - 1) / 2) below.
+    r"""The lower triangular L with diagonal exp(log_scale) (..., D) and `packed` (..., D (D - 1) / 2) below it.
 
     The covariance is L L^T. The entries below the diagonal come row by row.
     """

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import matching, read_tensor
+from anabranch.checks import matching, read_tensor, reference_tensor
 from anabranch.densities.gaussian import (
     gaussian_log_prob,
     gaussian_sample,
@@ -106,8 +106,8 @@ class GaussianMixture(Mixture):
             raise ValueError(
                 "values: expected None, since this mixture takes a context; give both as the result's context"
             )
-        seen = read_tensor("values", values, self.theta.loc)
-        matching("values", seen, torch.Size([len(observed)]), self.theta.loc)
+        seen = read_tensor("values", values, reference_tensor(self))
+        matching("values", seen, torch.Size([len(observed)]), reference_tensor(self))
         if seen.dim() != 1:
             raise ValueError(f"values: expected shape ({len(observed)},), got {tuple(seen.shape)}")
         return self._derived(observed, rest, seen)
@@ -122,7 +122,7 @@ class GaussianMixture(Mixture):
     def _derived(self, observed: Sequence[int], wanted: Sequence[int], values: Tensor | None) -> GaussianMixture:
         derivation = _Derivation(self, observed, wanted)
         constant = self.context_shape is None and (values is not None or not observed)
-        like = self.theta.loc
+        like = self.theta.constants()["loc"]
         loc = like.new_zeros(self.components, len(wanted))
         factor = torch.eye(len(wanted), dtype=like.dtype, device=like.device).expand(self.components, -1, -1)
         if not constant:

@@ -55,9 +55,13 @@ class Parameters(nn.Module):
             else:
                 self.register_buffer(name, constant)
 
+    def constants(self) -> dict[str, Tensor]:
+        """theta_0 by name."""
+        return {name: getattr(self, name) for name in self._shapes}
+
     def forward(self, context: Tensor | None = None) -> dict[str, Tensor]:
         """theta by name: (*batch of the context, *shape of the parameter)."""
-        constants: dict[str, Tensor] = {name: getattr(self, name) for name in self._shapes}
+        constants = self.constants()
         if self.network is None:
             return constants
         flat: Tensor = self.network(context)

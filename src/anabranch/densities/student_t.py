@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution

@@ -167,8 +167,7 @@ class DepthMixture(Mixture):
 
     def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
         if self.gate is None:
-            assert_logits = self.logits
-            return torch.log_softmax(assert_logits, dim=-1)
+            return torch.log_softmax(self.get_parameter("logits"), dim=-1)
         flat = z.flatten(z.dim() - len(self.event_shape))
         return torch.log_softmax(self.gate(flat, context if self.gate.context else None), dim=-1)
 

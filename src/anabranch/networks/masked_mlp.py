@@ -61,7 +61,7 @@ class MaskedMLP(CausalNetwork):
         outputs: int,
         context: int = 0,
         hidden: Sequence[int] = (64, 64),
-        activation: str = "silu",
+        activation: str = "relu",
         zero_start: bool = False,
     ) -> None:
         super().__init__(features, outputs, context)
@@ -78,20 +78,21 @@ class MaskedMLP(CausalNetwork):
         # A unit may look at degrees up to its own; position d at degrees up to d - 1.
         reach = [*degrees[1:], torch.arange(self.features).repeat_interleave(self.outputs)]
 
-        self.layers = nn.ModuleList(nn.Linear(len(a), len(b)) for a, b in zip(degrees, reach, strict=True))
+        linears = [nn.Linear(len(a), len(b)) for a, b in zip(degrees, reach, strict=True)]
+        self.layers = nn.ModuleList(linears)
         self.context_layer = nn.Linear(self.context, widths[0], bias=False) if self.context else None
         for i, (a, b) in enumerate(zip(degrees, reach, strict=True)):
             self.register_buffer(f"mask_{i}", b[:, None] >= a[None, :], persistent=False)
         # ends[i][m]: how many units of layer i have a degree of at most m
         self._ends = [[int((d <= m).sum()) for m in range(self.features)] for d in degrees]
         if zero_start:
-            nn.init.zeros_(self.layers[-1].weight)
-            nn.init.zeros_(self.layers[-1].bias)
+            nn.init.zeros_(linears[-1].weight)
+            nn.init.zeros_(linears[-1].bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = x
         last = len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._linears()):
             h = functional.linear(h, layer.weight * self.get_buffer(f"mask_{i}"), layer.bias)
             if i == 0 and self.context_layer is not None:
                 h = h + self.context_layer(context)
@@ -100,9 +101,9 @@ class MaskedMLP(CausalNetwork):
         return h.unflatten(-1, (self.features, self.outputs))
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
-        weight = self.layers[0].weight
         # With gradients, units are appended out of place; without, they are written into room taken once.
         sizes = [0 if torch.is_grad_enabled() else ends[-1] for ends in self._ends]
+        weight = self._linears()[0].weight
         known = [weight.new_empty(*batch_shape, size) for size in sizes]
         from_context = None if self.context_layer is None else self.context_layer(context)
         return MaskedMLPState(position=0, known=known, from_context=from_context)
@@ -124,13 +125,16 @@ class MaskedMLP(CausalNetwork):
         y = self._rows(state, last, rows, degree)
         return y, MaskedMLPState(degree + 1, state.known, state.from_context)
 
+    def _linears(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def _begin(self, layer: int, degree: int) -> int:
         return self._ends[layer][degree - 1] if degree > 0 else 0
 
     def _rows(self, state: MaskedMLPState, layer: int, rows: slice, degree: int) -> Tensor:
         """These rows of a linear layer, from the units of degree at most `degree` that feed it."""
         columns = self._ends[layer][degree]
-        linear = self.layers[layer]
+        linear = self._linears()[layer]
         return functional.linear(state.known[layer][..., :columns], linear.weight[rows, :columns], linear.bias[rows])
 
     def _unlock(self, state: MaskedMLPState, layer: int, degree: int, values: Tensor) -> None:

@@ -38,7 +38,7 @@ class MLP(Network):
         outputs: int,
         context: int = 0,
         hidden: Sequence[int] = (64, 64),
-        activation: str = "silu",
+        activation: str = "relu",
         zero_start: bool = False,
     ) -> None:
         super().__init__(features, outputs, context)

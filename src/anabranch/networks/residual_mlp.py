@@ -38,7 +38,7 @@ class ResidualMLP(Network):
         context: int = 0,
         hidden: int = 64,
         blocks: int = 2,
-        activation: str = "silu",
+        activation: str = "relu",
         zero_start: bool = False,
     ) -> None:
         super().__init__(features, outputs, context)

@@ -45,11 +45,13 @@ def explain_loss(density: Density, batch: Rows, losses: Tensor, step: int) -> No
 
 def explain_gradient(density: Density, step: int) -> NonFiniteError:
     """Name the first parameter whose gradient is not finite."""
-    for name, parameter in density.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-            break
-    else:
-        name = "no single parameter (their norm overflows)"
+    bad = [
+        name
+        for name, parameter in density.named_parameters()
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+    ]
+    # each gradient may be finite and their norm overflow all the same
+    name = bad[0] if bad else "all parameters together"
     return NonFiniteError(
         f"the gradient of {name} is not finite at step {step}, while the loss is; the last good weights are kept. "
         "Lower the learning rate, or standardise or clean the data",

@@ -95,8 +95,8 @@ def fit(
     if isinstance(validation, (int, float)):
         training, held_out = split_rows(rows, validation, generator)
     else:
-        pair = validation if isinstance(validation, tuple) else (validation, None)
-        training, held_out = rows, read_rows(density, *pair, name="validation")
+        values, given = validation if isinstance(validation, tuple) else (validation, None)
+        training, held_out = rows, read_rows(density, values, given, name="validation")
     history = History(len(training), 0 if held_out is None else len(held_out), seed)
 
     like = reference_tensor(density)

@@ -162,7 +162,7 @@ class Loop:
 
 
 def _decayed_and_not(density: Density, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices; leave biases, scales and weights of mixtures alone, for which zero is no simpler than another value."""
+    """Decay matrices; leave biases, scales and mixture weights alone, for which zero is no simpler than another value."""
     parameters = [p for p in density.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},

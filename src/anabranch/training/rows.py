@@ -60,7 +60,9 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
         given = read_tensor("context", context, like)
         matching("context", given, density.context_shape, _on_device_of(given, like))
         if given.shape[:1] != values.shape[:1] or given.dim() != len(density.context_shape) + 1:
-            raise ValueError(f"context: expected one for each of the {len(values)} rows, got shape {tuple(given.shape)}")
+            raise ValueError(
+                f"context: expected one for each of the {len(values)} rows, got shape {tuple(given.shape)}"
+            )
         finite_rows("context", given)
     elif context is not None:
         raise ValueError(f"context: expected None, since this {type(density).__name__} takes none, got one")

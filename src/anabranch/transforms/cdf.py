@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -40,7 +42,7 @@ class CDF(UnivariateMap):
             distribution.icdf(distribution.cdf(torch.as_tensor(distribution.sample())))
         except NotImplementedError:
             raise ValueError(f"distribution: expected one with cdf and icdf, got {name}") from None
-        self._type = type(distribution)
+        self._build: Callable[..., Distribution] = type(distribution)
         self._names = list(torch_arguments(distribution))
         for argument, value in torch_arguments(distribution).items():
             self.register_buffer(argument, torch.as_tensor(value).detach().clone())
@@ -55,4 +57,4 @@ class CDF(UnivariateMap):
         return x, -distribution.log_prob(x)
 
     def _distribution(self) -> Distribution:
-        return self._type(*(self.get_buffer(name) for name in self._names), validate_args=False)
+        return self._build(*(self.get_buffer(name) for name in self._names), validate_args=False)

@@ -42,14 +42,13 @@ class TorchTransform(Transform):
             None if features is None else (positive_int("features", features),),
             (positive_int("context", context),) if context else None,
         )
-        known = isinstance(transform, torch.distributions.transforms.Transform)
-        if not known and not isinstance(transform, nn.Module):
-            raise ValueError(f"transform: expected a torch.distributions Transform, got {type(transform).__name__}")
-        if known and not transform.bijective:
-            raise ValueError(f"transform: expected a bijection, got {type(transform).__name__}")
-        self.transform = transform
-        if known:
+        if isinstance(transform, torch.distributions.transforms.Transform):
+            if not transform.bijective:
+                raise ValueError(f"transform: expected a bijection, got {type(transform).__name__}")
             self.event_dim = max(1, transform.domain.event_dim)
+        elif not isinstance(transform, nn.Module):
+            raise ValueError(f"transform: expected a torch.distributions Transform, got {type(transform).__name__}")
+        self.transform = transform
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         t = self._at(context)

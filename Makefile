@@ -1,0 +1,30 @@
+# Two commands, each of which sets up all it needs: `make demo` and `make test`.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# The tests run in several processes: one thread each, or they fight for the cores.
+TEST_WORKERS ?= 2
+
+.PHONY: demo test lint pictures results clean
+
+demo: .venv/ready
+	$(BIN)/python examples/demo.py
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+pictures: .venv/ready
+	$(BIN)/python examples/draw_two_moons.py docs/pictures/two_moons.png
+
+clean:
+	rm -rf .venv demo
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch .venv/ready
