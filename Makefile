@@ -19,7 +19,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 pictures: .venv/ready
-	$(BIN)/python examples/draw_two_moons.py docs/pictures/two_moons.png
+	$(BIN)/python examples/draw_mixture.py docs/pictures/pinwheel.png
 
 clean:
 	rm -rf .venv demo

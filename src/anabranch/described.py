@@ -2,28 +2,35 @@
 
 Every part of the library (a transform, a network, a density, a model, a table's schema) is a `Described` module.
 Constructing one records the arguments of the constructor. `describe` turns the record into plain JSON and a list of
-tensors; `rebuild` calls the same constructors again. Only classes that are already defined, here or in the user's own
-imported code, can be rebuilt: nothing is imported, evaluated or unpickled.
+tensors; `rebuild` calls the same constructors again. Only the library's own classes and those that the user's imported
+code defines can be rebuilt: nothing else is imported, and nothing evaluated or unpickled.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 _LIBRARY = __name__.partition(".")[0]
+
+# The library's packages that `import anabranch` does not load (they need more than torch). A description that names a
+# class of theirs loads the package; it can name no other module to load.
+_LOADED_ON_DEMAND = ("tables",)
 
 
 class Described(nn.Module):
     """A module that remembers its constructor's arguments.
 
     Subclasses need do nothing for it: define `__init__` as usual, with arguments that are numbers, strings, booleans,
-    None, tensors, other `Described` modules, parts of `torch.distributions`, or tuples, lists and dictionaries of those.
+    None, tensors, arrays, other `Described` modules, parts of `torch.distributions`, or tuples,
+    lists and dictionaries of those.
 
     Example:
         >>> from anabranch.described import Described, describe, rebuild
@@ -86,6 +93,14 @@ def describe(module: Described) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return {"tensor": key}
         if isinstance(value, torch.Size):
             return {"size": list(value)}
+        if isinstance(value, np.generic):
+            return encode(value.item(), where)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            key = f"argument.{len(tensors)}"
+            tensors[key] = torch.tensor(value)
+            return {"array": key}
+        if isinstance(value, range):
+            return {"list": list(value)}
         if isinstance(value, (tuple, list)):
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]}
@@ -138,7 +153,7 @@ def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> De
 
     def decode_object(value: Mapping[str, Any]) -> Described:
         name = value["class"]
-        cls = Described.registry.get(name)
+        cls = _find_class(name)
         if cls is None:
             raise ValueError(f"the description names the class {name}, which is not defined; import its module first")
         arguments = {key: decode(v) for key, v in value["arguments"].items()}
@@ -152,12 +167,23 @@ def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> De
     return decode_object(description)
 
 
+def _find_class(name: str) -> type[Described] | None:
+    """The class described as `name`, if it is defined or in a package of the library that has yet to be loaded."""
+    for package in _LOADED_ON_DEMAND:
+        if name not in Described.registry and name.startswith(f"{_LIBRARY}.{package}."):
+            importlib.import_module(f"{_LIBRARY}.{package}")
+    return Described.registry.get(name)
+
+
 def _construct(cls: type[Described], arguments: dict[str, Any]) -> Described:
     """Call the constructor with arguments recorded by name, those of `*args` and `**kwargs` included."""
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
+    # a parameter left at its default makes a gap, and what comes after a gap must be named
+    gap = False
     for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]:
         if parameter.name not in arguments:
+            gap = True
             continue
         value = arguments.pop(parameter.name)
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -165,7 +191,7 @@ def _construct(cls: type[Described], arguments: dict[str, Any]) -> Described:
         elif parameter.kind is parameter.VAR_KEYWORD:
             keywords.update(value)
         elif parameter.kind is parameter.POSITIONAL_ONLY or (
-            parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not keywords
+            parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not gap
         ):
             positional.append(value)
         else:
@@ -192,6 +218,7 @@ _PlainDecoder = Callable[
 _PLAIN_KINDS: dict[str, _PlainDecoder] = {
     "float": lambda content, decode, tensors, built: float(content),
     "tensor": lambda content, decode, tensors, built: tensors[content],
+    "array": lambda content, decode, tensors, built: tensors[content].numpy(),
     "size": lambda content, decode, tensors, built: torch.Size(content),
     "tuple": lambda content, decode, tensors, built: tuple(decode(item) for item in content),
     "list": lambda content, decode, tensors, built: [decode(item) for item in content],

@@ -1,0 +1,257 @@
+"""The training loop: what it finds, what it keeps, what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import anabranch as ab
+from anabranch.transforms import ActNorm, Chain
+
+
+def rows(count=400, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return 3 + 2 * torch.randn(count, 2, generator=generator)
+
+
+def normal():
+    return ab.densities.Normal(torch.zeros(2), learnable=True)
+
+
+def small_flow(seed=0, context=0):
+    torch.manual_seed(seed)
+    return ab.Flow(ab.flows.maf(features=2, context=context, blocks=2, hidden=(8,)))
+
+
+def test_finds_the_maximum_likelihood():
+    x = rows()
+    density = normal()
+    ab.fit(density, x, validation=0, epochs=60, batch_size=100, learning_rate=0.1, weight_decay=0.0, seed=0)
+    optimum = torch.distributions.Normal(x.mean(0), x.std(0, correction=0)).log_prob(x).sum(-1).mean()
+    assert density.log_prob(x).mean().item() == pytest.approx(optimum.item(), abs=5e-3)
+
+
+def test_same_seed_same_weights_other_seed_other_weights():
+    def fitted(seed):
+        flow = small_flow()
+        ab.fit(flow, rows(), epochs=2, batch_size=64, seed=seed)
+        return torch.cat([p.flatten() for p in flow.parameters()])
+
+    assert torch.equal(fitted(1), fitted(1))
+    assert not torch.equal(fitted(1), fitted(2))
+
+
+def test_without_a_seed_the_global_one_decides():
+    def fitted():
+        flow = small_flow(seed=3)
+        ab.fit(flow, rows(), epochs=1, batch_size=64)
+        return torch.cat([p.flatten() for p in flow.parameters()])
+
+    assert torch.equal(fitted(), fitted())
+
+
+def test_a_fit_with_a_seed_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    density = normal()
+    ab.fit(density, rows(), epochs=1, seed=0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_best_weights_are_restored():
+    x = rows()
+    density = normal()
+    seen = []
+
+    def watch(epoch):
+        seen.append((epoch.validation, density.theta.loc.detach().clone()))
+
+    held_out = rows(100, seed=1) - 3.0  # their optimum is passed on the way from 0 to 3
+    history = ab.fit(
+        density,
+        x,
+        validation=held_out,
+        epochs=30,
+        batch_size=100,
+        learning_rate=0.3,
+        patience=None,
+        callback=watch,
+        seed=0,
+    )
+    losses = [loss for loss, _ in seen]
+    best = losses.index(min(losses))
+    assert best < len(losses) - 1
+    assert history.best_epoch == best + 1
+    assert history.best_loss == losses[best]
+    assert torch.equal(density.theta.loc, seen[best][1])
+    assert density.loss(held_out).mean().item() == pytest.approx(losses[best], rel=1e-5)
+
+
+def test_patience_stops():
+    held_out = rows(100, seed=1) - 3.0
+    history = ab.fit(
+        normal(), rows(), validation=held_out, epochs=50, batch_size=100, learning_rate=0.3, patience=3, seed=0
+    )
+    assert history.stopped == "patience"
+    assert len(history.epochs) == history.best_epoch + 3 < 50
+
+
+def test_a_callback_stops():
+    history = ab.fit(normal(), rows(), epochs=50, callback=lambda epoch: epoch.epoch == 2, seed=0)
+    assert history.stopped == "callback"
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2]
+
+
+def test_history_counts_rows_and_steps():
+    history = ab.fit(normal(), rows(), validation=0.25, epochs=2, batch_size=100, seed=7)
+    assert (history.rows, history.validation_rows, history.seed) == (300, 100, 7)
+    assert [epoch.step for epoch in history.epochs] == [3, 6]
+    assert history.to_dict()["epochs"][1]["step"] == 6
+    assert history.stopped == "epochs"
+
+
+def test_an_interrupt_leaves_the_best_weights():
+    density = normal()
+    kept = []
+
+    def interrupt(epoch):
+        kept.append(density.theta.loc.detach().clone())
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ab.fit(density, rows(), epochs=10, batch_size=50, learning_rate=0.05, callback=interrupt, seed=0)
+    assert torch.equal(density.theta.loc, kept[-1])
+
+
+class Breaking(ab.transforms.Transform):
+    """Gives NaN for rows whose first column is above 100, forward only."""
+
+    def _forward(self, x, context):
+        z = torch.where(x[..., :1] > 100, torch.nan, x)
+        return z, x.new_zeros(x.shape[:-1])
+
+    def _inverse(self, z, context):
+        return z, z.new_zeros(z.shape[:-1])
+
+
+def test_a_loss_that_is_not_finite_names_step_row_and_layer():
+    x = rows()
+    x[123, 0] = 1000.0
+    chain = Chain({"first": ActNorm(2), "breaking": Breaking(), "last": ActNorm(2)})
+    chain.blocks["first"].get_buffer("initialized").fill_(True)
+    flow = ab.Flow(chain)
+    with pytest.raises(
+        ab.NonFiniteError, match=r"nan at step \d+, row 123 .* transform\.blocks\.breaking \(Breaking\)"
+    ) as e:
+        ab.fit(flow, x, validation=0, epochs=3, batch_size=50, seed=0)
+    assert e.value.row == 123
+    assert e.value.layer == "transform.blocks.breaking (Breaking)"
+    assert 1 <= e.value.step <= 8
+    assert all(bool(torch.isfinite(p).all()) for p in flow.parameters())
+
+
+def test_a_validation_loss_that_is_not_finite_stops_too():
+    x = rows()
+    x[:, 0] = 1.0
+    bad = rows(50)
+    bad[7, 0] = 200.0
+    flow = ab.Flow(Chain([Breaking(), ActNorm(2)]))
+    with pytest.raises(ab.NonFiniteError, match="row 7"):
+        ab.fit(flow, x, validation=bad, epochs=2, seed=0)
+
+
+def test_a_huge_learning_rate_ends_in_one_clear_error_or_sound_weights():
+    flow = small_flow()
+    x = rows()
+    try:
+        ab.fit(flow, x, epochs=20, batch_size=32, learning_rate=1e4, clip=1e9, seed=0)
+    except ab.NonFiniteError as error:
+        assert "last good weights are kept" in str(error)
+    assert bool(torch.isfinite(flow.log_prob(x)).all())
+
+
+def test_actnorm_starts_from_the_first_batch():
+    x = rows()
+    flow = ab.Flow(Chain([ActNorm(2)]))
+    ab.fit(flow, x, validation=0, epochs=1, batch_size=400, learning_rate=1e-9, seed=0)
+    layer = flow.transform.blocks["0"]
+    assert torch.allclose(layer.loc, x.mean(0), atol=1e-4)
+    assert torch.allclose(layer.log_scale, -x.std(0, correction=0).log(), atol=1e-4)
+
+
+def test_context_and_arrays():
+    c = np.random.default_rng(0).normal(size=(300, 1))
+    x = np.concatenate([c, -c], axis=1) + 0.1 * np.random.default_rng(1).normal(size=(300, 2))
+    flow = small_flow(context=1)
+    before = flow.log_prob(x, c).mean().item()
+    ab.fit(flow, x, c, epochs=15, batch_size=50, learning_rate=2e-2, seed=0)
+    assert flow.log_prob(x, c).mean().item() > before + 1
+    assert flow.log_prob(x, c).dtype == torch.float32
+
+
+def test_float64_stays_float64():
+    flow = small_flow().double()
+    ab.fit(flow, rows().double(), epochs=1, seed=0)
+    assert all(p.dtype == torch.float64 for p in flow.parameters())
+
+
+def test_validation_rows_with_context():
+    flow = small_flow(context=1)
+    x, c = rows(), rows()[:, :1]
+    history = ab.fit(flow, x, c, validation=(rows(50), rows(50)[:, :1]), epochs=1, seed=0)
+    assert (history.rows, history.validation_rows) == (400, 50)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.ones(10, 3)}, r"x: expected shape \(\.\.\., 2\), got \(10, 3\)"),
+        ({"x": torch.ones(2)}, r"x: expected shape \(rows, 2\), got \(2,\)"),
+        ({"x": torch.ones(0, 2)}, "at least one row"),
+        ({"x": torch.ones(10, 2, dtype=torch.float64)}, "expected dtype torch.float32"),
+        ({"x": "text"}, "expected a tensor or an array of numbers, got str"),
+        ({"x": torch.tensor([[1.0, 2.0], [3.0, math.nan]])}, "got nan in row 1, column 1"),
+        ({"x": np.array([[1.0, 2.0], [1e300, 2.0]])}, "got inf in row 1, column 0"),
+        ({"x": torch.ones(3, 2)}, "0.1 of 3 rows is 0"),
+        ({"validation": 1.0}, "fraction in"),
+        ({"validation": torch.tensor([[math.inf, 0.0]])}, "validation: .* row 0, column 0"),
+        ({"epochs": 0}, "epochs: expected a whole number of at least 1"),
+        ({"batch_size": 2.5}, "batch_size"),
+        ({"learning_rate": -1.0}, "learning_rate: expected a number above 0"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"clip": 0.0}, "clip"),
+        ({"warmup": 1.0}, "warmup"),
+        ({"patience": 0}, "patience"),
+        ({"context": torch.ones(400, 1)}, "context: expected None"),
+        ({"density": ab.densities.Normal.standard(2)}, "trainable"),
+    ],
+)
+def test_refuses_what_does_not_fit(change, message):
+    arguments = {"density": normal(), "x": rows(), "seed": 0} | change
+    with pytest.raises(ValueError, match=message):
+        ab.fit(**arguments)
+
+
+@pytest.mark.parametrize("context", [None, torch.ones(399, 1), torch.ones(400, 2), torch.full((400, 1), math.nan)])
+def test_refuses_contexts_that_do_not_fit(context):
+    with pytest.raises(ValueError, match="context: expected"):
+        ab.fit(small_flow(context=1), rows(), context, seed=0)
+
+
+def test_one_row():
+    history = ab.fit(normal(), rows(1), validation=0, epochs=2, seed=0)
+    assert history.rows == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_trains_on_a_gpu_and_comes_home():
+    flow = small_flow()
+    ab.fit(flow, rows(), epochs=2, device="cuda", seed=0)
+    assert all(p.device.type == "cpu" for p in flow.parameters())
+    flow.cuda()
+    ab.fit(flow, rows(), epochs=2, seed=0)
+    assert all(p.device.type == "cuda" for p in flow.parameters())

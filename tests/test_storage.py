@@ -1,0 +1,219 @@
+"""Model files: equal numbers back, whole or not at all, and clear words about what is no model."""
+
+import json
+import signal
+import struct
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import anabranch as ab
+from anabranch.storage import read_metadata
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return ab.DepthMixture(ab.flows.nsf(features=3, blocks=2, hidden=(8,)))
+
+
+def test_equal_numbers_and_no_trace_in_the_generator(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    x = torch.randn(20, 3)
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    ab.save(model, path)
+    loaded = ab.load(path)
+    assert torch.equal(torch.rand(2), expected)
+    assert type(loaded) is ab.DepthMixture
+    assert torch.equal(loaded.log_prob(x), model.log_prob(x))
+
+
+def test_float64_is_kept(model, tmp_path):
+    ab.save(model.double(), tmp_path / "m.safetensors")
+    loaded = ab.load(tmp_path / "m.safetensors")
+    x = torch.randn(5, 3, dtype=torch.float64)
+    assert torch.equal(loaded.log_prob(x), model.log_prob(x))
+
+
+def test_the_header_is_readable_json(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    ab.save(model, path, metadata={"rows": 17})
+    with safe_open(path, framework="pt") as opened:
+        header = json.loads(opened.metadata()["anabranch"])
+    assert header["description"]["class"] == "anabranch.models.DepthMixture"
+    assert header["version"] == ab.__version__
+    assert read_metadata(path)["metadata"] == {"rows": 17}
+
+
+def test_truncation_changes_the_saved_model_too(model, tmp_path):
+    shallow = model.truncate(1)
+    ab.save(shallow, tmp_path / "m.safetensors")
+    x = torch.randn(5, 3)
+    assert torch.equal(ab.load(tmp_path / "m.safetensors").log_prob(x), shallow.log_prob(x))
+
+
+def test_shared_parts_stay_shared(tmp_path):
+    layer = ab.transforms.LULinear(2)
+    chain = ab.transforms.Chain({"a": layer, "b": ab.transforms.Permutation([1, 0]), "c": layer})
+    ab.save(chain, tmp_path / "m.safetensors")
+    loaded = ab.load(tmp_path / "m.safetensors")
+    assert loaded.blocks["a"] is loaded.blocks["c"]
+
+
+def test_tied_parameters_stay_tied(tmp_path):
+    class Tied(ab.networks.Network):
+        def __init__(self):
+            super().__init__(2, 2)
+            self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
+            self.two.weight = self.one.weight
+
+        def forward(self, x, context=None):
+            return self.two(self.one(x))
+
+    network = Tied()
+    with torch.no_grad():
+        network.one.weight.mul_(3)
+    ab.save(network, tmp_path / "m.safetensors")
+    loaded = ab.load(tmp_path / "m.safetensors")
+    assert loaded.one.weight is loaded.two.weight
+    assert torch.equal(loaded(torch.ones(2)), network(torch.ones(2)))
+
+
+def test_a_plain_module_inside_is_refused_by_name(tmp_path):
+    class Odd(ab.networks.Network):
+        def __init__(self, inner):
+            super().__init__(2, 2)
+            self.inner = inner
+
+        def forward(self, x, context=None):
+            return self.inner(x)
+
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(TypeError, match=r"Odd\.inner is a torch\.nn\.modules\.linear\.Linear"):
+        ab.save(Odd(nn.Linear(2, 2)), path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replaced_parts_are_refused(model, tmp_path):
+    model.chain.blocks["spline_1"].network.layers[0] = nn.Linear(3, 4)
+    with pytest.raises(ValueError, match="parts were replaced after the model was built"):
+        ab.save(model, tmp_path / "m.safetensors")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: no such file"):
+        ab.load(tmp_path / "none.safetensors")
+
+
+def test_missing_folder(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
+        ab.save(model, tmp_path / "nowhere" / "m.safetensors")
+
+
+def test_truncated_file(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    ab.save(model, path)
+    whole = path.read_bytes()
+    for size in (0, 4, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="not a safetensors file, or truncated"):
+            ab.load(path)
+
+
+def test_foreign_files(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_text("name,age\nAda,36\n")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        ab.load(path)
+    save_file({"w": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="not one that anabranch wrote"):
+        ab.load(path)
+    with pytest.raises(ValueError, match="got a folder"):
+        ab.load(tmp_path)
+
+
+def edit_header(path, change):
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    outer = json.loads(data[8 : 8 + size])
+    header = json.loads(outer["__metadata__"]["anabranch"])
+    change(header)
+    outer["__metadata__"]["anabranch"] = json.dumps(header)
+    text = json.dumps(outer).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h.update(format=99), "in format 99"),
+        (lambda h: h.pop("format"), "header is damaged"),
+        (lambda h: h["description"].update({"class": "os.system"}), "class os.system, which is not defined"),
+        (lambda h: h["description"]["arguments"].update(nonsense=1), "does not take the described arguments"),
+        (lambda h: h["description"]["arguments"].update(hidden={"tuple": [7]}), "weights do not fit its description"),
+        (lambda h: h["description"]["arguments"].update(gate="nothing"), "gate: expected one of"),
+        (lambda h: h["description"]["arguments"].update(base={"tensor": "argument.7"}), "damaged"),
+        (lambda h: h["description"]["arguments"].update(base={"code": "1"}), "unknown kind of value"),
+        (lambda h: h.pop("description"), "damaged"),
+    ],
+)
+def test_edited_headers(model, tmp_path, change, message):
+    path = tmp_path / "m.safetensors"
+    ab.save(model, path)
+    edit_header(path, change)
+    with pytest.raises(ValueError, match=message):
+        ab.load(path)
+
+
+def test_a_failed_save_keeps_the_old_file(model, tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    ab.save(model, path)
+    before = path.read_bytes()
+
+    def broken(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("safetensors.torch.save_file", broken)
+    with pytest.raises(OSError, match="disk full"):
+        ab.save(model, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_kill_in_the_middle_of_a_save_keeps_the_old_file(tmp_path):
+    path = tmp_path / "m.safetensors"
+    script = f"""
+import time, torch, anabranch as ab, safetensors.torch as st
+normal = ab.densities.Normal(torch.zeros(2))
+ab.save(normal, {str(path)!r})
+write = st.save_file
+def slow(tensors, name, metadata):
+    open(name, "wb").write(b"half")
+    print("writing", flush=True)
+    time.sleep(60)
+st.save_file = slow
+ab.save(normal, {str(path)!r})
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.wait(timeout=30)
+        process.stdout.close()
+    assert ab.load(path).event_shape == (2,)
+
+
+def test_permissions_are_those_of_an_ordinary_file(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    (tmp_path / "plain").write_text("")
+    ab.save(model, path)
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
