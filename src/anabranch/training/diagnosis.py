@@ -30,6 +30,7 @@ class NonFiniteError(ArithmeticError):
 
 def explain_loss(density: Density, batch: Rows, losses: Tensor, step: int) -> NonFiniteError:
     """Find the first row whose loss is not finite and the first layer that made it so, by one more pass over that row."""
+    losses = losses.detach()
     bad = int((~torch.isfinite(losses)).nonzero()[0])
     row = int(batch.numbers[bad])
     alone = batch.take(torch.tensor([bad]))

@@ -53,8 +53,8 @@ class RationalQuadraticSpline(UnivariateMap):
         self,
         bins: int = 8,
         bound: float = 5.0,
-        min_width: float = 0.01,
-        min_height: float = 0.01,
+        min_width: float = 0.015,
+        min_height: float = 0.015,
         max_ratio: float = 4.0,
     ) -> None:
         self.bins = positive_int("bins", bins, least=2)
@@ -97,6 +97,8 @@ class RationalQuadraticSpline(UnivariateMap):
         # In exact arithmetic the discriminant is positive: the spline rises from 0 to 1 across the bin.
         root = (b.square() + 4 * a * zeta * s).clamp(min=0).sqrt()
         xi = (2 * zeta * s / (b + root)).clamp(0, 1)
+        # Beyond the bounds the slope must be the tail's to the last digit, since it multiplies all that lies outside.
+        xi = torch.where(z > self.bound, 1.0, torch.where(z < -self.bound, 0.0, xi))
         denominator = s + (d_0 + d_1 - 2 * s) * xi * (1 - xi)
         derivative = self._derivative(xi, s, d_0, d_1, denominator)
         return x_0 + xi * w + (z - inside) / derivative, -derivative.log()
