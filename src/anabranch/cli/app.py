@@ -1,0 +1,63 @@
+"""The commands put together, and the program's entry point."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from anabranch.cli.errors import complain
+from anabranch.cli.fit import fit
+from anabranch.cli.info import info
+from anabranch.cli.sample import sample
+from anabranch.cli.score import score
+from anabranch.version import __version__
+
+# typer keeps this class to itself under changing names; what the user typed wrongly is always one
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="anabranch",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"anabranch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _anabranch(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, help="Print the version.")] = False,
+) -> None:
+    """Densities of the rows of a table: fit, score, sample."""
+
+
+for _command in (fit, score, sample, info):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line. Bad input and bad usage end with one line on standard error and exit code 2."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        # without a command at all it is empty, and the help has been shown instead
+        if message := error.format_message():
+            complain(f"{message.rstrip('.')}; see 'anabranch --help'")
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    # as an exception, so that what is half-written is removed on the way out
+    raise SystemExit(128 + number)

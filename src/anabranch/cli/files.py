@@ -1,0 +1,74 @@
+"""The files a command reads and writes."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anabranch as ab
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from anabranch.tables import TableModel
+
+
+def check_output(path: Path) -> None:
+    """See now, before any long work, that `path` will be writable.
+
+    Raises:
+        ValueError: its folder does not exist or cannot be written to, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file to write, got a folder")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: the folder {path.parent} does not exist; create it first")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path}: the folder {path.parent} cannot be written to ({error.strerror})") from error
+
+
+def check_table_output(path: Path | None) -> None:
+    """The same for a table, whose name must also say its format; None is standard output.
+
+    Raises:
+        ValueError: as above, or the name ends like no known format.
+    """
+    from anabranch.tables.formats import table_format  # noqa: PLC0415 (pyarrow loads with it)
+
+    if path is not None:
+        table_format(path)
+        check_output(path)
+
+
+def write_output(table: pyarrow.Table, path: Path | None) -> None:
+    """Write a table to its file, or to standard output as CSV."""
+    from anabranch.tables import write_table  # noqa: PLC0415
+    from anabranch.tables.write import write_csv  # noqa: PLC0415
+
+    if path is not None:
+        write_table(table, path)
+        return
+    write_csv(table, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+def load_table_model(path: Path) -> TableModel:
+    """The model in a file that `anabranch fit` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no model file, or holds a model that knows no columns.
+    """
+    from anabranch.tables import TableModel  # noqa: PLC0415
+
+    model = ab.load(path)
+    if not isinstance(model, TableModel):
+        raise ValueError(
+            f"{path}: holds a {type(model).__name__}, which knows no columns; fit a table with 'anabranch fit'"
+        )
+    return model

@@ -1,0 +1,135 @@
+"""`anabranch fit`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import anabranch as ab
+from anabranch.cli.errors import about, complain, one_line_errors
+from anabranch.cli.files import check_output
+from anabranch.cli.names import split_names
+
+
+class Model(StrEnum):
+    """What `--model` may be."""
+
+    DEPTH = "depth"
+    FLOW = "flow"
+
+
+class Structure(StrEnum):
+    """What `--structure` may be."""
+
+    AUTOREGRESSIVE = "autoregressive"
+    COUPLING = "coupling"
+
+
+@one_line_errors()
+def fit(
+    table: Annotated[Path, typer.Argument(help="The table: .csv, .csv.gz, .parquet, .arrow, .feather, .npy, .npz.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the model.")],
+    columns: Annotated[
+        str | None, typer.Option(metavar="COLS", help="Columns to model, a,b,c; by default all that are not given.")
+    ] = None,
+    given: Annotated[str | None, typer.Option(metavar="COLS", help="Columns to condition on, a,b,c.")] = None,
+    model: Annotated[Model, typer.Option(help="A mixture over the depths of the flow, or the flow.")] = Model.DEPTH,
+    structure: Annotated[Structure, typer.Option(help="Of the spline blocks.")] = Structure.AUTOREGRESSIVE,
+    blocks: Annotated[int, typer.Option(help="How many.")] = 5,
+    hidden: Annotated[str, typer.Option(metavar="SIZES", help="Hidden sizes of each block's network.")] = "128,128",
+    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 300.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows in one step, at most an eighth of them.")] = 512,
+    learning_rate: Annotated[float, typer.Option(help="The highest reached.")] = 5e-3,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Fit a density to the rows of a table and write it to a file.
+
+    Eight tenths of the rows are fitted, one tenth says when to stop, and the last is held out: its log-likelihood is
+    reported, in nats per row and in the data's own units, beside that of a Gaussian mixture and a Gaussian.
+    """
+    from anabranch.tables import fit_table, read_table  # noqa: PLC0415 (slow to import)
+
+    check_output(output)
+    sizes = _read_sizes(hidden)
+    data = read_table(table)
+    if output.exists() and output.samefile(table):
+        raise ValueError(f"{output}: is the table itself; write the model to another file")
+    with about(table):
+        fitted, report = fit_table(
+            data,
+            None if columns is None else split_names(columns, data.column_names),
+            () if given is None else split_names(given, data.column_names),
+            model=model.value,
+            structure=structure.value,
+            blocks=blocks,
+            hidden=sizes,
+            bins=bins,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            device=device,
+        )
+    ab.save(fitted, output, metadata={"table": table.name, "report": report.to_dict()})
+    show_report(table.name, report.to_dict())
+    complain(f"wrote {output}")
+
+
+def show_report(name: str, report: dict[str, Any]) -> None:
+    """Print what a fit came to, from a `Report` as plain data."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    # what is not read on a terminal has no width to fit into
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    rows = report["rows"]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row(
+        "table",
+        f"{name}, {rows['all']:,} rows: {rows['training']:,} fitted, {rows['validation']:,} to stop by, "
+        f"{rows['test']:,} held out (seed {report['seed']})",
+    )
+    facts.add_row("columns", ", ".join(report["columns"]))
+    if report["given"]:
+        facts.add_row("given", ", ".join(report["given"]))
+    facts.add_row("model", f"{report['model']}, {report['parameters']:,} parameters")
+    facts.add_row(
+        "fit",
+        f"{report['epochs']} epochs in {report['seconds']['fit']:.0f} s, best after {report['best_epoch']}; "
+        f"baselines in {report['seconds']['baselines']:.0f} s",
+    )
+    console.print(facts, markup=False)
+    scores = Table(title="Held-out log-likelihood, nats per row in the data's own units", title_justify="left")
+    scores.add_column("density")
+    scores.add_column("log p", justify="right")
+    scores.add_column("the model gains", justify="right")
+    for i, score in enumerate(report["scores"]):
+        gain = "" if i == 0 else _with_error(score["gain"], score["gain_standard_error"])
+        scores.add_row(score["name"], _with_error(score["mean"], score["standard_error"]), gain)
+    console.print()
+    console.print(scores, markup=False)
+    console.print("After ±: the standard error over the held-out rows; that of a gain is of paired differences.")
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    # what is infinite is None in a report
+    return "-inf" if value is None else f"{value:.3f}" + ("" if error is None else f" ± {error:.3f}")
+
+
+def _read_sizes(text: str) -> list[int]:
+    try:
+        return [int(piece) for piece in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--hidden: expected whole numbers separated by commas, such as 128,128, got {text!r}"
+        ) from None

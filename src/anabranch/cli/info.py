@@ -1,0 +1,50 @@
+"""`anabranch info`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import anabranch as ab
+from anabranch.cli.errors import one_line_errors
+from anabranch.cli.fit import show_report
+from anabranch.storage import read_metadata
+
+
+@one_line_errors()
+def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
+    """Print what a model file holds."""
+    from rich.console import Console  # noqa: PLC0415 (only needed here)
+    from rich.table import Table  # noqa: PLC0415
+
+    from anabranch.tables import TableModel  # noqa: PLC0415
+
+    header = read_metadata(model)
+    loaded = ab.load(model)
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    kind = header["description"]["class"]
+    numbers = sum(parameter.numel() for parameter in loaded.parameters())
+    console.print(
+        f"{model}: {kind}, {numbers:,} parameters, written by anabranch {header['version']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    metadata = header["metadata"]
+    if isinstance(loaded, TableModel):
+        columns = Table("column", "role", "mean", "standard deviation", "type", title="Columns", title_justify="left")
+        schema = loaded.schema
+        for name, loc, scale, kind in zip(schema.columns, schema.loc, schema.scale, schema.types, strict=True):
+            columns.add_row(name, "modelled", f"{loc:.6g}", f"{scale:.6g}", {"float": "float32"}.get(kind, "float64"))
+        for name, loc, scale in zip(schema.given, schema.given_loc, schema.given_scale, strict=True):
+            columns.add_row(name, "given", f"{loc:.6g}", f"{scale:.6g}", "")
+        console.print()
+        console.print(columns, markup=False)
+    report = metadata.pop("report", None)
+    if report is not None:
+        console.print()
+        show_report(metadata.pop("table", "a table"), report)
+    for name, value in metadata.items():
+        console.print(f"{name}: {value}", markup=False, soft_wrap=True)

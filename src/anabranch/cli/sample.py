@@ -1,0 +1,41 @@
+"""`anabranch sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anabranch.cli.errors import about, complain, one_line_errors
+from anabranch.cli.files import check_table_output, load_table_model, write_output
+
+
+@one_line_errors()
+def sample(
+    model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
+    n: Annotated[int, typer.Option("-n", help="How many rows; with --given, for each of its rows.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write them; standard output, as CSV, by default.")
+    ] = None,
+    given: Annotated[Path | None, typer.Option(help="A table with the columns the density is conditioned on.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+) -> None:
+    """Draw new rows from a model, with the columns' names and units."""
+    from anabranch.tables import read_table  # noqa: PLC0415 (slow to import)
+
+    check_table_output(output)
+    fitted = load_table_model(model)
+    with about(model):
+        # a question to the model alone, answered before the table is read
+        if fitted.schema.given and given is None:
+            names = ", ".join(map(repr, fitted.schema.given))
+            raise ValueError(f"its density is conditioned on {names}; give a table that has them with --given")
+        if given is not None and not fitted.schema.given:
+            raise ValueError("its density is not conditioned on any column; leave out --given")
+    seen = None if given is None else read_table(given)
+    with about(model if given is None else given):
+        rows = fitted.sample(n, seen, seed)
+    write_output(rows, output)
+    if output is not None:
+        complain(f"wrote {rows.num_rows:,} rows to {output}")

@@ -1,0 +1,42 @@
+"""`anabranch score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from anabranch.cli.errors import about, complain, one_line_errors
+from anabranch.cli.files import check_table_output, load_table_model, write_output
+
+_COLUMN = "log_likelihood"
+
+
+@one_line_errors()
+def score(
+    model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
+    table: Annotated[Path, typer.Argument(help="The table to score, with the columns the model was fitted on.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write it; standard output, as CSV, by default.")
+    ] = None,
+) -> None:
+    """Add a column `log_likelihood` to a table: nats per row, in the data's own units."""
+    import pyarrow as pa  # noqa: PLC0415 (slow to import)
+
+    from anabranch.tables import read_table  # noqa: PLC0415
+
+    check_table_output(output)
+    fitted = load_table_model(model)
+    data = read_table(table)
+    if _COLUMN in data.column_names:
+        raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it")
+    with about(table):
+        log_p = fitted.log_prob(data)
+    write_output(data.append_column(_COLUMN, pa.array(log_p)), output)
+    complain(f"scored {len(log_p):,} rows, {float(np.mean(log_p)):.3f} nats per row" + _wrote(output))
+
+
+def _wrote(output: Path | None) -> str:
+    return "" if output is None else f"; wrote {output}"

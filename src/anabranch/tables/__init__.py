@@ -1,0 +1,21 @@
+"""Tables: columns with names and units on one side, tensors and likelihoods on the other."""
+
+from anabranch.tables.fit_table import fit_table
+from anabranch.tables.frame import as_table
+from anabranch.tables.model import TableModel
+from anabranch.tables.read import read_table
+from anabranch.tables.report import Report, Score
+from anabranch.tables.schema import Schema, TableWarning
+from anabranch.tables.write import write_table
+
+__all__ = [
+    "Report",
+    "Schema",
+    "Score",
+    "TableModel",
+    "TableWarning",
+    "as_table",
+    "fit_table",
+    "read_table",
+    "write_table",
+]

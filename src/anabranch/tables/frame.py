@@ -1,0 +1,48 @@
+"""Data frames of any library as Arrow tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+
+def as_table(frame: Any) -> pa.Table:
+    """Return `frame` as a `pyarrow.Table`, without a copy where that is possible.
+
+    Args:
+        frame: a `pyarrow.Table`, or anything that has `__arrow_c_stream__`: a pandas, polars, duckdb, ... frame. The index
+            of a pandas frame is no column.
+
+    Raises:
+        ValueError: it is something else, holds no rows, or two columns have the same name.
+
+    Example:
+        >>> import pandas
+        >>> from anabranch.tables import as_table
+        >>> as_table(pandas.DataFrame({"height": [1.7, 1.8]})).column_names
+        ['height']
+    """
+    if isinstance(frame, pa.Table):
+        table = frame
+    elif hasattr(frame, "__arrow_c_stream__"):
+        table = pa.table(frame)
+        # what pandas calls its index when it has to write it down as a column
+        table = table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
+    else:
+        raise ValueError(
+            f"table: expected a pyarrow table, or a data frame that Arrow can read, got {type(frame).__name__}"
+        )
+    check_names(table)
+    return table
+
+
+def check_names(table: pa.Table) -> None:
+    """Raise ValueError if two columns have the same name, or there are no rows."""
+    seen: set[str] = set()
+    for name in table.column_names:
+        if name in seen:
+            raise ValueError(f"column {name!r} is there twice; give every column a name of its own")
+        seen.add(name)
+    if table.num_rows == 0 or table.num_columns == 0:
+        raise ValueError("the table holds no rows; give one that holds some")

@@ -1,0 +1,579 @@
+"""Tables: files, schemas, models of tables, and the fit of one."""
+
+import gzip
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import polars
+import pyarrow as pa
+import pytest
+import torch
+from scipy import stats
+
+import anabranch as ab
+from anabranch.storage import read_metadata
+from anabranch.tables import Schema, TableModel, TableWarning, as_table, fit_table, read_table, write_table
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    # tiny products: more threads only wait for each other
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def numbers(rows=200, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 2)) @ [[2.0, 1.0], [0.0, 0.5]] + [10.0, -3.0]
+    return pa.table({"a": x[:, 0], "b": x[:, 1].astype(np.float32), "c": rng.integers(0, 10**6, rows)})
+
+
+ENDINGS = [".csv", ".csv.gz", ".CSV", ".parquet", ".arrow", ".feather", ".ipc", ".npy", ".npz"]
+
+
+class TestFiles:
+    @pytest.mark.parametrize("ending", ENDINGS)
+    def test_a_table_comes_back_from_every_format(self, tmp_path, ending):
+        table = numbers(20)
+        path = tmp_path / f"a.b c{ending}"
+        write_table(table, path)
+        again = read_table(path)
+        names = ["column_0", "column_1", "column_2"] if ending == ".npy" else ["a", "b", "c"]
+        assert again.column_names == names
+        for name, other in zip(table.column_names, names, strict=True):
+            # decimal text of a float32 is read as a float64: compared in the column's own type
+            values = table[name].to_numpy()
+            np.testing.assert_array_equal(again[other].to_numpy().astype(values.dtype), values)
+        if ending in (".parquet", ".arrow", ".feather", ".ipc"):
+            assert again.schema.types == table.schema.types
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_names_and_texts_that_need_quotes(self, tmp_path):
+        table = pa.table({"mass, kg": [1.5, None], 'the "b"': ["x, y", "line\nbreak"]})
+        write_table(table, tmp_path / "t.csv")
+        assert read_table(tmp_path / "t.csv").to_pydict() == table.to_pydict()
+
+    def test_an_arrow_stream(self, tmp_path):
+        table = numbers(5)
+        with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+        assert read_table(tmp_path / "t.arrow").equals(table)
+
+    def test_gaps_in_csv(self, tmp_path):
+        (tmp_path / "t.csv").write_text("a,b,s\n1,NA,x\n,2.5,NA\nnan,inf,\n")
+        assert read_table(tmp_path / "t.csv").to_pydict() == {
+            "a": [1, None, None],
+            "b": [None, 2.5, math.inf],
+            "s": ["x", None, None],
+        }
+
+    def test_an_empty_line_of_a_one_column_csv_is_a_row_with_a_gap(self, tmp_path):
+        (tmp_path / "t.csv").write_text("a\n1\n\n3\n")
+        assert read_table(tmp_path / "t.csv")["a"].to_pylist() == [1, None, 3]
+
+    def test_fractions_after_megabytes_of_whole_numbers(self, tmp_path):
+        # Arrow would settle on whole numbers after its first block, of one megabyte
+        (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 400_000 + "1.5,2\n")
+        assert read_table(tmp_path / "t.csv")["a"][-1].as_py() == 1.5
+
+    @pytest.mark.parametrize("dtype", ["float16", ">f4", "int8", "uint64", "bool", "longdouble"])
+    def test_numpy_types(self, tmp_path, dtype):
+        np.save(tmp_path / "t.npy", np.eye(3).astype(dtype))
+        table = read_table(tmp_path / "t.npy")
+        np.testing.assert_array_equal(np.stack([c.to_numpy().astype(float) for c in table.columns], 1), np.eye(3))
+
+    def broken(self, path, name):
+        if name.startswith("pickle"):
+            np.save(path, np.array([[{}]], dtype=object), allow_pickle=True)
+        elif name.startswith("cube"):
+            np.save(path, np.zeros((2, 2, 2)))
+        elif name.startswith("without x"):
+            np.savez(path, num=np.zeros((2, 2)))
+        elif name.startswith("names"):
+            np.savez(path, x=np.zeros((2, 2)), names=np.array(["a"]))
+        elif name.startswith("cut"):
+            write_table(numbers(), path)
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        elif name.startswith("text"):
+            path.write_text("hello, world\n")
+        else:
+            path.write_bytes(
+                {
+                    "nothing.csv": b"",
+                    "only names.csv": b"a,b\n",
+                    "no names.csv": b"1.5,2\n3,4\n",
+                    "twice.csv": b"a,b,a\n1,2,3\n",
+                    "ragged.csv": b"a,b\n1,2\n3\n",
+                    "semicolons.csv": b"a;b\n1;2\n",
+                    "latin.csv": "größe\n1\n".encode("latin-1"),
+                    "table.xlsx": b"PK",
+                }[name]
+            )
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("nothing.csv", "empty"),
+            ("only names.csv", "no rows"),
+            ("no names.csv", "first line looks like data"),
+            ("twice.csv", "'a' is there twice"),
+            ("ragged.csv", "Row #3"),
+            ("semicolons.csv", "commas"),
+            ("latin.csv", "damaged"),
+            ("table.xlsx", "ends in one of .csv"),
+            ("pickle.npy", "damaged"),
+            ("cube.npy", "2-D array"),
+            ("without x.npz", "named num"),
+            ("names.npz", "2 columns"),
+            ("cut.parquet", "damaged"),
+            ("cut.arrow", "damaged"),
+            ("cut.npz", "damaged"),
+            ("cut.npy", "damaged"),
+            ("cut.csv.gz", "damaged"),
+            ("text.parquet", "damaged"),
+            ("text.feather", "damaged"),
+            ("text.npz", "damaged"),
+            ("text.csv.gz", "damaged"),
+        ],
+    )
+    def test_what_is_no_table_is_said_in_one_line_that_names_the_file(self, tmp_path, name, said):
+        path = tmp_path / name
+        self.broken(path, name)
+        with pytest.raises(ValueError, match=said) as caught:
+            read_table(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_no_file_and_a_folder(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"none\.csv: no such file"):
+            read_table(tmp_path / "none.csv")
+        (tmp_path / "folder.csv").mkdir()
+        with pytest.raises(ValueError, match="got a folder"):
+            read_table(tmp_path / "folder.csv")
+
+    def test_a_failure_while_writing_keeps_the_old_file(self, tmp_path):
+        path = tmp_path / "t.npy"
+        write_table(pa.table({"a": [1.0]}), path)
+        with pytest.raises(ValueError, match="'s' holds no numbers"):
+            write_table(pa.table({"s": ["x"]}), path)
+        assert read_table(path).num_rows == 1
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_the_same_table_gives_the_same_compressed_bytes(self, tmp_path):
+        for name in ("a.csv.gz", "b.csv.gz"):
+            write_table(numbers(), tmp_path / name)
+        assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+        assert gzip.decompress((tmp_path / "a.csv.gz").read_bytes()).startswith(b"a,b,c\n")
+
+
+class TestFrames:
+    def test_pandas_and_polars(self):
+        table = numbers(5)
+        assert as_table(table.to_pandas()).to_pydict() == table.to_pydict()
+        assert as_table(polars.from_arrow(table)).to_pydict() == table.to_pydict()
+
+    def test_an_index_is_no_column(self):
+        frame = pandas.DataFrame({"a": [1.0, 2.0]}, index=[7, 9])
+        assert as_table(frame).column_names == ["a"]
+
+    def test_others_are_refused(self):
+        with pytest.raises(ValueError, match="got list"):
+            as_table([[1.0]])
+        with pytest.raises(ValueError, match="'a' is there twice"):
+            as_table(pa.Table.from_arrays([pa.array([1.0])] * 2, names=["a", "a"]))
+
+
+class TestSchema:
+    def test_standardises(self):
+        table = numbers()
+        schema = Schema.infer(table, ["b", "a"], given=["c"])
+        x, context = schema.encode(table)
+        assert x.dtype == context.dtype == np.float64
+        for z in (x, context):
+            np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-12)
+            np.testing.assert_allclose(z.std(axis=0), 1)
+        assert schema.log_det == pytest.approx(
+            -np.log([table["a"].to_numpy().std(), table["b"].to_numpy().std()]).sum()
+        )
+
+    def test_decode_gives_back_names_values_and_floating_types(self):
+        table = numbers()
+        schema = Schema.infer(table)
+        again = schema.decode(schema.encode(table)[0])
+        assert again.schema == pa.schema({"a": pa.float64(), "b": pa.float32(), "c": pa.float64()})
+        for name in "abc":
+            np.testing.assert_allclose(again[name].to_numpy(), table[name].to_numpy(), rtol=1e-7)
+        schema = Schema.infer(table, ["a"], given=["c"])
+        x, context = schema.encode(table)
+        assert schema.decode(x, context).column_names == ["c", "a"]
+        np.testing.assert_allclose(schema.decode(x, context)["c"].to_numpy(), table["c"].to_numpy())
+
+    def test_statistics_come_from_the_rows_named(self):
+        table = pa.table({"a": [0.0, 2.0, 100.0]})
+        schema = Schema.infer(table, rows=np.array([0, 1]))
+        assert (schema.loc, schema.scale) == ((1.0,), (1.0,))
+
+    @pytest.mark.parametrize(
+        ("loc", "scale"), [(1.7e9, 1e-3), (0.0, 1e300), (0.0, 1e-300), (1e300, 1e290), (-1e-300, 1e-302), (0.0, 5e307)]
+    )
+    def test_huge_tiny_and_narrow_values_keep_their_digits(self, loc, scale):
+        z = np.linspace(-1.7, 1.7, 101)
+        values = loc + scale * z
+        x, _ = Schema.infer(table := pa.table({"t": values})).encode(table)
+        # what is lost was lost when the values themselves were rounded
+        rounding = 1e-12 + 4 * np.spacing(abs(loc) + scale) / scale
+        np.testing.assert_allclose(x[:, 0], z / z.std(), atol=rounding)
+        assert np.isfinite(x).all()
+
+    def test_types_that_are_numbers(self):
+        from decimal import Decimal
+
+        table = pa.table(
+            {
+                "half": pa.array(np.arange(3, dtype=np.float16)),
+                "decimal": pa.array([Decimal("1.50"), Decimal("2.50"), Decimal("3.50")]),
+                "yes": [True, False, True],
+            }
+        )
+        x, context = Schema.infer(table, given=["yes"]).encode(table)
+        np.testing.assert_allclose(x[:, 0], x[:, 1])
+        np.testing.assert_allclose(context[:, 0] > 0, [True, False, True])
+
+    @pytest.mark.parametrize(
+        ("column", "said"),
+        [
+            (["1.5", "x", "2"], r"'z' holds text \('x' in row 1\).*--columns.*: a"),
+            ([None, "1", "2"], r"'z' holds text \('1' in row 1\)"),
+            ([True, False, True], "'z' holds true and false"),
+            ([None, None, None], "'z' is empty"),
+            ([np.datetime64("2020-01-01", "s")] * 3, "'z' holds no numbers but timestamp"),
+            ([7, 7, 7], "'z' is constant, it holds 7"),
+            ([1.0, 2.0, None], r"'z': .* got a gap in row 2 .*1 of 3 rows holds one"),
+            ([1.0, np.nan, None], "got a gap in row 2"),
+            ([1.0, np.nan, np.nan], r"got NaN in row 1 .*2 of 3 rows hold one"),
+            ([1.0, 2.0, -np.inf], "got infinity in row 2"),
+            ([2**60, 2**60 + 1, 3], "'z' holds whole numbers beyond 2\\^53"),
+            ([0.0, 5e-324, 0.0], "'z' spreads over less than the smallest"),
+        ],
+    )
+    def test_columns_that_cannot_be_modelled_are_named(self, column, said):
+        with pytest.raises(ValueError, match=said) as caught:
+            Schema.infer(pa.table({"a": [1.0, 2.0, 3.0], "z": column}))
+        assert "\n" not in str(caught.value)
+
+    def test_columns_that_are_missing_or_named_twice(self):
+        table = numbers()
+        with pytest.raises(ValueError, match=r"no column 'd'.* it has 'a', 'b', 'c'"):
+            Schema.infer(table, ["a", "d"])
+        with pytest.raises(ValueError, match="no columns 'd', 'e'"):
+            Schema.infer(table, ["a", "d"], given=["e"])
+        with pytest.raises(ValueError, match="'a' is named twice"):
+            Schema.infer(table, ["a", "a"])
+        with pytest.raises(ValueError, match="'a' is in both"):
+            Schema.infer(table, ["a"], given=["a"])
+        with pytest.raises(ValueError, match="some column to model"):
+            Schema.infer(table, given=["a", "b", "c"])
+
+    def test_other_columns_than_at_fitting(self):
+        table = numbers()
+        schema = Schema.infer(table, ["a"], given=["c"])
+        more = table.append_column("text", pa.array(["x"] * len(table))).select(["text", "c", "b", "a"])
+        np.testing.assert_array_equal(schema.encode(more)[0], schema.encode(table)[0])
+        with pytest.raises(ValueError, match="no column 'c', which the model has; it has 'a', 'b'"):
+            schema.encode(table.drop_columns("c"))
+        with pytest.raises(ValueError, match="'a' holds text"):
+            schema.encode(pa.table({"a": ["x"], "c": [1]}))
+
+    def test_a_value_in_many_rows_is_warned_of(self):
+        values = np.arange(100.0)
+        values[:12] = 3.0
+        with pytest.warns(TableWarning, match="column 'a' holds the value 3 in 12% of its rows"):
+            Schema.infer(pa.table({"a": values}))
+        Schema.infer(pa.table({"a": [0.0, 0.0, 1.0]}))  # few rows prove nothing
+        Schema.infer(pa.table({"g": values, "b": np.arange(100.0)}), given=["g"])
+
+    def test_the_constructor_checks(self):
+        for arguments in (
+            {"columns": [], "loc": [], "scale": []},
+            {"columns": ["a", "a"], "loc": [0, 0], "scale": [1, 1]},
+            {"columns": ["a"], "loc": [0, 0], "scale": [1]},
+            {"columns": ["a"], "loc": [math.nan], "scale": [1]},
+            {"columns": ["a"], "loc": [0], "scale": [0]},
+            {"columns": ["a"], "loc": [0], "scale": [1], "types": ["int"]},
+            {"columns": ["a"], "loc": [0], "scale": [1], "given": ["b"]},
+        ):
+            with pytest.raises(ValueError, match="expected"):
+                Schema(**arguments)
+
+
+def normal_model(table, given=()):
+    schema = Schema.infer(table, given=given)
+    d = len(schema.columns)
+    if given:
+        return TableModel(schema, ab.densities.Normal(torch.zeros(d), context=len(given)))
+    return TableModel(schema, ab.densities.Normal.standard(d))
+
+
+class TestTableModel:
+    def test_log_prob_is_that_of_the_data_in_its_own_units(self):
+        table = numbers()
+        want = sum(stats.norm.logpdf(v, v.mean(), v.std()) for v in (table[n].to_numpy().astype(float) for n in "abc"))
+        np.testing.assert_allclose(normal_model(table).log_prob(table), want, rtol=1e-5)
+
+    @pytest.mark.parametrize("factor", [1e-300, 1e-3, 1e300])
+    def test_another_unit_shifts_log_prob_by_its_logarithm(self, factor):
+        table = numbers().select(["a"])
+        scaled = pa.table({"a": factor * table["a"].to_numpy()})
+        shift = normal_model(scaled).log_prob(scaled) - normal_model(table).log_prob(table)
+        np.testing.assert_allclose(shift, -math.log(factor), rtol=1e-5)
+
+    def test_integrates_to_one_in_own_units(self):
+        model, _ = fit_table(numbers().select(["a"]), blocks=2, hidden=(8,), epochs=2)
+        grid = np.linspace(-10, 30, 20_001)
+        density = np.exp(model.log_prob(pa.table({"a": grid})))
+        assert np.trapezoid(density, grid) == pytest.approx(1, abs=2e-3)
+
+    def test_batches_of_any_size_and_one_row(self, monkeypatch):
+        table = numbers()
+        model = normal_model(table)
+        whole = model.log_prob(table)
+        monkeypatch.setattr("anabranch.tables.model._BATCH_NUMBERS", 3 * 7)
+        np.testing.assert_allclose(model.log_prob(table), whole, rtol=1e-6)
+        np.testing.assert_allclose(model.log_prob(table.slice(5, 1)), whole[5:6], rtol=1e-6)
+        assert model.sample(20, seed=0).num_rows == 20
+
+    def test_frames(self):
+        table = numbers()
+        model = normal_model(table)
+        np.testing.assert_array_equal(model.log_prob(table.to_pandas()), model.log_prob(table))
+        np.testing.assert_array_equal(model.log_prob(polars.from_arrow(table)), model.log_prob(table))
+
+    def test_samples_have_the_data_names_types_and_moments(self):
+        table = numbers(2000)
+        drawn = normal_model(table).sample(20_000, seed=0)
+        assert drawn.schema == pa.schema({"a": pa.float64(), "b": pa.float32(), "c": pa.float64()})
+        for name in "abc":
+            values, data = drawn[name].to_numpy(), table[name].to_numpy()
+            assert abs(values.mean() - data.mean()) < 0.05 * data.std()
+            assert abs(values.std() / data.std() - 1) < 0.05
+
+    def test_seeds(self):
+        model = normal_model(numbers())
+        state = torch.get_rng_state()
+        assert model.sample(5, seed=1).equals(model.sample(5, seed=1))
+        assert not model.sample(5, seed=1).equals(model.sample(5, seed=2))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not model.sample(5).equals(model.sample(5))
+
+    def test_given_columns(self):
+        table = numbers()
+        model = normal_model(table, given=["c"])
+        given = pa.table({"other": [0.5, 0.5], "c": [10, 900_000]})
+        drawn = model.sample(3, given=given, seed=0)
+        assert drawn.column_names == ["c", "a", "b"]
+        assert drawn["c"].to_pylist() == [10] * 3 + [900_000] * 3
+        assert drawn.schema.field("c").type == pa.int64()
+        assert model.log_prob(table).shape == (200,)
+        with pytest.raises(ValueError, match="given: expected a table with the column 'c'"):
+            model.sample(3)
+        with pytest.raises(ValueError, match="no column 'c', on which"):
+            model.sample(3, given=pa.table({"other": [1.0]}))
+        with pytest.raises(ValueError, match="no column 'c', which"):
+            model.log_prob(table.drop_columns("c"))
+        with pytest.raises(ValueError, match="not conditioned"):
+            normal_model(table).sample(3, given=given)
+
+    def test_context_reaches_the_density(self):
+        # a density whose mean is its context: p(y | g) = N(y; loc_y + scale_y (g - loc_g) / scale_g, scale_y)
+        class Centred(ab.densities.Density):
+            def __init__(self):
+                super().__init__((1,), (1,))
+                self.register_buffer("zero", torch.zeros(()))
+
+            def _log_prob(self, x, context):
+                return torch.distributions.Normal(context, 1.0).log_prob(x).sum(-1)
+
+            def _sample(self, shape, context):
+                return context.expand(*shape, *context.shape) + torch.zeros(())
+
+            def _sample_and_log_prob(self, shape, context):
+                raise NotImplementedError
+
+        schema = Schema(["y"], [5.0], [2.0], given=["g"], given_loc=[100.0], given_scale=[10.0])
+        model = TableModel(schema, Centred())
+        got = model.log_prob(pa.table({"y": [6.0, 9.0], "g": [110.0, 90.0]}))
+        np.testing.assert_allclose(got, stats.norm.logpdf([6.0, 9.0], [7.0, 3.0], 2.0), rtol=1e-5)
+        drawn = model.sample(2, given=pa.table({"g": [110.0, 90.0]}))
+        np.testing.assert_allclose(drawn["y"].to_numpy(), [7.0, 7.0, 3.0, 3.0])
+
+    def test_rows_far_out_have_minus_infinity_and_a_warning(self):
+        table = numbers().select(["a"])
+        model = normal_model(table)
+        far = pa.table({"a": [10.0, 1e300, -1.7e308, 10.5]})
+        with pytest.warns(TableWarning, match=r"row 1 .*2 of 4 rows"):
+            log_p = model.log_prob(far)
+        assert np.isneginf(log_p[1:3]).all()
+        assert np.isfinite(log_p[[0, 3]]).all()
+
+    def test_nan_from_the_density_is_an_error_that_names_the_row(self):
+        table = numbers().select(["a"])
+        model = TableModel(Schema.infer(table), ab.densities.Normal(torch.zeros(1), learnable=True))
+        with torch.no_grad():
+            model.density.theta.loc.fill_(math.nan)
+        with pytest.raises(ValueError, match=r"row 0 .*the model gives nan"):
+            model.log_prob(table)
+
+    def test_shapes_are_checked(self):
+        schema = Schema(["a"], [0.0], [1.0])
+        with pytest.raises(ValueError, match=r"expected event shape \(1,\), got \(2,\)"):
+            TableModel(schema, ab.densities.Normal.standard(2))
+        with pytest.raises(ValueError, match="expected context shape None"):
+            TableModel(schema, ab.densities.Normal(torch.zeros(1), context=2))
+
+    def test_save_and_load(self, tmp_path):
+        table = pa.table({"größe, m": [1.7e9 + 0.1, 1.7e9 + 0.2, 1.7e9 + 0.4], "n": [1, 2, 4]})
+        model = normal_model(table)
+        ab.save(model, tmp_path / "m.safetensors")
+        again = ab.load(tmp_path / "m.safetensors")
+        assert again.schema.loc == model.schema.loc  # every bit of the float64
+        assert again.schema.columns == model.schema.columns
+        np.testing.assert_array_equal(again.log_prob(table), model.log_prob(table))
+        assert again.double().schema.scale == model.schema.scale
+
+    def test_load_needs_no_import_of_tables(self, tmp_path):
+        ab.save(normal_model(numbers()), tmp_path / "m.safetensors")
+        code = (
+            "import sys, anabranch as ab\n"
+            "lazy = [name for name in ('pyarrow', 'sklearn', 'typer') if name in sys.modules]\n"
+            f"print(lazy, type(ab.load({str(tmp_path / 'm.safetensors')!r})).__name__)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["[]", "TableModel"]
+
+
+QUICK = {"blocks": 2, "hidden": (16,), "bins": 4, "epochs": 3, "progress": False}
+
+
+class TestFitTable:
+    def test_report(self, tmp_path):
+        table = numbers(300)
+        model, report = fit_table(table, **QUICK)
+        assert report.rows == {"all": 300, "training": 240, "validation": 30, "test": 30}
+        assert report.columns == ["a", "b", "c"]
+        ab.save(model, tmp_path / "m.safetensors", metadata=report.to_dict())
+        assert read_metadata(tmp_path / "m.safetensors")["metadata"] == report.to_dict()
+
+    def test_held_out_scores_are_of_the_test_rows_in_own_units(self):
+        table = numbers(300)
+        model, report = fit_table(table, seed=3, **QUICK)
+        order = np.random.default_rng(3).permutation(300)
+        test, train = table.take(order[30:60]), table.take(order[60:])
+        log_p = model.log_prob(test)
+        assert report.scores[0].mean == pytest.approx(log_p.mean())
+        assert report.scores[0].standard_error == pytest.approx(log_p.std(ddof=1) / math.sqrt(30))
+        # column c spreads a million times wider than b: scipy would call the covariance singular in these units
+        units = np.array([1.0, 1.0, 1e5])
+        data = [np.stack([t[n].to_numpy().astype(float) for n in "abc"], axis=1) / units for t in (train, test)]
+        gaussian = stats.multivariate_normal(data[0].mean(0), np.cov(data[0], rowvar=False, ddof=0)).logpdf(data[1])
+        gaussian -= np.log(units).sum()
+        assert report.scores[-1].name == "Gaussian"
+        assert report.scores[-1].mean == pytest.approx(gaussian.mean(), rel=1e-4)
+        assert report.scores[-1].gain == pytest.approx((log_p - gaussian).mean(), abs=1e-3)
+
+    def test_statistics_are_of_the_training_rows_alone(self):
+        table = numbers(300)
+        model, _ = fit_table(table, seed=3, **QUICK)
+        train = table["a"].to_numpy()[np.random.default_rng(3).permutation(300)[60:]]
+        assert model.schema.loc[0] == pytest.approx(train.mean(), rel=1e-12)
+
+    def test_the_seed_repeats_everything(self):
+        table = numbers(100)
+        torch.manual_seed(0)
+        first, one = fit_table(table, seed=5, **QUICK)
+        torch.manual_seed(1)
+        second, two = fit_table(table, seed=5, **QUICK)
+        np.testing.assert_array_equal(first.log_prob(table), second.log_prob(table))
+        assert one.scores == two.scores
+        third, _ = fit_table(table, seed=6, **QUICK)
+        assert not np.array_equal(first.log_prob(table), third.log_prob(table))
+
+    def test_finds_a_shape_that_a_gaussian_cannot(self):
+        rng = np.random.default_rng(0)
+        angle = rng.uniform(0, 2 * np.pi, 1500)
+        x = 100 * np.stack([np.cos(angle), np.sin(angle)], 1) + 5 * rng.normal(size=(1500, 2))
+        _, report = fit_table(pa.table({"x": x[:, 0], "y": x[:, 1]}), blocks=2, hidden=(32,), epochs=25)
+        depth, mixture, gaussian = report.scores
+        assert gaussian.gain > 0.8
+        assert mixture.mean > gaussian.mean + 0.5
+        assert depth.mean > -10.2  # the truth is near -9.47: log(2 pi 100) + log(5 sqrt(2 pi e))
+
+    def test_conditional(self):
+        rng = np.random.default_rng(0)
+        g = rng.normal(size=600)
+        table = pa.table({"g": 1000 * g, "k": g > 0.5, "y": 3 * g + 0.1 * rng.normal(size=600)})
+        model, report = fit_table(table, given=["g", "k"], blocks=2, hidden=(16,), epochs=2)
+        assert report.columns == ["y"]
+        assert report.given == ["g", "k"]
+        truth = -0.5 * math.log(2 * math.pi * math.e * 0.01)
+        # regression is exactly Gaussian here: the joint Gaussian minus its marginal finds it
+        assert report.scores[-1].mean == pytest.approx(truth, abs=0.25)
+        assert model.sample(2, given=table.slice(0, 3)).num_rows == 6
+
+    @pytest.mark.parametrize("options", [{"model": "flow"}, {"structure": "coupling"}, {"columns": ["b"]}])
+    def test_options(self, options):
+        model, report = fit_table(numbers(100), **QUICK, **options)
+        assert type(model.density).__name__ == ("Flow" if "model" in options else "DepthMixture")
+        assert np.isfinite(report.scores[0].mean)
+        assert model.sample(4, seed=0).column_names == options.get("columns", ["a", "b", "c"])
+
+    @pytest.mark.parametrize(
+        ("rows", "batch", "expected"),
+        [(80_000, 512, (16, 512)), (10_000_000, 512, (4, 512)), (2000, 512, (300, 250)), (240, 512, (300, 32))],
+    )
+    def test_default_length(self, rows, batch, expected):
+        from anabranch.tables.fit_table import _length
+
+        assert _length(rows, batch, None) == expected
+
+    def test_bad_input(self):
+        table = numbers(100)
+        for options, said in (
+            ({"model": "gan"}, "model: expected one of 'depth', 'flow', got 'gan'"),
+            ({"structure": "x"}, "structure: expected one of"),
+            ({"columns": ["a"], "structure": "coupling"}, "features: expected at least 2"),
+            ({"blocks": 0}, "blocks: expected a whole number of at least 1"),
+            ({"epochs": 0}, "epochs: expected"),
+            ({"batch_size": 0}, "batch_size: expected"),
+            ({"learning_rate": -1.0}, "learning_rate: expected"),
+            ({"seed": -1}, "seed: expected"),
+            ({"device": "abacus"}, "device: expected one that torch has here"),
+        ):
+            with pytest.raises(ValueError, match=said):
+                fit_table(table, **options)
+        with pytest.raises(ValueError, match="has 49 rows, and it takes at least 50"):
+            fit_table(table.slice(0, 49), **QUICK)
+        wide = pa.table({f"c{i}": np.random.default_rng(i).normal(size=60) for i in range(31)})
+        with pytest.raises(ValueError, match="has 60 rows, and it takes at least 62"):
+            fit_table(wide, **QUICK)
+
+    def test_an_absurd_value_outside_the_training_rows_is_named(self):
+        values = np.random.default_rng(0).normal(size=100)
+        row = int(np.random.default_rng(0).permutation(100)[0])
+        values[row] = 1e200
+        with pytest.raises(ValueError, match=f"column 'a': the value in row {row} "):
+            fit_table(pa.table({"a": values}), **QUICK)
+
+    def test_columns_that_determine_each_other_are_warned_of(self):
+        x = np.random.default_rng(0).normal(size=(100, 2))
+        table = pa.table({"a": x[:, 0], "other": x[:, 1], "twice": 2 * x[:, 0] + 1})
+        with pytest.warns(TableWarning, match="'a', 'twice' are a linear function"):
+            fit_table(table, **QUICK)
+
+    def test_a_loss_that_explodes(self):
+        with pytest.raises(ab.NonFiniteError, match="lower the learning rate"):
+            fit_table(numbers(100), **(QUICK | {"learning_rate": 1e30}))
