@@ -80,7 +80,7 @@ class Loop:
                     seconds = time.perf_counter() - begun
                     record = Epoch(epoch, self.steps_done, loss, validation, rate, seconds)
                     self._keep(record)
-                    bar.losses(epoch, loss, validation)
+                    bar.epoch(validation)
                     if callback is not None and callback(record):
                         self.history.stopped = "callback"
                         return
@@ -122,7 +122,7 @@ class Loop:
             optimizer.step()
             schedule.step()
             total += loss.detach()
-            bar.step()
+            bar.step(loss.item())
         return float(self._mean_over_processes(total / batches))
 
     def _validate(self) -> float | None:

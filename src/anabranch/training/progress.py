@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class FitProgress:
     """A bar over the steps of a fit, with losses and the time left, on standard error.
 
-    Where that is no terminal, nothing is drawn.
+    Where that is neither a terminal nor a notebook, nothing is drawn.
 
     Args:
         steps: how many there will be.
@@ -30,8 +30,9 @@ class FitProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not (shown and console.is_terminal),
+            disable=not (shown and (console.is_terminal or console.is_jupyter)),
         )
+        self._held_out = ""
         self._task = self._progress.add_task("fit", total=steps, losses="")
 
     def __enter__(self) -> Self:
@@ -43,11 +44,10 @@ class FitProgress:
     ) -> None:
         self._progress.stop()
 
-    def step(self) -> None:
-        """One step is done."""
-        self._progress.advance(self._task)
+    def step(self, loss: float) -> None:
+        """One step is done, with this loss on its batch."""
+        self._progress.update(self._task, advance=1, losses=f"loss {loss:.3f}{self._held_out}")
 
-    def losses(self, epoch: int, loss: float, validation: float | None) -> None:
-        """Show the losses of an epoch."""
-        held_out = "" if validation is None else f"  validation {validation:.3f}"
-        self._progress.update(self._task, losses=f"epoch {epoch}  loss {loss:.3f}{held_out}")
+    def epoch(self, validation: float | None) -> None:
+        """One epoch is done, with this loss on the validation rows."""
+        self._held_out = "" if validation is None else f"  validation {validation:.3f}"
