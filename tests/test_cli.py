@@ -236,11 +236,11 @@ class TestBadInput:
     def test_options(self, folder, tmp_path):
         table = folder / "table.parquet"
         for options, said in (
-            (["--hidden", "a"], "--hidden"),
-            (["--hidden", "0"], "hidden"),
-            (["--epochs", "0"], "epochs"),
-            (["--blocks", "-1"], "blocks"),
-            (["--device", "abacus"], "device"),
+            (["--hidden", "a"], "anabranch: --hidden"),
+            (["--hidden", "0"], "anabranch: hidden"),
+            (["--epochs", "0"], "anabranch: epochs"),
+            (["--blocks", "-1"], "anabranch: blocks"),
+            (["--device", "abacus"], "anabranch: device"),
             (["--columns", ","], "names of columns"),
         ):
             complains(run("fit", table, "-o", tmp_path / "m", *options), said)

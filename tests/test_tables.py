@@ -347,6 +347,18 @@ class TestTableModel:
         np.testing.assert_allclose(model.log_prob(table.slice(5, 1)), whole[5:6], rtol=1e-6)
         assert model.sample(20, seed=0).num_rows == 20
 
+    def test_batches_of_contexts(self, monkeypatch):
+        table = numbers()
+        model = normal_model(table, given=["c"])
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(generator=torch.Generator().manual_seed(0))
+        whole = model.log_prob(table)
+        monkeypatch.setattr("anabranch.tables.model._BATCH_NUMBERS", 2 * 7)
+        np.testing.assert_allclose(model.log_prob(table), whole, rtol=1e-4)
+        drawn = model.sample(3, given=table.slice(0, 9), seed=0)
+        assert drawn["c"].to_pylist() == np.repeat(table["c"].to_numpy()[:9], 3).tolist()
+
     def test_frames(self):
         table = numbers()
         model = normal_model(table)
@@ -412,13 +424,19 @@ class TestTableModel:
         np.testing.assert_allclose(drawn["y"].to_numpy(), [7.0, 7.0, 3.0, 3.0])
 
     def test_rows_far_out_have_minus_infinity_and_a_warning(self):
-        table = numbers().select(["a"])
-        model = normal_model(table)
-        far = pa.table({"a": [10.0, 1e300, -1.7e308, 10.5]})
-        with pytest.warns(TableWarning, match=r"row 1 .*2 of 4 rows"):
-            log_p = model.log_prob(far)
-        assert np.isneginf(log_p[1:3]).all()
-        assert np.isfinite(log_p[[0, 3]]).all()
+        table = numbers().select(["a", "b"])
+        flow = ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,)))
+        with torch.no_grad():
+            for parameter in flow.parameters():
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+        # within the networks of a flow, infinities of both signs meet, which makes NaN
+        for density in (ab.densities.Normal.standard(2), flow):
+            model = TableModel(Schema.infer(table), density)
+            far = pa.table({"a": [10.0, 1e300, 1e38, -1.7e308, 10.5], "b": [-3.0, -3.0, 1e38, 1.7e308, -2.9]})
+            with pytest.warns(TableWarning, match=r"row 1 .*3 of 5 rows"):
+                log_p = model.log_prob(far)
+            assert np.isneginf(log_p[1:4]).all()
+            assert np.isfinite(log_p[[0, 4]]).all()
 
     def test_nan_from_the_density_is_an_error_that_names_the_row(self):
         table = numbers().select(["a"])
@@ -533,7 +551,7 @@ class TestFitTable:
 
     @pytest.mark.parametrize(
         ("rows", "batch", "expected"),
-        [(80_000, 512, (16, 512)), (10_000_000, 512, (4, 512)), (2000, 512, (300, 250)), (240, 512, (300, 32))],
+        [(80_000, 512, (16, 512)), (10_000_000, 512, (4, 512)), (2000, 512, (50, 250)), (240, 512, (50, 32))],
     )
     def test_default_length(self, rows, batch, expected):
         from anabranch.tables.fit_table import _length

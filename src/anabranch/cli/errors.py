@@ -46,17 +46,16 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def about(path: Path) -> Iterator[None]:
-    """What goes wrong inside is the matter of this file: errors and warnings name it."""
-    from anabranch.tables import TableWarning  # noqa: PLC0415 (pyarrow loads with it)
+    """What is wrong with a table inside is the matter of this file: errors and warnings name it."""
+    from anabranch.tables import TableError, TableWarning  # noqa: PLC0415 (pyarrow loads with it)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", TableWarning)
         try:
             yield
-        except ValueError as error:
-            text = str(error)
-            raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+        except TableError as error:
+            raise ValueError(f"{path}: {error}") from error
         finally:
             for warning in caught:
                 complain(f"warning: {path}: {warning.message}")

@@ -43,7 +43,7 @@ def fit(
     hidden: Annotated[str, typer.Option(metavar="SIZES", help="Hidden sizes of each block's network.")] = "128,128",
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 300.")
+        int | None, typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 50.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows in one step, at most an eighth of them.")] = 512,
     learning_rate: Annotated[float, typer.Option(help="The highest reached.")] = 5e-3,

@@ -26,13 +26,12 @@ def sample(
 
     check_table_output(output)
     fitted = load_table_model(model)
-    with about(model):
-        # a question to the model alone, answered before the table is read
-        if fitted.schema.given and given is None:
-            names = ", ".join(map(repr, fitted.schema.given))
-            raise ValueError(f"its density is conditioned on {names}; give a table that has them with --given")
-        if given is not None and not fitted.schema.given:
-            raise ValueError("its density is not conditioned on any column; leave out --given")
+    # questions to the model alone, answered before the table is read
+    if fitted.schema.given and given is None:
+        names = ", ".join(map(repr, fitted.schema.given))
+        raise ValueError(f"{model}: its density is conditioned on {names}; give a table that has them with --given")
+    if given is not None and not fitted.schema.given:
+        raise ValueError(f"{model}: its density is not conditioned on any column; leave out --given")
     seen = None if given is None else read_table(given)
     with about(model if given is None else given):
         rows = fitted.sample(n, seen, seed)

@@ -1,7 +1,7 @@
 """Tables: columns with names and units on one side, tensors and likelihoods on the other."""
 
 from anabranch.tables.fit_table import fit_table
-from anabranch.tables.frame import as_table
+from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
 from anabranch.tables.read import read_table
 from anabranch.tables.report import Report, Score
@@ -12,6 +12,7 @@ __all__ = [
     "Report",
     "Schema",
     "Score",
+    "TableError",
     "TableModel",
     "TableWarning",
     "as_table",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from anabranch import flows
 from anabranch.checks import one_of, positive_int
 from anabranch.densities import Density
 from anabranch.models import DepthMixture, Flow
-from anabranch.tables.frame import as_table
+from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
 from anabranch.tables.report import Report, Score
 from anabranch.tables.schema import Float64, Schema, TableWarning
@@ -27,7 +29,7 @@ from anabranch.training.baseline import choose_gaussian_mixture, conditional_log
 _LEAST_ROWS = 50
 # the default length of a fit: 16 epochs of 80,000 rows in batches of 512
 _STEPS = 2_500
-_FEWEST_EPOCHS, _MOST_EPOCHS = 4, 300
+_FEWEST_EPOCHS, _MOST_EPOCHS = 4, 50
 # further out, in standard deviations, float32 is about to lose the square
 _FARTHEST = 1e15
 
@@ -64,7 +66,7 @@ def fit_table(
         model: "depth", the exact mixture over the prefixes of the blocks, or "flow", all blocks as one flow.
         structure: of the spline blocks, "autoregressive" or "coupling" (at least 2 columns; faster to sample).
         blocks, hidden, bins: as in `flows.nsf`.
-        epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 300. The fit ends
+        epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 50. The fit ends
             early when the validation rows get no better for a quarter of them.
         batch_size: rows in one step; small tables take an eighth of the training rows.
         learning_rate: the highest reached.
@@ -77,7 +79,8 @@ def fit_table(
         the model, and the report.
 
     Raises:
-        ValueError: options or a table that cannot be fitted; it names the column and the row.
+        ValueError: options that are not as described.
+        TableError: a table that cannot be fitted; it names the column and the row.
         NonFiniteError: the loss became NaN or infinite.
 
     Warns:
@@ -146,7 +149,8 @@ def fit_table(
     table_model = TableModel(schema, density)
     joint = x if context is None else np.concatenate([context, x], axis=1)
     results = {_NAMES[model]: table_model.log_prob_encoded(x[test], None if context is None else context[test])}
-    results |= _baselines(joint[train], joint[validate], joint[test], len(schema.given), seed)
+    with _waiting("baselines: Gaussian mixtures", shown=progress):
+        results |= _baselines(joint[train], joint[validate], joint[test], len(schema.given), seed)
     own_units = {name: log_p + schema.log_det for name, log_p in results.items()}
     report = Report(
         model=f"{_NAMES[model]} of {blocks} spline {structure} block{'s' * (blocks > 1)}",
@@ -194,6 +198,17 @@ def _baselines(
     }
 
 
+@contextmanager
+def _waiting(text: str, shown: bool) -> Iterator[None]:
+    """A spinner on standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield
+        return
+    with console.status(text):
+        yield
+
+
 def _length(rows: int, batch_size: int, epochs: int | None) -> tuple[int, int]:
     """Epochs and the batch size for so many training rows."""
     batch_size = min(batch_size, max(32, rows // 8))
@@ -216,7 +231,7 @@ def _split(rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 
 def _check_rows(table: pa.Table, least: int, purpose: str) -> None:
     if table.num_rows < least:
-        raise ValueError(f"the table has {table.num_rows} rows, and it takes at least {least} to {purpose}; add rows")
+        raise TableError(f"the table has {table.num_rows} rows, and it takes at least {least} to {purpose}; add rows")
 
 
 def _check_distances(schema: Schema, x: Float64, context: Float64 | None) -> None:
@@ -227,7 +242,7 @@ def _check_distances(schema: Schema, x: Float64, context: Float64 | None) -> Non
         far = np.argwhere(~(np.abs(values) <= _FARTHEST))
         if len(far):
             row, column = far[0]
-            raise ValueError(
+            raise TableError(
                 f"column {names[column]!r}: the value in row {row} (rows count from 0) is {abs(values[row, column]):.1g} "
                 "standard deviations from the others; correct or remove that row"
             )

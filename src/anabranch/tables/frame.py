@@ -7,6 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 
+class TableError(ValueError):
+    """Something in a table that stands in the way: a column, a row, or how many there are."""
+
+
 def as_table(frame: Any) -> pa.Table:
     """Return `frame` as a `pyarrow.Table`, without a copy where that is possible.
 
@@ -15,7 +19,8 @@ def as_table(frame: Any) -> pa.Table:
             of a pandas frame is no column.
 
     Raises:
-        ValueError: it is something else, holds no rows, or two columns have the same name.
+        ValueError: it is something else.
+        TableError: it holds no rows, or two columns have the same name.
 
     Example:
         >>> import pandas
@@ -38,11 +43,11 @@ def as_table(frame: Any) -> pa.Table:
 
 
 def check_names(table: pa.Table) -> None:
-    """Raise ValueError if two columns have the same name, or there are no rows."""
+    """Raise TableError if two columns have the same name, or there are no rows."""
     seen: set[str] = set()
     for name in table.column_names:
         if name in seen:
-            raise ValueError(f"column {name!r} is there twice; give every column a name of its own")
+            raise TableError(f"column {name!r} is there twice; give every column a name of its own")
         seen.add(name)
     if table.num_rows == 0 or table.num_columns == 0:
-        raise ValueError("the table holds no rows; give one that holds some")
+        raise TableError("the table holds no rows; give one that holds some")

@@ -13,7 +13,7 @@ from torch import Tensor
 from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density
 from anabranch.described import Described
-from anabranch.tables.frame import as_table
+from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.schema import Float64, Schema, TableWarning
 
 # numbers in one batch, rows times columns: a model's working memory is some hundred times that
@@ -65,7 +65,7 @@ class TableModel(Described):
             table: a pyarrow table or a data frame with the model's columns, in any order; others are ignored.
 
         Raises:
-            ValueError: a column is missing or holds text, gaps, NaN or infinite values; a row for which the model gives NaN.
+            TableError: a column is missing or holds text, gaps, NaN or infinite values; a row for which the model gives NaN.
 
         Warns:
             TableWarning: rows so far out that their density is below any float; their log p is -inf.
@@ -88,7 +88,7 @@ class TableModel(Described):
         result[(np.abs(x) > largest).any(axis=1)] = -np.inf
         bad = np.flatnonzero(np.isnan(result) | (result == np.inf))
         if len(bad):
-            raise ValueError(
+            raise TableError(
                 f"row {bad[0]} (rows count from 0): the model gives {result[bad[0]]} there ({len(bad)} of {len(x)} rows); "
                 "its values are far from those it was fitted to, so check or remove such rows"
             )
@@ -112,7 +112,8 @@ class TableModel(Described):
             seed: makes the draws repeatable; by default torch's global generator goes on.
 
         Raises:
-            ValueError: given columns are missing, or hold what `log_prob` does not take either.
+            ValueError: given columns are needed and not there, or the reverse.
+            TableError: they hold what `log_prob` does not take either.
         """
         n = positive_int("n", n)
         seen, context = None, None

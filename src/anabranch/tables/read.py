@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anabranch.tables.formats import table_format
-from anabranch.tables.frame import check_names
+from anabranch.tables.frame import TableError, check_names
 
 # block sizes are 32-bit in Arrow's reader
 _LARGEST_BLOCK = 2**31 - 1
@@ -59,7 +59,7 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
         raise ValueError(f"{file}: not a readable {kind} file, or damaged ({reason})") from error
     try:
         check_names(table)
-    except ValueError as error:
+    except TableError as error:
         raise ValueError(f"{file}: {error}") from error
     return table
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from anabranch.described import Described
-from anabranch.tables.frame import as_table
+from anabranch.tables.frame import TableError, as_table
 
 Float64 = NDArray[np.float64]
 
@@ -112,7 +112,7 @@ class Schema(Described):
             rows: (n,), the rows from which to take means and deviations, the training rows; all by default.
 
         Raises:
-            ValueError: a column that is missing, holds text, gaps, NaN or infinite values, or one value only. It names the
+            TableError: a column that is missing, holds text, gaps, NaN or infinite values, or one value only. It names the
                 column and the first such row, counted from 0.
 
         Warns:
@@ -122,11 +122,11 @@ class Schema(Described):
         given = list(given)
         chosen = [name for name in table.column_names if name not in given] if columns is None else list(columns)
         if not chosen:
-            raise ValueError("columns: expected some column to model, got none besides those given")
+            raise TableError("columns: expected some column to model, got none besides those given")
         for name in chosen:
             if name in given or chosen.count(name) > 1:
                 where = "in both columns and given" if name in given else "named twice in columns"
-                raise ValueError(f"column {name!r} is {where}; name it once")
+                raise TableError(f"column {name!r} is {where}; name it once")
         _check_present(table, [*chosen, *given], "but was asked for")
         _check_types(table, chosen, given)
 
@@ -157,7 +157,7 @@ class Schema(Described):
             x (rows, columns), and the context (rows, given columns), or None without given columns. Both float64.
 
         Raises:
-            ValueError: the table lacks a column, or one holds text, gaps, NaN or infinite values. Other columns are ignored.
+            TableError: the table lacks a column, or one holds text, gaps, NaN or infinite values. Other columns are ignored.
         """
         table = as_table(table)
         _check_present(table, [*self.columns, *self.given], "which the model has")
@@ -169,7 +169,7 @@ class Schema(Described):
         """The standardised given columns of a table alone, (rows, given columns), float64.
 
         Raises:
-            ValueError: as for `encode`.
+            TableError: as for `encode`.
         """
         table = as_table(table)
         _check_present(table, self.given, "on which the model's density is conditioned")
@@ -205,7 +205,7 @@ def _check_present(table: pa.Table, names: Sequence[str], why: str) -> None:
     if missing:
         have = ", ".join(map(repr, table.column_names[:20])) + (", ..." if table.num_columns > 20 else "")
         some = f"column {missing[0]!r}" if len(missing) == 1 else f"columns {', '.join(map(repr, missing))}"
-        raise ValueError(f"the table has no {some}, {why}; it has {have}")
+        raise TableError(f"the table has no {some}, {why}; it has {have}")
 
 
 def _check_types(table: pa.Table, columns: Sequence[str], given: Sequence[str]) -> None:
@@ -220,7 +220,7 @@ def _check_type(table: pa.Table, name: str, discrete: bool) -> None:
     if _is_numeric(kind) or (discrete and pa.types.is_boolean(kind)):
         return
     if pa.types.is_null(kind):
-        raise ValueError(f"column {name!r} is empty, it holds gaps only; leave it out")
+        raise TableError(f"column {name!r} is empty, it holds gaps only; leave it out")
     if pa.types.is_boolean(kind):
         what = "holds true and false, which have no density"
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -230,9 +230,9 @@ def _check_type(table: pa.Table, name: str, discrete: bool) -> None:
         what = f"holds no numbers but {kind}"
     numeric = [field.name for field in table.schema if _is_numeric(field.type)]
     if not numeric:
-        raise ValueError(f"column {name!r} {what}, and no column of the table holds numbers")
+        raise TableError(f"column {name!r} {what}, and no column of the table holds numbers")
     listed = ",".join(numeric[:20]) + (",..." if len(numeric) > 20 else "")
-    raise ValueError(f"column {name!r} {what}; choose among the numeric columns with --columns (columns=): {listed}")
+    raise TableError(f"column {name!r} {what}; choose among the numeric columns with --columns (columns=): {listed}")
 
 
 def _is_numeric(kind: pa.DataType) -> bool:
@@ -258,11 +258,11 @@ def _column(table: pa.Table, name: str) -> Float64:
     column = table.column(name)
     if column.null_count:
         rows = np.flatnonzero(column.is_null().to_numpy())
-        raise ValueError(_not_finite(name, "a gap", rows, table.num_rows))
+        raise TableError(_not_finite(name, "a gap", rows, table.num_rows))
     if pa.types.is_integer(column.type):
         extremes = pc.min_max(column).as_py()
         if max(-extremes["min"], extremes["max"]) > _LARGEST_EXACT:
-            raise ValueError(
+            raise TableError(
                 f"column {name!r} holds whole numbers beyond 2^53, which would lose their last digits; subtract an offset "
                 "from it, or leave it out"
             )
@@ -270,7 +270,7 @@ def _column(table: pa.Table, name: str) -> Float64:
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         value = values[bad[0]]
-        raise ValueError(_not_finite(name, "NaN" if np.isnan(value) else "infinity", bad, table.num_rows))
+        raise TableError(_not_finite(name, "NaN" if np.isnan(value) else "infinity", bad, table.num_rows))
     return values
 
 
@@ -287,7 +287,7 @@ def _standard(name: str, values: Float64, everything: bool) -> tuple[float, floa
     first = float(values[0])
     if bool((values == first).all()):
         rows = "every row" if everything else "every training row"
-        raise ValueError(f"column {name!r} is constant, it holds {first:g} in {rows}; leave it out")
+        raise TableError(f"column {name!r} is constant, it holds {first:g} in {rows}; leave it out")
     # powers of two: multiplying by them is exact
     exponent = int(np.frexp(np.abs(values).max())[1])
     small = np.ldexp(values, -exponent)
@@ -297,7 +297,7 @@ def _standard(name: str, values: Float64, everything: bool) -> tuple[float, floa
     spread = math.sqrt(float(np.square(deviation / largest).mean())) * largest
     loc, scale = math.ldexp(mean, exponent), math.ldexp(spread, exponent)
     if scale == 0:
-        raise ValueError(
+        raise TableError(
             f"column {name!r} spreads over less than the smallest of floats; multiply it by a large number"
         )
     return loc, scale
