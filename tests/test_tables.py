@@ -77,7 +77,7 @@ class TestFiles:
         assert read_table(tmp_path / "t.csv")["a"].to_pylist() == [1, None, 3]
 
     def test_fractions_after_megabytes_of_whole_numbers(self, tmp_path):
-        # Arrow would settle on whole numbers after its first block, of one megabyte
+        # Arrow reads blocks of one megabyte, and the first has no fraction
         (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 400_000 + "1.5,2\n")
         assert read_table(tmp_path / "t.csv")["a"][-1].as_py() == 1.5
 

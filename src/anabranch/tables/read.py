@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 from anabranch.tables.formats import table_format
 from anabranch.tables.frame import TableError, check_names
 
-# block sizes are 32-bit in Arrow's reader
-_LARGEST_BLOCK = 2**31 - 1
-
 
 def read_table(path: str | os.PathLike[str]) -> pa.Table:
     """Read a table from a file.
@@ -80,15 +77,12 @@ def _read_csv_gz(file: Path) -> pa.Table:
 def _parse_csv(data: bytes) -> pa.Table:
     from pyarrow import csv  # noqa: PLC0415 (each reader loads its own format)
 
-    # One block: Arrow settles a column's type on the first block, and a whole number there is no promise for the rest.
-    # One thread: only then do its messages name the row.
-    reading = csv.ReadOptions(block_size=min(len(data) + 1, _LARGEST_BLOCK), use_threads=False)
     # In a table of one column an empty line is a row with a gap; in others it is an accident.
     several = b"," in data.split(b"\n", 1)[0]
     data = data if several else data.rstrip(b"\r\n") + b"\n"
     table = csv.read_csv(
         io.BytesIO(data),
-        read_options=reading,
+        read_options=csv.ReadOptions(use_threads=False),  # only one thread's messages name the row
         parse_options=csv.ParseOptions(ignore_empty_lines=several),
         convert_options=csv.ConvertOptions(strings_can_be_null=True),
     )
