@@ -248,7 +248,9 @@ class TestBadInput:
         assert not list(tmp_path.iterdir())
 
     def test_outputs_that_cannot_be_written_are_found_before_the_work(self, folder, tmp_path, monkeypatch):
-        monkeypatch.setattr("anabranch.tables.fit_table", None)
+        # with these gone, a command that gets as far as the work fails otherwise
+        for work in ("tables.fit_table", "cli.score.load_table_model", "cli.sample.load_table_model"):
+            monkeypatch.setattr(f"anabranch.{work}", None)
         table, model = folder / "table.parquet", folder / "model.safetensors"
         complains(run("fit", table, "-o", tmp_path / "no" / "m"), tmp_path / "no", "does not exist")
         complains(run("fit", table, "-o", tmp_path), tmp_path, "got a folder")
