@@ -108,8 +108,8 @@ def describe(module: Described) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return {"mapping": [[encode(k, where), encode(v, f"{where}[{k!r}]")] for k, v in value.items()]}
         if isinstance(value, Described):
             return encode_object(value, where)
-        for kind, module_of_kind in _TORCH_KINDS.items():
-            if type(value).__module__.startswith(module_of_kind) and hasattr(torch.distributions, type(value).__name__):
+        for kind, (wanted, home) in _TORCH_KINDS.items():
+            if isinstance(value, wanted) and getattr(home, type(value).__name__, None) is type(value):
                 arguments = {name: encode(v, f"{where}.{name}") for name, v in torch_arguments(value).items()}
                 return {kind: type(value).__name__, "arguments": arguments}
         raise TypeError(
@@ -203,6 +203,8 @@ def _construct(cls: type[Described], arguments: dict[str, Any]) -> Described:
 
 def _snapshot(value: Any) -> Any:
     """Copy plain containers, so that a list changed after construction does not change the record."""
+    if isinstance(value, Tensor) and not value.is_leaf:
+        return value.detach()  # the record must not hold a graph: it could not be copied
     if type(value) is list:
         return [_snapshot(item) for item in value]
     if isinstance(value, Mapping):
@@ -226,9 +228,9 @@ _PLAIN_KINDS: dict[str, _PlainDecoder] = {
     "same": lambda content, decode, tensors, built: built[content],
 }
 
-_TORCH_KINDS = {
-    "torch distribution": "torch.distributions.",
-    "torch transform": "torch.distributions.transforms",
+_TORCH_KINDS: dict[str, tuple[type, Any]] = {
+    "torch distribution": (torch.distributions.Distribution, torch.distributions),
+    "torch transform": (torch.distributions.transforms.Transform, torch.distributions.transforms),
 }
 
 
@@ -246,10 +248,8 @@ def torch_arguments(value: Any) -> dict[str, Any]:
 
 
 def _rebuild_torch(kind: str, name: str, arguments: dict[str, Any]) -> Any:
-    wanted: type = (
-        torch.distributions.Distribution if kind == "torch distribution" else torch.distributions.transforms.Transform
-    )
-    cls = getattr(torch.distributions, name, None)
+    wanted, home = _TORCH_KINDS[kind]
+    cls = getattr(home, name, None)
     if not (isinstance(cls, type) and issubclass(cls, wanted)):
-        raise ValueError(f"the description names torch.distributions.{name}, which does not exist")
+        raise ValueError(f"the description names {home.__name__}.{name}, which is no {kind}")
     return cls(**arguments)

@@ -65,11 +65,19 @@ class Categorical(Density):
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         logits = self.theta(context)["logits"]
-        # Gumbel's trick: the largest of l + noise is level k with probability softmax(l)_k. It needs no flat batch.
-        uniform = torch.rand(*shape, *logits.shape, dtype=logits.dtype, device=logits.device)
-        noise = -(-uniform.clamp(min=torch.finfo(logits.dtype).tiny).log()).log()
-        return (logits + noise).argmax(dim=-1).to(logits.dtype)
+        return draw_levels(logits, shape).to(logits.dtype)
 
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self._sample(shape, context)
         return x, self._log_prob(x, context)
+
+
+def draw_levels(logits: Tensor, shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (an immutable value)
+    r"""Draw k with probability softmax(logits)_k: (*shape, *batch) of integers, for logits (*batch, levels).
+
+    By Gumbel's trick: the largest of logits + noise is number k with just that probability. It takes any batch, an empty
+    one too.
+    """
+    uniform = torch.rand(*shape, *logits.shape, dtype=logits.dtype, device=logits.device)
+    noise = -(-uniform.clamp(min=torch.finfo(logits.dtype).tiny).log()).log()
+    return (logits + noise).argmax(dim=-1)

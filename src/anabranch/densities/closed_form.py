@@ -13,10 +13,10 @@ from anabranch.densities.parameters import Parameters
 
 
 class ClosedForm(Density):
-    """A density over vectors that at every context is a `torch.distributions.Distribution`.
+    """Independent numbers, each of a univariate `torch.distributions.Distribution`, at every context.
 
     To write your own: call `super().__init__(features, parameters)` and define `_at`, which builds the distribution, of
-    event shape (features,), from the unconstrained parameters `self.theta(context)`.
+    batch shape (*context batch, features), from the unconstrained parameters `self.theta(context)`.
 
     Args:
         features: the length of one x.
@@ -31,7 +31,7 @@ class ClosedForm(Density):
     def _at(self, context: Tensor | None) -> Distribution: ...
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        result: Tensor = self._at(context).log_prob(x)
+        result: Tensor = self._at(context).log_prob(x).sum(dim=-1)
         # Comparisons with NaN are false, so a distribution that compares x with its bounds may make a number of it.
         return torch.where(x.isnan().any(dim=-1), torch.nan, result)
 

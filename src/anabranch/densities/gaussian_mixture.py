@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import matching, read_tensor, reference_tensor
+from anabranch.densities.categorical import draw_levels
 from anabranch.densities.gaussian import (
     gaussian_log_prob,
     gaussian_sample,
@@ -131,11 +132,11 @@ class GaussianMixture(Mixture):
             return GaussianMixture(loc, network=derivation)
         with torch.no_grad():
             theta = derivation.theta(like.new_zeros(0) if values is None else values)
-        weights = torch.softmax(theta["logits"], dim=-1)
-        if not self.full:
-            return GaussianMixture(theta["loc"], scale=theta["log_scale"].exp(), weights=weights)
-        lower = lower_factor(theta["log_scale"], theta["packed"])
-        return GaussianMixture(theta["loc"], scale_tril=lower, weights=weights)
+            weights = torch.softmax(theta["logits"], dim=-1)
+            if not self.full:
+                return GaussianMixture(theta["loc"], scale=theta["log_scale"].exp(), weights=weights)
+            lower = lower_factor(theta["log_scale"], theta["packed"])
+            return GaussianMixture(theta["loc"], scale_tril=lower, weights=weights)
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         theta = self.theta(context)
@@ -144,7 +145,7 @@ class GaussianMixture(Mixture):
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         theta = self.theta(context)
-        chosen = torch.distributions.Categorical(logits=theta["logits"], validate_args=False).sample(shape)
+        chosen = draw_levels(theta["logits"], shape)
 
         def of_chosen(values: Tensor, dims: int) -> Tensor:
             index = chosen.reshape(*chosen.shape, *[1] * dims)

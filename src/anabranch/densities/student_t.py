@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.distributions import Independent as IndependentDistribution
 from torch.distributions import StudentT as StudentTDistribution
 
 from anabranch.densities.closed_form import ClosedForm
@@ -61,7 +60,5 @@ class StudentT(ClosedForm):
 
     def _at(self, context: Tensor | None) -> Distribution:
         theta = self.theta(context)
-        numbers = StudentTDistribution(
-            theta["log_df"].exp(), theta["loc"], theta["log_scale"].exp(), validate_args=False
-        )
-        return IndependentDistribution(numbers, 1, validate_args=False)
+        df, scale = theta["log_df"].exp(), theta["log_scale"].exp()
+        return StudentTDistribution(df, theta["loc"], scale, validate_args=False)

@@ -6,7 +6,6 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution, constraints
-from torch.distributions import Independent as IndependentDistribution
 from torch.distributions import Uniform as UniformDistribution
 
 from anabranch.checks import read_tensor
@@ -56,4 +55,4 @@ class Uniform(ClosedForm):
             width = (high - low) * theta["log_stretch"].exp()
             low = low + theta["shift"]
             high = low + width
-        return IndependentDistribution(UniformDistribution(low, high, validate_args=False), 1, validate_args=False)
+        return UniformDistribution(low, high, validate_args=False)

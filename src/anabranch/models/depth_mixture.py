@@ -6,13 +6,14 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anabranch.checks import one_of, positive_int, reference_tensor
 from anabranch.densities import Density, Mixture
+from anabranch.densities.categorical import draw_levels
 from anabranch.densities.density import context_for, shape_for
 from anabranch.models.flow import default_base
-from anabranch.networks import MLP, Network, Select
+from anabranch.networks import MLP, Constant, Network, Select
 from anabranch.transforms import Chain
 from anabranch.transforms.transform import common_shape
 
@@ -81,19 +82,17 @@ class DepthMixture(Mixture):
         self.depths = tuple(self_depths)
         size = base.event_shape.numel()
         context = 0 if context_shape is None else context_shape.numel()
-        self.gate: Network | None = None
-        self.logits: nn.Parameter | None = None
-        if isinstance(gate, Network):
-            if (gate.features, gate.outputs) != (size, self.components):
-                raise ValueError(
-                    f"gate: expected a network of {size} features and {self.components} outputs, "
-                    f"got {gate.features} and {gate.outputs}"
-                )
-            self.gate = gate
-        elif one_of("gate", gate, ("network", "constant")) == "network":
-            self.gate = MLP(size, self.components, context=context, hidden=hidden, zero_start=True)
-        else:
-            self.logits = nn.Parameter(torch.zeros(self.components))
+        if not isinstance(gate, Network):
+            if one_of("gate", gate, ("network", "constant")) == "network":
+                gate = MLP(size, self.components, context=context, hidden=hidden, zero_start=True)
+            else:
+                gate = Constant(size, self.components)
+        if (gate.features, gate.outputs) != (size, self.components):
+            raise ValueError(
+                f"gate: expected a network of {size} features and {self.components} outputs, "
+                f"got {gate.features} and {gate.outputs}"
+            )
+        self.gate = gate
 
     def weights(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The gate p(l | z): (*batch, components), for z (*batch, *event)."""
@@ -102,13 +101,11 @@ class DepthMixture(Mixture):
     def expected_depth(self, samples: int = 10_000, context: Tensor | None = None) -> float:
         """The mean number of blocks that a sample runs through.
 
-        With constant weights it is exact. With a gate it is the mean over this many draws from the base (for each context,
-        if there is one), so it has a Monte-Carlo error of about the spread of depths divided by sqrt(samples).
+        The gate's mean depth over this many draws from the base (for each context, if there is one): with constant weights
+        it is exact, otherwise its Monte-Carlo error is about the spread of depths divided by sqrt(samples).
         """
         context = self._checked_context(context)
         with torch.no_grad():
-            if self.logits is not None:
-                return float(torch.softmax(self.logits, dim=-1) @ self._depth_values())
             shape = torch.Size([positive_int("samples", samples)])
             z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
             return float((self._log_weights(z, context).exp() @ self._depth_values()).mean())
@@ -126,13 +123,9 @@ class DepthMixture(Mixture):
             raise ValueError(f"depth: expected at least {self.depths[0]}, the shallowest component's, got {depth}")
         deepest = self.depths[stay[-1]]
         source = copy.deepcopy(self)
-        gate: str | Network = "constant" if source.gate is None else Select(source.gate, stay)
         # a chain has at least one block, also where only the base itself (depth 0) stays
         chain = source.chain[: max(1, deepest)]
-        shallower = DepthMixture(chain, source.base, gate, depths=[self.depths[i] for i in stay])
-        if source.logits is not None:
-            shallower.logits = nn.Parameter(source.logits.detach()[stay])
-        return shallower
+        return DepthMixture(chain, source.base, Select(source.gate, stay), depths=[self.depths[i] for i in stay])
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the chain on x, and the base on what the chain makes of x."""
@@ -160,14 +153,10 @@ class DepthMixture(Mixture):
 
     def _rest(self, zs: Tensor, log_dets: Tensor, context: Tensor | None) -> Tensor:
         """log p(l | z_l) + log |det dz_l/dx|: (*batch, components)."""
-        if self.logits is not None:
-            return torch.log_softmax(self.logits, dim=-1) + log_dets
         # the gate of component l is read at z_l: the diagonal of (components of z, *batch, components of the gate)
         return torch.diagonal(self._log_weights(zs, context), dim1=0, dim2=-1) + log_dets
 
     def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
-        if self.gate is None:
-            return torch.log_softmax(self.get_parameter("logits"), dim=-1)
         flat = z.flatten(z.dim() - len(self.event_shape))
         return torch.log_softmax(self.gate(flat, context if self.gate.context else None), dim=-1)
 
@@ -183,7 +172,7 @@ class DepthMixture(Mixture):
         z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
         batch_shape = z.shape[: z.dim() - len(self.event_shape)]
         log_weights = self._log_weights(z, context).expand(*batch_shape, self.components)
-        component = torch.distributions.Categorical(logits=log_weights, validate_args=False).sample()
+        component = draw_levels(log_weights)
 
         # Rows in order of depth, deepest first: those that have joined by block l are then always the first so many.
         rows = z.reshape(-1, *self.event_shape)

@@ -71,7 +71,7 @@ class Coupling(Transform):
 
     def _map_parameters(self, kept: Tensor, context: Tensor | None) -> Tensor:
         parameters: Tensor = self.network(kept, context if self.network.context else None)
-        return parameters.unflatten(-1, (-1, self.univariate.size))
+        return parameters.unflatten(-1, (len(self.get_buffer("moved")), self.univariate.size))
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x.index_select(-1, self.get_buffer("kept")), x.index_select(-1, self.get_buffer("moved"))

@@ -56,7 +56,7 @@ class Elementwise(Transform):
         return x, log_derivative.sum(dim=-1)
 
     def _map_parameters(self, context: Tensor | None) -> Tensor:
-        if self.network is None:
-            return self.get_parameter("constants")
+        if self.constants is not None:
+            return self.constants
         parameters: Tensor = self.network(context)
-        return parameters.unflatten(-1, (-1, self.univariate.size))
+        return parameters.unflatten(-1, (parameters.shape[-1] // self.univariate.size, self.univariate.size))

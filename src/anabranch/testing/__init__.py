@@ -1,0 +1,17 @@
+"""The conformance suite: put your own transform, density, causal network or univariate map through what ours go through."""
+
+from anabranch.testing.densities import check_density, check_mixture, check_normalised
+from anabranch.testing.networks import check_causal_network
+from anabranch.testing.randomize import randomize
+from anabranch.testing.transforms import check_transform
+from anabranch.testing.univariate import check_univariate_map
+
+__all__ = [
+    "check_causal_network",
+    "check_density",
+    "check_mixture",
+    "check_normalised",
+    "check_transform",
+    "check_univariate_map",
+    "randomize",
+]

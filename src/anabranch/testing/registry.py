@@ -1,0 +1,212 @@
+"""One registry of all transforms and one of all densities, each a name and a constructor: a new component is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anabranch import flows
+from anabranch.densities import (
+    Bernoulli,
+    Categorical,
+    GaussianMixture,
+    Independent,
+    Normal,
+    StudentT,
+    Uniform,
+)
+from anabranch.models import DepthMixture, Flow
+from anabranch.networks import MLP, MaskedMLP, Network, ResidualMLP
+from anabranch.testing.randomize import randomize
+from anabranch.transforms import (
+    CDF,
+    ActNorm,
+    Affine,
+    Autoregressive,
+    Chain,
+    Coupling,
+    Elementwise,
+    Exp,
+    Householder,
+    Inverse,
+    Linear,
+    Log,
+    Logit,
+    LULinear,
+    Permutation,
+    RationalQuadraticSpline,
+    Shift,
+    Sigmoid,
+    Softplus,
+    Tanh,
+    TorchTransform,
+    UnivariateMap,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A component to check: how to build it, the size of its context, and where its data live.
+
+    Attributes:
+        build: makes it, with random weights.
+        context: size of its context, 0 for none.
+        features: of one x, for transforms.
+        domain: makes data from standard normal numbers, for transforms that do not take all numbers.
+    """
+
+    build: Callable[[], Any]
+    context: int = 0
+    features: int = 3
+    domain: Callable[[Tensor], Tensor] = lambda x: x
+
+    def make(self) -> Any:
+        """Build it, with weights away from their start, the same every time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return randomize(self.build(), scale=0.2)
+
+    def x(self, rows: int = 4) -> Tensor:
+        """Some rows of data."""
+        generator = torch.Generator().manual_seed(1)
+        return self.domain(torch.randn(rows, self.features, generator=generator))
+
+    def contexts(self, rows: int = 4) -> Tensor | None:
+        """Some contexts."""
+        generator = torch.Generator().manual_seed(2)
+        return torch.randn(rows, self.context, generator=generator) if self.context else None
+
+
+def _spline() -> RationalQuadraticSpline:
+    return RationalQuadraticSpline(bins=4, bound=3.0)
+
+
+def _masked(g: UnivariateMap, context: int = 0, features: int = 3) -> MaskedMLP:
+    return MaskedMLP(features, g.size, context, hidden=(12, 12), activation="tanh")
+
+
+def _coupling(g: UnivariateMap, context: int = 0) -> Coupling:
+    return Coupling([True, False, True], g, MLP(1, 2 * g.size, context, hidden=(12,), activation="tanh"))
+
+
+def _residual_coupling() -> Coupling:
+    return Coupling([False, True, True], Affine(), ResidualMLP(1, 4, hidden=8, activation="gelu"))
+
+
+def _elementwise(g: UnivariateMap, network: Network | None = None) -> Elementwise:
+    return Elementwise(g, features=3, network=network)
+
+
+UNIVARIATE_MAPS: dict[str, Case] = {
+    "affine": Case(Affine),
+    "shift": Case(Shift),
+    "rational-quadratic spline": Case(_spline),
+    "exp": Case(Exp),
+    "log": Case(Log, domain=torch.exp),
+    "sigmoid": Case(Sigmoid),
+    "logit": Case(Logit, domain=torch.sigmoid),
+    "softplus": Case(Softplus),
+    "tanh": Case(Tanh),
+    "normal CDF": Case(lambda: CDF(torch.distributions.Normal(0.5, 2.0))),
+    "Laplace CDF": Case(lambda: CDF(torch.distributions.Laplace(0.0, 1.0))),
+}
+
+_KW: dict[str, Any] = {"hidden": (12,), "activation": "tanh"}
+
+TRANSFORMS: dict[str, Case] = {
+    "elementwise affine": Case(lambda: _elementwise(Affine())),
+    "elementwise spline": Case(lambda: _elementwise(_spline())),
+    "elementwise affine of context": Case(lambda: _elementwise(Affine(), MLP(2, 6, hidden=(8,))), context=2),
+    "elementwise softplus": Case(lambda: Elementwise(Softplus())),
+    "elementwise logit": Case(lambda: Elementwise(Logit()), domain=torch.sigmoid),
+    "elementwise CDF": Case(lambda: Elementwise(CDF(torch.distributions.Normal(0.0, 1.0)))),
+    "affine coupling": Case(lambda: _coupling(Affine())),
+    "affine coupling of context": Case(lambda: _coupling(Affine(), 2), context=2),
+    "additive coupling": Case(lambda: _coupling(Shift())),
+    "spline coupling": Case(lambda: _coupling(_spline())),
+    "residual coupling": Case(_residual_coupling),
+    "affine autoregressive": Case(lambda: Autoregressive(Affine(), _masked(Affine()))),
+    "spline autoregressive": Case(lambda: Autoregressive(_spline(), _masked(_spline()))),
+    "ordered autoregressive of context": Case(
+        lambda: Autoregressive(Affine(), _masked(Affine(), 2), order=[2, 0, 1]), context=2
+    ),
+    "autoregressive of one feature": Case(
+        lambda: Autoregressive(_spline(), _masked(_spline(), features=1)), features=1
+    ),
+    "inverse autoregressive": Case(lambda: Inverse(Autoregressive(Affine(), _masked(Affine())))),
+    "permutation": Case(lambda: Permutation([2, 0, 1])),
+    "linear": Case(lambda: Linear(3)),
+    "LU": Case(lambda: LULinear(3)),
+    "Householder": Case(lambda: Householder(3, reflections=2)),
+    "ActNorm": Case(lambda: ActNorm(3)),
+    "chain": Case(
+        lambda: Chain({"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2)}), context=2
+    ),
+    "torch transform": Case(lambda: TorchTransform(torch.distributions.transforms.SigmoidTransform())),
+    "nsf, autoregressive": Case(lambda: flows.nsf(3, blocks=2, bins=4, **_KW)),
+    "nsf, coupling, of context": Case(
+        lambda: flows.nsf(3, 2, blocks=2, bins=4, structure="coupling", **_KW), context=2
+    ),
+    "maf": Case(lambda: flows.maf(3, blocks=2, **_KW)),
+    "iaf": Case(lambda: flows.iaf(3, blocks=2, **_KW)),
+    "realnvp": Case(lambda: flows.realnvp(3, blocks=3, **_KW)),
+    "nice": Case(lambda: flows.nice(3, blocks=3, **_KW)),
+}
+
+
+def _nsf(features: int = 2, context: int = 0, blocks: int = 2) -> Chain:
+    return flows.nsf(features, context, blocks=blocks, bins=4, **_KW)
+
+
+def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable: bool = True) -> GaussianMixture:
+    loc = torch.linspace(-2, 2, 3)[:, None] * torch.tensor([1.0, -0.5, 0.2][:features])
+    tril = torch.eye(features).expand(3, features, features) + torch.ones(features, features).tril(-1)
+    scale: dict[str, Any] = {"scale_tril": tril} if full else {"scale": 0.7}
+    return GaussianMixture(loc, weights=[0.2, 0.3, 0.5], context=context, learnable=learnable, hidden=(8,), **scale)
+
+
+DENSITIES: dict[str, Case] = {
+    "normal": Case(lambda: Normal([0.5, -1.0], scale=[1.0, 2.0], learnable=True)),
+    "full normal": Case(lambda: Normal([0.5, -1.0], scale_tril=[[1.0, 0.0], [0.5, 2.0]], learnable=True)),
+    "normal of context": Case(lambda: Normal(torch.zeros(2), context=2, hidden=(8,)), context=2),
+    "full normal of context": Case(lambda: Normal(torch.zeros(2), scale_tril=torch.eye(2), context=2), context=2),
+    "uniform": Case(lambda: Uniform([-1.0, 0.0], [1.0, 0.5])),
+    "uniform of context": Case(lambda: Uniform([-1.0], [1.0], network=MLP(2, 2, hidden=(4,))), context=2),
+    "Student t": Case(lambda: StudentT([0.0, 1.0], scale=0.5, df=5.0, learnable=True)),
+    "Student t of context": Case(lambda: StudentT([0.0], df=6.0, context=2, hidden=(8,)), context=2),
+    "Bernoulli": Case(lambda: Bernoulli([0.3, -1.0, 0.0], learnable=True)),
+    "Bernoulli of context": Case(lambda: Bernoulli([0.3, -1.0], context=2, hidden=(8,)), context=2),
+    "categorical": Case(lambda: Categorical(torch.tensor([[0.0, 1.0, -1.0], [0.5, 0.0, 0.0]]), learnable=True)),
+    "categorical of context": Case(lambda: Categorical(torch.zeros(3), context=2, hidden=(8,)), context=2),
+    "independent": Case(lambda: Independent([Normal([0.0], learnable=True), StudentT([1.0], df=5.0)])),
+    "independent, mixed": Case(lambda: Independent([Normal([0.0, 1.0]), Categorical(torch.zeros(3), learnable=True)])),
+    "independent of context": Case(lambda: Independent([Normal([0.0], context=2), Normal([1.0])]), context=2),
+    "Gaussian mixture": Case(_mixture),
+    "full Gaussian mixture": Case(lambda: _mixture(full=True)),
+    "Gaussian mixture of context": Case(lambda: _mixture(context=2), context=2),
+    "full Gaussian mixture of context": Case(lambda: _mixture(context=2, full=True), context=2),
+    "conditional of a Gaussian mixture": Case(lambda: _mixture(3, full=True).conditional([2, 0]), context=2),
+    "marginal of a Gaussian mixture": Case(lambda: _mixture(3, full=True).marginal([2, 0])),
+    "marginal of one of context": Case(lambda: _mixture(3, context=2).marginal([1]), context=2),
+    "flow": Case(lambda: Flow(_nsf())),
+    "flow of context": Case(lambda: Flow(_nsf(context=2)), context=2),
+    "flow on a base of context": Case(lambda: Flow(_nsf(), base=Normal(torch.zeros(2), context=2)), context=2),
+    "flow in three dimensions": Case(lambda: Flow(_nsf(3))),
+    "coupling flow": Case(lambda: Flow(flows.realnvp(2, blocks=2, **_KW))),
+    "inverse autoregressive flow": Case(lambda: Flow(flows.iaf(2, blocks=2, **_KW))),
+    "flow on a Gaussian mixture": Case(lambda: Flow(_nsf(), base=_mixture())),
+    "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
+    "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=3), gate="constant")),
+    "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2), hidden=(8,)), context=2),
+    "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
+    "depth mixture with a gate of its own": Case(lambda: DepthMixture(_nsf(), gate=ResidualMLP(2, 2, hidden=8))),
+    "depth mixture cut short": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).truncate(2)),
+    "depth mixture on a depth mixture": Case(
+        lambda: DepthMixture(_nsf(), base=DepthMixture(_nsf(), gate="constant"), hidden=(8,))
+    ),
+    "flow on a depth mixture": Case(lambda: Flow(_nsf(), base=DepthMixture(_nsf(), hidden=(8,)))),
+}
