@@ -59,7 +59,7 @@ def main(
     x = np.stack([column.to_numpy() for column in data.columns], axis=1).astype(np.float64)
     rows = []
 
-    def note(method: str, seed: int, density: ab.densities.Density, test: torch.Tensor, begun: float, **more: object) -> None:
+    def note(method: str, seed: int, density: ab.densities.Density, test: torch.Tensor, begun: float, **more) -> None:
         mean, error = score(density, test)
         seconds = time.perf_counter() - begun
         count = sum(p.numel() for p in density.parameters() if p.requires_grad)
@@ -81,7 +81,13 @@ def main(
             begun = time.perf_counter()
             model = flow_model(kind, x.shape[1], seed)
             history = ab.fit(
-                model, train, validation=validation, epochs=epochs, batch_size=512, learning_rate=learning_rate, seed=seed
+                model,
+                train,
+                validation=validation,
+                epochs=epochs,
+                batch_size=512,
+                learning_rate=learning_rate,
+                seed=seed,
             )
             more = {"steps": history.epochs[-1].step, "best_epoch": history.best_epoch}
             if isinstance(model, ab.DepthMixture):
@@ -95,7 +101,9 @@ def main(
     target = output or Path(__file__).parent / "results" / f"likelihood_{table.stem}.json"
     about = {"anabranch": ab.__version__, "torch": torch.__version__, "processor": platform.machine()}
     setting = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": 512, "rows": len(x)}
-    target.write_text(json.dumps({"table": table.stem, "about": about, "setting": setting, "rows": rows}, indent=1) + "\n")
+    target.write_text(
+        json.dumps({"table": table.stem, "about": about, "setting": setting, "rows": rows}, indent=1) + "\n"
+    )
     print(f"wrote {target}")
 
 

@@ -205,8 +205,8 @@ def _snapshot(value: Any) -> Any:
     """Copy plain containers, so that a list changed after construction does not change the record."""
     if isinstance(value, Tensor) and not value.is_leaf:
         return value.detach()  # the record must not hold a graph: it could not be copied
-    if type(value) is list:
-        return [_snapshot(item) for item in value]
+    if type(value) in (list, tuple):
+        return type(value)(_snapshot(item) for item in value)
     if isinstance(value, Mapping):
         return {key: _snapshot(item) for key, item in value.items()}
     return value

@@ -33,7 +33,7 @@ class GaussianMixture(Mixture):
         loc: the means, (components, features).
         scale: standard deviations, anything that broadcasts to (components, features); 1 by default.
         scale_tril: instead of `scale`, lower triangular factors, (components, features, features).
-        weights: w, (components,), positive; equal by default, and normalised to sum to one.
+        weights: w, (components,), at least 0; equal by default, and normalised to sum to one.
         learnable: whether all of these are trained.
         context: size of a context on which they depend, through an MLP that starts at zero; 0 for none.
         network: in place of that MLP, a network from the context to the offsets of the log-weights, means, log-scales
@@ -41,7 +41,7 @@ class GaussianMixture(Mixture):
         hidden: hidden sizes of the MLP.
 
     Raises:
-        ValueError: shapes that do not fit, scales or weights that are not positive.
+        ValueError: shapes that do not fit, scales that are not positive, negative weights.
 
     Example:
         >>> import torch
@@ -233,6 +233,7 @@ def _read_weights(weights: Tensor | ArrayLike | None, means: Tensor) -> Tensor:
     values = read_tensor("weights", weights, means)
     if values.shape != means.shape[:1]:
         raise ValueError(f"weights: expected shape ({len(means)},), got {tuple(values.shape)}")
-    if not bool((values > 0).all()) or not bool(torch.isfinite(values).all()):
-        raise ValueError(f"weights: expected positive numbers, got {values.tolist()}")
+    # a weight may vanish, in a conditional far from the component's mean for instance
+    if not bool((values >= 0).all()) or not 0 < float(values.sum()) < math.inf:
+        raise ValueError(f"weights: expected numbers of at least 0, not all 0, got {values.tolist()}")
     return (values / values.sum()).log()

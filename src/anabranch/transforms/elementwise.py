@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +58,7 @@ class Elementwise(Transform):
         return x, log_derivative.sum(dim=-1)
 
     def _map_parameters(self, context: Tensor | None) -> Tensor:
-        if self.constants is not None:
-            return self.constants
+        if self.network is None:
+            return cast(Tensor, self.constants)
         parameters: Tensor = self.network(context)
         return parameters.unflatten(-1, (parameters.shape[-1] // self.univariate.size, self.univariate.size))

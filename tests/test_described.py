@@ -1,0 +1,127 @@
+"""Descriptions: what is recorded, what is rebuilt, what is refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from anabranch.described import Described, class_name, describe, rebuild
+from anabranch.transforms import CDF, Elementwise, Exp, TorchTransform
+
+
+class Part(Described):
+    def __init__(self, *values, scale=1.0, **named):
+        super().__init__()
+        self.values, self.scale, self.named = values, scale, named
+
+
+class Gap(Described):
+    def __init__(self, a=1, b=2, c=3):
+        super().__init__()
+        self.abc = (a, b, c)
+
+
+def round_trip(part):
+    description, tensors = describe(part)
+    return rebuild(json.loads(json.dumps(description)), tensors)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        3,
+        2.5,
+        "word",
+        (1, (2, 3)),
+        [1, [2]],
+        {"a": 1, "b": (2,)},
+        torch.Size([2, 3]),
+        math.inf,
+        -math.inf,
+        (),
+    ],
+)
+def test_plain_values(value):
+    back = round_trip(Part(value)).values[0]
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_nan_tensors_arrays_and_numbers_of_numpy():
+    assert math.isnan(round_trip(Part(math.nan)).values[0])
+    tensor = torch.tensor([1.5, 2.5], dtype=torch.float64)
+    assert torch.equal(round_trip(Part(tensor)).values[0], tensor)
+    assert round_trip(Part(np.float64(0.1))).values[0] == 0.1
+    assert np.array_equal(round_trip(Part(np.arange(3))).values[0], np.arange(3))
+    assert round_trip(Part(range(3))).values[0] == [0, 1, 2]
+
+
+def test_variable_arguments_and_gaps():
+    back = round_trip(Part(1, 2, scale=3.0, other="x"))
+    assert (back.values, back.scale, back.named) == ((1, 2), 3.0, {"other": "x"})
+    assert round_trip(Gap(c=9)).abc == (1, 2, 9)
+    assert round_trip(Gap(5, c=9)).abc == (5, 2, 9)
+
+
+def test_a_list_changed_later_does_not_change_the_record():
+    values = [1, 2]
+    part = Part(values)
+    values.append(3)
+    assert round_trip(part).values[0] == [1, 2]
+
+
+def test_shared_parts_stay_shared():
+    inner = Part(1)
+    back = round_trip(Part(inner, [inner]))
+    assert back.values[0] is back.values[1][0]
+
+
+def test_parts_of_torch_distributions():
+    for distribution in [
+        torch.distributions.Normal(1.0, 2.0),
+        torch.distributions.Uniform(torch.zeros(2), torch.ones(2)),
+        torch.distributions.Categorical(logits=torch.zeros(3)),
+        torch.distributions.MultivariateNormal(torch.zeros(2), covariance_matrix=2 * torch.eye(2)),
+    ]:
+        back = round_trip(Part(distribution)).values[0]
+        x = distribution.sample()
+        assert type(back) is type(distribution)
+        assert torch.equal(back.log_prob(x), distribution.log_prob(x))
+    affine = torch.distributions.transforms.AffineTransform(torch.tensor([1.0, 2.0]), 3.0, event_dim=1)
+    both = torch.distributions.transforms.ComposeTransform([affine, torch.distributions.transforms.ExpTransform()])
+    x = torch.randn(2)
+    assert torch.equal(round_trip(TorchTransform(both))(x)[0], both(x))
+    assert isinstance(round_trip(Elementwise(CDF(torch.distributions.Laplace(0.0, 2.0)))).univariate, CDF)
+
+
+def test_a_module_that_is_not_described_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"Part\.values\[1\]\[0\] is a torch\.nn\.modules\.linear\.Linear"):
+        describe(Part(1, [nn.Linear(1, 1)]))
+    with pytest.raises(TypeError, match="cannot be described"):
+        describe(Part(lambda: 1))
+
+
+def test_only_classes_that_are_defined_are_built():
+    description, tensors = describe(Part(1))
+    description["class"] = "subprocess.Popen"
+    with pytest.raises(ValueError, match=r"subprocess\.Popen, which is not defined"):
+        rebuild(description, tensors)
+    description, tensors = describe(Part(torch.distributions.Normal(0.0, 1.0)))
+    description["arguments"]["values"]["tuple"][0]["torch distribution"] = "kl_divergence"
+    with pytest.raises(ValueError, match=r"kl_divergence, which is no torch distribution"):
+        rebuild(description, tensors)
+
+
+def test_wrong_arguments_are_python_s_own_error():
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        Exp(nonsense=1)
+
+
+def test_names_are_the_public_import_paths():
+    assert class_name(Exp) == "anabranch.transforms.Exp"
+    assert class_name(Part).endswith("test_described.Part")

@@ -1,0 +1,210 @@
+"""Flow and the mixture from depth: formula, sampling, work, and what truncation keeps."""
+
+import math
+
+import pytest
+import torch
+
+import anabranch as ab
+from anabranch.densities import GaussianMixture, Independent, Normal
+from anabranch.networks import MLP, Constant
+from anabranch.testing import check_normalised, randomize
+
+
+def mixture(seed=0, **options):
+    torch.manual_seed(seed)
+    chain = ab.flows.nsf(2, blocks=3, bins=4, hidden=(8,))
+    return randomize(ab.DepthMixture(chain, hidden=(8,), **options), scale=0.4, seed=seed).double()
+
+
+@pytest.mark.parametrize("gate", ["network", "constant"])
+def test_the_joint_is_the_formula(gate):
+    model = mixture(gate=gate)
+    x = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    joint = model.joint_log_prob(x)
+    z = x
+    log_det = torch.zeros(6, dtype=torch.float64)
+    for k, block in enumerate(model.chain):
+        z, step = block(z)
+        log_det = log_det + step
+        base = (-0.5 * z.square() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        weight = torch.log_softmax(model.gate(z), -1)[:, k]
+        assert torch.allclose(joint[:, k], weight + base + log_det, atol=1e-10)
+    assert torch.allclose(model.weights(z).sum(-1), torch.ones(6, dtype=torch.float64))
+
+
+def test_samples_come_from_each_depth_as_often_as_the_density_says():
+    model = mixture(seed=2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        x = model.sample((20_000,))
+        # E_x[p(l | x)] is the share of depth l, and so is E_z[p(l | z)]
+        shares = model.responsibilities(x).mean(0)
+        z = torch.randn(20_000, 2, dtype=torch.float64)
+        wanted = model.weights(z).mean(0)
+    assert torch.allclose(shares, wanted, atol=0.01)
+    depth = (wanted * torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)).sum()
+    assert model.expected_depth(20_000) == pytest.approx(float(depth), abs=0.02)
+
+
+@pytest.mark.parametrize("gate", ["network", "constant"])
+def test_the_work_of_sampling_is_the_sum_of_the_depths_drawn(gate, monkeypatch):
+    model = mixture(gate=gate)
+    rows = []
+    for block in model.chain:
+
+        def count(z, context=None, inverse=block.inverse):
+            rows.append(len(z))
+            return inverse(z, context)
+
+        monkeypatch.setattr(block, "inverse", count)
+    torch.manual_seed(0)
+    model.sample((5000,))
+    assert rows[0] < rows[1] < rows[2] == 5000  # deepest block first: few rows, then more join
+    assert sum(rows) / 5000 == pytest.approx(model.expected_depth(), abs=0.05)
+
+
+def test_sampling_keeps_rows_with_their_contexts():
+    torch.manual_seed(0)
+    loc = torch.tensor([[-50.0], [0.0], [50.0]])
+    chain = ab.transforms.Chain(
+        [ab.transforms.Elementwise(ab.transforms.Shift(), 1, randomize(MLP(1, 1, hidden=()), 0.0)) for _ in range(2)]
+    )
+    for block in chain:
+        block.network.layers[0].weight.data.fill_(1.0)
+        block.network.layers[0].bias.data.zero_()
+    model = ab.DepthMixture(chain, gate="constant")
+    x = model.sample((200,), loc)
+    # depth 1 moves by c, depth 2 by 2 c
+    near = torch.minimum((x - loc).abs(), (x - 2 * loc).abs())
+    assert float(near.max()) < 6
+
+
+def test_expected_depth_of_constant_weights_is_exact():
+    model = mixture(gate="constant")
+    with torch.no_grad():
+        model.gate.values.copy_(torch.tensor([0.2, 0.3, 0.5]).log())
+    assert model.expected_depth(10) == pytest.approx(2.3)
+
+
+@pytest.mark.parametrize("gate", ["network", "constant"])
+def test_truncation_renormalises_and_copies(gate):
+    model = mixture(gate=gate)
+    shallow = model.truncate(2)
+    assert shallow.components == 2 and len(shallow.chain) == 2
+    check_normalised(shallow.float(), draws=1000)
+    model = model.float()
+    shallow = model.truncate(2)
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    difference = shallow.joint_log_prob(x) - model.joint_log_prob(x)[:, :2]
+    assert bool((difference > 0).all())
+    before = model.log_prob(x)
+    with torch.no_grad():
+        for parameter in shallow.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(model.log_prob(x), before)
+    assert shallow.truncate(1).components == 1
+
+
+def test_truncation_to_the_full_depth_changes_nothing():
+    model = mixture()
+    x = torch.randn(5, 2, dtype=torch.float64)
+    assert torch.allclose(model.truncate(3).log_prob(x), model.log_prob(x), atol=1e-12)
+
+
+def test_truncation_of_chosen_depths():
+    model = mixture(depths=[0, 2])
+    assert model.truncate(1).depths == (0,)
+    x = torch.randn(5, 2, dtype=torch.float64)
+    assert torch.allclose(model.truncate(0).log_prob(x), model.base.log_prob(x))
+
+
+def test_depth_zero_is_the_base_itself():
+    model = mixture(depths=[0, 2], gate="constant")
+    x = torch.randn(5, 2, dtype=torch.float64)
+    assert torch.allclose(model.joint_log_prob(x)[:, 0], model.base.log_prob(x) + model.gate.values.log_softmax(-1)[0])
+
+
+def test_nested_mixtures_sum_over_all_pairs():
+    inner = mixture(seed=1)
+    outer = ab.DepthMixture(mixture(seed=2).chain, base=inner, gate="constant").double()
+    x = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    total = []
+    for z, log_det in outer.chain.prefixes(x):
+        total.append(inner.joint_log_prob(z) + log_det[:, None] - math.log(3))
+    assert torch.allclose(outer.log_prob(x), torch.cat(total, -1).logsumexp(-1))
+
+
+def test_shapes_that_do_not_fit():
+    chain = ab.flows.nsf(2, blocks=3, hidden=(8,))
+    for build, message in [
+        (lambda: ab.DepthMixture(ab.transforms.LULinear(2)), "chain: expected a Chain"),
+        (lambda: ab.DepthMixture(chain, base=Normal.standard(3)), r"base: expected event shape \(2,\)"),
+        (lambda: ab.DepthMixture(chain, gate="soft"), "gate: expected one of 'network', 'constant'"),
+        (lambda: ab.DepthMixture(chain, gate=MLP(2, 4)), "gate: expected a network of 2 features and 3 outputs"),
+        (lambda: ab.DepthMixture(chain, depths=[1, 4]), "depths: expected increasing numbers from 0 to 3"),
+        (lambda: ab.DepthMixture(chain, depths=[2, 1]), "depths"),
+        (lambda: ab.DepthMixture(chain).truncate(0), "depth: expected at least 1"),
+        (lambda: ab.Flow(ab.transforms.Elementwise(ab.transforms.Exp())), "base: expected one"),
+        (lambda: ab.Flow(chain, base=MLP(2, 2)), "base: expected a Density, got MLP"),
+        (lambda: ab.Flow(MLP(2, 2)), "transform: expected a Transform, got MLP"),
+        (lambda: Independent([]), "at least one density"),
+        (lambda: GaussianMixture([[0.0]], weights=[-1.0]), "weights: expected numbers of at least 0"),
+        (lambda: GaussianMixture([[0.0]], scale=0.0), "scale: expected positive numbers"),
+        (lambda: Normal([0.0], scale_tril=[[-1.0]]), "positive diagonal"),
+        (lambda: Normal([0.0, math.nan]), "loc: expected finite numbers"),
+        (lambda: GaussianMixture([[0.0, 1.0]]).conditional([0, 1]), "expected some column to be left"),
+        (lambda: GaussianMixture([[0.0, 1.0]]).marginal([2]), "columns: expected different numbers from 0 to 1"),
+        (lambda: GaussianMixture([[0.0, 1.0]]).conditional([0], [1.0, 2.0]), "values"),
+        (lambda: ab.densities.Uniform([0.0], [0.0]), "high: expected finite numbers above low"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            build()
+
+
+def full_mixture():
+    generator = torch.Generator().manual_seed(0)
+    loc = torch.randn(4, 3, dtype=torch.float64, generator=generator)
+    tril = torch.randn(4, 3, 3, dtype=torch.float64, generator=generator).tril(-1) + torch.eye(3, dtype=torch.float64)
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    return GaussianMixture(loc, scale_tril=tril, weights=weights), loc, tril @ tril.mT, weights
+
+
+def test_marginals_against_the_textbook():
+    model, loc, covariance, weights = full_mixture()
+    columns = [2, 0]
+    wanted = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(weights),
+        torch.distributions.MultivariateNormal(loc[:, columns], covariance[:, columns][:, :, columns]),
+    )
+    x = torch.randn(7, 2, dtype=torch.float64)
+    assert torch.allclose(model.marginal(columns).log_prob(x), wanted.log_prob(x))
+
+
+def test_conditionals_are_joint_over_marginal():
+    model, *_ = full_mixture()
+    x = torch.randn(7, 3, dtype=torch.float64)
+    wanted = model.log_prob(x) - model.marginal([1]).log_prob(x[:, [1]])
+    of_context = model.conditional([1])
+    assert torch.allclose(of_context.log_prob(x[:, [0, 2]], x[:, [1]]), wanted)
+    for row in range(3):
+        at_values = model.conditional([1], x[row, [1]])
+        assert torch.allclose(at_values.log_prob(x[row, [0, 2]]), wanted[row])
+    diagonal = GaussianMixture([[0.0, 1.0], [2.0, -1.0]], scale=[[1.0, 0.5], [0.3, 2.0]]).double()
+    x = torch.randn(5, 2, dtype=torch.float64)
+    wanted = diagonal.log_prob(x) - diagonal.marginal([0]).log_prob(x[:, [0]])
+    assert torch.allclose(diagonal.conditional([0]).log_prob(x[:, [1]], x[:, [0]]), wanted)
+
+
+def test_a_conditional_far_out_is_still_a_density():
+    model, *_ = full_mixture()
+    far = model.conditional([0], [1e4])
+    assert bool(torch.isfinite(far.log_prob(far.sample((5,)))).all())
+
+
+def test_a_constant_gate_is_saved_and_cut(tmp_path):
+    model = mixture(gate="constant").truncate(2).truncate(1)
+    ab.save(model, tmp_path / "m.safetensors")
+    x = torch.randn(3, 2, dtype=torch.float64)
+    assert torch.equal(ab.load(tmp_path / "m.safetensors").log_prob(x), model.log_prob(x))
+    assert isinstance(mixture(gate="constant").gate, Constant)
