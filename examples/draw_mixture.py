@@ -32,7 +32,7 @@ def main(path: str) -> None:
     torch.manual_seed(0)
     x = pinwheel(PER_WING, torch.Generator().manual_seed(0))
     model = ab.DepthMixture(ab.flows.nsf(features=2, blocks=5, hidden=(64, 64)))
-    ab.fit(model, x, epochs=60, batch_size=512, learning_rate=5e-3, seed=0)
+    ab.fit(model, x, epochs=120, batch_size=512, learning_rate=5e-3, seed=0)
 
     reach = 2.0
     axis = torch.linspace(-reach, reach, 400)
