@@ -65,9 +65,11 @@ class Mixture(Density):
         joint = self.joint_log_prob(x, context)
         if log_q.shape[-1] != self.components:
             raise ValueError(f"log_q: expected shape (..., {self.components}), got {tuple(log_q.shape)}")
-        # 0 log 0 = 0: a k with q_k = 0 adds nothing, not the NaN of 0 times infinity
-        terms = torch.where(log_q.isneginf(), torch.zeros_like(joint), log_q.exp() * (joint - log_q))
-        return terms.sum(dim=-1)
+        # 0 log 0 = 0: a k with q_k = 0 adds nothing, not the NaN of 0 times infinity. It is taken out before the product
+        # too, since the gradient of what `where` leaves out would be that NaN.
+        excluded = log_q.isneginf()
+        difference = torch.where(excluded, 0.0, joint) - torch.where(excluded, 0.0, log_q)
+        return torch.where(excluded, 0.0, log_q.exp() * difference).sum(dim=-1)
 
     @abstractmethod
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...

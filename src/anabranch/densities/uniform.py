@@ -16,7 +16,7 @@ from anabranch.networks import Network
 
 
 class Uniform(ClosedForm):
-    r"""Uniform density over the box low <= x < high: log p(x) = -sum_i log(high_i - low_i) inside, -inf outside.
+    r"""Uniform density over the box low <= x <= high: log p(x) = -sum_i log(high_i - low_i) inside, -inf outside.
 
     Args:
         low: the lower corner, (features,).
@@ -55,4 +55,12 @@ class Uniform(ClosedForm):
             width = (high - low) * theta["log_stretch"].exp()
             low = low + theta["shift"]
             high = low + width
-        return UniformDistribution(low, high, validate_args=False)
+        return _ClosedUniform(low, high, validate_args=False)
+
+
+class _ClosedUniform(UniformDistribution):
+    """torch's, with the upper end inside too: low + u (high - low), u < 1, is often rounded to it."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        inside = (self.low <= value) & (value <= self.high)
+        return torch.where(inside, -(self.high - self.low).log(), -torch.inf)

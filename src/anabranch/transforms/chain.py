@@ -63,8 +63,7 @@ class Chain(Transform):
         """A chain of some of the blocks themselves (not copies), by slice: `chain[:l]` is the prefix of depth l."""
         if not isinstance(index, slice):
             raise ValueError(f"index: expected a slice such as chain[:2], got {index!r}")
-        names = list(self.blocks)[index]
-        return Chain({name: block for name, block in zip(self.blocks, self, strict=True) if name in names})
+        return Chain(dict(list(zip(self.blocks, self, strict=True))[index]))
 
     def prefixes(self, x: Tensor, context: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         r"""Yield (z_l, log |det dz_l/dx|) after every block, l = 1 ... L: each prefix is a transform of its own."""

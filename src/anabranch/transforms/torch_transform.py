@@ -62,7 +62,8 @@ class TorchTransform(Transform):
 
     def _at(self, context: Tensor | None) -> torch.distributions.transforms.Transform:
         if isinstance(self.transform, nn.Module):
-            found = self.transform(context)
+            # in a chain the context of other blocks comes here too
+            found = self.transform(None if self.context_shape is None else context)
             if not isinstance(found, torch.distributions.transforms.Transform):
                 raise ValueError(f"transform: expected a module that gives a Transform, it gave {type(found).__name__}")
             return found
