@@ -16,7 +16,7 @@ def expect(condition: bool, subject: object, message: str) -> None:
 
 
 def expect_close(got: Tensor, wanted: Tensor, subject: object, what: str, tolerance: float) -> None:
-    """Expect equal shapes, and |got - wanted| within tolerance (1 + |wanted|); infinities must be equal."""
+    """Expect equal shapes, and |got - wanted| within tolerance (1 + |wanted|); infinities and NaN must be equal."""
     expect(got.shape == wanted.shape, subject, f"{what}: expected shape {tuple(wanted.shape)}, got {tuple(got.shape)}")
     got, wanted = got.detach().double(), wanted.detach().double()
     same = (got == wanted) | (got.isnan() & wanted.isnan())
@@ -26,14 +26,32 @@ def expect_close(got: Tensor, wanted: Tensor, subject: object, what: str, tolera
 
 
 @contextmanager
+def checking(subject: object, what: str) -> Iterator[None]:
+    """Turn whatever the block raises into an AssertionError of one line that names the class under test."""
+    try:
+        yield
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"{type(subject).__name__}: {what}: expected no error, got {first_line(error)}") from error
+
+
+@contextmanager
 def expecting_value_error(subject: object, what: str) -> Iterator[None]:
     """Expect the block to raise ValueError, in words that say what was expected and what came."""
     try:
         yield
     except ValueError as error:
-        expect("expected" in str(error), subject, f"{what}: the ValueError does not say what was expected: {error}")
-        return
-    raise AssertionError(f"{type(subject).__name__}: {what}: expected a ValueError, got none")
+        clear = "expected" in str(error) and "got" in str(error)
+        expect(
+            clear, subject, f"{what}: expected a ValueError that says what was expected and what it got, got: {error}"
+        )
+    except Exception as error:
+        raise AssertionError(
+            f"{type(subject).__name__}: {what}: expected a ValueError, got {first_line(error)}"
+        ) from error
+    else:
+        raise AssertionError(f"{type(subject).__name__}: {what}: expected a ValueError, got none")
 
 
 def expect_fullgraph(function: Callable[..., object], arguments: tuple[object, ...], subject: object) -> None:
@@ -42,9 +60,14 @@ def expect_fullgraph(function: Callable[..., object], arguments: tuple[object, .
     try:
         torch.compile(function, backend="eager", fullgraph=True)(*arguments)
     except Exception as error:
-        reason = str(error).strip().splitlines()
         raise AssertionError(
-            f"{type(subject).__name__}: expected torch.compile(fullgraph=True) to take it, got {reason[:1]}"
+            f"{type(subject).__name__}: expected torch.compile(fullgraph=True) to take it, got {first_line(error)}"
         ) from error
     finally:
         torch._dynamo.reset()
+
+
+def first_line(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
+from anabranch.checks import reference_tensor
 from anabranch.storage import load, save
-from anabranch.testing.expectations import expect, expect_close, expect_fullgraph, expecting_value_error
+from anabranch.testing.expectations import (
+    checking,
+    expect,
+    expect_close,
+    expect_fullgraph,
+    expecting_value_error,
+    first_line,
+)
 from anabranch.transforms import Transform
+from anabranch.transforms.transform import INVERSIONS
 
 
 def check_transform(
@@ -28,7 +38,8 @@ def check_transform(
 
     Shapes for any batch; log-determinants against autodiff's Jacobian, both ways, and derivatives against finite
     differences, in float64; round trips both ways in float32; dtypes kept; NaN kept to its row; ValueError for what does not
-    fit; `torch.compile(fullgraph=True)`; copies and files that give equal numbers.
+    fit; `torch.compile(fullgraph=True)` of both directions; copies and files that give equal numbers; an `inversion` that
+    says "none" where there is none, and only there.
 
     Args:
         transform: the transform, in float32. Give it weights away from their start (`randomize`).
@@ -47,25 +58,41 @@ def check_transform(
         >>> from anabranch.transforms import LULinear
         >>> check_transform(randomize(LULinear(3)), torch.randn(4, 3))
     """
-    check_shapes(transform, x, context)
-    check_log_det(transform, x, context)
-    check_round_trip(transform, x, context, tolerance)
-    check_derivatives(transform, x, context)
-    check_nan(transform, x, context)
+    with checking(transform, "shapes"):
+        check_shapes(transform, x, context)
+    with checking(transform, "log_det"):
+        check_log_det(transform, x, context)
+    with checking(transform, "round trip"):
+        check_round_trip(transform, x, context, tolerance)
+    with checking(transform, "derivatives"):
+        check_derivatives(transform, x, context)
+    with checking(transform, "NaN"):
+        check_nan(transform, x, context)
     check_refusals(transform, x, context)
-    _check_same_numbers(transform, copy.deepcopy(transform), x, context, "a deep copy")
+    with checking(transform, "a deep copy"):
+        _check_same_numbers(transform, copy.deepcopy(transform), x, context, "a deep copy")
     if savable:
-        with tempfile.TemporaryDirectory() as folder:
+        with checking(transform, "save and load"), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "transform.safetensors"
             save(transform, path)
             _check_same_numbers(transform, load(path), x, context, "what a file gives back")
     if compiles:
         expect_fullgraph(transform, (x, context), transform)
+        if _invertible(transform):
+            expect_fullgraph(transform.inverse, (transform(x, context)[0].detach(), context), transform)
 
 
 def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
-    """Shapes and dtypes of both directions, for a batch, one event, no event, a deeper batch, a broadcast context."""
+    """Shapes and dtypes of both directions, for a batch, one event, no event, a deeper batch, a broadcast context.
+
+    A transform that takes no context ignores one.
+    """
     rows, event = len(x), x.shape[1:]
+    shape = None if context is None else context.shape[1:]
+    taken = transform.context_shape
+    expect(
+        shape == taken, transform, f"context_shape: expected {shape}, that of the context to check with, got {taken}"
+    )
     expect(len(event) == transform.event_dim, transform, f"expected event_dim {len(event)}, got {transform.event_dim}")
     cases: dict[str, tuple[Tensor, Tensor | None]] = {
         "a batch": (x, context),
@@ -83,7 +110,11 @@ def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None)
             z, log_det = direction(data, given)
             expect(z.shape == batch + event, transform, f"{name} of {case}: got shape {tuple(z.shape)}")
             expect(log_det.shape == batch, transform, f"{name} of {case}: got log_det of shape {tuple(log_det.shape)}")
-            expect(z.dtype == log_det.dtype == x.dtype, transform, f"{name}: expected {x.dtype}, got {z.dtype}")
+            got = (z.dtype, log_det.dtype)
+            expect(got == (x.dtype, x.dtype), transform, f"{name}: expected twice {x.dtype}, got {got}")
+    if transform.context_shape is None:
+        for got, wanted in zip(transform(x, x.new_ones(rows, 2)), transform(x), strict=True):
+            expect_close(got, wanted, transform, "with a context, though it takes none", 0.0)
 
 
 def check_log_det(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
@@ -92,26 +123,29 @@ def check_log_det(transform: Transform, x: Tensor, context: Tensor | None = None
     z, log_dets = transform(x, context)
     for i in range(len(x)):
         given = None if context is None else context[i]
-        wanted = _autodiff_log_det(lambda v, c=given: transform(v, c)[0], x[i])
+        wanted = _autodiff_log_det(transform, x[i], given)
         expect_close(log_dets[i], wanted, transform, f"log_det of row {i} against autodiff", 1e-6)
     if not _invertible(transform):
         return
     _, inverse_log_dets = transform.inverse(z.detach(), context)
     expect_close(inverse_log_dets, -log_dets, transform, "inverse's log_det against forward's", 1e-6)
     given = None if context is None else context[0]
-    wanted = _autodiff_log_det(lambda v: transform.inverse(v, given)[0], z[0].detach())
+    wanted = _autodiff_log_det(transform.inverse, z[0].detach(), given)
     expect_close(inverse_log_dets[0], wanted, transform, "inverse's log_det against autodiff", 1e-6)
 
 
 def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = None, tolerance: float = 1e-4) -> None:
     """inverse(forward(x)) = x in float32 and, to 1e-8, in float64; forward(inverse(z)) = z too."""
+    known = transform.inversion in INVERSIONS
+    expect(known, transform, f"inversion: expected one of {INVERSIONS}, got {transform.inversion!r}")
     if not _invertible(transform):
-        with_inverse = copy.deepcopy(transform)
         try:
-            with_inverse.inverse(x, context)
+            transform.inverse(x, context)
         except NotImplementedError:
             return
-        raise AssertionError(f"{type(transform).__name__}: says that it has no inverse, but inverse() gave one")
+        raise AssertionError(
+            f"{type(transform).__name__}: inversion is 'none': expected inverse() to raise NotImplementedError, got values"
+        )
     for (t, data, given), limit in (((transform, x, context), tolerance), (_double(transform, x, context), 1e-8)):
         z, _ = t(data, given)
         expect_close(t.inverse(z, given)[0], data, t, f"round trip in {data.dtype}", limit)
@@ -120,51 +154,62 @@ def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = N
 
 
 def check_derivatives(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
-    """Derivatives of z and log_det with respect to x and the parameters against finite differences, in float64."""
+    """Derivatives of z and log_det by x, context and parameters against finite differences, in float64."""
     transform, x, context = _double(transform, x[:2], None if context is None else context[:2])
-    parameters = [p for p in transform.parameters() if p.numel() <= 64]
-    names = [name for name, p in transform.named_parameters() if p.numel() <= 64]
+    named = {name: p for name, p in transform.named_parameters() if p.numel()}
+    given = [] if context is None else [context]
 
     def function(data: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        replaced = dict(zip(names, values, strict=True))
-        result: tuple[Tensor, Tensor] = torch.func.functional_call(transform, replaced, (data, context))
+        replaced = dict(zip(named, values[len(given) :], strict=True))
+        at = (data, values[0] if given else None)
+        result: tuple[Tensor, Tensor] = torch.func.functional_call(transform, replaced, at)
         return tuple(value for value in result if value.requires_grad)
 
-    inputs = [value.detach().clone().requires_grad_() for value in (x, *parameters)]
+    inputs = [value.detach().clone().requires_grad_() for value in (x, *given, *named.values())]
     try:
-        torch.autograd.gradcheck(function, inputs, eps=1e-6, atol=1e-4, rtol=1e-3)
+        # the fast mode compares the Jacobians along a random direction
+        torch.autograd.gradcheck(function, inputs, eps=1e-6, atol=1e-4, rtol=1e-3, fast_mode=True)
     except GradcheckError as error:
-        raise AssertionError(f"{type(transform).__name__}: derivatives: {error}") from error
+        raise AssertionError(f"{type(transform).__name__}: derivatives: {first_line(error)}") from error
 
 
 def check_nan(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
-    """A NaN in one row shows in that row's z, and in no other row."""
-    broken = x.clone()
-    broken[1].flatten()[0] = torch.nan
-    broken[1] = broken[1].reshape(x.shape[1:])
-    z, log_det = transform(broken, context)
-    expect(bool(z[1].isnan().any()), transform, "a NaN in x became a number in z")
-    clean = [i for i in range(len(x)) if i != 1]
+    """A NaN anywhere in a row shows in that row's z, and in no other row."""
     wanted, wanted_log_det = transform(x, context)
-    expect_close(z[clean], wanted[clean], transform, "rows beside one with NaN", 1e-6)
-    expect_close(log_det[clean], wanted_log_det[clean], transform, "log_det of rows beside one with NaN", 1e-6)
+    rest = [i for i in range(len(x)) if i != 1]
+    for place in range(x[0].numel()):
+        broken = x.flatten(1).clone()
+        broken[1, place] = torch.nan
+        z, log_det = transform(broken.reshape(x.shape), context)
+        expect(bool(z[1].isnan().any()), transform, f"a NaN at place {place} of x: expected a NaN in z, got numbers")
+        expect_close(z[rest], wanted[rest], transform, "rows beside one with NaN", 1e-6)
+        expect_close(log_det[rest], wanted_log_det[rest], transform, "log_det of rows beside one with NaN", 1e-6)
 
 
 def check_refusals(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
-    """ValueError, with what was expected, for wrong shapes and dtypes."""
-    if transform.event_shape is not None:
-        with expecting_value_error(transform, "x of another shape"):
-            transform(torch.cat([x, x[..., :1]], dim=-1), context)
-    if any(True for _ in transform.parameters()):
-        with expecting_value_error(transform, "x of another dtype"):
-            transform(x.double(), context)
-    with expecting_value_error(transform, "whole numbers for x"):
-        transform(x.long(), context)
-    if transform.context_shape is not None and context is not None:
+    """ValueError, with what was expected and what it got, for wrong shapes and dtypes, both ways."""
+    directions: list[Callable[..., object]] = [transform]
+    if _invertible(transform):
+        directions.append(transform.inverse)
+    for direction in directions:
+        if transform.event_shape is not None:
+            with expecting_value_error(transform, "x of another shape"):
+                direction(torch.cat([x, x[..., :1]], dim=-1), context)
+        with expecting_value_error(transform, "x of too few dimensions"):
+            direction(x.flatten()[0], context)
+        if reference_tensor(transform) is not None:
+            with expecting_value_error(transform, "x of another dtype"):
+                direction(x.double(), context)
+        with expecting_value_error(transform, "whole numbers for x"):
+            direction(x.long(), context)
+        if context is None:
+            continue
         with expecting_value_error(transform, "no context"):
-            transform(x)
+            direction(x)
         with expecting_value_error(transform, "a context of another shape"):
-            transform(x, torch.cat([context, context[..., :1]], dim=-1))
+            direction(x, torch.cat([context, context[..., :1]], dim=-1))
+        with expecting_value_error(transform, "a context of another dtype"):
+            direction(x, context.double())
 
 
 def _check_same_numbers(one: Transform, other: Transform, x: Tensor, context: Tensor | None, what: str) -> None:
@@ -180,6 +225,6 @@ def _double(transform: Transform, x: Tensor, context: Tensor | None) -> tuple[Tr
     return copy.deepcopy(transform).double(), x.double(), None if context is None else context.double()
 
 
-def _autodiff_log_det(function: object, at: Tensor) -> Tensor:
-    jacobian = torch.autograd.functional.jacobian(function, at)
+def _autodiff_log_det(direction: Callable[..., tuple[Tensor, Tensor]], at: Tensor, context: Tensor | None) -> Tensor:
+    jacobian = torch.autograd.functional.jacobian(lambda v: direction(v, context)[0], at)
     return torch.linalg.slogdet(jacobian.reshape(at.numel(), at.numel())).logabsdet
