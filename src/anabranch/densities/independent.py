@@ -45,7 +45,7 @@ class Independent(Density):
         self.parts = nn.ModuleList(pieces)
         self.bound = "lower" if any(part.bound == "lower" for part in pieces) else "exact"
         self.reparameterized = all(part.reparameterized for part in pieces)
-        self.support = constraints.cat([part.support for part in pieces], dim=-1, lengths=self._sizes)
+        self.support = _PieceByPiece([part.support for part in pieces], self._sizes)
 
     def __iter__(self) -> Iterator[Density]:
         for part in self.parts:
@@ -76,3 +76,20 @@ class Independent(Density):
             part._sample_and_log_prob(shape_for(part, shape, context), context_for(part, context)) for part in self
         ]
         return torch.cat([x for x, _ in pairs], dim=-1), torch.stack([log_p for _, log_p in pairs]).sum(dim=0)
+
+
+class _PieceByPiece(constraints.Constraint):
+    """Every piece of the last dimension within its own support; torch's `cat` would join the answers of whole pieces."""
+
+    event_dim = 1
+
+    def __init__(self, supports: Sequence[constraints.Constraint], sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.supports = list(supports)
+        self.sizes = list(sizes)
+        self.is_discrete = any(support.is_discrete for support in supports)
+
+    def check(self, value: Tensor) -> Tensor:
+        pieces = value.split(self.sizes, dim=-1)
+        answers = [support.check(piece) for support, piece in zip(self.supports, pieces, strict=True)]
+        return torch.stack(answers).all(dim=0)
