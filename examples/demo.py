@@ -26,7 +26,7 @@ def main() -> None:
     pyarrow.parquet.write_table(measured, OUTPUT / "magic.parquet")
     print(f"MAGIC gamma telescope: {measured.num_rows:,} rows, {measured.num_columns} columns, in demo/magic.parquet")
 
-    run("anabranch fit demo/magic.parquet -o demo/magic.safetensors --epochs 16")
+    run("anabranch fit demo/magic.parquet -o demo/magic.safetensors --epochs 12")
     run("anabranch score demo/magic.safetensors demo/magic.parquet -o demo/scored.parquet")
     run("anabranch sample demo/magic.safetensors -n 1000 -o demo/new.csv --seed 0")
     run("anabranch info demo/magic.safetensors")

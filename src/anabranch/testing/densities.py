@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch.distributions import constraints
 
 from anabranch.densities import Density, Mixture
 from anabranch.storage import load, save
-from anabranch.testing.expectations import expect, expect_close, expect_fullgraph, expecting_value_error
+from anabranch.testing.expectations import checking, expect, expect_close, expect_fullgraph, expecting_value_error
 
 
 def check_density(
@@ -23,8 +24,8 @@ def check_density(
     """Put a density through the contract; a mixture through that of mixtures too.
 
     Shapes for any batch; that it integrates (or sums) to one; that samples come with their own log-density and, by their
-    share in regions, from the density; loss, gradients, NaN, the `torch.distributions` view; ValueError for what does not
-    fit; `torch.compile(fullgraph=True)`; copies and files that give equal numbers. Draws are seeded.
+    share in regions, from the density; the support; loss, gradients, NaN, the `torch.distributions` view; ValueError for
+    what does not fit; `torch.compile(fullgraph=True)`; copies and files that give equal numbers. Draws are seeded.
 
     Args:
         density: the density, in float32, with weights away from their start (`randomize`).
@@ -44,32 +45,34 @@ def check_density(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        check_sample_shapes(density, context)
-        check_log_prob_shapes(density, context)
-        check_normalised(density, context, draws)
-        check_samples(density, context, draws)
-        check_gradients(density, context)
-        check_nan_rows(density, context)
-        check_view(density, context)
+        checks: dict[str, Callable[[], object]] = {
+            "samples": lambda: check_sample_shapes(density, context),
+            "log_prob": lambda: check_log_prob_shapes(density, context),
+            "total probability": lambda: check_normalised(density, context, draws),
+            "samples against log_prob": lambda: check_samples(density, context, draws),
+            "support": lambda: check_support(density, context),
+            "gradients": lambda: check_gradients(density, context),
+            "NaN": lambda: check_nan_rows(density, context),
+            "distribution()": lambda: check_view(density, context),
+            "a deep copy": lambda: _check_same_numbers(density, copy.deepcopy(density), context, "a deep copy"),
+        }
+        for what, check in checks.items():
+            with checking(density, what):
+                check()
         check_door(density, context)
         if isinstance(density, Mixture):
             check_mixture(density, context)
-        x = _some(density, context)
-        expect_close(
-            copy.deepcopy(density).log_prob(x, context), density.log_prob(x, context), density, "a deep copy", 0.0
-        )
         if savable:
-            with tempfile.TemporaryDirectory() as folder:
+            with checking(density, "save and load"), tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "density.safetensors"
                 save(density, path)
-                again = load(path).log_prob(x, context)
-                expect_close(again, density.log_prob(x, context), density, "what a file gives back", 0.0)
+                _check_same_numbers(density, load(path), context, "what a file gives back")
         if compiles:
-            expect_fullgraph(density.log_prob, (x, context), density)
+            expect_fullgraph(density.log_prob, (_some(density, context), context), density)
 
 
 def check_sample_shapes(density: Density, context: Tensor | None = None) -> None:
-    """sample, rsample and sample_and_log_prob: shapes, dtypes, and that the two parts of the last belong together."""
+    """sample, rsample and sample_and_log_prob: shapes, dtypes, gradients, and that the parts of the last belong together."""
     batch = torch.Size() if context is None else context.shape[:-1]
     reference = next(itertools.chain(density.parameters(), density.buffers()))
     for shape in ((), (3,), (2, 3), (0,)):
@@ -77,35 +80,52 @@ def check_sample_shapes(density: Density, context: Tensor | None = None) -> None
         wanted = torch.Size(shape) + batch + density.event_shape
         expect(x.shape == wanted, density, f"sample({shape}): expected shape {tuple(wanted)}, got {tuple(x.shape)}")
         expect(x.dtype == reference.dtype, density, f"sample: expected {reference.dtype}, got {x.dtype}")
-        expect(not x.requires_grad, density, "sample records gradients")
+        expect(not x.requires_grad, density, f"sample({shape}): expected no gradients to be recorded, got some")
         both, log_p = density.sample_and_log_prob(shape, context)
-        expect(both.shape == wanted, density, f"sample_and_log_prob: got shape {tuple(both.shape)}")
+        expect(both.shape == wanted, density, f"sample_and_log_prob: expected {tuple(wanted)}, got {tuple(both.shape)}")
         expect_close(log_p, density.log_prob(both.detach(), context), density, "sample_and_log_prob", 1e-3)
     if not density.reparameterized:
         with expecting_value_error(density, "rsample"):
             density.rsample((), context)
-    elif any(p.requires_grad for p in density.parameters()):
-        expect(density.rsample((2,), context).requires_grad, density, "rsample is not differentiable")
+        return
+    x = density.rsample((2,), context)
+    wanted = torch.Size([2]) + batch + density.event_shape
+    expect(x.shape == wanted, density, f"rsample: expected shape {tuple(wanted)}, got {tuple(x.shape)}")
+    parameters = [p for p in density.parameters() if p.requires_grad]
+    if not parameters:
+        return
+    expect(x.requires_grad, density, "rsample: expected samples that are differentiable, got ones that are not")
+    gradients = torch.autograd.grad(x.sum(), parameters, allow_unused=True, materialize_grads=True)
+    expect(all(bool(g.isfinite().all()) for g in gradients), density, "rsample: expected finite gradients, got others")
+    expect(any(bool(g.any()) for g in gradients), density, "rsample: expected some gradient, got zeros only")
 
 
 def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> None:
     """log_prob of a batch, one event, no event, a deeper batch, in float32 and float64; arrays are read."""
+    expect(density.bound in ("exact", "lower"), density, f"bound: expected 'exact' or 'lower', got {density.bound!r}")
     x = _some(density, context)
     batch = x.shape[: x.dim() - len(density.event_shape)]
     log_p = density.log_prob(x, context)
     expect(log_p.shape == batch, density, f"log_prob: expected shape {tuple(batch)}, got {tuple(log_p.shape)}")
-    expect(bool(torch.isfinite(log_p).all()), density, "log_prob of a sample is not finite")
+    expect(bool(torch.isfinite(log_p).all()), density, "log_prob of samples: expected finite numbers, got others")
     first = None if context is None else context[0]
     expect_close(density.log_prob(x[0], first), log_p[0], density, "log_prob of one event", 1e-4)
     deep = density.log_prob(x.expand(2, *x.shape), context)
     expect_close(deep, log_p.expand(2, *log_p.shape), density, "log_prob of a batch of batches", 1e-4)
     none = density.log_prob(x[:0], None if context is None else context[:0])
-    expect(none.numel() == 0, density, "log_prob of no event gave numbers")
+    expect(none.shape == (0,), density, f"log_prob of no event: expected shape (0,), got {tuple(none.shape)}")
+    if context is not None:
+        shared = density.log_prob(x, context[0])
+        expect_close(shared[0], log_p[0], density, "log_prob with one context for all", 1e-4)
+        many = density.log_prob(x[0], context)
+        expect_close(many[0], log_p[0], density, "log_prob of one event at many contexts", 1e-4)
     array_context = None if context is None else context.numpy()
     expect_close(density.log_prob(x.numpy(), array_context), log_p, density, "log_prob of an array", 0.0)
     exact = copy.deepcopy(density).double()
     double = exact.log_prob(x.double(), None if context is None else context.double())
-    expect(double.dtype == torch.float64, density, f"log_prob of float64: got {double.dtype}")
+    sampled = exact.sample((), None if context is None else context.double())
+    for what, got in (("log_prob", double.dtype), ("sample", sampled.dtype)):
+        expect(got == torch.float64, density, f"{what} in float64: expected torch.float64, got {got}")
     expect_close(log_p, double, density, "log_prob in float32 against float64", 1e-3)
     if density.bound == "exact":
         expect_close(density.loss(x, context), -log_p, density, "loss against -log_prob", 1e-5)
@@ -114,23 +134,45 @@ def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> No
 def check_normalised(
     density: Density, context: Tensor | None = None, draws: int = 4000, tolerance: float = 1e-3
 ) -> float:
-    """The total probability is one: by enumeration, on a grid (1-D, 2-D), or by importance sampling within its error.
+    """Check that the total probability is one.
+
+    A discrete density is enumerated. A continuous one of one or two dimensions is summed on a grid around its samples;
+    others, and those that change too much from one grid point to the next, are estimated by importance sampling, whose
+    standard error is taken into account.
+
+    Args:
+        density: the density; it is checked in float64.
+        context: (rows, c), if it takes one; the first row is used.
+        draws: how many samples place the grid or the proposal; importance sampling takes five times as many.
+        tolerance: how far from one the total may be.
 
     Returns:
         the total that was found.
+
+    Raises:
+        AssertionError: it is not one, or cannot be told from other totals.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import Categorical
+        >>> from anabranch.testing import check_normalised
+        >>> round(check_normalised(Categorical(torch.zeros(3))), 6)
+        1.0
     """
-    exact = copy.deepcopy(density).double()
-    given = None if context is None else context[0].double()
+    exact, given = _double(density, context)
     with torch.no_grad():
         sample = exact.sample((draws,), given)
-        if density.support.is_discrete and _all_discrete(sample):
-            total, error = _enumerated(exact, given, sample), 0.0
-        elif density.event_shape.numel() <= 2 and density.support is constraints.real_vector:
-            total, error = _on_a_grid(exact, given, sample), 0.0
+        columns = _Columns(sample.flatten(1), density.support.is_discrete)
+        if not columns.continuous and math.prod(columns.levels) <= 1_000_000:
+            total, error = _enumerated(exact, given, columns), 0.0
+        elif not columns.discrete and sample[0].numel() <= 2:
+            total, error = _on_a_grid(exact, given, sample.flatten(1))
         else:
-            total, error = _by_importance(exact, given, sample, draws)
+            total, error = math.nan, math.inf
+        if error > tolerance / 2:
+            total, error = _by_importance(exact, given, _Proposal(columns), 5 * draws)
     expect(
-        abs(total - 1) <= max(tolerance, 5 * error) and error < 0.2,
+        abs(total - 1) <= max(tolerance, 5 * error) and error < 0.1,
         density,
         f"expected a total probability of 1, got {total:.5f} (error {error:.5f})",
     )
@@ -138,82 +180,112 @@ def check_normalised(
 
 
 def check_samples(density: Density, context: Tensor | None = None, draws: int = 4000) -> None:
-    r"""Samples come from the density: E[log p(x) - log r(x)] under samples is what importance weights give, where r is a
-    normal fitted to other samples.
+    r"""Samples come from the density: their shares in regions are the density's probabilities of those regions.
 
-    A weighted mean of draws from r estimates the same expectation without `sample`; the two must agree within their errors.
+    The regions are half-spaces, along every column and along some random directions, cut at quantiles of the samples. Their
+    probabilities come from `log_prob` alone, by weighted draws from a proposal; the two must agree within their errors. The
+    values of a discrete density are compared one by one.
     """
-    exact = copy.deepcopy(density).double()
-    given = None if context is None else context[0].double()
+    exact, given = _double(density, context)
     with torch.no_grad():
         sample = exact.sample((draws,), given)
-        if density.support.is_discrete:
-            values, counts = torch.unique(sample.reshape(draws, -1), dim=0, return_counts=True)
-            if not _all_discrete(sample):
-                return
-            probability = exact.log_prob(values.reshape(-1, *density.event_shape), given).exp()
-            spread = (probability * (1 - probability) / draws).sqrt()
-            worst = float(((counts / draws - probability).abs() / (5 * spread + 1e-3)).max())
+        flat = sample.flatten(1)
+        columns = _Columns(flat, density.support.is_discrete)
+        if not columns.continuous:
+            values, counts = torch.unique(flat, dim=0, return_counts=True)
+            probability = exact.log_prob(values.unflatten(-1, density.event_shape), given).exp()
+            error = (probability * (1 - probability) / draws).sqrt() + 2e-4
+            worst = float(((counts / draws - probability).abs() / error).max())
             expect(
-                worst <= 1, density, f"shares of samples lie {5 * worst:.1f} standard errors from their probabilities"
+                worst <= 5,
+                density,
+                f"shares of sampled values: expected within 5 standard errors of their probabilities, got {worst:.1f}",
             )
             return
-        flat = sample.reshape(draws, -1)
-        half = flat.median(dim=0).values
-        proposal = _Proposal(flat)
-        other = proposal.draw(4 * draws)
-        log_w = exact.log_prob(other.reshape(-1, *density.event_shape), given) - proposal.log_prob(other)
+        proposal = _Proposal(columns)
+        other = proposal.draw(8 * draws)
+        log_w = exact.log_prob(other.unflatten(-1, density.event_shape), given) - proposal.log_prob(other)
         weights = torch.softmax(log_w, dim=0)
-        for i in range(flat.shape[1]):
-            share = float(weights @ (other[:, i] < half[i]).double())
-            deviation = (other[:, i] < half[i]).double() - share
-            error = math.sqrt(0.25 / draws) + float((weights.square() @ deviation.square()).sqrt())
-            expect(
-                abs(share - 0.5) <= 5 * error,
-                density,
-                f"half of the samples lie below {float(half[i]):.3f} in column {i}, but {share:.3f} of the density does",
-            )
+        for direction in _directions(flat):
+            seen, elsewhere = flat @ direction, other @ direction
+            for level in (0.1, 0.5, 0.9):
+                threshold = seen.quantile(level)
+                share = float((seen <= threshold).double().mean())
+                below = (elsewhere <= threshold).double()
+                probability = float(weights @ below)
+                error = math.sqrt(0.25 / draws) + float((weights.square() @ (below - probability).square()).sqrt())
+                expect(
+                    abs(probability - share) <= 5 * error,
+                    density,
+                    f"samples against log_prob: expected a share of {probability:.3f} (error {error:.3f}) below "
+                    f"{float(threshold):.3f} along {[round(float(u), 2) for u in direction]}, got {share:.3f}",
+                )
+
+
+def check_support(density: Density, context: Tensor | None = None) -> None:
+    """Samples lie in the support; log_prob is -inf outside it, and neither NaN nor +inf inside."""
+    x = _some(density, context)
+    batch = x.shape[: x.dim() - len(density.event_shape)]
+    inside = density.support.check(x)
+    expect(inside.shape == batch, density, f"support.check: expected shape {tuple(batch)}, got {tuple(inside.shape)}")
+    expect(bool(inside.all()), density, "support: expected all samples within it, got some outside")
+    for shift in (0.5, -0.5, 100.0, -100.0):
+        moved = x + shift
+        inside, log_p = density.support.check(moved), density.log_prob(moved, context)
+        outside = log_p[~inside]
+        expect(
+            bool(outside.isneginf().all()), density, f"log_prob outside the support: expected -inf, got {outside[:3]}"
+        )
+        unclear = log_p[inside & (log_p.isnan() | log_p.isposinf())]
+        expect(not unclear.numel(), density, f"log_prob inside the support: expected numbers, got {unclear[:3]}")
 
 
 def check_gradients(density: Density, context: Tensor | None = None) -> None:
-    """Gradients of the loss with respect to parameters are there and finite."""
+    """Gradients of log_prob and of the loss by the parameters are there and finite."""
     parameters = [p for p in density.parameters() if p.requires_grad]
     if not parameters:
         return
     x = _some(density, context)
-    gradients = torch.autograd.grad(density.loss(x, context).mean(), parameters, allow_unused=True)
-    expect(any(g is not None for g in gradients), density, "the loss depends on no parameter")
-    expect(all(bool(torch.isfinite(g).all()) for g in gradients if g is not None), density, "a gradient is not finite")
+    for name, score in (("log_prob", density.log_prob), ("loss", density.loss)):
+        mean = score(x, context).mean()
+        expect(mean.requires_grad, density, f"{name}: expected it to depend on some parameter, got none")
+        gradients = torch.autograd.grad(mean, parameters, allow_unused=True, materialize_grads=True)
+        finite = all(bool(g.isfinite().all()) for g in gradients)
+        expect(finite, density, f"{name}: expected finite gradients, got others")
 
 
 def check_nan_rows(density: Density, context: Tensor | None = None) -> None:
-    """A NaN gives NaN for its row, and no other row moves."""
+    """A NaN anywhere in x gives NaN for its row, and no other row moves."""
     x = _some(density, context)
     wanted = density.log_prob(x, context)
-    broken = x.clone()
-    broken[1] = torch.full_like(broken[1], torch.nan)
-    got = density.log_prob(broken, context)
-    expect(bool(got[1].isnan()), density, f"a row of NaN has log_prob {float(got[1].detach())}")
     rest = [i for i in range(len(x)) if i != 1]
-    expect_close(got[rest], wanted[rest], density, "rows beside one with NaN", 1e-6)
+    for place in range(density.event_shape.numel()):
+        broken = x.flatten(1).clone()
+        broken[1, place] = torch.nan
+        got = density.log_prob(broken.reshape(x.shape), context)
+        value = float(got[1].detach())
+        expect(math.isnan(value), density, f"a NaN at place {place} of x: expected a log_prob of NaN, got {value}")
+        expect_close(got[rest], wanted[rest], density, "rows beside one with NaN", 1e-6)
 
 
 def check_view(density: Density, context: Tensor | None = None) -> None:
     """The `torch.distributions` view has the density's shapes and numbers."""
     view = density.distribution(context)
     batch = torch.Size() if context is None else context.shape[:-1]
-    expect(isinstance(view, torch.distributions.Distribution), density, "distribution() gave no Distribution")
-    expect(
-        view.batch_shape == batch and view.event_shape == density.event_shape, density, "the view's shapes are wrong"
-    )
+    kind = type(view).__name__
+    expect(isinstance(view, torch.distributions.Distribution), density, f"expected a Distribution, got a {kind}")
+    shapes, wanted = (view.batch_shape, view.event_shape), (batch, density.event_shape)
+    expect(shapes == wanted, density, f"the view: expected batch and event shapes {wanted}, got {shapes}")
     x = view.sample(torch.Size([3]))
-    expect(x.shape == torch.Size([3]) + batch + density.event_shape, density, "the view's samples have another shape")
+    size = torch.Size([3]) + batch + density.event_shape
+    expect(x.shape == size, density, f"the view's samples: expected shape {tuple(size)}, got {tuple(x.shape)}")
     expect_close(view.log_prob(x), density.log_prob(x, context), density, "the view's log_prob", 0.0)
-    expect(view.has_rsample == density.reparameterized, density, "the view's has_rsample")
+    flags = (view.has_rsample, density.reparameterized)
+    expect(flags[0] == flags[1], density, f"the view's has_rsample: expected {flags[1]}, got {flags[0]}")
 
 
 def check_door(density: Density, context: Tensor | None = None) -> None:
-    """ValueError, with what was expected, for wrong shapes, dtypes and contexts."""
+    """ValueError, with what was expected and what it got, for wrong shapes, dtypes and contexts."""
     x = _some(density, context)
     with expecting_value_error(density, "x of another shape"):
         density.log_prob(torch.cat([x, x[..., :1]], dim=-1), context)
@@ -224,17 +296,46 @@ def check_door(density: Density, context: Tensor | None = None) -> None:
     with expecting_value_error(density, "a negative sample shape"):
         density.sample((-1,), context)
     if context is None:
-        with expecting_value_error(density, "a context for a density that takes none"):
-            density.log_prob(x, x)
+        for score in (density.log_prob, density.loss):
+            with expecting_value_error(density, "a context for a density that takes none"):
+                score(x, x)
+        with expecting_value_error(density, "sampling with a context from a density that takes none"):
+            density.sample((), x)
         return
     with expecting_value_error(density, "no context"):
         density.log_prob(x)
+    with expecting_value_error(density, "sampling without a context"):
+        density.sample()
+    with expecting_value_error(density, "a context of another dtype"):
+        density.log_prob(x, context.double())
     with expecting_value_error(density, "a context of another shape"):
         density.log_prob(x, torch.cat([context, context[..., :1]], dim=-1))
 
 
 def check_mixture(mixture: Mixture, context: Tensor | None = None) -> None:
-    """joint_log_prob sums to log_prob, responsibilities to one, and the ELBO meets log_prob at the responsibilities."""
+    """Put a mixture through what a mixture promises beside what a density does.
+
+    The joint sums to log_prob, responsibilities sum to one, and no ELBO is above log_prob, which it meets at the
+    responsibilities.
+
+    Args:
+        mixture: the mixture, in float32.
+        context: (rows, c), if it takes one.
+
+    Raises:
+        AssertionError: it does not conform; one line says where.
+
+    Example:
+        >>> from anabranch.densities import GaussianMixture
+        >>> from anabranch.testing import check_mixture
+        >>> check_mixture(GaussianMixture([[-1.0], [1.0]], weights=[0.3, 0.7]))
+    """
+    with torch.random.fork_rng(devices=[]), checking(mixture, "mixture"):
+        torch.manual_seed(0)
+        _check_mixture(mixture, context)
+
+
+def _check_mixture(mixture: Mixture, context: Tensor | None) -> None:
     x = _some(mixture, context)
     joint, log_p = mixture.joint_log_prob(x, context), mixture.log_prob(x, context)
     wanted = (*log_p.shape, mixture.components)
@@ -246,31 +347,53 @@ def check_mixture(mixture: Mixture, context: Tensor | None = None) -> None:
     expect_close(
         mixture.elbo(x, joint.log_softmax(dim=-1), context), log_p, mixture, "ELBO at the responsibilities", 1e-4
     )
-    uniform = torch.full_like(joint, -math.log(mixture.components))
-    expect(bool((mixture.elbo(x, uniform, context) <= log_p + 1e-4).all()), mixture, "the ELBO is above log_prob")
+    for log_q in (torch.zeros_like(joint), torch.randn(joint.shape).to(joint), -joint.detach()):
+        above = float((mixture.elbo(x, log_q.log_softmax(dim=-1), context) - log_p).max().detach())
+        expect(above <= 1e-4, mixture, f"ELBO: expected it at or below log_prob, got {above:g} above")
     one = torch.full_like(joint, -torch.inf)
     one[..., 0] = 0.0
     expect_close(mixture.elbo(x, one, context), joint[..., 0], mixture, "ELBO of a q that excludes all but one", 1e-5)
 
 
-class _Proposal:
-    """A Student t (3 degrees of freedom) along the principal axes of some samples: heavier tails than what is checked."""
+class _Columns:
+    """Which columns of some samples hold discrete values, and how many levels 0, 1, ... those have, one unseen included."""
 
-    def __init__(self, samples: Tensor) -> None:
-        self.mean = samples.mean(dim=0)
-        covariance = torch.cov(samples.T).reshape(samples.shape[1], samples.shape[1])
-        jitter = 1e-9 * torch.eye(samples.shape[1], dtype=samples.dtype)
+    def __init__(self, flat: Tensor, some_discrete: bool) -> None:
+        self.flat = flat
+        whole = [some_discrete and bool((column == column.round()).all()) for column in flat.unbind(dim=-1)]
+        self.discrete = [i for i, flag in enumerate(whole) if flag]
+        self.continuous = [i for i, flag in enumerate(whole) if not flag]
+        self.levels = [int(flat[:, i].max()) + 2 for i in self.discrete]
+
+
+class _Proposal:
+    """Heavier tails than what is checked: a Student t (3 degrees of freedom) along the principal axes of some samples.
+
+    Discrete columns are drawn uniformly over their levels.
+    """
+
+    def __init__(self, columns: _Columns) -> None:
+        self.columns = columns
+        flat = columns.flat[:, columns.continuous]
+        self.mean = flat.mean(dim=0)
+        covariance = torch.cov(flat.T).reshape(flat.shape[1], flat.shape[1])
+        jitter = 1e-9 * torch.eye(flat.shape[1], dtype=flat.dtype)
         self.factor = torch.linalg.cholesky(covariance + jitter)
-        self.student = torch.distributions.StudentT(torch.tensor(3.0, dtype=samples.dtype))
+        self.student = torch.distributions.StudentT(torch.tensor(3.0, dtype=flat.dtype))
 
     def draw(self, count: int) -> Tensor:
+        x = self.columns.flat.new_zeros(count, self.columns.flat.shape[1])
         noise = self.student.sample(torch.Size([count, len(self.mean)]))
-        return self.mean + noise @ self.factor.T
+        x[:, self.columns.continuous] = self.mean + noise @ self.factor.T
+        for column, levels in zip(self.columns.discrete, self.columns.levels, strict=True):
+            x[:, column] = torch.randint(levels, (count,)).to(x)
+        return x
 
     def log_prob(self, x: Tensor) -> Tensor:
-        y = torch.linalg.solve_triangular(self.factor, (x - self.mean).T, upper=False).T
+        centred = x[:, self.columns.continuous] - self.mean
+        y = torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T
         log_p: Tensor = self.student.log_prob(y).sum(dim=-1)
-        return log_p - torch.diagonal(self.factor).log().sum()
+        return log_p - torch.diagonal(self.factor).log().sum() - sum(math.log(n) for n in self.columns.levels)
 
 
 def _some(density: Density, context: Tensor | None) -> Tensor:
@@ -278,46 +401,54 @@ def _some(density: Density, context: Tensor | None) -> Tensor:
     return density.sample(() if context is not None else (5,), context)
 
 
-def _all_discrete(sample: Tensor) -> bool:
-    return bool((sample == sample.round()).all())
+def _double(density: Density, context: Tensor | None) -> tuple[Density, Tensor | None]:
+    """A copy in float64, and one context for it."""
+    return copy.deepcopy(density).double(), None if context is None else context[0].double()
 
 
-def _enumerated(density: Density, context: Tensor | None, sample: Tensor) -> float:
-    columns = sample.reshape(len(sample), -1).unbind(dim=-1)
-    levels = [torch.arange(float(column.max()) + 1, dtype=sample.dtype) for column in columns]
+def _check_same_numbers(one: Density, other: Density, context: Tensor | None, what: str) -> None:
+    x = _some(one, context)
+    expect_close(other.log_prob(x, context), one.log_prob(x, context), one, what, 0.0)
+
+
+def _directions(flat: Tensor) -> Tensor:
+    """Each column, and a few random directions in which all columns count alike: (directions, columns)."""
+    features = flat.shape[1]
+    columns = torch.eye(features, dtype=flat.dtype)
+    if features == 1:
+        return columns
+    mixed = torch.randn(4, features, dtype=flat.dtype) / flat.std(dim=0)
+    return torch.cat([columns, mixed])
+
+
+def _enumerated(density: Density, context: Tensor | None, columns: _Columns) -> float:
+    levels = [torch.arange(float(n), dtype=columns.flat.dtype) for n in columns.levels]
     points = torch.cartesian_prod(*levels).reshape(-1, *density.event_shape)
     return float(density.log_prob(points, context).exp().sum())
 
 
-def _on_a_grid(density: Density, context: Tensor | None, sample: Tensor) -> float:
-    """Trapezoid sums over a grid in asinh-spaced coordinates around the samples, finest in their midst."""
-    flat = sample.reshape(len(sample), -1)
-    count = 20_001 if flat.shape[1] == 1 else 601
+def _on_a_grid(density: Density, context: Tensor | None, flat: Tensor) -> tuple[float, float]:
+    """A trapezoid sum around the samples, finest in their midst, and how far it moves when every second point goes.
+
+    Grid points are equally spaced in u, where x = median + deviation sinh(u) / 3, so that far tails are reached.
+    """
+    count = 8001 if flat.shape[1] == 1 else 401
     axes, spacings = [], []
     for column in flat.unbind(dim=-1):
-        middle, spread = column.median(), column.std() + 1e-6
-        u = torch.linspace(-6.5, 6.5, count, dtype=sample.dtype)
-        axes.append(middle + spread * u.sinh() / 3)
-        spacings.append(spread * u.cosh() / 3 * (u[1] - u[0]))
+        u = torch.linspace(-6.5, 6.5, count, dtype=flat.dtype)
+        deviation = column.std() + 1e-6
+        axes.append(column.median() + deviation * u.sinh() / 3)
+        spacings.append(deviation * u.cosh() / 3 * (u[1] - u[0]))
     points = torch.cartesian_prod(*axes).reshape(-1, *density.event_shape)
     areas = torch.cartesian_prod(*spacings).reshape(len(points), -1).prod(dim=-1)
-    pairs = zip(points.split(200_000), areas.split(200_000), strict=True)
-    return float(sum(density.log_prob(at, context).exp() @ area for at, area in pairs))
+    heights = torch.cat([density.log_prob(at, context).exp() for at in points.split(50_000)])
+    masses = (heights * areas).reshape([count] * flat.shape[1])
+    coarse = masses[tuple(slice(None, None, 2) for _ in masses.shape)] * 2 ** masses.dim()
+    return float(masses.sum()), abs(float(masses.sum() - coarse.sum()))
 
 
-def _by_importance(density: Density, context: Tensor | None, sample: Tensor, draws: int) -> tuple[float, float]:
-    """Total probability and its standard error; discrete columns are drawn by their frequencies among the samples."""
-    flat = sample.reshape(draws, -1)
-    discrete = [i for i in range(flat.shape[1]) if _all_discrete(flat[:, i])]
-    rest = [i for i in range(flat.shape[1]) if i not in discrete]
-    count = 5 * draws
-    x = flat.new_zeros(count, flat.shape[1])
-    proposal = _Proposal(flat[:, rest])
-    x[:, rest] = proposal.draw(count)
-    log_q = proposal.log_prob(x[:, rest])
-    for i in discrete:
-        levels = int(flat[:, i].max()) + 1
-        x[:, i] = torch.randint(levels, (count,)).to(x)
-        log_q = log_q - math.log(levels)
-    weights = (density.log_prob(x.reshape(count, *density.event_shape), context) - log_q).exp()
+def _by_importance(density: Density, context: Tensor | None, proposal: _Proposal, count: int) -> tuple[float, float]:
+    """The mean of p / q over draws from q, and its standard error."""
+    x = proposal.draw(count)
+    weights = (density.log_prob(x.unflatten(-1, density.event_shape), context) - proposal.log_prob(x)).exp()
     return float(weights.mean()), float(weights.std() / math.sqrt(count))
