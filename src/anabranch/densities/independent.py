@@ -45,7 +45,8 @@ class Independent(Density):
         self.parts = nn.ModuleList(pieces)
         self.bound = "lower" if any(part.bound == "lower" for part in pieces) else "exact"
         self.reparameterized = all(part.reparameterized for part in pieces)
-        self.support = _PieceByPiece([part.support for part in pieces], self._sizes)
+        if any(part.support is not constraints.real_vector for part in pieces):
+            self.support = _PieceByPiece([part.support for part in pieces], self._sizes)
 
     def __iter__(self) -> Iterator[Density]:
         for part in self.parts:

@@ -152,8 +152,11 @@ TRANSFORMS: dict[str, Case] = {
         lambda: flows.nsf(3, 2, blocks=2, bins=4, structure="coupling", **_KW), context=2
     ),
     "maf": Case(lambda: flows.maf(3, blocks=2, **_KW)),
+    "maf of context": Case(lambda: flows.maf(3, 2, blocks=2, **_KW), context=2),
     "iaf": Case(lambda: flows.iaf(3, blocks=2, **_KW)),
+    "iaf of context": Case(lambda: flows.iaf(3, 2, blocks=2, **_KW), context=2),
     "realnvp": Case(lambda: flows.realnvp(3, blocks=3, **_KW)),
+    "realnvp of context": Case(lambda: flows.realnvp(3, 2, blocks=3, **_KW), context=2),
     "nice": Case(lambda: flows.nice(3, blocks=3, **_KW)),
 }
 
@@ -198,8 +201,10 @@ DENSITIES: dict[str, Case] = {
     "flow in three dimensions": Case(lambda: Flow(_nsf(3))),
     "coupling flow": Case(lambda: Flow(flows.realnvp(2, blocks=2, **_KW))),
     "inverse autoregressive flow": Case(lambda: Flow(flows.iaf(2, blocks=2, **_KW))),
+    "flow on a uniform": Case(lambda: Flow(_elementwise(Sigmoid()), base=Uniform([0.0] * 3, [1.0] * 3))),
     "flow on a Gaussian mixture": Case(lambda: Flow(_nsf(), base=_mixture())),
     "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
+    "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3), hidden=(8,))),
     "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=3), gate="constant")),
     "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2), hidden=(8,)), context=2),
     "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
