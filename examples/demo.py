@@ -1,5 +1,6 @@
 """The main job on bundled real data: fit, score, sample, look. `make demo` runs this."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,9 @@ def run(command: str) -> None:
     """Show a command, run it, stop if it fails."""
     print(f"\n$ {command}", flush=True)
     program = Path(sys.executable).parent / "anabranch"
-    subprocess.run([program, *shlex.split(command)[1:]], check=True)
+    # Steps of this size gain nothing from a second thread, and lose much to it where the machine has other work.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([program, *shlex.split(command)[1:]], check=True, env=environment)
 
 
 def main() -> None:

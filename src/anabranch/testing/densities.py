@@ -19,7 +19,7 @@ from anabranch.testing.expectations import checking, expect, expect_close, expec
 
 
 def check_density(
-    density: Density, context: Tensor | None = None, *, savable: bool = True, compiles: bool = True, draws: int = 4000
+    density: Density, context: Tensor | None = None, *, savable: bool = True, compiles: bool = True, draws: int = 10_000
 ) -> None:
     """Put a density through the contract; a mixture through that of mixtures too.
 
@@ -132,7 +132,7 @@ def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> No
 
 
 def check_normalised(
-    density: Density, context: Tensor | None = None, draws: int = 4000, tolerance: float = 1e-3
+    density: Density, context: Tensor | None = None, draws: int = 10_000, tolerance: float = 1e-3
 ) -> float:
     """Check that the total probability is one.
 
@@ -143,7 +143,7 @@ def check_normalised(
     Args:
         density: the density; it is checked in float64.
         context: (rows, c), if it takes one; the first row is used.
-        draws: how many samples place the grid or the proposal; importance sampling takes twenty times as many.
+        draws: how many samples place the grid or the proposal; importance sampling takes eight times as many.
         tolerance: how far from one the total may be.
 
     Returns:
@@ -170,7 +170,7 @@ def check_normalised(
         else:
             total, error = math.nan, math.inf
         if error > tolerance / 2:
-            total, error = _by_importance(exact, given, _Proposal(columns), 20 * draws)
+            total, error = _by_importance(exact, given, _Proposal(columns), 8 * draws)
     expect(
         abs(total - 1) <= max(tolerance, 5 * error) and error < 0.1,
         density,
@@ -179,7 +179,7 @@ def check_normalised(
     return total
 
 
-def check_samples(density: Density, context: Tensor | None = None, draws: int = 4000) -> None:
+def check_samples(density: Density, context: Tensor | None = None, draws: int = 10_000) -> None:
     r"""Samples come from the density: their shares in regions are the density's probabilities of those regions.
 
     The regions are half-spaces, along every column and along some random directions, cut at quantiles of the samples. Their
@@ -213,7 +213,8 @@ def check_samples(density: Density, context: Tensor | None = None, draws: int = 
                 share = float((seen <= threshold).double().mean())
                 below = (elsewhere <= threshold).double()
                 wanted = float(weights @ below)
-                error = math.sqrt(0.25 / draws) + float((weights.square() @ (below - wanted).square()).sqrt())
+                variance = share * (1 - share) / draws + float(weights.square() @ (below - wanted).square())
+                error = math.sqrt(variance)
                 expect(
                     abs(wanted - share) <= 5 * error,
                     density,
