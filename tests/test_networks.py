@@ -1,0 +1,167 @@
+"""Networks: what they compute, and what the suite finds in causal ones that break their promise."""
+
+import pytest
+import torch
+
+import anabranch as ab
+from anabranch.networks import MLP, CausalNetwork, Constant, MaskedMLP, ResidualMLP, Select
+from anabranch.testing import check_causal_network, randomize
+from anabranch.testing.networks import check_steps, check_work
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+NETWORKS = {
+    "MLP": lambda context: MLP(3, 4, context, hidden=(8, 8)),
+    "linear": lambda context: MLP(3, 4, context, hidden=()),
+    "residual MLP": lambda context: ResidualMLP(3, 4, context, hidden=8, blocks=2),
+    "constant": lambda context: Constant(3, 4),
+    "selection": lambda context: Select(MLP(3, 6, context, hidden=(8,)), [5, 0, 2, 2]),
+}
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_shapes_rows_and_files(name, context, tmp_path):
+    network = randomize(NETWORKS[name](context))
+    x, c = normal(5, 3), normal(5, 2, seed=1) if context else None
+    y = network(x, c)
+    assert y.shape == (5, 4)
+    first = None if c is None else c[0]
+    assert torch.allclose(network(x[0], first), y[0], atol=1e-6)
+    assert network(x[:0], None if c is None else c[:0]).shape == (0, 4)
+    deep = None if c is None else c.expand(2, 5, 2)
+    assert torch.allclose(network(x.expand(2, 5, 3), deep), y.expand(2, 5, 4), atol=1e-6)
+    if c is not None:
+        assert network(x, first).shape == (5, 4)
+    assert network.double()(x.double(), None if c is None else c.double()).dtype == torch.float64
+    ab.save(network.float(), tmp_path / "n.safetensors")
+    assert torch.equal(ab.load(tmp_path / "n.safetensors")(x, c), network(x, c))
+
+
+@pytest.mark.parametrize("build", [MLP, ResidualMLP, MaskedMLP])
+def test_zero_start(build):
+    network = build(3, 4, 2, zero_start=True)
+    assert not network(normal(5, 3), normal(5, 2)).any()
+
+
+def test_a_linear_network_starts_at_zero_in_the_context_too():
+    assert not MLP(3, 4, 2, hidden=(), zero_start=True)(normal(5, 3), normal(5, 2)).any()
+
+
+def test_mlp_by_hand():
+    network = randomize(MLP(3, 2, 2, hidden=(4,), activation="tanh"))
+    x, c = normal(5, 3), normal(5, 2, seed=1)
+    first, last = network.layers
+    inner = torch.tanh(x @ first.weight.T + first.bias + c @ network.context_layer.weight.T)
+    assert torch.allclose(network(x, c), inner @ last.weight.T + last.bias, atol=1e-6)
+
+
+def test_residual_mlp_starts_as_a_linear_map_of_an_activation():
+    network = ResidualMLP(3, 2, hidden=8, blocks=3, activation="tanh")
+    x = normal(5, 3)
+    assert torch.allclose(network(x), network.last(torch.tanh(network.first(x))), atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "elu", "tanh"])
+def test_every_activation_in_a_masked_mlp(activation):
+    # relu units may all be off for one row: wide enough for every output to see something
+    network = randomize(MaskedMLP(4, 2, hidden=(24, 24), activation=activation))
+    check_causal_network(network, normal(3, 4))
+
+
+def test_masked_mlp_with_fewer_units_than_features_keeps_its_masks():
+    # some outputs see nothing then, which the whole suite would not take
+    network = randomize(MaskedMLP(8, 3, 2, hidden=(3, 5), activation="tanh"))
+    x, c = normal(4, 8), normal(4, 2, seed=1)
+    jacobian = torch.autograd.functional.jacobian(lambda v: network(v, c[0]), x[0])
+    assert not jacobian.abs().amax(dim=1).triu().any()
+    check_steps(network, x, c)
+    check_work(network, x, c)
+
+
+def test_steps_of_a_batch_without_rows():
+    network = MaskedMLP(3, 2, hidden=(8,))
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            state = network.start(torch.Size([0]))
+            y, _ = network.step(state, None)
+        assert y.shape == (0, 2)
+
+
+def test_randomize_is_repeatable_and_leaves_the_generator_alone():
+    torch.manual_seed(0)
+    wanted = torch.rand(2)
+    torch.manual_seed(0)
+    first = randomize(MLP(2, 2, zero_start=True), seed=3)
+    torch.manual_seed(0)
+    second = randomize(MLP(2, 2, zero_start=True), seed=3)
+    torch.manual_seed(0)
+    other = randomize(MLP(2, 2, zero_start=True), seed=4)
+    for one, same, different in zip(first.parameters(), second.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, same)
+        assert not torch.equal(one, different)
+    torch.manual_seed(0)
+    network = Constant(2, 2)
+    randomize(network)
+    assert torch.equal(torch.rand(2), wanted)
+
+
+class Prefix(CausalNetwork):
+    """y_d = f(sum of w_e x_e over e < d), in one obvious way; each fault below breaks one promise."""
+
+    def __init__(self, fault=""):
+        super().__init__(4, 2, context=1)
+        self.fault = fault
+        self.weight = torch.nn.Parameter(torch.tensor([0.5, -1.0, 0.7, 0.3]))
+        self.matrix = torch.nn.Linear(2, 2)
+
+    def forward(self, x, context=None):
+        sums = (x * self.weight).cumsum(dim=-1)
+        before = sums if self.fault == "looks ahead" else sums - x * self.weight
+        if self.fault == "blind":
+            before = 0 * before
+        given = torch.zeros_like(before) if self.fault == "ignores the context" else context.expand_as(before)
+        return self.matrix(torch.stack([before.tanh(), given], dim=-1))
+
+    def start(self, batch_shape, context=None):
+        return torch.zeros(batch_shape, dtype=self.weight.dtype), 0, context
+
+    def step(self, state, x_previous):
+        total, position, context = state
+        if x_previous is not None:
+            weight = self.weight.detach() if self.fault == "detached" else self.weight
+            total = total + weight[position - 1] * x_previous
+        if self.fault == "wrong step" and position == 3:
+            total = total + 0.1
+        given = context.expand(*total.shape, 1).squeeze(-1)
+        if self.fault == "ignores the context":
+            given = torch.zeros_like(given)
+        before = 0 * total if self.fault == "blind" else total
+        y = self.matrix(torch.stack([before.tanh(), given], dim=-1))
+        if self.fault == "repeats work":
+            for _ in range(4):
+                y = y + 0 * self.matrix(y)
+        return y, (total, position + 1, context)
+
+
+def test_the_suite_accepts_a_causal_network_of_ones_own():
+    check_causal_network(Prefix(), normal(5, 4), normal(5, 1))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("looks ahead", r"expected outputs that look only before their position, got .*\[\[0, 0\], \[1, 1\]"),
+        ("blind", r"expected outputs that see positions before their own, got none at \[1, 2, 3\]"),
+        ("ignores the context", r"expected outputs that move with the context, got none at \[0, 1, 2, 3\]"),
+        ("wrong step", "steps without gradients: expected a difference within 1e-09"),
+        ("detached", "gradients of steps against those of forward"),
+        ("repeats work", r"expected all steps to take at most forward's \d+ operations, got \d+"),
+    ],
+)
+def test_the_suite_finds(fault, message):
+    with pytest.raises(AssertionError, match=f"Prefix: {message}"):
+        check_causal_network(Prefix(fault), normal(5, 4), normal(5, 1))
