@@ -47,7 +47,7 @@ class Bernoulli(Density):
         network: Network | None = None,
         hidden: Sequence[int] = (64, 64),
     ) -> None:
-        initial = read_loc(logits, dims=1)
+        initial = read_loc(logits, dims=1, name="logits")
         theta = Parameters({"logits": initial}, learnable, context, network, hidden)
         super().__init__(initial.shape, theta.context_shape)
         self.theta = theta

@@ -46,8 +46,9 @@ class Categorical(Density):
         network: Network | None = None,
         hidden: Sequence[int] = (64, 64),
     ) -> None:
-        initial = read_tensor("logits", logits, None)
-        initial = read_loc(initial.unsqueeze(0) if initial.dim() == 1 else logits, dims=2)
+        one_feature = read_tensor("logits", logits, None).dim() == 1
+        initial = read_loc(logits, dims=1 if one_feature else 2, name="logits")
+        initial = initial.unsqueeze(0) if one_feature else initial
         theta = Parameters({"logits": initial}, learnable, context, network, hidden)
         super().__init__(initial.shape[:1], theta.context_shape)
         self.levels = initial.shape[1]

@@ -84,17 +84,17 @@ def read_scale(loc: Tensor, scale: object, scale_tril: object) -> tuple[Tensor, 
     return spread.log(), None
 
 
-def read_loc(loc: object, dims: int) -> Tensor:
-    """The mean as a floating tensor of `dims` dimensions.
+def read_loc(loc: object, dims: int, name: str = "loc") -> Tensor:
+    """The mean, or another argument of that `name`, as a floating tensor of `dims` dimensions.
 
     Raises:
         ValueError: it is not one, or not finite.
     """
-    tensor = read_tensor("loc", loc, None)
+    tensor = read_tensor(name, loc, None)
     if not tensor.is_floating_point() or not isinstance(loc, Tensor):
         tensor = tensor.to(torch.get_default_dtype())
     if tensor.dim() != dims or tensor.numel() == 0:
-        raise ValueError(f"loc: expected {dims} dimension{'s' * (dims > 1)}, got shape {tuple(tensor.shape)}")
+        raise ValueError(f"{name}: expected {dims} dimension{'s' * (dims > 1)}, got shape {tuple(tensor.shape)}")
     if not bool(torch.isfinite(tensor).all()):
-        raise ValueError("loc: expected finite numbers, got NaN or infinity")
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
     return tensor

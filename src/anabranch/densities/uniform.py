@@ -35,7 +35,7 @@ class Uniform(ClosedForm):
     """
 
     def __init__(self, low: Tensor | ArrayLike, high: Tensor | ArrayLike, network: Network | None = None) -> None:
-        corner = read_loc(low, dims=1)
+        corner = read_loc(low, dims=1, name="low")
         upper = read_tensor("high", high, corner)
         if upper.shape != corner.shape:
             raise ValueError(f"high: expected shape {tuple(corner.shape)}, got {tuple(upper.shape)}")

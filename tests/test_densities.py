@@ -1,0 +1,371 @@
+"""Densities against textbook formulas and torch.distributions, and what the suite finds in ones that break the contract."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import constraints
+
+import anabranch as ab
+from anabranch.densities import (
+    Bernoulli,
+    Categorical,
+    Density,
+    GaussianMixture,
+    Independent,
+    Mixture,
+    Normal,
+    StudentT,
+    Uniform,
+)
+from anabranch.networks import MLP
+from anabranch.testing import check_density, check_mixture, check_normalised, randomize
+
+D = torch.distributions
+F64 = torch.float64
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+def factors(components, features, seed=5):
+    below = normal(components, features, features, seed=seed).tril(-1)
+    return below + torch.diag_embed(0.3 + normal(components, features, seed=seed + 1).abs())
+
+
+TEXTBOOK = {
+    "normal": (
+        Normal(normal(2), scale=torch.tensor([0.5, 2.0], dtype=F64)),
+        D.Independent(D.Normal(normal(2), torch.tensor([0.5, 2.0], dtype=F64)), 1),
+    ),
+    "full normal": (
+        Normal(normal(2), scale_tril=factors(1, 2)[0]),
+        D.MultivariateNormal(normal(2), scale_tril=factors(1, 2)[0]),
+    ),
+    "Student t": (
+        StudentT(normal(2), scale=0.7, df=torch.tensor([2.5, 8.0], dtype=F64)),
+        D.Independent(D.StudentT(torch.tensor([2.5, 8.0], dtype=F64), normal(2), 0.7), 1),
+    ),
+    "Gaussian mixture": (
+        GaussianMixture(normal(3, 2), scale=0.6, weights=torch.tensor([1.0, 2.0, 5.0], dtype=F64)),
+        D.MixtureSameFamily(
+            D.Categorical(torch.tensor([0.125, 0.25, 0.625], dtype=F64)), D.Independent(D.Normal(normal(3, 2), 0.6), 1)
+        ),
+    ),
+    "full Gaussian mixture": (
+        GaussianMixture(normal(3, 2), scale_tril=factors(3, 2)),
+        D.MixtureSameFamily(
+            D.Categorical(torch.ones(3, dtype=F64)), D.MultivariateNormal(normal(3, 2), scale_tril=factors(3, 2))
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXTBOOK)
+def test_log_prob_against_torch(name):
+    density, wanted = TEXTBOOK[name]
+    for spread in (1.0, 30.0):
+        x = spread * normal(50, 2, seed=1)
+        assert torch.allclose(density.log_prob(x), wanted.log_prob(x), rtol=1e-10)
+
+
+@pytest.mark.parametrize("build", [Bernoulli, Categorical])
+def test_discrete_log_prob_against_torch_for_every_dtype(build):
+    logits = normal(3) if build is Bernoulli else normal(3, 4)
+    wanted = (D.Bernoulli if build is Bernoulli else D.Categorical)(logits=logits)
+    x = torch.tensor([[0, 1, 0], [1, 1, 1], [0, 0, 0]])
+    for value in (x, x.bool(), x.to(torch.int32), x.to(F64), x.numpy(), x.tolist()):
+        got = build(logits).log_prob(value)
+        assert torch.allclose(got, wanted.log_prob(x.to(F64)).sum(dim=-1))
+
+
+@pytest.mark.parametrize("density", [Bernoulli([0.3]), Categorical([0.3, 0.1])])
+def test_between_beside_and_beyond_the_levels(density):
+    for value in (0.5, -1.0, 2.0, 1.0001, -0.0001, 1e30, torch.inf, -torch.inf):
+        assert density.log_prob(torch.tensor([value])) == -torch.inf, value
+    assert density.log_prob(torch.tensor([torch.nan])).isnan()
+
+
+def test_logits_far_out_lose_no_certainty_and_give_no_nan():
+    for logits in (1e4, -1e4):
+        assert torch.isfinite(Bernoulli([logits]).log_prob([[0.0], [1.0]])).all()
+        assert torch.isfinite(Categorical([logits, 0.0]).log_prob([[0.0], [1.0]])).all()
+
+
+def test_uniform_at_its_edges_and_beyond():
+    box = Uniform([0.0, -1.0], [2.0, 1.0])
+    x = torch.tensor([[0.0, -1.0], [2.0, 1.0], [2.0001, 0.0], [-0.0001, 0.0], [torch.inf, 0.0]])
+    assert box.log_prob(x).tolist() == pytest.approx([-math.log(4), -math.log(4)] + 3 * [-math.inf])
+    assert torch.equal(box.support.check(x), box.log_prob(x) > -torch.inf)
+
+
+def test_uniform_samples_that_round_to_the_upper_edge_are_inside():
+    torch.manual_seed(0)
+    x, log_p = Uniform([1e6], [1e6 + 0.5]).sample_and_log_prob((1000,))
+    assert bool((x == 1e6 + 0.5).any())
+    assert torch.allclose(log_p, torch.full_like(log_p, math.log(2)))
+
+
+def test_conditionals_and_marginals_against_the_schur_complement():
+    loc, tril = normal(3, 4), factors(3, 4)
+    weights = torch.tensor([0.2, 0.3, 0.5], dtype=F64)
+    covariance = tril @ tril.mT
+    mixture = GaussianMixture(loc, scale_tril=tril, weights=weights)
+    o, w = [3, 1], [0, 2]
+    seen = torch.tensor([0.4, -0.8], dtype=F64)
+    c_oo, c_ow, c_ww = (covariance[:, a][:, :, b] for a, b in ((o, o), (o, w), (w, w)))
+    gain = torch.linalg.solve(c_oo, c_ow).mT
+    means = loc[:, w] + (gain @ (seen - loc[:, o]).unsqueeze(-1)).squeeze(-1)
+    evidence = D.MultivariateNormal(loc[:, o], c_oo).log_prob(seen)
+    posterior = D.Categorical(logits=weights.log() + evidence)
+    wanted = D.MixtureSameFamily(posterior, D.MultivariateNormal(means, c_ww - gain @ c_ow))
+    x = normal(20, 2, seed=3)
+    assert torch.allclose(mixture.conditional(o, seen).log_prob(x), wanted.log_prob(x))
+    assert torch.allclose(mixture.conditional(o).log_prob(x, seen), wanted.log_prob(x))
+    assert torch.allclose(mixture.conditional(o, seen).weights(), posterior.probs)
+    marginal = D.MixtureSameFamily(D.Categorical(weights), D.MultivariateNormal(loc[:, o], c_oo))
+    assert torch.allclose(mixture.marginal(o).log_prob(x), marginal.log_prob(x))
+
+
+def test_the_conditional_of_a_conditional_is_that_of_both():
+    mixture = GaussianMixture(normal(3, 4), scale_tril=factors(3, 4))
+    x = normal(5, 2, seed=3)
+    both = mixture.conditional([0, 2], torch.tensor([0.5, -0.5], dtype=F64))
+    one_by_one = mixture.conditional([0], [0.5]).conditional([1], [-0.5])
+    assert torch.allclose(both.log_prob(x), one_by_one.log_prob(x))
+
+
+def test_a_component_of_weight_zero_is_never_drawn_and_adds_nothing():
+    mixture = GaussianMixture([[0.0], [100.0]], weights=[1.0, 0.0], learnable=True)
+    torch.manual_seed(0)
+    assert float(mixture.sample((2000,)).max()) < 10
+    x = torch.zeros(3, 1)
+    assert torch.allclose(mixture.log_prob(x), torch.tensor(-0.5 * math.log(2 * math.pi)))
+    gradients = torch.autograd.grad(mixture.loss(x).sum(), list(mixture.parameters()))
+    assert all(bool(g.isfinite().all()) for g in gradients)
+
+
+def test_samples_of_a_mixture_have_its_moments():
+    mixture = GaussianMixture(normal(3, 2), scale_tril=factors(3, 2), weights=[0.2, 0.3, 0.5])
+    torch.manual_seed(0)
+    x = mixture.sample((200_000,))
+    weights = torch.tensor([0.2, 0.3, 0.5], dtype=F64)
+    mean = weights @ normal(3, 2)
+    second = factors(3, 2) @ factors(3, 2).mT + normal(3, 2).unsqueeze(-1) * normal(3, 2).unsqueeze(-2)
+    covariance = torch.einsum("k,kij->ij", weights, second) - torch.outer(mean, mean)
+    assert torch.allclose(x.mean(0), mean, atol=0.02)
+    assert torch.allclose(torch.cov(x.T), covariance, atol=0.05)
+
+
+def test_the_gradient_of_an_elbo_that_excludes_a_component():
+    mixture = GaussianMixture([[0.0], [1.0]], learnable=True)
+    log_q = torch.tensor([0.0, -torch.inf], requires_grad=True)
+    mixture.elbo(torch.zeros(1), log_q).backward()
+    assert bool(log_q.grad.isfinite().all())
+    assert bool(mixture.theta.loc.grad.isfinite().all())
+
+
+def test_log_q_of_another_size():
+    with pytest.raises(ValueError, match=r"log_q: expected shape \(..., 2\), got \(3,\)"):
+        GaussianMixture([[0.0], [1.0]]).elbo(torch.zeros(1), torch.zeros(3))
+
+
+def mixed():
+    mixture = GaussianMixture(normal(2, 1), scale=0.5)
+    return Independent([Bernoulli(normal(1)), mixture, Categorical(normal(1, 3))])
+
+
+def test_a_product_of_discrete_and_continuous_parts_sums_and_integrates_to_one():
+    grid = torch.linspace(-9, 9, 4001, dtype=F64)
+    flag, level = torch.meshgrid(torch.arange(2.0, dtype=F64), torch.arange(3.0, dtype=F64), indexing="ij")
+    total = 0.0
+    for b, k in zip(flag.flatten(), level.flatten(), strict=True):
+        x = torch.stack([b.expand_as(grid), grid, k.expand_as(grid)], dim=-1)
+        total += float(torch.trapezoid(mixed().log_prob(x).exp(), grid))
+    assert total == pytest.approx(1, abs=1e-8)
+
+
+def test_a_product_scores_the_sum_and_knows_its_support():
+    density = mixed()
+    torch.manual_seed(0)
+    x, log_p = density.sample_and_log_prob((50,))
+    parts = [part.log_prob(piece) for part, piece in zip(density, x.split(1, dim=-1), strict=True)]
+    assert torch.allclose(log_p, sum(parts))
+    assert density.support.check(x).tolist() == 50 * [True]
+    assert density.support.is_discrete
+    assert bool(density.support.check(x[0]))
+    outside = x + torch.tensor([0.0, 0.0, 0.5], dtype=F64)
+    assert not density.support.check(outside).any()
+    assert bool((density.log_prob(outside) == -torch.inf).all())
+    assert Independent([Normal([0.0]), Normal([1.0])]).support is constraints.real_vector
+    with pytest.raises(ValueError, match="rsample: expected a reparameterized density"):
+        density.rsample()
+
+
+def test_a_network_of_ones_own_gives_the_parameters():
+    network = randomize(MLP(2, 4, hidden=(8,))).double()
+    density = Normal(torch.zeros(2, dtype=F64), network=network)
+    x, c = normal(6, 2), normal(6, 2, seed=1)
+    loc, log_scale = network(c).split(2, dim=-1)
+    assert torch.allclose(density.log_prob(x, c), D.Normal(loc, log_scale.exp()).log_prob(x).sum(-1))
+
+
+def test_the_view_works_in_torch_distributions():
+    view = Normal(torch.zeros(2), context=3).distribution(torch.ones(4, 3))
+    pushed = D.TransformedDistribution(view, [D.transforms.ExpTransform()])
+    x = pushed.sample((5,))
+    assert x.shape == (5, 4, 2)
+    assert torch.allclose(pushed.log_prob(x), view.log_prob(x.log()) - x.log().sum(-1), atol=1e-5)
+    assert view.expand((7, 4)).sample().shape == (7, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("build", "name"), [(Bernoulli, "logits"), (Categorical, "logits"), (lambda x: Uniform(x, [9.0]), "low")]
+)
+def test_lists_become_the_default_dtype_and_errors_name_the_argument(build, name):
+    assert next(build([0.5]).buffers()).dtype == torch.float32
+    with pytest.raises(ValueError, match=f"{name}: expected finite numbers"):
+        build([math.nan])
+    with pytest.raises(ValueError, match=f"{name}: expected . dimension"):
+        build(torch.zeros(2, 2, 2))
+
+
+def test_arrays_numbers_and_shapes_are_read():
+    density = Normal(np.array([0, 1]), scale=[1, 2])
+    assert density.log_prob(np.zeros((3, 2))).dtype == torch.float32
+    assert density.sample(3).shape == (3, 2)
+    for value in ("text", None, np.array(["a", "b"]), [[0.0], [1.0, 2.0]]):
+        with pytest.raises(ValueError, match="x: expected a tensor or an array of numbers"):
+            density.log_prob(value)
+
+
+class Odd(Density):
+    """A correlated normal density in one obvious way; each fault below breaks one promise."""
+
+    def __init__(self, fault=""):
+        super().__init__((2,))
+        self.fault = fault
+        self.loc = torch.nn.Parameter(torch.zeros(2))
+        self.reparameterized = fault != "says it has no rsample but has"
+        if fault == "smaller support":
+            self.support = constraints.independent(constraints.interval(-5.0, 5.0), 1)
+        if fault == "smaller support than samples":
+            self.support = constraints.independent(constraints.interval(-0.1, 0.1), 1)
+
+    def _at(self):
+        return D.MultivariateNormal(self.loc, torch.tensor([[1.0, 0.7], [0.7, 1.0]]).to(self.loc), validate_args=False)
+
+    def _log_prob(self, x, context):
+        value = x.nan_to_num() if self.fault == "hides NaN" else x
+        if self.fault == "mixes rows" and x.dim() > 1:
+            value = x + 0 * x.flatten(0, -2).sum(dim=0)
+        if self.fault == "branches on values" and bool((value > 100).all()):
+            value = value * 2
+        if self.fault == "fails on an empty batch":
+            assert_some = value.flatten(0, -2)[0] if value.dim() > 1 else value
+            value = value + 0 * assert_some
+        log_p = self._at().log_prob(value)
+        if self.fault == "detached":
+            log_p = log_p.detach()
+        if self.fault == "infinite gradient":
+            log_p = log_p + 0 * self.loc.abs().sum().sqrt()
+        return log_p + 0.01 if self.fault == "not normalised" else log_p
+
+    def _loss(self, x, context):
+        return -2 * self._log_prob(x, context) if self.fault == "another loss" else -self._log_prob(x, context)
+
+    def _sample(self, shape, context):
+        x = self._at().rsample(shape)
+        if self.fault == "samples too wide":
+            return x * 1.15
+        if self.fault == "samples of another correlation":
+            return x * torch.tensor([1.0, -1.0]).to(x)
+        return x.detach() if self.fault == "rsample without gradients" else x
+
+    def _sample_and_log_prob(self, shape, context):
+        x = self._sample(shape, context)
+        log_p = self._log_prob(x, context)
+        return x, log_p + 0.1 if self.fault == "draws scored wrongly" else log_p
+
+
+def test_the_suite_accepts_a_density_of_ones_own():
+    check_density(Odd())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("not normalised", r"expected a total probability of 1, got 1\.0100"),
+        ("samples too wide", "samples against log_prob: expected a share of"),
+        ("samples of another correlation", "samples against log_prob: expected a share of"),
+        ("draws scored wrongly", "sample_and_log_prob: expected a difference within"),
+        ("another loss", "loss against -log_prob"),
+        ("hides NaN", "a NaN at place 0 of x: expected a log_prob of NaN"),
+        ("mixes rows", "rows beside one with NaN"),
+        ("detached", "log_prob: expected it to depend on some parameter, got none"),
+        ("infinite gradient", "log_prob: expected finite gradients"),
+        ("smaller support", "log_prob outside the support: expected -inf"),
+        ("smaller support than samples", "support: expected all samples within it, got some outside"),
+        ("rsample without gradients", "rsample: expected samples that are differentiable"),
+        ("branches on values", r"expected torch\.compile\(fullgraph=True\) to take it"),
+        ("fails on an empty batch", "samples: expected no error, got IndexError"),
+    ],
+)
+def test_the_suite_finds(fault, message):
+    with pytest.raises(AssertionError, match=f"Odd: {message}") as caught:
+        check_density(Odd(fault))
+    assert "\n" not in str(caught.value)
+
+
+class OddMixture(Mixture):
+    """Two normals; each fault breaks one promise of mixtures."""
+
+    def __init__(self, fault=""):
+        super().__init__(2, (1,))
+        self.fault = fault
+        self.loc = torch.nn.Parameter(torch.tensor([-1.0, 2.0]))
+
+    def _joint_log_prob(self, x, context):
+        joint = D.Normal(self.loc, 1.0, validate_args=False).log_prob(x) - math.log(2)
+        return joint[..., :1] if self.fault == "misses a component" else joint
+
+    def _log_prob(self, x, context):
+        joint = self._joint_log_prob(x, context)
+        return joint.amax(dim=-1) if self.fault == "takes the largest" else torch.logsumexp(joint, dim=-1)
+
+    def _sample(self, shape, context):
+        return self.loc[torch.randint(2, (*shape, 1))] + torch.randn(*shape, 1, dtype=self.loc.dtype)
+
+
+def test_the_suite_accepts_a_mixture_of_ones_own():
+    check_density(OddMixture())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("misses a component", r"joint_log_prob: expected shape \(5, 2\), got \(5, 1\)"),
+        ("takes the largest", "joint_log_prob summed"),
+    ],
+)
+def test_the_suite_finds_in_mixtures(fault, message):
+    with pytest.raises(AssertionError, match=f"OddMixture: {message}"):
+        check_mixture(OddMixture(fault))
+
+
+def test_a_total_that_a_grid_cannot_tell_is_estimated():
+    # so narrow and far apart that every grid point misses both
+    spikes = GaussianMixture([[-1.0], [1.0]], scale=1e-5)
+    with pytest.raises(AssertionError, match="expected a total probability of 1"):
+        check_normalised(spikes)
+
+
+def test_the_checks_leave_the_generators_alone():
+    torch.manual_seed(0)
+    wanted = torch.rand(2)
+    torch.manual_seed(0)
+    check_density(ab.densities.Normal([0.0]))
+    assert torch.equal(torch.rand(2), wanted)
+    assert torch.get_default_dtype() == torch.float32
