@@ -32,6 +32,7 @@ def check_transform(
     *,
     savable: bool = True,
     compiles: bool = True,
+    empty: bool = True,
     tolerance: float = 1e-4,
 ) -> None:
     """Put a transform through the contract.
@@ -47,6 +48,7 @@ def check_transform(
         context: (rows, c), if it takes one.
         savable: False for one that holds parts which no file can describe.
         compiles: False for one whose parts are not ours and do not compile.
+        empty: False for one whose parts are not ours and fail on a batch without rows.
         tolerance: of the round trips, relative to 1 + |x|.
 
     Raises:
@@ -59,7 +61,7 @@ def check_transform(
         >>> check_transform(randomize(LULinear(3)), torch.randn(4, 3))
     """
     with checking(transform, "shapes"):
-        check_shapes(transform, x, context)
+        check_shapes(transform, x, context, empty)
     with checking(transform, "log_det"):
         check_log_det(transform, x, context)
     with checking(transform, "round trip"):
@@ -82,7 +84,7 @@ def check_transform(
             expect_fullgraph(transform.inverse, (transform(x, context)[0].detach(), context), transform)
 
 
-def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
+def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None, empty: bool = True) -> None:
     """Shapes and dtypes of both directions, for a batch, one event, no event, a deeper batch, a broadcast context.
 
     A transform that takes no context ignores one.
@@ -97,9 +99,10 @@ def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None)
     cases: dict[str, tuple[Tensor, Tensor | None]] = {
         "a batch": (x, context),
         "one event": (x[0], None if context is None else context[0]),
-        "an empty batch": (x[:0], None if context is None else context[:0]),
         "a batch of batches": (x.expand(2, *x.shape), None if context is None else context.expand(2, *context.shape)),
     }
+    if empty:
+        cases["an empty batch"] = (x[:0], None if context is None else context[:0])
     if context is not None:
         cases["one context for all"] = (x, context[0])
         cases["one event, many contexts"] = (x[0], context)
@@ -135,7 +138,7 @@ def check_log_det(transform: Transform, x: Tensor, context: Tensor | None = None
 
 
 def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = None, tolerance: float = 1e-4) -> None:
-    """inverse(forward(x)) = x in float32 and, to 1e-8, in float64; forward(inverse(z)) = z too."""
+    """inverse(forward(x)) = x in float32 and, to 1e-8 unless it is iterative, in float64; forward(inverse(z)) = z too."""
     known = transform.inversion in INVERSIONS
     expect(known, transform, f"inversion: expected one of {INVERSIONS}, got {transform.inversion!r}")
     if not _invertible(transform):
@@ -146,7 +149,8 @@ def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = N
         raise AssertionError(
             f"{type(transform).__name__}: inversion is 'none': expected inverse() to raise NotImplementedError, got values"
         )
-    for (t, data, given), limit in (((transform, x, context), tolerance), (_double(transform, x, context), 1e-8)):
+    exact = tolerance if transform.inversion == "iterative" else 1e-8
+    for (t, data, given), limit in (((transform, x, context), tolerance), (_double(transform, x, context), exact)):
         z, _ = t(data, given)
         expect_close(t.inverse(z, given)[0], data, t, f"round trip in {data.dtype}", limit)
         back, _ = t.inverse(z.detach(), given)

@@ -51,23 +51,28 @@ class TorchTransform(Transform):
         self.transform = transform
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        t = self._at(context)
+        x, t = self._at(x, context)
         z = t(x)
         return z, self._per_event(t, t.log_abs_det_jacobian(x, z))
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        t = self._at(context)
+        z, t = self._at(z, context)
         x = t.inv(z)
         return x, -self._per_event(t, t.log_abs_det_jacobian(x, z))
 
-    def _at(self, context: Tensor | None) -> torch.distributions.transforms.Transform:
-        if isinstance(self.transform, nn.Module):
-            # in a chain the context of other blocks comes here too
-            found = self.transform(None if self.context_shape is None else context)
-            if not isinstance(found, torch.distributions.transforms.Transform):
-                raise ValueError(f"transform: expected a module that gives a Transform, it gave {type(found).__name__}")
-            return found
-        return self.transform
+    def _at(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, torch.distributions.transforms.Transform]:
+        if not isinstance(self.transform, nn.Module):
+            return x, self.transform
+        # in a chain the context of other blocks comes here too
+        context = None if self.context_shape is None else context
+        if context is not None:
+            # such modules expect a context for every row
+            batch = torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
+            x, context = x.expand(*batch, -1), context.expand(*batch, -1)
+        found = self.transform(context)
+        if not isinstance(found, torch.distributions.transforms.Transform):
+            raise ValueError(f"transform: expected a module that gives a Transform, it gave {type(found).__name__}")
+        return x, found
 
     def _per_event(self, t: torch.distributions.transforms.Transform, log_det: Tensor) -> Tensor:
         extra = self.event_dim - t.domain.event_dim
