@@ -1,12 +1,14 @@
 """What the conformance suite does not ask of transforms: harsh parameters, structure, words about what does not fit."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 
 import anabranch as ab
 from anabranch.networks import MLP, MaskedMLP
-from anabranch.testing import check_transform, randomize
+from anabranch.testing import check_transform, check_univariate_map, randomize
 from anabranch.testing.networks import all_steps
 from anabranch.transforms import (
     CDF,
@@ -53,6 +55,57 @@ def test_spline_round_trips_within_1e4_for_harsh_parameters(scale, bins):
         x = far * torch.sign(inside)
         z, _ = spline(x, parameters)
         assert float(((spline.inverse(z, parameters)[0] - x) / x).abs().max()) < 1e-4
+
+
+def extreme_corners(spline):
+    """Each parameter alone at an extreme, and one width, one height and all slopes at extremes together."""
+    k, rows = spline.bins, []
+    for i in range(spline.size):
+        for value in (1e4, -1e4, 30.0, -30.0):
+            rows.append({i: value})
+    for width, height, slope in itertools.product((-1e3, 0.0, 1e3), repeat=3):
+        for i, j in ((0, k), (k - 1, k), (k // 2, k + k // 2)):
+            rows.append({i: width, j: height, **dict.fromkeys(range(2 * k, 3 * k - 1), slope)})
+    parameters = torch.zeros(len(rows), spline.size)
+    for row, values in zip(parameters, rows, strict=True):
+        for i, value in values.items():
+            row[i] = value
+    return parameters
+
+
+@pytest.mark.parametrize("bins", [2, 8])
+def test_spline_round_trips_and_gradients_at_extreme_corners(bins):
+    spline = RationalQuadraticSpline(bins=bins, bound=BOUND)
+    parameters = extreme_corners(spline)
+    knots = spline._knots(parameters[:, :bins], spline.min_width)
+    beside = [torch.nextafter(knots, torch.full_like(knots, side)) for side in (-torch.inf, torch.inf)]
+    inside = torch.linspace(-BOUND, BOUND, 101).expand(len(parameters), -1)
+    near = torch.cat([knots, *beside, inside], dim=-1)
+    far = torch.tensor([-1e8, -1e6, -1e3, 1e3, 1e6, 1e8]).expand(len(parameters), -1)
+    for numbers, unit in ((near, 1.0), (far, far.abs())):
+        theta = parameters.unsqueeze(1).expand(*numbers.shape, -1).clone().requires_grad_()
+        x = numbers.clone().requires_grad_()
+        z, log_derivative = spline(x, theta)
+        back, inverse_log_derivative = spline.inverse(z.detach().requires_grad_(), theta)
+        assert bool((((back - x) / unit).abs() < 1e-4).all())
+        total = z.sum() + log_derivative.sum() + back.sum() + inverse_log_derivative.sum()
+        for gradient in torch.autograd.grad(total, [x, theta]):
+            assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0, 1e4])
+@pytest.mark.parametrize("far", [1e3, 1e6])
+def test_affine_round_trips_far_outside(scale, far):
+    generator = torch.Generator().manual_seed(0)
+    # an x far below the shift is lost in its rounding whatever the map: shifts are held to the size of x
+    parameters = scale * torch.randn(4000, 2, generator=generator)
+    parameters[:, 0].clamp_(-far, far)
+    x = far * torch.sign(torch.randn(4000, generator=generator))
+    z, log_derivative = Affine()(x, parameters)
+    back, inverse_log_derivative = Affine().inverse(z, parameters)
+    assert float(((back - x) / x).abs().max()) < 1e-4
+    assert torch.equal(inverse_log_derivative, -log_derivative)
+    assert bool(torch.isfinite(log_derivative).all())
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
@@ -132,6 +185,15 @@ def test_chain_prefixes_are_the_shorter_chains():
     assert depth == len(chain) == 3
 
 
+def test_slices_of_a_chain_keep_their_order():
+    chain = Chain({"a": Permutation([1, 0]), "b": LULinear(2), "c": ActNorm(2)})
+    assert list(chain[1:].blocks) == ["b", "c"]
+    assert list(chain[::-1].blocks) == ["c", "b", "a"]
+    assert chain[::2].blocks["c"] is chain.blocks["c"]
+    with pytest.raises(ValueError, match="index: expected a slice"):
+        chain[0]
+
+
 def test_nice_preserves_volume():
     chain = randomize(ab.flows.nice(4, blocks=4, hidden=(8,)))
     assert torch.equal(chain(torch.randn(5, 4))[1], torch.zeros(5))
@@ -176,20 +238,190 @@ def test_a_transform_without_an_inverse_cannot_be_turned_round():
         Inverse(OneWay())
 
 
-def test_the_suite_finds_a_wrong_log_det():
-    class Wrong(ab.transforms.Transform):
-        def _forward(self, x, context):
-            return 2 * x, x.new_zeros(x.shape[:-1])
-
-        def _inverse(self, z, context):
-            return z / 2, z.new_zeros(z.shape[:-1])
-
-    with pytest.raises(AssertionError, match="log_det of row 0 against autodiff"):
-        check_transform(Wrong(), torch.randn(3, 2))
+LOG_2 = 0.6931471805599453
 
 
-def test_zuko_transforms_are_blocks():
-    zuko = pytest.importorskip("zuko")
+class Odd(ab.transforms.Transform):
+    """z = 2 exp(a) x in one obvious way; each fault below breaks one promise."""
+
+    def __init__(self, fault=""):
+        super().__init__((3,))
+        self.fault = fault
+        self.a = nn.Parameter(torch.tensor(0.3))
+        if fault == "says it has no inverse":
+            self.inversion = "none"
+        if fault == "another word":
+            self.inversion = "exact"
+
+    def _log_det(self, x):
+        return (3 * (LOG_2 + self.a)).expand(x.shape[:-1])
+
+    def _forward(self, x, context):
+        fault, value, log_det = self.fault, x, self._log_det(x)
+        if fault == "wrong log_det":
+            log_det = log_det + 0.01
+        if fault == "log_det of another shape":
+            log_det = log_det.unsqueeze(-1)
+        if fault == "float64 inside":
+            value = x.double()
+        if fault == "hides NaN":
+            value = x.nan_to_num()
+        if fault == "mixes rows" and x.dim() > 1:
+            value = x + 0 * x.flatten(0, -2).sum(dim=0)
+        if fault == "reads a context it does not take" and context is not None:
+            value = x + context[..., :1]
+        if fault == "branches on values" and bool((x > 100).all()):
+            value = 2 * x
+        if fault == "fails on an empty batch":
+            value = x + 0 * (x.flatten(0, -2)[0] if x.dim() > 1 else x)
+        a = self.a.detach() if fault == "detached" else self.a
+        return 2 * a.exp() * value, log_det
+
+    def _inverse(self, z, context):
+        if self.fault == "says it has an inverse":
+            raise NotImplementedError("there is none")
+        if self.fault == "inverse branches on values" and bool((z > 100).all()):
+            z = 2 * z
+        log_det = self._log_det(z)
+        x = z / (2 * self.a.exp())
+        if self.fault == "inexact inverse":
+            x = x + 1e-5
+        return x, log_det if self.fault == "wrong sign of the inverse's log_det" else -log_det
+
+
+def rows(seed=0):
+    return torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_suite_accepts_a_transform_of_ones_own():
+    check_transform(Odd(), rows())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("wrong log_det", "log_det of row 0 against autodiff: expected a difference within 1e-06"),
+        ("wrong sign of the inverse's log_det", "inverse's log_det against forward's"),
+        ("log_det of another shape", r"forward of a batch: got log_det of shape \(4, 1\)"),
+        ("float64 inside", r"forward: expected twice torch\.float32, got"),
+        ("inexact inverse", r"round trip in torch\.float64: expected a difference within 1e-08"),
+        ("hides NaN", "a NaN at place 0 of x: expected a NaN in z, got numbers"),
+        ("mixes rows", "rows beside one with NaN"),
+        ("detached", "derivatives: GradcheckError: Jacobian mismatch"),
+        ("reads a context it does not take", "with a context, though it takes none"),
+        ("branches on values", r"expected torch\.compile\(fullgraph=True\) to take it"),
+        ("inverse branches on values", r"expected torch\.compile\(fullgraph=True\) to take it"),
+        ("fails on an empty batch", "shapes: expected no error, got IndexError"),
+        ("says it has an inverse", "shapes: expected no error, got NotImplementedError"),
+        ("says it has no inverse", r"inversion is 'none': expected inverse\(\) to raise"),
+        ("another word", r"inversion: expected one of .*, got 'exact'"),
+    ],
+)
+def test_the_suite_finds(fault, message):
+    with pytest.raises(AssertionError, match=f"Odd: {message}") as caught:
+        check_transform(Odd(fault), rows())
+    assert "\n" not in str(caught.value)
+
+
+def test_the_suite_wants_the_context_that_a_transform_takes():
+    layer = Elementwise(Affine(), 3, MLP(2, 6, hidden=(8,)))
+    with pytest.raises(AssertionError, match=r"context_shape: expected None, .* got torch\.Size\(\[2\]\)"):
+        check_transform(layer, rows())
+
+
+class OddMap(ab.transforms.UnivariateMap):
+    """z = x exp(theta); each fault below breaks one promise."""
+
+    def __init__(self, fault=""):
+        super().__init__(size=1)
+        self.fault = fault
+
+    def forward(self, x, parameters):
+        log_scale = parameters[..., 0]
+        if self.fault == "falls":
+            return -x * log_scale.exp(), log_scale.expand_as(x)
+        if self.fault == "does not broadcast":
+            log_scale = log_scale.reshape(x.shape)
+        if self.fault == "not finite at zero":
+            log_scale = log_scale + 0 / log_scale
+        return x * log_scale.exp(), (log_scale + (self.fault == "wrong log-derivative") * 0.01).expand_as(x)
+
+    def inverse(self, z, parameters):
+        log_scale = parameters[..., 0]
+        z = z.nan_to_num() if self.fault == "hides NaN" else z
+        sign = -1 if self.fault == "falls" else 1
+        return sign * z * (-log_scale).exp(), (-log_scale).expand_as(z)
+
+
+def test_the_suite_accepts_a_univariate_map_of_ones_own():
+    check_univariate_map(OddMap(), torch.linspace(-3, 3, 20))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("falls", "expected a rising function, got a slope of -"),
+        ("wrong log-derivative", "log-derivative against autodiff"),
+        ("does not broadcast", "shapes: expected no error, got RuntimeError"),
+        ("not finite at zero", "parameters of zero: expected finite log-derivatives"),
+        ("hides NaN", "inverse of NaN: expected NaN, got 0"),
+    ],
+)
+def test_the_suite_finds_in_univariate_maps(fault, message):
+    with pytest.raises(AssertionError, match=f"OddMap: {message}"):
+        check_univariate_map(OddMap(fault), torch.linspace(-3, 3, 20))
+
+
+# size of the flow's context, and whether its inverse is a formula, which must then be exact
+ZUKO = {
+    "MAF": (2, True, {}),
+    "NSF": (2, True, {"bins": 4}),
+    "NICE": (0, True, {}),
+    "RealNVP": (2, True, {}),
+    "GF": (2, False, {}),
+    "NAF": (0, False, {"signal": 4, "network": {"hidden_features": (8,)}}),
+    "UNAF": (2, False, {"signal": 4, "network": {"hidden_features": (8,)}}),
+    "SOSPF": (0, False, {}),
+    "BPF": (2, False, {}),
+    "CNF": (2, False, {}),
+}
+
+
+@pytest.fixture
+def zuko(monkeypatch):
+    # importing zuko turns off the validation of all torch.distributions; it is put back for the other tests
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", False)
+    return pytest.importorskip("zuko")
+
+
+@pytest.mark.parametrize("name", ZUKO)
+def test_flows_of_zuko_as_blocks_give_zuko_s_own_numbers(zuko, name):
+    context, closed, options = ZUKO[name]
+    torch.manual_seed(0)
+    if name != "CNF":
+        options = {"transforms": 2, **options}
+    theirs = getattr(zuko.flows, name)(3, context, hidden_features=(8,), **options)
+    block = TorchTransform(theirs.transform, features=3, context=context)
+    x, c = rows(), rows(1)[:, :context] if context else None
+    flow = ab.Flow(block)
+    assert torch.allclose(flow.log_prob(x, c), theirs(c).log_prob(x), atol=1e-5)
+    z, _ = block(x, c)
+    assert torch.allclose(block.inverse(z, c)[0], x, atol=1e-3)
+    if context:
+        assert flow.log_prob(x, c[0]).shape == (4,)
+        assert flow.sample((5,), c).shape == (5, 4, 3)
+    if closed:
+        check_transform(block, x, c, savable=False, compiles=False, empty=False)
+
+
+def test_a_block_of_zuko_without_context_in_a_chain_with_one(zuko):
+    lazy = zuko.flows.MaskedAutoregressiveTransform(3, 0, hidden_features=(8,))
+    chain = Chain([TorchTransform(lazy, features=3), ab.flows.maf(3, 2, blocks=1, hidden=(8,))])
+    x, c = rows(), rows(1)[:, :2]
+    assert torch.allclose(chain.inverse(chain(x, c)[0], c)[0], x, atol=1e-4)
+
+
+def test_zuko_transforms_are_blocks(zuko):
     block = TorchTransform(zuko.transforms.SoftclipTransform(bound=6.0))
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     check_transform(block, x, savable=False, compiles=False)
