@@ -1,5 +1,6 @@
 """Flow and the mixture from depth: formula, sampling, work, and what truncation keeps."""
 
+import itertools
 import math
 
 import pytest
@@ -64,6 +65,61 @@ def test_the_work_of_sampling_is_the_sum_of_the_depths_drawn(gate, monkeypatch):
     assert sum(rows) / 5000 == pytest.approx(model.expected_depth(), abs=0.05)
 
 
+def test_every_sample_runs_through_as_many_blocks_as_its_depth_and_no_more(monkeypatch):
+    from anabranch.models import depth_mixture
+
+    model = mixture(depths=[0, 2, 3])
+    drawn, rows = [], {}
+
+    def remember(logits, *rest, draw=depth_mixture.draw_levels):
+        drawn.append(draw(logits, *rest))
+        return drawn[-1]
+
+    monkeypatch.setattr(depth_mixture, "draw_levels", remember)
+    for depth, block in enumerate(model.chain, start=1):
+
+        def count(z, context=None, depth=depth, inverse=block.inverse):
+            rows[depth] = len(z)
+            return inverse(z, context)
+
+        monkeypatch.setattr(block, "inverse", count)
+    torch.manual_seed(0)
+    model.sample((500,))
+    depths = torch.tensor(model.depths)[drawn[0]]
+    assert rows == {depth: int((depths >= depth).sum()) for depth in (1, 2, 3)}
+    assert sum(rows.values()) == int(depths.sum())
+
+
+def probabilities_of_cells(density, edges):
+    """Probabilities of the cells between the same edges along both axes, from log_prob alone."""
+    axis = [torch.linspace(a, b, 101, dtype=torch.float64) for a, b in itertools.pairwise(edges)]
+    cells = torch.zeros(len(axis), len(axis), dtype=torch.float64)
+    for (i, a), (j, b) in itertools.product(enumerate(axis), enumerate(axis)):
+        with torch.no_grad():
+            heights = density.log_prob(torch.cartesian_prod(a, b)).exp().reshape(len(a), len(b))
+        cells[i, j] = torch.trapezoid(torch.trapezoid(heights, b), a)
+    return cells
+
+
+@pytest.mark.parametrize("options", [{}, {"gate": "constant"}, {"depths": [0, 2]}], ids=str)
+def test_samples_fall_into_regions_as_often_as_the_density_says(options):
+    # a gate and blocks far from their start, so that no depth looks like another
+    torch.manual_seed(3)
+    model = randomize(ab.DepthMixture(ab.flows.nsf(2, blocks=3, bins=4, hidden=(8,)), hidden=(8,), **options), 1.0)
+    model = model.double()
+    edges = torch.tensor([-3.0, -1.0, -0.3, 0.3, 1.0, 3.0], dtype=torch.float64)
+    cells = probabilities_of_cells(model, edges.tolist()).flatten()
+    count = 40_000
+    torch.manual_seed(4)
+    x = model.sample((count,))
+    inside = x[(x.abs() < 3).all(dim=-1)]
+    i, j = (torch.bucketize(inside, edges) - 1).unbind(-1)
+    seen = torch.bincount(5 * i + j, minlength=25) / count
+    error = (cells * (1 - cells) / count).sqrt() + 1e-4
+    assert float(((seen - cells).abs() / error).max()) < 4.5
+    assert 0.3 < float(cells.sum()) < 0.999
+
+
 def test_sampling_keeps_rows_with_their_contexts():
     torch.manual_seed(0)
     loc = torch.tensor([[-50.0], [0.0], [50.0]])
@@ -106,6 +162,24 @@ def test_truncation_renormalises_and_copies(gate):
     assert shallow.truncate(1).components == 1
 
 
+def test_expected_depth_of_chosen_depths():
+    model = mixture(depths=[0, 2], gate="constant")
+    with torch.no_grad():
+        model.gate.values.copy_(torch.tensor([0.25, 0.75]).log())
+    assert model.expected_depth(10) == pytest.approx(1.5)
+
+
+def test_a_cut_mixture_integrates_to_one_and_shares_the_rest_at_every_point():
+    model = mixture(seed=5)
+    shallow = model.truncate(2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        check_normalised(shallow)
+    z = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = model.weights(z)[:, :2]
+    assert torch.allclose(shallow.weights(z), weights / weights.sum(-1, keepdim=True))
+
+
 def test_truncation_to_the_full_depth_changes_nothing():
     model = mixture()
     x = torch.randn(5, 2, dtype=torch.float64)
@@ -123,6 +197,53 @@ def test_depth_zero_is_the_base_itself():
     model = mixture(depths=[0, 2], gate="constant")
     x = torch.randn(5, 2, dtype=torch.float64)
     assert torch.allclose(model.joint_log_prob(x)[:, 0], model.base.log_prob(x) + model.gate.values.log_softmax(-1)[0])
+
+
+class Bounded(Normal):
+    """A normal density that claims to know only a bound of itself, half a nat below, and less in training."""
+
+    bound = "lower"
+
+    def _loss(self, x, context):
+        return 0.5 - self._log_prob(x, context)
+
+
+def test_a_bound_stays_a_bound_and_its_loss_is_the_base_s():
+    base = Bounded(torch.zeros(2))
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    flow = randomize(ab.Flow(ab.flows.nsf(2, blocks=2, hidden=(8,)), base=base))
+    assert flow.bound == "lower"
+    assert torch.allclose(flow.loss(x), 0.5 - flow.log_prob(x), atol=1e-5)
+    model = randomize(ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,)), base=base, hidden=(8,)))
+    assert model.bound == "lower"
+    assert torch.allclose(model.loss(x), 0.5 - model.log_prob(x), atol=1e-5)
+    product = Independent([base, Normal(torch.zeros(2))])
+    assert product.bound == "lower"
+    pairs = torch.cat([x, x], dim=-1)
+    assert torch.allclose(product.loss(pairs), 0.5 - product.log_prob(pairs), atol=1e-5)
+
+
+def test_gradients_reach_chain_gate_and_base():
+    base = GaussianMixture([[0.0, 0.0], [1.0, 1.0]], learnable=True)
+    chain = ab.flows.nsf(2, blocks=2, bins=4, hidden=(8,), activation="tanh")
+    model = randomize(ab.DepthMixture(chain, base=base, hidden=(8,)))
+    model.loss(torch.randn(50, 2, generator=torch.Generator().manual_seed(0))).mean().backward()
+    untouched = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert untouched == []
+
+
+def test_initialize_reaches_chain_and_base_once():
+    chain = ab.transforms.Chain([ab.transforms.ActNorm(2), ab.transforms.LULinear(2)])
+    inner = ab.DepthMixture(ab.transforms.Chain([ab.transforms.ActNorm(2)]), gate="constant")
+    flow = ab.Flow(chain, base=inner)
+    x = 5 + 3 * torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    flow.initialize(x)
+    z, _ = inner.chain(chain(x)[0])
+    assert torch.allclose(z.mean(0), torch.zeros(2), atol=1e-4)
+    assert torch.allclose(z.std(0, correction=0), torch.ones(2), atol=1e-4)
+    before = flow.log_prob(x)
+    flow.initialize(x + 100)
+    assert torch.equal(flow.log_prob(x), before)
 
 
 def test_nested_mixtures_sum_over_all_pairs():
