@@ -8,8 +8,21 @@ import pytest
 import torch
 from torch import nn
 
+import anabranch as ab
 from anabranch.described import Described, class_name, describe, rebuild
-from anabranch.transforms import CDF, Elementwise, Exp, TorchTransform
+from anabranch.networks import MLP
+from anabranch.transforms import (
+    CDF,
+    Affine,
+    Chain,
+    Coupling,
+    Elementwise,
+    Exp,
+    Inverse,
+    LULinear,
+    TorchTransform,
+    Transform,
+)
 
 
 class Part(Described):
@@ -79,6 +92,52 @@ def test_shared_parts_stay_shared():
     inner = Part(1)
     back = round_trip(Part(inner, [inner]))
     assert back.values[0] is back.values[1][0]
+
+
+def test_a_network_shared_by_two_layers_stays_one_and_equal_ones_stay_two():
+    def chain(first, second):
+        layers = [Coupling([True, False], Affine(), network) for network in (first, second)]
+        return Chain(layers)
+
+    def count(module):
+        return sum(p.numel() for p in module.parameters())
+
+    one, other = MLP(1, 2, hidden=(4,)), MLP(1, 2, hidden=(4,))
+    shared, apart = round_trip(chain(one, one)), round_trip(chain(one, other))
+    assert shared.blocks["0"].network is shared.blocks["1"].network
+    assert apart.blocks["0"].network is not apart.blocks["1"].network
+    assert (count(shared), count(apart)) == (count(one), 2 * count(one))
+
+
+class Stretch(Transform):
+    def __init__(self, *factors):
+        super().__init__((len(factors),))
+        self.register_buffer("factors", torch.tensor(factors), persistent=False)
+
+    def _forward(self, x, context):
+        return x * self.factors, self.factors.log().sum().expand(x.shape[:-1])
+
+    def _inverse(self, z, context):
+        return z / self.factors, -self.factors.log().sum().expand(z.shape[:-1])
+
+
+def test_a_transform_of_ones_own_deep_inside_a_model():
+    base = ab.DepthMixture(Chain({"stretch": Stretch(0.5, 2.0)}), gate="constant")
+    model = ab.Flow(Inverse(Chain([Stretch(3.0, 1.0), LULinear(2)])), base=base)
+    back = round_trip(model)
+    back.load_state_dict(model.state_dict())
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(back.log_prob(x), model.log_prob(x))
+
+
+def test_a_description_that_does_not_fit_the_code():
+    description, tensors = describe(Gap(1))
+    description["arguments"]["colour"] = 3
+    with pytest.raises(ValueError, match=r"Gap does not take the described arguments: unexpected colour"):
+        rebuild(description, tensors)
+    description["arguments"] = {"a": {"pickle": "..."}}
+    with pytest.raises(ValueError, match="an unknown kind of value, 'pickle'"):
+        rebuild(description, tensors)
 
 
 def test_parts_of_torch_distributions():
