@@ -133,6 +133,6 @@ class _Precision:
     def again(self) -> AbstractContextManager[object]:
         if not self.enabled and not _Precision.now(self.device_type).enabled:
             return nullcontext()
-        # Without the cache: it would remember a parameter cast where no gradients are recorded, and hand it out again
+        # Without the cache: what it remembers may be a parameter cast where no gradients are recorded, handed out again
         # where they are.
         return torch.autocast(self.device_type, self.dtype, self.enabled, cache_enabled=False)
