@@ -20,8 +20,9 @@ from anabranch.transforms.transform import Transform
 class Memory(Described, ABC):
     r"""What a chain keeps of its forward pass for the gradients: `Chain(blocks, memory=...)`.
 
-    Values and gradients are the same under every strategy up to rounding; what differs is memory and time. For L blocks, with f numbers between two of them (rows times features) and b inside one (mostly the hidden
-    layers of its network, so b >> f):
+    Values and gradients are the same under every strategy, up to rounding; what differs is memory and time. For L blocks,
+    with f numbers between two of them (rows times features) and b inside one (mostly the hidden layers of its network, so
+    b >> f):
 
     .. code-block:: text
 
