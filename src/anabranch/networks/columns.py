@@ -8,7 +8,7 @@ have them, is a block of memory.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def as_columns(x: Tensor, batch_shape: torch.Size | None = None) -> Tensor:
@@ -23,9 +23,20 @@ def from_columns(y: Tensor, batch_shape: torch.Size) -> Tensor:
     return y.mT.reshape(*batch_shape, y.shape[0])
 
 
-def linear(layer: nn.Linear, h: Tensor) -> Tensor:
-    """The layer on columns, W h + b."""
-    return torch.addmm(layer.bias.unsqueeze(-1), layer.weight, h)
+def linear(weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
+    """A layer on columns: weight h + bias."""
+    if torch.compiler.is_compiling():  # a compiler makes the bias part of what comes before or after
+        return torch.addmm(bias.unsqueeze(-1), weight, h)
+    weight, h = with_bias(weight, bias, h)
+    return weight @ h
+
+
+def with_bias(weight: Tensor, bias: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices whose product is weight h + bias: the bias is the weight's column for a unit that is always 1.
+
+    One product then does it all, backward too, where a bias of its own would be one more pass over the outputs each way.
+    """
+    return torch.cat([bias.unsqueeze(-1), weight], dim=1), torch.cat([h.new_ones(1, 1).expand(1, h.shape[1]), h])
 
 
 def batch_of(x: Tensor, context: Tensor | None) -> torch.Size:

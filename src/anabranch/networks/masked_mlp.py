@@ -22,6 +22,7 @@ class MaskedMLPState:
     position: int
     batch_shape: torch.Size
     known: list[Tensor]
+    weights: list[tuple[Tensor, Tensor]]
     from_context: Tensor | None
 
 
@@ -107,45 +108,41 @@ class MaskedMLP(CausalNetwork):
         return from_columns(h, batch_shape).unflatten(-1, (self.features, self.outputs))
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
+        weights = [(layer.weight, layer.bias.unsqueeze(-1)) for layer in self._linears()]
         # With gradients, units are appended out of place; without, they are written into room taken once.
         sizes = [0 if torch.is_grad_enabled() else ends[-1] for ends in self._ends]
-        weight = self._linears()[0].weight
-        known = [weight.new_empty(size, batch_shape.numel()) for size in sizes]
+        known = [weights[0][0].new_empty(size, batch_shape.numel()) for size in sizes]
         from_context = None if self.context_layer is None else as_columns(self.context_layer(context), batch_shape)
-        return MaskedMLPState(0, batch_shape, known, from_context)
+        return MaskedMLPState(0, batch_shape, known, weights, from_context)
 
     def step(self, state: MaskedMLPState, x_previous: Tensor | None) -> tuple[Tensor, MaskedMLPState]:
-        degree = state.position
+        degree, known, last = state.position, state.known, len(state.weights) - 1
         if degree > 0 and x_previous is not None:
-            self._unlock(state, 0, degree, x_previous.reshape(1, -1))
-        last = len(self.layers) - 1
+            self._unlock(known, 0, degree, x_previous.reshape(1, -1))
         for i in range(last):
-            begin, end = self._begin(i + 1, degree), self._ends[i + 1][degree]
+            begin, end = self._ends[i + 1][degree - 1] if degree > 0 else 0, self._ends[i + 1][degree]
             if begin == end:
                 continue
-            pre = self._rows(state, i, slice(begin, end), degree)
+            pre = self._rows(state, i, begin, end)
             if i == 0 and state.from_context is not None:
                 pre = pre + state.from_context[begin:end]
-            self._unlock(state, i + 1, degree, self.activation(pre))
-        rows = slice(degree * self.outputs, (degree + 1) * self.outputs)
-        y = from_columns(self._rows(state, last, rows, degree), state.batch_shape)
-        return y, MaskedMLPState(degree + 1, state.batch_shape, state.known, state.from_context)
+            self._unlock(known, i + 1, degree, self.activation(pre))
+        y = self._rows(state, last, degree * self.outputs, (degree + 1) * self.outputs)
+        state.position += 1
+        return from_columns(y, state.batch_shape), state
 
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
-    def _begin(self, layer: int, degree: int) -> int:
-        return self._ends[layer][degree - 1] if degree > 0 else 0
+    def _rows(self, state: MaskedMLPState, layer: int, begin: int, end: int) -> Tensor:
+        """These rows of a linear layer, from the units of degree at most the position that feed it."""
+        columns = self._ends[layer][state.position]
+        weight, bias = state.weights[layer]
+        return torch.addmm(bias[begin:end], weight[begin:end, :columns], state.known[layer][:columns])
 
-    def _rows(self, state: MaskedMLPState, layer: int, rows: slice, degree: int) -> Tensor:
-        """These rows of a linear layer, from the units of degree at most `degree` that feed it."""
-        columns = self._ends[layer][degree]
-        linear = self._linears()[layer]
-        return torch.addmm(linear.bias[rows].unsqueeze(-1), linear.weight[rows, :columns], state.known[layer][:columns])
-
-    def _unlock(self, state: MaskedMLPState, layer: int, degree: int, values: Tensor) -> None:
-        begin, end = self._begin(layer, degree), self._ends[layer][degree]
+    def _unlock(self, known: list[Tensor], layer: int, degree: int, values: Tensor) -> None:
+        begin, end = self._ends[layer][degree - 1] if degree > 0 else 0, self._ends[layer][degree]
         if torch.is_grad_enabled():
-            state.known[layer] = torch.cat([state.known[layer][:begin], values])
+            known[layer] = torch.cat([known[layer][:begin], values])
         else:
-            state.known[layer][begin:end] = values
+            known[layer][begin:end] = values

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from anabranch.networks.columns import linear, with_bias
+
 # Panels of fewer rows cost more in calls than they save in multiplications.
 _LEAST_ROWS = 160
 _MOST_PANELS = 4
@@ -44,11 +46,14 @@ def staircase_product(weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Pane
         steps: the panels. The gradient of the weight is right below the staircase alone: whoever set the zeros masks it.
     """
     if len(steps) == 1:
-        return torch.addmm(bias.unsqueeze(-1), weight, h)
+        return linear(weight, bias, h)
     if torch.compiler.is_compiling():
-        parts = [torch.addmm(bias[a:b].unsqueeze(-1), weight[a:b, :c], h[:c]) for a, b, c in steps]
-        return torch.cat(parts)
-    result: Tensor = _StaircaseProduct.apply(weight, bias, h, steps)  # type: ignore[no-untyped-call]
+        return torch.cat([linear(weight[a:b, :c], bias[a:b], h[:c]) for a, b, c in steps])
+    weight, h = with_bias(weight, bias, h)
+    if torch.is_autocast_enabled(h.device.type):  # which does not reach into the operation below
+        dtype = torch.get_autocast_dtype(h.device.type)
+        weight, h = weight.to(dtype), h.to(dtype)
+    result: Tensor = _StaircaseProduct.apply(weight, h, steps)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -56,43 +61,38 @@ class _StaircaseProduct(torch.autograd.Function):
     """Each panel's product is written where it belongs, forward and backward: no copies, no sums of padded gradients."""
 
     @staticmethod
-    def forward(weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Panel, ...]) -> Tensor:
-        column = bias.unsqueeze(-1)
-        dtype = torch.get_autocast_dtype(h.device.type) if torch.is_autocast_enabled(h.device.type) else h.dtype
-        weight, column, h = weight.to(dtype), column.to(dtype), h.to(dtype)
+    def forward(weight: Tensor, h: Tensor, steps: tuple[Panel, ...]) -> Tensor:
         y = h.new_empty(weight.shape[0], h.shape[1])
         for a, b, c in steps:
-            torch.addmm(column[a:b], weight[a:b, :c], h[:c], out=y[a:b])
+            torch.mm(weight[a:b, : c + 1], h[: c + 1], out=y[a:b])
         return y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        weight, _, h, ctx.steps = inputs
+        weight, h, ctx.steps = inputs
         ctx.save_for_backward(weight, h)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         weight, h = ctx.saved_tensors
         (to_y,) = gradients
-        to_bias = to_y.sum(dim=1).to(weight.dtype)
         if torch.is_grad_enabled():  # the zeros multiplied out, differentiably
-            return (to_y @ h.mT).to(weight.dtype), to_bias, weight.mT @ to_y, None
-        narrow, low = weight.to(to_y.dtype), h.to(to_y.dtype)
-        to_weight, to_h = torch.zeros_like(narrow), torch.zeros_like(low)
+            return to_y @ h.mT, weight.mT @ to_y, None
+        to_weight, to_h = torch.zeros_like(weight), torch.zeros_like(h)
         for a, b, c in ctx.steps:
-            torch.mm(to_y[a:b], low[:c].mT, out=to_weight[a:b, :c])
-            to_h[:c].addmm_(narrow[a:b, :c].mT, to_y[a:b])
-        return to_weight.to(weight.dtype), to_bias, to_h.to(h.dtype), None
+            torch.mm(to_y[a:b], h[: c + 1].mT, out=to_weight[a:b, : c + 1])
+            to_h[: c + 1].addmm_(weight[a:b, : c + 1].mT, to_y[a:b])
+        return to_weight, to_h, None
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Panel, ...]
+        info: Any, in_dims: tuple[int | None, ...], weight: Tensor, h: Tensor, steps: tuple[Panel, ...]
     ) -> tuple[Tensor, int]:
-        """Rows of data are columns of h already, so a batch of h is more columns; other batches multiply the zeros out."""
-        of_weight, of_bias, of_h, _ = in_dims
-        if of_weight is None and of_bias is None and of_h is not None:
+        """A batch of h is more columns, since rows of data are columns already; other batches multiply the zeros out."""
+        of_weight, of_h, _ = in_dims
+        if of_weight is None and of_h is not None:
             h = h.movedim(of_h, 1)
-            y = staircase_product(weight, bias, h.flatten(1), steps)
+            y = _StaircaseProduct.apply(weight, h.flatten(1), steps)  # type: ignore[no-untyped-call]
             return y.unflatten(1, h.shape[1:]), 1
-        front = [x if dim is None else x.movedim(dim, 0) for x, dim in zip((weight, bias, h), in_dims, strict=False)]
-        return front[0] @ front[2] + front[1].unsqueeze(-1), 0
+        weight, h = (x if dim is None else x.movedim(dim, 0) for x, dim in ((weight, of_weight), (h, of_h)))
+        return weight @ h, 0

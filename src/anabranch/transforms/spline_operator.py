@@ -123,7 +123,8 @@ def _as_matrix(value: Tensor, shape: torch.Size) -> Tensor:
     value = value.detach()
     if value.shape != shape:
         value = value.expand(shape)
-    return value if len(shape) == 2 else value.reshape(-1, shape[-1])
+    # In one layout: so is what comes out, as the declared shapes of the operations below promise.
+    return (value if len(shape) == 2 else value.reshape(-1, shape[-1])).contiguous()
 
 
 def _as_tables(parameters: Tensor, shape: torch.Size) -> Tensor:
