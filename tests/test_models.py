@@ -329,3 +329,14 @@ def test_a_constant_gate_is_saved_and_cut(tmp_path):
     x = torch.randn(3, 2, dtype=torch.float64)
     assert torch.equal(ab.load(tmp_path / "m.safetensors").log_prob(x), model.log_prob(x))
     assert isinstance(mixture(gate="constant").gate, Constant)
+
+
+@pytest.mark.parametrize("z", [[0.0], torch.zeros(3, 5), torch.zeros(3, 2, dtype=torch.float64), "text"])
+def test_weights_at_what_is_no_z(z):
+    with pytest.raises(ValueError, match=r"z: expected .* got"):
+        ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,))).weights(z)
+
+
+def test_weights_at_an_array():
+    weights = ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,))).weights([[0.0, 1.0]])
+    assert weights.tolist() == [[0.5, 0.5]]

@@ -81,6 +81,15 @@ def matching(
         raise ValueError(f"{name}: expected device {like.device} (the module's), got {tensor.device}")
 
 
+def broadcasting(name: str, shape: torch.Size, other_name: str, other: torch.Size) -> None:
+    """Raise ValueError unless two batch shapes broadcast against each other."""
+    for one, two in zip(reversed(shape), reversed(other), strict=False):
+        if one not in (1, two) and two != 1:
+            raise ValueError(
+                f"{other_name}: expected a batch shape that broadcasts with {name}'s {tuple(shape)}, got {tuple(other)}"
+            )
+
+
 def finite_rows(name: str, tensor: Tensor) -> None:
     """Raise ValueError naming row and column if some value of `tensor` (rows, ...) is NaN or infinite."""
     bad = ~torch.isfinite(tensor)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
-from anabranch.checks import matching, positive_int, read_tensor, reference_tensor
+from anabranch.checks import broadcasting, matching, positive_int, read_tensor, reference_tensor
 from anabranch.described import Described
 
 Bound = Literal["exact", "lower"]
@@ -128,11 +128,14 @@ class Density(Described, ABC):
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._log_prob(x, context)
 
-    def _checked(self, x: Any, context: Any) -> tuple[Tensor, Tensor | None]:
+    def _checked(self, x: Any, context: Any, name: str = "x") -> tuple[Tensor, Tensor | None]:
         like = reference_tensor(self)
-        x = read_tensor("x", x, like)
-        matching("x", x, self.event_shape, like, any_number=self.support.is_discrete)
-        return x, self._checked_context(context)
+        x = read_tensor(name, x, like)
+        matching(name, x, self.event_shape, like, any_number=self.support.is_discrete)
+        context = self._checked_context(context)
+        if context is not None:
+            broadcasting(name, x.shape[: x.dim() - len(self.event_shape)], "context", context.shape[:-1])
+        return x, context
 
     def _checked_context(self, context: Any) -> Tensor | None:
         if context is None and self.context_shape is None:

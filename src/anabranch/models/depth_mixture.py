@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import one_of, positive_int, reference_tensor
@@ -94,9 +95,13 @@ class DepthMixture(Mixture):
             )
         self.gate = gate
 
-    def weights(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The gate p(l | z): (*batch, components), for z (*batch, *event)."""
-        return self._log_weights(z, context).exp()
+    def weights(self, z: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """The gate p(l | z): (*batch, components), for z (*batch, *event).
+
+        Raises:
+            ValueError: a shape, dtype or device other than expected.
+        """
+        return self._log_weights(*self._checked(z, context, name="z")).exp()
 
     def expected_depth(self, samples: int = 10_000, context: Tensor | None = None) -> float:
         """The mean number of blocks that a sample runs through.
@@ -133,15 +138,24 @@ class DepthMixture(Mixture):
         self.base.initialize(self.chain(x, context)[0], context_for(self.base, context))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = self._at_every_context(x, context)
         zs, log_dets = self._components(x, context)
         return self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1) + self._rest(
             zs, log_dets, context
         )
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = self._at_every_context(x, context)
         zs, log_dets = self._components(x, context)
         joint = self._rest(zs, log_dets, context) - self.base.loss(zs, context_for(self.base, context)).movedim(0, -1)
         return -torch.logsumexp(joint, dim=-1)
+
+    def _at_every_context(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """x with all batch dimensions of the result: depth, put before them, then meets no dimension of the context."""
+        if context is None:
+            return x
+        batch_shape = x.shape[: x.dim() - len(self.event_shape)]
+        return x.expand(*torch.broadcast_shapes(batch_shape, context.shape[:-1]), *self.event_shape)
 
     def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_l (components, *batch, *event) and log |det dz_l/dx| (*batch, components) at the depths of the mixture."""

@@ -117,8 +117,13 @@ def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> No
     if context is not None:
         shared = density.log_prob(x, context[0])
         expect_close(shared[0], log_p[0], density, "log_prob with one context for all", 1e-4)
-        many = density.log_prob(x[0], context)
-        expect_close(many[0], log_p[0], density, "log_prob of one event at many contexts", 1e-4)
+        for rows in (context, context[:2]):
+            wanted = torch.stack([density.log_prob(x[0], row) for row in rows])
+            for name, score, sign in (("log_prob", density.log_prob, 1), ("loss", density.loss, -1)):
+                if name == "loss" and density.bound == "lower":
+                    continue
+                many = sign * score(x[0], rows)
+                expect_close(many, wanted, density, f"{name} of one event at {len(rows)} contexts", 1e-4)
     array_context = None if context is None else context.numpy()
     expect_close(density.log_prob(x.numpy(), array_context), log_p, density, "log_prob of an array", 0.0)
     exact = copy.deepcopy(density).double()
@@ -312,6 +317,8 @@ def check_door(density: Density, context: Tensor | None = None) -> None:
         density.log_prob(x, context.double())
     with expecting_value_error(density, "a context of another shape"):
         density.log_prob(x, torch.cat([context, context[..., :1]], dim=-1))
+    with expecting_value_error(density, "contexts of another number than x"):
+        density.log_prob(x, torch.cat([context, context[:1]]))
 
 
 def check_mixture(mixture: Mixture, context: Tensor | None = None) -> None:

@@ -207,6 +207,13 @@ DENSITIES: dict[str, Case] = {
     "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3), hidden=(8,))),
     "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=3), gate="constant")),
     "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2), hidden=(8,)), context=2),
+    "depth mixture on a base of context": Case(
+        lambda: DepthMixture(_nsf(blocks=3), base=Normal(torch.zeros(2), context=2, hidden=(8,)), hidden=(8,)),
+        context=2,
+    ),
+    "depth mixture with a gate of context": Case(
+        lambda: DepthMixture(_nsf(blocks=4), gate=MLP(2, 4, context=2, hidden=(8,))), context=2
+    ),
     "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
     "depth mixture with a gate of its own": Case(lambda: DepthMixture(_nsf(), gate=ResidualMLP(2, 2, hidden=8))),
     "depth mixture cut short": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).truncate(2)),

@@ -212,6 +212,10 @@ def check_refusals(transform: Transform, x: Tensor, context: Tensor | None = Non
             direction(x)
         with expecting_value_error(transform, "a context of another shape"):
             direction(x, torch.cat([context, context[..., :1]], dim=-1))
+        with expecting_value_error(transform, "contexts of another number than x"):
+            direction(x, torch.cat([context, context[:1]]))
+        with expecting_value_error(transform, "a list as the context"):
+            direction(x, context.tolist())
         with expecting_value_error(transform, "a context of another dtype"):
             direction(x, context.double())
 

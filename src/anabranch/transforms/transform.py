@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from anabranch.checks import matching, reference_tensor
+from anabranch.checks import broadcasting, matching, reference_tensor
 from anabranch.described import Described
 
 Inversion = Literal["closed", "sequential", "iterative", "none"]
@@ -110,7 +110,10 @@ class Transform(Described, ABC):
             return
         if context is None:
             raise ValueError(f"context: expected shape (..., {', '.join(map(str, self.context_shape))}), got None")
+        if not isinstance(context, Tensor):
+            raise ValueError(f"context: expected a tensor, got {type(context).__name__}")
         matching("context", context, self.context_shape, like)
+        broadcasting(name, value.shape[: value.dim() - self.event_dim], "context", context.shape[:-1])
 
 
 def common_shape(kind: str, shapes: list[torch.Size | None]) -> torch.Size | None:
