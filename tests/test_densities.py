@@ -369,3 +369,14 @@ def test_the_checks_leave_the_generators_alone():
     check_density(ab.densities.Normal([0.0]))
     assert torch.equal(torch.rand(2), wanted)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_the_support_of_a_uniform_moves_with_it():
+    box = Uniform([0.0], [1.0]).to("meta")
+    assert box.support.base_constraint.lower_bound.device.type == "meta"
+    assert Independent([Uniform([0.0], [1.0])]).double().support.supports[0].base_constraint.upper_bound.dtype == F64
+
+
+def test_the_advice_about_a_dtype_can_be_followed():
+    with pytest.raises(ValueError, match=r"convert x with \.to\(torch\.float32\)$"):
+        Normal([0.0]).log_prob(torch.zeros(1, dtype=torch.int64))

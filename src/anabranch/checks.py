@@ -60,22 +60,19 @@ def read_tensor(name: str, value: Any, like: Tensor | None) -> Tensor:
     return torch.tensor(array, dtype=like.dtype, device=like.device)
 
 
-def matching(
-    name: str, tensor: Tensor, shape: torch.Size | None, like: Tensor | None, any_number: bool = False
-) -> None:
-    """Raise ValueError unless `tensor` ends in `shape` and has the dtype and device of `like`.
-
-    `any_number` lets integer and boolean tensors in, for discrete densities.
-    """
+def matching(name: str, tensor: Tensor, shape: torch.Size | None, like: Tensor | None) -> None:
+    """Raise ValueError unless `tensor` ends in `shape` and has the dtype and device of `like`."""
     if shape is not None and tensor.shape[tensor.dim() - len(shape) :] != shape:
         wanted = ", ".join(["...", *map(str, shape)])
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(tensor.shape)}")
     if like is None:
         return
-    if tensor.dtype != like.dtype and not (any_number and not tensor.is_floating_point()):
+    if tensor.dtype != like.dtype:
+        # a module can be of any floating dtype, but of no other
+        either = f" or the module with .to({tensor.dtype})" if tensor.is_floating_point() else ""
         raise ValueError(
             f"{name}: expected dtype {like.dtype} (the module's), got {tensor.dtype}; "
-            f"convert {name} with .to({like.dtype}) or the module with .to({tensor.dtype})"
+            f"convert {name} with .to({like.dtype}){either}"
         )
     if tensor.device != like.device:
         raise ValueError(f"{name}: expected device {like.device} (the module's), got {tensor.device}")

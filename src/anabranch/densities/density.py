@@ -28,7 +28,8 @@ class Density(Described, ABC):
         loss(x, context=None)                         -> (*batch), what a fit minimises
         distribution(context=None)                    -> a torch.distributions.Distribution view
 
-        x         (*batch, *event): a tensor of the density's dtype and device, or an array, which is read into them
+        x         (*batch, *event): a tensor of the density's dtype and device, or an array, which is read into them;
+                  for a discrete density a tensor of whole numbers or booleans too
         context   (*batch, c), or any batch shape that broadcasts against that of x
 
     A base, a prior, a decoder, a posterior, a mixture component: each is a Density, and any Density may stand in any of
@@ -37,16 +38,16 @@ class Density(Described, ABC):
     Attributes:
         event_shape: the shape of one x.
         context_shape: the shape of one context, or None if there is none.
-        support: a `torch.distributions` constraint; outside it log_prob is -inf.
+        support: a `torch.distributions` constraint, by default all vectors; outside it log_prob is -inf.
         bound: "exact", or "lower" if log_prob is a lower bound of the log-likelihood.
         reparameterized: whether samples are differentiable functions of the parameters.
 
     A NaN in x gives NaN for that row and no other.
 
-    To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob`, `_sample` and
-    `_sample_and_log_prob`, which get arguments whose shapes and dtypes are checked already, and put it through
-    `anabranch.testing.check_density`. A density with parameters but no context still gets `context=None`. `_loss` and
-    `initialize` may be overridden.
+    To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob` and `_sample`,
+    which get arguments whose shapes and dtypes are checked already, and put it through `anabranch.testing.check_density`.
+    A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where both together
+    cost less, `_sample_and_log_prob` may be overridden.
     """
 
     bound: Bound = "exact"
@@ -61,6 +62,8 @@ class Density(Described, ABC):
         super().__init__()
         self.event_shape = torch.Size(event_shape)
         self.context_shape = None if context_shape is None else torch.Size(context_shape)
+        if len(self.event_shape) != 1 and type(self).support is Density.support:
+            self.support = constraints.independent(constraints.real, len(self.event_shape))
 
     def log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x | context) in nats, one number for each event.
@@ -122,16 +125,17 @@ class Density(Described, ABC):
     @abstractmethod
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor: ...
 
-    @abstractmethod
-    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._sample(shape, context)
+        return x, self._log_prob(x, context)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._log_prob(x, context)
 
     def _checked(self, x: Any, context: Any, name: str = "x") -> tuple[Tensor, Tensor | None]:
         like = reference_tensor(self)
-        x = read_tensor(name, x, like)
-        matching(name, x, self.event_shape, like, any_number=self.support.is_discrete)
+        x = read_event(name, x, self, like)
+        matching(name, x, self.event_shape, like)
         context = self._checked_context(context)
         if context is not None:
             broadcasting(name, x.shape[: x.dim() - len(self.event_shape)], "context", context.shape[:-1])
@@ -150,6 +154,14 @@ class Density(Described, ABC):
         context = read_tensor("context", context, like)
         matching("context", context, self.context_shape, like)
         return context
+
+
+def read_event(name: str, x: Any, density: Density, like: Tensor | None) -> Tensor:
+    """x as a tensor; whole numbers and booleans for a discrete density in the dtype of `like`, its own."""
+    x = read_tensor(name, x, like)
+    if like is not None and not x.is_floating_point() and density.support.is_discrete:
+        return x.to(like.dtype)
+    return x
 
 
 def context_for(part: Density, context: Tensor | None) -> Tensor | None:

@@ -45,8 +45,13 @@ class Uniform(ClosedForm):
         super().__init__(len(corner), Parameters({"shift": zeros, "log_stretch": zeros}, network=network))
         self.register_buffer("low", corner.detach().clone())
         self.register_buffer("high", upper.detach().clone())
-        if network is None:
-            self.support = constraints.independent(constraints.interval(corner, upper), 1)
+
+    @property
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
+        """The box; with a network of the context, which moves it, everything."""
+        if self.context_shape is not None:
+            return constraints.real_vector
+        return constraints.independent(constraints.interval(self.get_buffer("low"), self.get_buffer("high")), 1)
 
     def _at(self, context: Tensor | None) -> Distribution:
         low, high = self.get_buffer("low"), self.get_buffer("high")

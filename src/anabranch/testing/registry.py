@@ -146,7 +146,14 @@ TRANSFORMS: dict[str, Case] = {
     "chain": Case(
         lambda: Chain({"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2)}), context=2
     ),
+    "elementwise CDF of a bounded distribution": Case(
+        lambda: Elementwise(CDF(torch.distributions.Exponential(1.5))), domain=torch.exp
+    ),
+    "inverse softplus": Case(lambda: Inverse(Elementwise(Softplus())), domain=torch.exp),
     "torch transform": Case(lambda: TorchTransform(torch.distributions.transforms.SigmoidTransform())),
+    "torch transform of a domain": Case(
+        lambda: TorchTransform(torch.distributions.transforms.PowerTransform(2.0)), domain=torch.exp
+    ),
     "nsf, autoregressive": Case(lambda: flows.nsf(3, blocks=2, bins=4, **_KW)),
     "nsf, coupling, of context": Case(
         lambda: flows.nsf(3, 2, blocks=2, bins=4, structure="coupling", **_KW), context=2
@@ -202,6 +209,10 @@ DENSITIES: dict[str, Case] = {
     "coupling flow": Case(lambda: Flow(flows.realnvp(2, blocks=2, **_KW))),
     "inverse autoregressive flow": Case(lambda: Flow(flows.iaf(2, blocks=2, **_KW))),
     "flow on a uniform": Case(lambda: Flow(_elementwise(Sigmoid()), base=Uniform([0.0] * 3, [1.0] * 3))),
+    "flow through a logarithm": Case(lambda: Flow(Elementwise(Log()), base=Normal([0.5, 0.0], scale=0.5))),
+    "flow through a logit": Case(lambda: Flow(Chain([Elementwise(Logit()), LULinear(2)]))),
+    "flow through an inverse exponential": Case(lambda: Flow(Inverse(Elementwise(Softplus())), base=Normal([1.0]))),
+    "flow on categories": Case(lambda: Flow(Permutation([1, 0]), base=Categorical(torch.zeros(2, 3), learnable=True))),
     "flow on a Gaussian mixture": Case(lambda: Flow(_nsf(), base=_mixture())),
     "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
     "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3), hidden=(8,))),
@@ -216,6 +227,9 @@ DENSITIES: dict[str, Case] = {
     ),
     "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
     "depth mixture with a gate of its own": Case(lambda: DepthMixture(_nsf(), gate=ResidualMLP(2, 2, hidden=8))),
+    "depth mixture through a logit": Case(
+        lambda: DepthMixture(Chain([LULinear(2), Elementwise(Logit()), LULinear(2)]), hidden=(8,))
+    ),
     "depth mixture cut short": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).truncate(2)),
     "depth mixture on a depth mixture": Case(
         lambda: DepthMixture(_nsf(), base=DepthMixture(_nsf(), gate="constant"), hidden=(8,))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import finite_rows, matching, read_tensor, reference_tensor
 from anabranch.densities import Density
+from anabranch.densities.density import read_event
 
 
 @dataclass
@@ -47,17 +48,17 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
         ValueError: shapes or dtypes that do not fit, x and context of different length, a value that is not finite.
     """
     like = reference_tensor(density)
-    values = read_tensor(name, x, like)
+    values = read_event(name, x, density, like).detach()
     if values.dim() != len(density.event_shape) + 1:
         wanted = ", ".join(["rows", *map(str, density.event_shape)])
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(values.shape)}")
-    matching(name, values, density.event_shape, _on_device_of(values, like), any_number=density.support.is_discrete)
+    matching(name, values, density.event_shape, _on_device_of(values, like))
     finite_rows(name, values)
     given = None
     if density.context_shape is not None:
         if context is None:
             raise ValueError(f"context: expected shape (rows, {', '.join(map(str, density.context_shape))}), got None")
-        given = read_tensor("context", context, like)
+        given = read_tensor("context", context, like).detach()
         matching("context", given, density.context_shape, _on_device_of(given, like))
         if given.shape[:1] != values.shape[:1] or given.dim() != len(density.context_shape) + 1:
             raise ValueError(

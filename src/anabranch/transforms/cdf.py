@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
+from torch.distributions.constraints import Constraint
 
 from anabranch.described import torch_arguments
+from anabranch.transforms.domain import OpenInterval, some_point
 from anabranch.transforms.univariate import UnivariateMap
 
 
@@ -17,7 +20,9 @@ class CDF(UnivariateMap):
 
     .. math:: \log \frac{dz}{dx} = \log p(x)
 
-    The distribution's parameters become buffers: they move with the module and are not trained.
+    The distribution's parameters become buffers: they move with the module and are not trained. Far out F is rounded to 0
+    or 1: of a normal distribution in float32, x comes back to 1e-4 within 4 standard deviations of the mean, and as infinity
+    beyond 5.
 
     Args:
         distribution: one that has `cdf` and `icdf`, such as Normal, Laplace, Cauchy, Uniform, Exponential, Gumbel.
@@ -46,6 +51,17 @@ class CDF(UnivariateMap):
         self._names = list(torch_arguments(distribution))
         for argument, value in torch_arguments(distribution).items():
             self.register_buffer(argument, torch.as_tensor(value).detach().clone())
+
+    @property
+    def domain(self) -> Constraint:
+        """The support of the distribution."""
+        support: Any = self._distribution().support
+        return constraints.real if some_point(support) is None else support
+
+    @property
+    def codomain(self) -> Constraint:
+        """(0, 1)."""
+        return OpenInterval(0.0, 1.0)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         distribution = self._distribution()

@@ -6,9 +6,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive_int
 from anabranch.networks import Network
+from anabranch.transforms.domain import of_features
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -48,6 +50,16 @@ class Elementwise(Transform):
             wanted = "features" if features is None else f"{features} x {univariate.size} outputs"
             raise ValueError(f"network: expected {wanted}, got {network.outputs} outputs")
         self.constants = None if network is not None else nn.Parameter(torch.zeros(features or 0, univariate.size))
+
+    @property
+    def domain(self) -> Constraint:
+        """Vectors of numbers for which the univariate map is defined."""
+        return of_features(self.univariate.domain)
+
+    @property
+    def codomain(self) -> Constraint:
+        """Vectors of numbers that the univariate map reaches."""
+        return of_features(self.univariate.codomain)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_derivative = self.univariate(x, self._map_parameters(context))
