@@ -152,7 +152,7 @@ TRANSFORMS: dict[str, Case] = {
     "inverse softplus": Case(lambda: Inverse(Elementwise(Softplus())), domain=torch.exp),
     "torch transform": Case(lambda: TorchTransform(torch.distributions.transforms.SigmoidTransform())),
     "torch transform of a domain": Case(
-        lambda: TorchTransform(torch.distributions.transforms.PowerTransform(2.0)), domain=torch.exp
+        lambda: TorchTransform(torch.distributions.transforms.PowerTransform(torch.tensor(2.0))), domain=torch.exp
     ),
     "nsf, autoregressive": Case(lambda: flows.nsf(3, blocks=2, bins=4, **_KW)),
     "nsf, coupling, of context": Case(
