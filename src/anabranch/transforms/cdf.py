@@ -28,7 +28,8 @@ class CDF(UnivariateMap):
         distribution: one that has `cdf` and `icdf`, such as Normal, Laplace, Cauchy, Uniform, Exponential, Gumbel.
 
     Raises:
-        ValueError: it has no `cdf` or no `icdf`, or its events are not numbers.
+        ValueError: it has no `cdf` or no `icdf`, its events are not numbers, or it does not keep its arguments under their
+            names (ContinuousBernoulli, TransformedDistribution).
 
     Example:
         >>> import torch
@@ -47,9 +48,13 @@ class CDF(UnivariateMap):
             distribution.icdf(distribution.cdf(torch.as_tensor(distribution.sample())))
         except NotImplementedError:
             raise ValueError(f"distribution: expected one with cdf and icdf, got {name}") from None
+        try:
+            arguments = torch_arguments(distribution)
+        except AttributeError:
+            raise ValueError(f"distribution: expected one that keeps its arguments, got {name}") from None
         self._build: Callable[..., Distribution] = type(distribution)
-        self._names = list(torch_arguments(distribution))
-        for argument, value in torch_arguments(distribution).items():
+        self._names = list(arguments)
+        for argument, value in arguments.items():
             self.register_buffer(argument, torch.as_tensor(value).detach().clone())
 
     @property

@@ -46,7 +46,7 @@ class EveryNumber(Constraint):
 
 def is_everything(domain: Constraint) -> bool:
     """Whether a domain is all numbers, or all vectors or arrays of them."""
-    return isinstance(_of_numbers(domain), type(constraints.real))
+    return domain is constraints.real_vector or isinstance(_of_numbers(domain), type(constraints.real))
 
 
 def of_features(domain: Constraint, event_dim: int = 1) -> Constraint:
