@@ -23,6 +23,34 @@ def positive(name: str, value: Any) -> float:
     return float(value)
 
 
+def fraction(name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1), or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name}: expected a fraction in [0, 1), got {value!r}")
+    return float(value)
+
+
+def seed_number(value: Any) -> int:
+    """Return `value` as a seed that every generator takes, or raise ValueError."""
+    seed = positive_int("seed", value, least=0)
+    if seed >= 2**63:
+        raise ValueError(f"seed: expected a whole number below 2^63, got {seed}")
+    return seed
+
+
+def device_here(name: str, value: Any) -> torch.device:
+    """Return `value` as a device that torch has on this machine, or raise ValueError."""
+    try:
+        device = torch.device(value)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{name}: expected one that torch has here, such as 'cpu', got {value!r} ({reason})"
+        ) from error
+    return device
+
+
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return `value` if it is one of the `allowed` words, or raise ValueError."""
     if value not in allowed:

@@ -70,14 +70,29 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
     return Rows(values, given, torch.arange(len(values)))
 
 
+def read_validation(density: Density, validation: Any) -> Rows:
+    """Read and check the user's own validation rows.
+
+    Raises:
+        ValueError: as for `read_rows`; no rows; a tuple that is not of rows and contexts.
+    """
+    values, context = validation, None
+    if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise ValueError(f"validation: expected a tuple of rows and contexts, got one of {len(validation)}")
+        values, context = validation
+    rows = read_rows(density, values, context, name="validation")
+    if len(rows) == 0:
+        raise ValueError("validation: expected at least one row, got none; give 0 to go without")
+    return rows
+
+
 def split_rows(rows: Rows, validation: float, generator: torch.Generator) -> tuple[Rows, Rows | None]:
     """Training rows and validation rows, at random.
 
     Raises:
-        ValueError: a fraction outside [0, 1), or too few rows for it.
+        ValueError: too few rows for the fraction.
     """
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation: expected a fraction in [0, 1), or rows, got {validation}")
     if validation == 0:
         return rows, None
     held_out = round(validation * len(rows))
