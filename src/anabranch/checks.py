@@ -83,6 +83,11 @@ def read_tensor(name: str, value: Any, like: Tensor | None) -> Tensor:
             raise TypeError
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a tensor or an array of numbers, got {type(value).__name__}") from None
+    # torch reads numbers of its own kinds only: no long doubles, none of the other byte order (FITS, HDF5), no strides
+    # that run backwards
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
     if like is None:
         return torch.tensor(array)
     return torch.tensor(array, dtype=like.dtype, device=like.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -177,5 +178,5 @@ def shape_for(part: Density, shape: torch.Size, context: Tensor | None) -> torch
 
 
 def _as_shape(shape: Any) -> torch.Size:
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = shape if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
     return torch.Size([positive_int("shape", size, least=0) for size in sizes])

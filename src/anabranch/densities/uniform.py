@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions import Uniform as UniformDistribution
 
-from anabranch.checks import read_tensor
 from anabranch.densities.closed_form import ClosedForm
-from anabranch.densities.gaussian import read_loc
+from anabranch.densities.gaussian import read_like, read_loc
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
 
@@ -36,7 +35,7 @@ class Uniform(ClosedForm):
 
     def __init__(self, low: Tensor | ArrayLike, high: Tensor | ArrayLike, network: Network | None = None) -> None:
         corner = read_loc(low, dims=1, name="low")
-        upper = read_tensor("high", high, corner)
+        upper = read_like("high", high, corner)
         if upper.shape != corner.shape:
             raise ValueError(f"high: expected shape {tuple(corner.shape)}, got {tuple(upper.shape)}")
         if not bool((upper > corner).all()) or not bool(torch.isfinite(upper - corner).all()):
