@@ -434,3 +434,39 @@ def test_marginals_and_conditionals_are_copies():
     after = [density.log_prob(x, values if density.context_shape else None) for density in derived]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     assert {id(p) for p in derived[0].parameters()}.isdisjoint({id(p) for p in mixture.parameters()})
+
+
+class WithoutTensors(Density):
+    """A density that holds no tensor, and one whose first is of whole numbers."""
+
+    reparameterized = False
+
+    def __init__(self, count=None):
+        super().__init__((2,))
+        if count is not None:
+            self.register_buffer("count", torch.tensor(count))
+            self.register_buffer("loc", torch.zeros(2))
+
+    def _log_prob(self, x, context):
+        return D.StudentT(5.0, validate_args=False).log_prob(x).sum(-1)
+
+    def _sample(self, shape, context):
+        x = D.StudentT(5.0).sample((*shape, 2))
+        return x.to(self.loc) if hasattr(self, "loc") else x
+
+
+class Matrices(Density):
+    def __init__(self):
+        super().__init__((2, 2))
+        self.inner = Normal(torch.zeros(4), scale=0.5, learnable=True)
+
+    def _log_prob(self, x, context):
+        return self.inner.log_prob(x.flatten(-2))
+
+    def _sample(self, shape, context):
+        return self.inner._sample(shape, context).unflatten(-1, (2, 2))
+
+
+@pytest.mark.parametrize("build", [WithoutTensors, lambda: WithoutTensors(3), Matrices])
+def test_the_suite_accepts_densities_of_unusual_make(build):
+    check_density(build())

@@ -1,4 +1,4 @@
-"""One registry of all transforms and one of all densities, each a name and a constructor: a new component is one line."""
+"""A registry for each kind of component, names and constructors: a new component is one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anabranch.densities import (
     Uniform,
 )
 from anabranch.models import DepthMixture, Flow
-from anabranch.networks import MLP, MaskedMLP, Network, ResidualMLP
+from anabranch.networks import MLP, Constant, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
     CDF,
@@ -55,7 +55,7 @@ class Case:
     Attributes:
         build: makes it, with random weights.
         context: size of its context, 0 for none.
-        features: of one x, for transforms.
+        features: of one x, for transforms and networks.
         domain: makes data from standard normal numbers, for transforms that do not take all numbers.
     """
 
@@ -100,6 +100,36 @@ def _residual_coupling() -> Coupling:
 def _elementwise(g: UnivariateMap, network: Network | None = None) -> Elementwise:
     return Elementwise(g, features=3, network=network)
 
+
+NETWORKS: dict[str, Case] = {
+    "MLP": Case(lambda: MLP(3, 4, hidden=(8, 8))),
+    "MLP of context": Case(lambda: MLP(3, 4, 2, hidden=(8, 8)), context=2),
+    "linear": Case(lambda: MLP(3, 4, hidden=())),
+    "linear of context": Case(lambda: MLP(3, 4, 2, hidden=()), context=2),
+    "residual MLP": Case(lambda: ResidualMLP(3, 4, hidden=8, blocks=2)),
+    "residual MLP of context": Case(lambda: ResidualMLP(3, 4, 2, hidden=8, blocks=2), context=2),
+    "constant": Case(lambda: Constant(3, 4)),
+    "selection": Case(lambda: Select(MLP(3, 6, hidden=(8,)), [5, 0, 2, 2])),
+    "selection of context": Case(lambda: Select(MLP(3, 6, 2, hidden=(8,)), [5, 0, 2, 2]), context=2),
+}
+
+
+def _masked_mlp(features: int, context: int, *hidden: int) -> Case:
+    return Case(
+        lambda: MaskedMLP(features, 3, context, hidden=hidden, activation="tanh"), context=context, features=features
+    )
+
+
+CAUSAL_NETWORKS: dict[str, Case] = {
+    "masked MLP over one feature": _masked_mlp(1, 0, 8),
+    "masked MLP over one feature, of context": _masked_mlp(1, 2, 8),
+    "masked MLP of uneven layers": _masked_mlp(2, 0, 7, 9),
+    "masked MLP of uneven layers, of context": _masked_mlp(2, 2, 7, 9),
+    "masked MLP": _masked_mlp(5, 0, 16, 16),
+    "masked MLP of context": _masked_mlp(5, 2, 16, 16),
+    "masked MLP of layers narrower than x": _masked_mlp(6, 0, 4, 4),
+    "masked MLP of layers narrower than x, of context": _masked_mlp(6, 2, 4, 4),
+}
 
 UNIVARIATE_MAPS: dict[str, Case] = {
     "affine": Case(Affine),
