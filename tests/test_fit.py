@@ -251,6 +251,13 @@ def test_refuses_what_does_not_fit(change, message):
         ab.fit(**arguments)
 
 
+def test_refuses_parameters_made_in_inference_mode():
+    with torch.inference_mode():
+        density = normal()
+    with pytest.raises(ValueError, match="density: expected parameters that can be trained"):
+        ab.fit(density, rows(), seed=0)
+
+
 @pytest.mark.parametrize("context", [None, torch.ones(399, 1), torch.ones(400, 2), torch.full((400, 1), math.nan)])
 def test_refuses_contexts_that_do_not_fit(context):
     with pytest.raises(ValueError, match="context: expected"):

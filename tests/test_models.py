@@ -361,6 +361,7 @@ def test_a_flow_is_zero_outside_the_domain_of_its_transform_and_nan_for_nan():
     assert log_p[1:4].tolist() == 3 * [-math.inf] and log_p[4].isnan() and torch.isfinite(log_p[0])
     assert flow.loss(x)[1:4].tolist() == 3 * [math.inf]
     assert flow.support.check(x).tolist() == [True, False, False, False, False]
+    assert repr(flow.support) == "Preimage(IndependentConstraint(Real(), 1))"
     assert ab.Flow(ab.flows.nsf(2)).support is torch.distributions.constraints.real_vector
 
 

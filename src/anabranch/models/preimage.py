@@ -27,6 +27,9 @@ class Preimage(Constraint):
         self.event_dim = support.event_dim
         self.is_discrete = support.is_discrete
 
+    def __repr__(self) -> str:
+        return f"Preimage({self.support!r})"
+
     def check(self, value: Tensor) -> Tensor:
         with torch.no_grad():
             # outside its domain a transform gives -inf, and for NaN it gives NaN

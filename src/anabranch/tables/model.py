@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive_int, reference_tensor
+from anabranch.checks import positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.described import Described
 from anabranch.tables.frame import TableError, as_table
@@ -116,7 +116,7 @@ class TableModel(Described):
             TableError: they hold what `log_prob` does not take either, or values so far out that what the model draws there
                 is not finite.
         """
-        n = positive_int("n", n)
+        n, seed = positive_int("n", n), None if seed is None else seed_number(seed)
         seen, context = None, None
         if self.schema.given:
             if given is None:

@@ -89,6 +89,10 @@ def fit(
         patience = positive_int("patience", patience)
     if not any(parameter.requires_grad for parameter in density.parameters()):
         raise ValueError(f"density: expected trainable parameters, but this {type(density).__name__} has none")
+    if any(parameter.is_inference() for parameter in density.parameters()):
+        raise ValueError(
+            "density: expected parameters that can be trained, got some made within torch.inference_mode()"
+        )
     seed = int(torch.randint(2**31, ()).item()) if seed is None else seed_number(seed)
     generator = torch.Generator().manual_seed(seed)
 

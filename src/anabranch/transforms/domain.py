@@ -22,6 +22,9 @@ class OpenInterval(Constraint):
         self.lower_bound = lower_bound
         self.upper_bound = upper_bound
 
+    def __repr__(self) -> str:
+        return f"OpenInterval({self.lower_bound}, {self.upper_bound})"
+
     def check(self, value: Tensor) -> Tensor:
         return (self.lower_bound < value) & (value < self.upper_bound)
 
@@ -38,6 +41,9 @@ class EveryNumber(Constraint):
         super().__init__()
         self.base_constraint = numbers
         self.event_dim = event_dim
+
+    def __repr__(self) -> str:
+        return f"EveryNumber({self.base_constraint!r}, event_dim={self.event_dim})"
 
     def check(self, value: Tensor) -> Tensor:
         inside: Tensor = self.base_constraint.check(value)
