@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import positive_int
 from anabranch.networks import MLP, Network
-from anabranch.networks.network import network_of_context
+from anabranch.networks.of_context import network_of_context
 
 
 class Parameters(nn.Module):

@@ -10,7 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive_int
 from anabranch.networks import Network
-from anabranch.networks.network import network_of_context
+from anabranch.networks.of_context import network_of_context
 from anabranch.transforms.domain import of_features
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
