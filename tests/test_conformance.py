@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.described import Described
+from anabranch.densities import Density
+from anabranch.networks import CausalNetwork, Network
 from anabranch.testing import (
     check_causal_network,
     check_density,
@@ -14,12 +15,13 @@ from anabranch.testing import (
     check_univariate_map,
 )
 from anabranch.testing.registry import CAUSAL_NETWORKS, DENSITIES, NETWORKS, TRANSFORMS, UNIVARIATE_MAPS
+from anabranch.transforms import Transform, UnivariateMap
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transform(name):
     case = TRANSFORMS[name]
-    check_transform(case.make(), case.x(), case.contexts())
+    check_transform(case.make(), case.x(), case.contexts(), compiles=case.compiles)
 
 
 @pytest.mark.parametrize("name", UNIVARIATE_MAPS)
@@ -31,7 +33,7 @@ def test_univariate_map(name):
 @pytest.mark.parametrize("name", DENSITIES)
 def test_density(name):
     case = DENSITIES[name]
-    check_density(case.make(), case.contexts())
+    check_density(case.make(), case.contexts(), compiles=case.compiles)
 
 
 @pytest.mark.parametrize("name", CAUSAL_NETWORKS)
@@ -44,8 +46,9 @@ def test_every_component_is_registered():
     registries = (NETWORKS, CAUSAL_NETWORKS, TRANSFORMS, UNIVARIATE_MAPS, DENSITIES)
     # a part of something registered is not registered itself
     found = {type(case.make()) for registry in registries for case in registry.values()}
+    wanted = (Network, CausalNetwork, Transform, UnivariateMap, Density)
     for package in (ab.networks, ab.transforms, ab.densities, ab.models):
         for name in package.__all__:
             part = getattr(package, name)
-            if inspect.isclass(part) and issubclass(part, Described) and not inspect.isabstract(part):
+            if inspect.isclass(part) and issubclass(part, wanted) and not inspect.isabstract(part):
                 assert part in found, f"{name} is in no registry"

@@ -31,9 +31,14 @@ class UnivariateMap(Described, ABC):
     Where not all numbers will do, say so with `domain` (for x) and `codomain` (for z), intervals of
     `torch.distributions.constraints`: what is outside them never comes to the two methods of a map in `Elementwise`.
 
+    Attributes:
+        fused: whether to run compiled loops where the map has any; `Density.compile` sets it.
+
     Args:
         size: how many parameters one number takes; 0 for a fixed function.
     """
+
+    fused: bool = False
 
     def __init__(self, size: int) -> None:
         super().__init__()
