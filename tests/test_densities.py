@@ -369,3 +369,104 @@ def test_the_checks_leave_the_generators_alone():
     check_density(ab.densities.Normal([0.0]))
     assert torch.equal(torch.rand(2), wanted)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_the_support_of_a_uniform_moves_with_it():
+    box = Uniform([0.0], [1.0]).to("meta")
+    assert box.support.base_constraint.lower_bound.device.type == "meta"
+    assert Independent([Uniform([0.0], [1.0])]).double().support.supports[0].base_constraint.upper_bound.dtype == F64
+
+
+def test_the_advice_about_a_dtype_can_be_followed():
+    with pytest.raises(ValueError, match=r"convert x with \.to\(torch\.float32\)$"):
+        Normal([0.0]).log_prob(torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("scale", lambda other: Normal(torch.zeros(2), scale=other(2))),
+        ("scale_tril", lambda other: Normal(torch.zeros(1), scale_tril=other(1, 1))),
+        ("weights", lambda other: GaussianMixture(torch.zeros(2, 2), weights=other(2))),
+        ("scale_tril", lambda other: GaussianMixture(torch.zeros(2, 1), scale_tril=other(2, 1, 1))),
+        ("high", lambda other: Uniform(torch.zeros(2), other(2))),
+        ("df", lambda other: StudentT(torch.zeros(2), df=other(2))),
+    ],
+)
+def test_arguments_of_mixed_dtypes(name, build):
+    with pytest.raises(ValueError, match=rf"{name}: expected torch\.float32 .* got torch\.float64"):
+        build(lambda *shape: torch.ones(*shape, dtype=F64))
+    for other in (lambda *shape: torch.ones(*shape, dtype=torch.int64), lambda *shape: np.ones(shape)):
+        density = build(other)
+        assert {buffer.dtype for buffer in density.buffers()} == {torch.float32}
+        assert density.log_prob(density.sample((3,))).dtype == torch.float32
+
+
+def test_arrays_of_every_kind_are_read():
+    density = Normal([0.0, 1.0])
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    wanted = density.log_prob(torch.from_numpy(x).float())
+    for array in (x[::-1], x.astype(">f8"), x.astype(">f4"), x.astype(np.longdouble), x.T.copy().T):
+        got = density.log_prob(array)
+        assert torch.allclose(got.flip(0) if array.strides[0] < 0 else got, wanted)
+    x = np.array(["1", "2"])
+    with pytest.raises(ValueError, match="x: expected a tensor or an array of numbers"):
+        density.log_prob(x)
+    assert Normal(np.zeros(2, dtype=">i2")).log_prob(np.zeros((), dtype=">f4") + np.zeros(2)).dim() == 0
+
+
+def test_shapes_of_samples():
+    density = Normal([0.0, 1.0])
+    for shape in (3, np.int64(3), (np.int64(3),), [3], torch.Size([3])):
+        assert density.sample(shape).shape == (3, 2)
+    for shape in (3.0, (3.0,), "3", None, -1, True):
+        with pytest.raises(ValueError, match="shape: expected a whole number of at least 0"):
+            density.sample(shape)
+
+
+def test_marginals_and_conditionals_are_copies():
+    mixture = GaussianMixture(normal(3, 3), scale_tril=factors(3, 3), learnable=True)
+    values, x = normal(1), normal(5, 2, seed=1)
+    derived = [mixture.conditional([0]), mixture.conditional([0], values), mixture.marginal([1, 2])]
+    before = [density.log_prob(x, values if density.context_shape else None) for density in derived]
+    with torch.no_grad():
+        mixture.theta.loc.add_(1.0)
+    after = [density.log_prob(x, values if density.context_shape else None) for density in derived]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert {id(p) for p in derived[0].parameters()}.isdisjoint({id(p) for p in mixture.parameters()})
+
+
+class WithoutTensors(Density):
+    """A density that holds no tensor, and one whose first is of whole numbers."""
+
+    reparameterized = False
+
+    def __init__(self, count=None):
+        super().__init__((2,))
+        if count is not None:
+            self.register_buffer("count", torch.tensor(count))
+            self.register_buffer("loc", torch.zeros(2))
+
+    def _log_prob(self, x, context):
+        return D.StudentT(5.0, validate_args=False).log_prob(x).sum(-1)
+
+    def _sample(self, shape, context):
+        x = D.StudentT(5.0).sample((*shape, 2))
+        return x.to(self.loc) if hasattr(self, "loc") else x
+
+
+class Matrices(Density):
+    def __init__(self):
+        super().__init__((2, 2))
+        self.inner = Normal(torch.zeros(4), scale=0.5, learnable=True)
+
+    def _log_prob(self, x, context):
+        return self.inner.log_prob(x.flatten(-2))
+
+    def _sample(self, shape, context):
+        return self.inner._sample(shape, context).unflatten(-1, (2, 2))
+
+
+@pytest.mark.parametrize("build", [WithoutTensors, lambda: WithoutTensors(3), Matrices])
+def test_the_suite_accepts_densities_of_unusual_make(build):
+    check_density(build())

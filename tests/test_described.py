@@ -184,3 +184,24 @@ def test_wrong_arguments_are_python_s_own_error():
 def test_names_are_the_public_import_paths():
     assert class_name(Exp) == "anabranch.transforms.Exp"
     assert class_name(Part).endswith("test_described.Part")
+
+
+def test_a_tensor_or_array_changed_later_does_not_change_the_record():
+    tensor, array = torch.ones(2), np.ones(2)
+    part = Part([tensor], array)
+    tensor.zero_()
+    array[:] = 0
+    back = round_trip(part)
+    assert back.values[0][0].tolist() == back.values[1].tolist() == [1.0, 1.0]
+
+
+def test_cdf_of_distributions_that_forget_their_arguments():
+    distributions = torch.distributions
+    for distribution in (
+        distributions.ContinuousBernoulli(torch.tensor(0.3)),
+        distributions.TransformedDistribution(
+            distributions.Normal(0.0, 1.0), [distributions.transforms.ExpTransform()]
+        ),
+    ):
+        with pytest.raises(ValueError, match="distribution: expected one that keeps its arguments"):
+            CDF(distribution)

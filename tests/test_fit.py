@@ -108,6 +108,10 @@ def test_history_counts_rows_and_steps():
     history = ab.fit(normal(), rows(), validation=0.25, epochs=2, batch_size=100, seed=7)
     assert (history.rows, history.validation_rows, history.seed) == (300, 100, 7)
     assert [epoch.step for epoch in history.epochs] == [3, 6]
+    # the rates of steps 1 and 4 of 6: the first is the whole warm-up, a half cosine follows
+    assert [epoch.learning_rate for epoch in history.epochs] == pytest.approx(
+        [5e-3, 0.5 * 5e-3 * (1 + math.cos(0.4 * math.pi))]
+    )
     assert history.to_dict()["epochs"][1]["step"] == 6
     assert history.stopped == "epochs"
 
@@ -217,6 +221,18 @@ def test_validation_rows_with_context():
         ({"x": np.array([[1.0, 2.0], [1e300, 2.0]])}, "got inf in row 1, column 0"),
         ({"x": torch.ones(3, 2)}, "0.1 of 3 rows is 0"),
         ({"validation": 1.0}, "fraction in"),
+        ({"validation": True}, "fraction in"),
+        ({"validation": math.nan}, "fraction in"),
+        ({"validation": np.float32(1.5)}, "fraction in"),
+        ({"validation": torch.ones(0, 2)}, "validation: expected at least one row, got none"),
+        ({"validation": (torch.ones(3, 2),)}, "validation: expected a tuple of rows and contexts, got one of 1"),
+        ({"seed": "a"}, "seed: expected a whole number"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0"),
+        ({"seed": 2**70}, "seed: expected a whole number below"),
+        ({"device": "nowhere"}, "device: expected one that torch has here"),
+        ({"density": "a"}, "density: expected a Density, got str"),
+        ({"weight_decay": math.nan}, "weight_decay: expected a number above 0"),
+        ({"warmup": math.nan}, "warmup: expected a fraction"),
         ({"validation": torch.tensor([[math.inf, 0.0]])}, "validation: .* row 0, column 0"),
         ({"epochs": 0}, "epochs: expected a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size"),
@@ -235,10 +251,91 @@ def test_refuses_what_does_not_fit(change, message):
         ab.fit(**arguments)
 
 
+def test_refuses_parameters_made_in_inference_mode():
+    with torch.inference_mode():
+        density = normal()
+    with pytest.raises(ValueError, match="density: expected parameters that can be trained"):
+        ab.fit(density, rows(), seed=0)
+
+
 @pytest.mark.parametrize("context", [None, torch.ones(399, 1), torch.ones(400, 2), torch.full((400, 1), math.nan)])
 def test_refuses_contexts_that_do_not_fit(context):
     with pytest.raises(ValueError, match="context: expected"):
         ab.fit(small_flow(context=1), rows(), context, seed=0)
+
+
+def test_every_epoch_takes_every_row_in_batches_of_nearly_equal_size(monkeypatch):
+    density = normal()
+    seen = []
+    loss = density._loss
+
+    def watch(x, context):
+        if torch.is_grad_enabled():
+            seen.append(x)
+        return loss(x, context)
+
+    monkeypatch.setattr(density, "_loss", watch)
+    x = rows(100)
+    history = ab.fit(density, x, validation=0, epochs=2, batch_size=30, seed=0)
+    assert [len(batch) for batch in seen] == 8 * [25]
+    assert history.epochs[-1].step == 8
+    for epoch in (seen[:4], seen[4:]):
+        assert torch.equal(torch.cat(epoch).sort(dim=0).values, x.sort(dim=0).values)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_rows():
+    x = rows(5)
+    history = ab.fit(normal(), x, validation=0, epochs=1, batch_size=3, learning_rate=1e-12, seed=0)
+    assert history.epochs[0].loss == pytest.approx(normal().loss(x).mean().item(), rel=1e-5)
+
+
+def test_only_weights_of_networks_decay():
+    mixture = ab.densities.GaussianMixture([[-2.0, 3.0], [2.0, 3.0]], scale=0.5, learnable=True)
+    layer = ab.transforms.Elementwise(ab.transforms.Affine(), features=2)
+    linear = ab.transforms.Linear(2)
+    network = ab.networks.MLP(2, 2, hidden=(4,))
+    flow = ab.DepthMixture(Chain([layer, linear]), base=mixture, gate=network)
+    with torch.no_grad():
+        layer.constants.fill_(1.0)
+    before = {name: p.detach().clone() for name, p in flow.named_parameters()}
+    # so low a rate moves nothing, and so high a decay halves what it acts on
+    ab.fit(
+        flow, rows(100), epochs=1, batch_size=100, learning_rate=1e-7, weight_decay=5e6, warmup=0, validation=0, seed=0
+    )
+    halved = {name for name, p in flow.named_parameters() if not torch.allclose(p, before[name], atol=1e-5)}
+    assert halved == {"gate.layers.0.weight", "gate.layers.1.weight"}
+
+
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
+def test_a_fit_where_gradients_are_switched_off_or_rows_have_some(switched_off):
+    flow = small_flow()
+    with switched_off():
+        ab.fit(flow, rows() * 1.0, validation=np.float32(0.1), epochs=1, batch_size=100, seed=0)
+    x = rows().requires_grad_() * 2
+    ab.fit(flow, x, validation=x, epochs=1, batch_size=100, seed=0)
+    assert all(not p.is_inference() for p in flow.parameters())
+
+
+def test_a_validation_loss_beyond_every_float_is_never_the_best():
+    class Overflowing(ab.densities.Normal):
+        def _loss(self, x, context):
+            return 0 * super()._loss(x, context) + (1.0 if torch.is_grad_enabled() else 3e38)
+
+    density = Overflowing(torch.zeros(2), learnable=True)
+    history = ab.fit(density, rows(), epochs=2, seed=0)
+    assert history.epochs[0].validation == math.inf
+    assert history.best_epoch == 0 and math.isnan(history.best_loss)
+
+
+def test_rows_outside_the_support_of_a_base_are_told_from_accidents():
+    box = ab.densities.Uniform([0.0, 0.0], [1.0, 1.0])
+    flow = ab.Flow(ab.transforms.Elementwise(ab.transforms.Affine(), features=2), base=box)
+    with pytest.raises(
+        ab.NonFiniteError, match=r"first in base \(Uniform\); .* outside the support of a base"
+    ) as caught:
+        ab.fit(flow, rows(), epochs=1, seed=0)
+    assert caught.value.layer == "base (Uniform)"
+    assert "log_prob" not in box.__dict__
 
 
 def test_one_row():

@@ -271,8 +271,19 @@ def test_shapes_that_do_not_fit():
         (lambda: ab.Flow(MLP(2, 2)), "transform: expected a Transform, got MLP"),
         (lambda: Independent([]), "at least one density"),
         (lambda: GaussianMixture([[0.0]], weights=[-1.0]), "weights: expected numbers of at least 0"),
-        (lambda: GaussianMixture([[0.0]], scale=0.0), "scale: expected positive numbers"),
+        (lambda: GaussianMixture([[0.0]], scale=0.0), "scale: expected finite numbers above 0, got 0"),
         (lambda: Normal([0.0], scale_tril=[[-1.0]]), "positive diagonal"),
+        (lambda: Normal([0.0], scale=math.inf), "scale: expected finite numbers above 0, got inf"),
+        (lambda: ab.densities.StudentT([0.0], df=-1), "df: expected finite numbers above 0, got -1"),
+        (lambda: Normal([0.0, 0.0], scale_tril=[[1.0, 0.0], [math.nan, 1.0]]), "scale_tril: expected finite"),
+        (lambda: Normal([0.0], network=MLP(2, 2, context=3)), "network: expected one that takes the context as its x"),
+        (lambda: Normal([0.0], network=torch.nn.Linear(2, 2)), "network: expected a Network, got Linear"),
+        (
+            lambda: ab.transforms.Elementwise(ab.transforms.Affine(), 1, MLP(2, 2, context=3)),
+            "network: expected one that",
+        ),
+        (lambda: ab.transforms.Elementwise(ab.transforms.Affine(), 1, torch.nn.ReLU()), "network: expected a Network"),
+        (lambda: ab.transforms.Elementwise(MLP(1, 1), 1), "univariate: expected a UnivariateMap, got MLP"),
         (lambda: Normal([0.0, math.nan]), "loc: expected finite numbers"),
         (lambda: GaussianMixture([[0.0, 1.0]]).conditional([0, 1]), "expected some column to be left"),
         (lambda: GaussianMixture([[0.0, 1.0]]).marginal([2]), "columns: expected different numbers from 0 to 1"),
@@ -329,3 +340,53 @@ def test_a_constant_gate_is_saved_and_cut(tmp_path):
     x = torch.randn(3, 2, dtype=torch.float64)
     assert torch.equal(ab.load(tmp_path / "m.safetensors").log_prob(x), model.log_prob(x))
     assert isinstance(mixture(gate="constant").gate, Constant)
+
+
+@pytest.mark.parametrize("z", [[0.0], torch.zeros(3, 5), torch.zeros(3, 2, dtype=torch.float64), "text"])
+def test_weights_at_what_is_no_z(z):
+    with pytest.raises(ValueError, match=r"z: expected .* got"):
+        ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,))).weights(z)
+
+
+def test_weights_at_an_array():
+    weights = ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,))).weights([[0.0, 1.0]])
+    assert weights.tolist() == [[0.5, 0.5]]
+
+
+def test_a_flow_is_zero_outside_the_domain_of_its_transform_and_nan_for_nan():
+    transforms = ab.transforms
+    x = torch.tensor([[0.5, 0.5], [1.5, 0.5], [0.0, 0.5], [0.5, 1.0], [-1.0, math.nan]])
+    flow = ab.Flow(transforms.Chain([transforms.Elementwise(transforms.Logit()), transforms.LULinear(2)]))
+    log_p = flow.log_prob(x)
+    assert log_p[1:4].tolist() == 3 * [-math.inf] and log_p[4].isnan() and torch.isfinite(log_p[0])
+    assert flow.loss(x)[1:4].tolist() == 3 * [math.inf]
+    assert flow.support.check(x).tolist() == [True, False, False, False, False]
+    assert repr(flow.support) == "Preimage(IndependentConstraint(Real(), 1))"
+    assert ab.Flow(ab.flows.nsf(2)).support is torch.distributions.constraints.real_vector
+
+
+def test_a_depth_that_is_not_defined_adds_nothing_and_breaks_no_gradient():
+    transforms = ab.transforms
+    chain = transforms.Chain([transforms.LULinear(1), transforms.Elementwise(transforms.Log())])
+    model = ab.DepthMixture(chain, hidden=(8,), depths=[0, 1, 2])
+    x = torch.tensor([[-2.0], [0.0], [3.0]])
+    joint = model.joint_log_prob(x)
+    assert joint.isneginf().tolist() == [[False, False, True]] * 2 + [[False, False, False]]
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(model.loss(x).mean(), parameters, allow_unused=True, materialize_grads=True)
+    assert all(bool(torch.isfinite(g).all()) for g in gradients)
+    assert model.support.check(x).all()
+
+
+def test_whole_numbers_for_a_flow_over_categories():
+    flow = ab.Flow(ab.transforms.Permutation([1, 0]), base=ab.densities.Categorical(logits := torch.eye(2, 3)))
+    x = torch.tensor([[0, 2], [1, 1], [0, 3]])
+    assert torch.equal(flow.log_prob(x), ab.densities.Categorical(logits).log_prob(x.flip(-1)))
+    assert flow.support.check(x.float()).tolist() == [True, True, False]
+
+
+def test_responsibilities_are_nan_where_no_component_has_any_mass():
+    mixture = GaussianMixture([[-2.0], [2.0]])
+    far = torch.tensor([[1e30], [0.0]])
+    assert mixture.log_prob(far)[0] == -math.inf
+    assert mixture.responsibilities(far).isnan().tolist() == [[True, True], [False, False]]

@@ -4,29 +4,20 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.networks import MLP, CausalNetwork, Constant, MaskedMLP, ResidualMLP, Select
+from anabranch.networks import MLP, CausalNetwork, Constant, MaskedMLP, ResidualMLP
 from anabranch.testing import check_causal_network, randomize
 from anabranch.testing.networks import check_steps, check_work
+from anabranch.testing.registry import NETWORKS
 
 
 def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-NETWORKS = {
-    "MLP": lambda context: MLP(3, 4, context, hidden=(8, 8)),
-    "linear": lambda context: MLP(3, 4, context, hidden=()),
-    "residual MLP": lambda context: ResidualMLP(3, 4, context, hidden=8, blocks=2),
-    "constant": lambda context: Constant(3, 4),
-    "selection": lambda context: Select(MLP(3, 6, context, hidden=(8,)), [5, 0, 2, 2]),
-}
-
-
-@pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_shapes_rows_and_files(name, context, tmp_path):
-    network = randomize(NETWORKS[name](context))
-    x, c = normal(5, 3), normal(5, 2, seed=1) if context else None
+def test_shapes_rows_and_files(name, tmp_path):
+    case = NETWORKS[name]
+    network, x, c = case.make(), case.x(5), case.contexts(5)
     y = network(x, c)
     assert y.shape == (5, 4)
     first = None if c is None else c[0]

@@ -217,3 +217,57 @@ def test_permissions_are_those_of_an_ordinary_file(model, tmp_path):
     (tmp_path / "plain").write_text("")
     ab.save(model, path)
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def replaced_permutation():
+    chain = ab.transforms.Chain({"swap": ab.transforms.Permutation([2, 0, 1])})
+    chain.blocks["swap"] = ab.transforms.Permutation([1, 2, 0])
+    return chain
+
+
+def replaced_spline():
+    layer = ab.transforms.Elementwise(ab.transforms.RationalQuadraticSpline(bins=4, bound=3.0), features=3)
+    layer.univariate = ab.transforms.RationalQuadraticSpline(bins=4, bound=5.0)
+    return layer
+
+
+def turned_round():
+    flow = ab.Flow(ab.transforms.Chain([ab.transforms.Householder(3)]))
+    flow.transform = ab.transforms.Inverse(flow.transform)
+    return flow
+
+
+def changed_buffer():
+    layer = ab.transforms.Permutation([2, 0, 1])
+    layer.order.copy_(torch.tensor([0, 1, 2]))
+    return layer
+
+
+@pytest.mark.parametrize("build", [replaced_permutation, replaced_spline, turned_round, changed_buffer])
+def test_a_part_replaced_by_one_of_equal_shapes_is_refused(build, tmp_path):
+    with pytest.raises(ValueError, match="is not as the constructor made it; parts were replaced"):
+        ab.save(build(), tmp_path / "m.safetensors")
+
+
+def test_models_of_other_dtypes_are_as_their_constructors_made_them(model, tmp_path):
+    for dtype in (torch.float64, torch.bfloat16):
+        ab.save(ab.Flow(ab.flows.nsf(2, blocks=1)).to(dtype), tmp_path / "m.safetensors")
+
+
+def test_frozen_parameters_stay_frozen(model, tmp_path):
+    model.chain.blocks["spline_1"].requires_grad_(False)
+    model.eval()
+    ab.save(model, tmp_path / "m.safetensors")
+    loaded = ab.load(tmp_path / "m.safetensors")
+    assert loaded.training
+    wanted = {name: p.requires_grad for name, p in model.named_parameters()}
+    assert {name: p.requires_grad for name, p in loaded.named_parameters()} == wanted
+    assert len(set(wanted.values())) == 2
+
+
+@pytest.mark.parametrize("kind", ["CatTransform", "StackTransform"])
+def test_a_torch_transform_that_forgets_its_arguments_is_refused_by_name(kind, tmp_path):
+    parts = torch.distributions.transforms
+    transform = getattr(parts, kind)([parts.ExpTransform(), parts.SigmoidTransform()], dim=-1)
+    with pytest.raises(TypeError, match=rf"TorchTransform\.transform is a torch.*{kind}, which cannot be described"):
+        ab.save(ab.transforms.TorchTransform(transform), tmp_path / "m.safetensors")

@@ -595,3 +595,38 @@ class TestFitTable:
     def test_a_loss_that_explodes(self):
         with pytest.raises(ab.NonFiniteError, match="lower the learning rate"):
             fit_table(numbers(100), **(QUICK | {"learning_rate": 1e30}))
+
+
+def test_the_named_index_of_a_pandas_frame_is_no_column():
+    frame = pandas.DataFrame({"id": [3, 1], "a": [1.0, 2.0]}).set_index("id")
+    assert as_table(frame).column_names == ["a"]
+    assert as_table(frame.set_index("a", append=True).assign(b=1.0)).column_names == ["b"]
+    assert as_table(frame.reset_index()).column_names == ["id", "a"]
+
+
+@pytest.mark.parametrize("argument", ["columns", "given"])
+def test_one_name_is_no_list_of_names(argument):
+    for call in (Schema.infer, fit_table):
+        with pytest.raises(
+            ValueError, match=rf"{argument}: expected a list of names, got the string 'ab'; give \['ab'\]"
+        ):
+            call(numbers(), **{argument: "ab"})
+
+
+def test_a_given_value_for_which_nothing_finite_is_drawn_is_named():
+    schema = Schema(["h"], [0.0], [1.0], given=["g"], given_loc=[0.0], given_scale=[1.0])
+    model = TableModel(schema, ab.densities.Normal(torch.zeros(1), context=1))
+    with pytest.raises(ValueError, match=r"draws for row 1 of given \(rows count from 0\) \(2 of 4 draws\)"):
+        model.sample(2, pa.table({"g": [0.0, 1e39]}))
+
+
+def test_a_fit_in_double_precision():
+    torch.set_default_dtype(torch.float64)
+    try:
+        model, _ = fit_table(
+            numbers(), columns=["a", "b"], given=["c"], blocks=1, hidden=(4,), epochs=1, progress=False
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert np.isfinite(model.log_prob(numbers())).all()

@@ -1,6 +1,7 @@
 """What the conformance suite does not ask of transforms: harsh parameters, structure, words about what does not fit."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from anabranch.transforms import (
     Coupling,
     Elementwise,
     Inverse,
+    Linear,
     LULinear,
     Permutation,
     RationalQuadraticSpline,
@@ -485,3 +487,35 @@ def test_refuses_what_does_not_fit(build, message):
     with pytest.raises(ValueError, match=message):
         built = build()
         built(torch.ones(2, 2))  # for those that can only tell when they are called
+
+
+@pytest.mark.parametrize("kind", [Linear, LULinear])
+def test_the_inverse_of_a_linear_layer_holds_one_matrix_whatever_the_batch(kind):
+    layer = randomize(kind(40))
+    x = torch.randn(3, 500, 40)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        layer.inverse(x)
+    # a matrix for each row would be 40 times the batch
+    largest = max(event.cpu_memory_usage for event in profile.events())
+    assert largest <= 4 * x.numel() * x.element_size()
+    assert torch.allclose(layer(layer.inverse(x)[0])[0], x, atol=1e-3)
+
+
+@pytest.mark.parametrize("recipe", ["maf", "iaf", "realnvp"])
+def test_a_fitted_stack_of_affine_layers_keeps_x_far_outside_the_data(recipe):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2000, 5, generator=generator) @ torch.randn(5, 5, generator=generator)
+    x = (x - x.mean(dim=0)) / x.std(dim=0)
+    torch.manual_seed(0)
+    chain = getattr(ab.flows, recipe)(5, hidden=(32, 32))
+    ab.fit(ab.Flow(chain), x, epochs=6, batch_size=128, seed=0)
+    with torch.no_grad():
+        back, _ = chain.inverse(chain(10 * x)[0])
+    assert float(((back - 10 * x).abs() / (1 + 10 * x.abs())).max()) < 1e-4
+
+
+def test_layers_share_the_largest_scale():
+    for chain, share in ((ab.flows.maf(2, blocks=3), 10.0), (ab.flows.realnvp(2, blocks=6, max_scale=8.0), 2.0)):
+        assert [block.univariate.max_log_scale for block in chain] == pytest.approx([math.log(share)] * len(chain))
+    with pytest.raises(ValueError, match="max_scale: expected a number above 1"):
+        ab.flows.maf(2, max_scale=1.0)

@@ -23,6 +23,34 @@ def positive(name: str, value: Any) -> float:
     return float(value)
 
 
+def fraction(name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1), or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name}: expected a fraction in [0, 1), got {value!r}")
+    return float(value)
+
+
+def seed_number(value: Any) -> int:
+    """Return `value` as a seed that every generator takes, or raise ValueError."""
+    seed = positive_int("seed", value, least=0)
+    if seed >= 2**63:
+        raise ValueError(f"seed: expected a whole number below 2^63, got {seed}")
+    return seed
+
+
+def device_here(name: str, value: Any) -> torch.device:
+    """Return `value` as a device that torch has on this machine, or raise ValueError."""
+    try:
+        device = torch.device(value)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{name}: expected one that torch has here, such as 'cpu', got {value!r} ({reason})"
+        ) from error
+    return device
+
+
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return `value` if it is one of the `allowed` words, or raise ValueError."""
     if value not in allowed:
@@ -61,30 +89,41 @@ def read_tensor(name: str, value: Any, like: Tensor | None) -> Tensor:
             raise TypeError
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a tensor or an array of numbers, got {type(value).__name__}") from None
+    # torch reads numbers of its own kinds only: no long doubles, none of the other byte order (FITS, HDF5), no strides
+    # that run backwards
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
     if like is None:
         return torch.tensor(array)
     return torch.tensor(array, dtype=like.dtype, device=like.device)
 
 
-def matching(
-    name: str, tensor: Tensor, shape: torch.Size | None, like: Tensor | None, any_number: bool = False
-) -> None:
-    """Raise ValueError unless `tensor` ends in `shape` and has the dtype and device of `like`.
-
-    `any_number` lets integer and boolean tensors in, for discrete densities.
-    """
+def matching(name: str, tensor: Tensor, shape: torch.Size | None, like: Tensor | None) -> None:
+    """Raise ValueError unless `tensor` ends in `shape` and has the dtype and device of `like`."""
     if shape is not None and tensor.shape[tensor.dim() - len(shape) :] != shape:
         wanted = ", ".join(["...", *map(str, shape)])
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(tensor.shape)}")
     if like is None:
         return
-    if tensor.dtype != like.dtype and not (any_number and not tensor.is_floating_point()):
+    if tensor.dtype != like.dtype:
+        # a module can be of any floating dtype, but of no other
+        either = f" or the module with .to({tensor.dtype})" if tensor.is_floating_point() else ""
         raise ValueError(
             f"{name}: expected dtype {like.dtype} (the module's), got {tensor.dtype}; "
-            f"convert {name} with .to({like.dtype}) or the module with .to({tensor.dtype})"
+            f"convert {name} with .to({like.dtype}){either}"
         )
     if tensor.device != like.device:
         raise ValueError(f"{name}: expected device {like.device} (the module's), got {tensor.device}")
+
+
+def broadcasting(name: str, shape: torch.Size, other_name: str, other: torch.Size) -> None:
+    """Raise ValueError unless two batch shapes broadcast against each other."""
+    for one, two in zip(reversed(shape), reversed(other), strict=False):
+        if one not in (1, two) and two != 1:
+            raise ValueError(
+                f"{other_name}: expected a batch shape that broadcasts with {name}'s {tuple(shape)}, got {tuple(other)}"
+            )
 
 
 def finite_rows(name: str, tensor: Tensor) -> None:

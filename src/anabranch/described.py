@@ -110,7 +110,11 @@ def describe(module: Described) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return encode_object(value, where)
         for kind, (wanted, home) in _TORCH_KINDS.items():
             if isinstance(value, wanted) and getattr(home, type(value).__name__, None) is type(value):
-                arguments = {name: encode(v, f"{where}.{name}") for name, v in torch_arguments(value).items()}
+                try:
+                    found = torch_arguments(value)
+                except AttributeError:
+                    break
+                arguments = {name: encode(v, f"{where}.{name}") for name, v in found.items()}
                 return {kind: type(value).__name__, "arguments": arguments}
         raise TypeError(
             f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be described in a file; "
@@ -202,9 +206,11 @@ def _construct(cls: type[Described], arguments: dict[str, Any]) -> Described:
 
 
 def _snapshot(value: Any) -> Any:
-    """Copy plain containers, so that a list changed after construction does not change the record."""
-    if isinstance(value, Tensor) and not value.is_leaf:
-        return value.detach()  # the record must not hold a graph: it could not be copied
+    """Copy containers, tensors and arrays, so that one changed after construction does not change the record."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
     if type(value) in (list, tuple):
         return type(value)(_snapshot(item) for item in value)
     if isinstance(value, Mapping):
@@ -235,7 +241,11 @@ _TORCH_KINDS: dict[str, tuple[type, Any]] = {
 
 
 def torch_arguments(value: Any) -> dict[str, Any]:
-    """The constructor arguments of a part of torch.distributions, read back from its attributes."""
+    """The constructor arguments of a part of torch.distributions, read back from its attributes.
+
+    Raises:
+        AttributeError: it does not keep one of them under its name.
+    """
     names = [p for p in list(inspect.signature(type(value).__init__).parameters)[1:] if p != "validate_args"]
     if isinstance(value, torch.distributions.MultivariateNormal):
         names = ["loc", "scale_tril"]

@@ -6,9 +6,10 @@ Each returns a `Chain`; every prefix of its blocks is a transform of its own, so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-from anabranch.checks import one_of, positive_int
+from anabranch.checks import one_of, positive, positive_int
 from anabranch.networks import MLP, MaskedMLP
 from anabranch.transforms import (
     Affine,
@@ -76,17 +77,29 @@ def maf(
     blocks: int = 5,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    max_scale: float = 1000.0,
 ) -> Chain:
     """Masked autoregressive flow: affine autoregressive layers in alternating order. Scoring takes one pass.
 
     Source: Papamakarios et al., 2017, arXiv:1705.07057.
+
+    Args:
+        features: number of features.
+        context: size of the context, 0 for none.
+        blocks: number of layers.
+        hidden: hidden sizes of each layer's network.
+        activation: the networks' nonlinearity.
+        max_scale: the largest factor by which all layers together may stretch or shrink a feature; they share it evenly.
+            Outside the data a network's outputs grow without end and every scale comes to its limit: a float32 keeps
+            seven digits, so that beyond 1000 the way back is lost there.
 
     Example:
         >>> import anabranch as ab
         >>> ab.flows.maf(features=3).inversion
         'sequential'
     """
-    return Chain(_autoregressive("affine", Affine, features, context, blocks, hidden, activation))
+    affine = _affine(max_scale, positive_int("blocks", blocks))
+    return Chain(_autoregressive("affine", affine, features, context, blocks, hidden, activation))
 
 
 def iaf(
@@ -95,17 +108,22 @@ def iaf(
     blocks: int = 5,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    max_scale: float = 1000.0,
 ) -> Chain:
     """Inverse autoregressive flow: `maf` turned round, so that sampling takes one pass and scoring one step per feature.
 
     Source: Kingma et al., 2016, arXiv:1606.04934.
+
+    Args:
+        features, context, blocks, hidden, activation, max_scale: as in `maf`.
 
     Example:
         >>> import anabranch as ab
         >>> ab.Flow(ab.flows.iaf(features=3)).sample((10,)).shape
         torch.Size([10, 3])
     """
-    layers = _autoregressive("affine", Affine, features, context, blocks, hidden, activation)
+    affine = _affine(max_scale, positive_int("blocks", blocks))
+    layers = _autoregressive("affine", affine, features, context, blocks, hidden, activation)
     return Chain({f"inverse_{name}": Inverse(layer) for name, layer in layers.items()})
 
 
@@ -115,17 +133,23 @@ def realnvp(
     blocks: int = 8,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    max_scale: float = 1000.0,
 ) -> Chain:
     """Real NVP: affine coupling layers whose masks alternate. Scoring and sampling both take one pass.
 
     Source: Dinh et al., 2017, arXiv:1605.08803.
+
+    Args:
+        features, context, blocks, hidden, activation, max_scale: as in `maf`.
 
     Example:
         >>> import anabranch as ab
         >>> len(ab.flows.realnvp(features=4))
         8
     """
-    return Chain(_coupling("affine", Affine, features, context, blocks, hidden, activation))
+    # a feature moves in one layer of each pair
+    affine = _affine(max_scale, math.ceil(positive_int("blocks", blocks) / 2))
+    return Chain(_coupling("affine", affine, features, context, blocks, hidden, activation))
 
 
 def nice(
@@ -146,6 +170,13 @@ def nice(
         0.0
     """
     return Chain(_coupling("additive", Shift, features, context, blocks, hidden, activation))
+
+
+def _affine(max_scale: float, layers: int) -> Callable[[], UnivariateMap]:
+    """Affine maps that, so many after each other, stretch a number by max_scale at most."""
+    if positive("max_scale", max_scale) <= 1:
+        raise ValueError(f"max_scale: expected a number above 1, got {max_scale}")
+    return lambda: Affine(max_scale ** (1 / layers))
 
 
 def _autoregressive(

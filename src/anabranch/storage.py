@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anabranch.atomic import replacing
 from anabranch.described import Described, describe, rebuild
 from anabranch.version import __version__
+
+T = TypeVar("T")
 
 _FORMAT = 1
 _HEADER = "anabranch"
@@ -23,7 +25,11 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
     """Write a model to one safetensors file.
 
     The tensors are the model's parameters and buffers, bit for bit; the header holds the library's version and a JSON
-    description of the object. The file appears whole or not at all, and an old file of that name stays until then.
+    description of the object, and which parameters are frozen (`requires_grad` is False). The file appears whole or not at
+    all, and an old file of that name stays until then.
+
+    What the file describes is the constructor calls. Parts or buffers that were replaced since are refused; attributes of
+    other kinds, of your own classes too, come back as the constructors set them.
 
     Args:
         model: a density, a transform or a network made of the library's parts, or of your own subclasses of them.
@@ -55,6 +61,9 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
         "format": _FORMAT,
         "version": __version__,
         "description": description,
+        "frozen": [
+            name for name, value in state.items() if isinstance(value, nn.Parameter) and not value.requires_grad
+        ],
         "metadata": dict(metadata or {}),
     }
     # a copy each: safetensors refuses tensors that share memory, and wants them contiguous
@@ -67,7 +76,9 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
 def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Any:
     """Read a model that `save` wrote. Nothing is unpickled and no code is imported.
 
-    A class of your own is found if the module that defines it has been imported.
+    A class of your own is found if the module that defines it has been imported. The model is as just constructed: in
+    training mode, whichever it was saved in. (No part of the library does other things in `eval` mode.) Frozen parameters
+    are frozen again.
 
     Args:
         path: the file.
@@ -93,6 +104,8 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> An
     for name, target in state.items():
         # .data keeps parameters that are shared shared, and takes over the dtype that was saved
         target.data = saved[name]
+        if isinstance(target, nn.Parameter) and "frozen" in header:
+            target.requires_grad_(name not in header["frozen"])
     return model.to(device)
 
 
@@ -149,13 +162,49 @@ def _state(model: Described) -> dict[str, Tensor]:
 def _check_rebuilds(
     model: Described, description: dict[str, Any], arguments: dict[str, Tensor], state: dict[str, Tensor]
 ) -> None:
+    """Raise ValueError if what the description gives is not what there is: another part, tensor or fixed buffer."""
     with torch.random.fork_rng(devices=[]):
-        again = _state(rebuild(description, arguments))
-    wanted = {name: value.shape for name, value in again.items()}
-    got = {name: value.shape for name, value in state.items()}
-    if wanted != got:
-        different = sorted(name for name in wanted.keys() | got.keys() if wanted.get(name) != got.get(name))
+        again = rebuild(description, arguments)
+    other_state = _state(again)
+    different = (
+        _first_difference(dict(model.named_modules()), dict(again.named_modules()), _same_part)
+        or _first_difference(state, other_state, lambda one, other: one.shape == other.shape)
+        # what no file holds must come from the constructor
+        or _first_difference(_others(model, state), _others(again, other_state), _same_numbers)
+    )
+    if different:
         raise ValueError(
-            f"{type(model).__name__}: {different[0]} is not as the constructor made it; parts were replaced after the "
+            f"{type(model).__name__}: {different} is not as the constructor made it; parts were replaced after the "
             "model was built, so build it anew from the parts you want"
         )
+
+
+def _first_difference(got: Mapping[str, T], wanted: Mapping[str, T], same: Callable[[T, T], bool]) -> str | None:
+    """The first name that only one side has, or that the two sides use for things that are not the same."""
+    for name in [*wanted, *(name for name in got if name not in wanted)]:
+        if name not in got or name not in wanted or not same(got[name], wanted[name]):
+            return name or "a part"
+    return None
+
+
+def _same_part(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules are of one class and, as far as that is recorded, of equal arguments."""
+    if type(one) is not type(other):
+        return False
+    if not isinstance(one, Described) or not isinstance(other, Described):
+        return True
+    (description, tensors), (other_description, other_tensors) = describe(one), describe(other)
+    if description != other_description or tensors.keys() != other_tensors.keys():
+        return False
+    return all(_same_numbers(tensors[name], other_tensors[name]) for name in tensors)
+
+
+def _same_numbers(one: Tensor, other: Tensor) -> bool:
+    # a model that was converted holds the constructor's numbers rounded to its own dtype
+    return one.shape == other.shape and torch.equal(one.detach().cpu(), other.detach().to("cpu", one.dtype))
+
+
+def _others(model: Described, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Buffers that are no part of the state."""
+    kept = {id(value) for value in state.values()}
+    return {name: value for name, value in model.named_buffers() if id(value) not in kept}

@@ -54,15 +54,10 @@ class Bernoulli(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         logits = self.theta(context)["logits"]
-        value = x.to(logits.dtype)
-        log_p = torch.where(value == 1, functional.logsigmoid(logits), functional.logsigmoid(-logits))
-        log_p = torch.where((value == 0) | (value == 1), log_p, -torch.inf)
-        return torch.where(value.isnan(), torch.nan, log_p).sum(dim=-1)
+        log_p = torch.where(x == 1, functional.logsigmoid(logits), functional.logsigmoid(-logits))
+        log_p = torch.where((x == 0) | (x == 1), log_p, -torch.inf)
+        return torch.where(x.isnan(), torch.nan, log_p).sum(dim=-1)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         p = torch.sigmoid(self.theta(context)["logits"])
         return torch.bernoulli(p.expand(*shape, *p.shape))
-
-    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = self._sample(shape, context)
-        return x, self._log_prob(x, context)

@@ -57,20 +57,15 @@ class Categorical(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         log_p = torch.log_softmax(self.theta(context)["logits"], dim=-1)
-        value = x.to(log_p.dtype)
-        level = value.nan_to_num().round().clamp(0, self.levels - 1)
+        level = x.nan_to_num().round().clamp(0, self.levels - 1)
         shape = torch.broadcast_shapes(level.shape, log_p.shape[:-1])
         chosen = log_p.expand(*shape, self.levels).gather(-1, level.long().expand(shape).unsqueeze(-1)).squeeze(-1)
-        chosen = torch.where(value == level, chosen, -torch.inf)
-        return torch.where(value.isnan(), torch.nan, chosen).sum(dim=-1)
+        chosen = torch.where(x == level, chosen, -torch.inf)
+        return torch.where(x.isnan(), torch.nan, chosen).sum(dim=-1)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         logits = self.theta(context)["logits"]
         return draw_levels(logits, shape).to(logits.dtype)
-
-    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = self._sample(shape, context)
-        return x, self._log_prob(x, context)
 
 
 def draw_levels(logits: Tensor, shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (an immutable value)

@@ -39,7 +39,3 @@ class ClosedForm(Density):
         distribution = self._at(context)
         result: Tensor = distribution.rsample(shape) if distribution.has_rsample else distribution.sample(shape)
         return result
-
-    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = self._sample(shape, context)
-        return x, self._log_prob(x, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
-from anabranch.checks import matching, positive_int, read_tensor, reference_tensor
+from anabranch.checks import broadcasting, matching, positive_int, read_tensor, reference_tensor
 from anabranch.described import Described
 from anabranch.transforms import UnivariateMap
 
@@ -34,7 +34,8 @@ class Density(Described, ABC):
         loss(x, context=None)                         -> (*batch), what a fit minimises
         distribution(context=None)                    -> a torch.distributions.Distribution view
 
-        x         (*batch, *event): a tensor of the density's dtype and device, or an array, which is read into them
+        x         (*batch, *event): a tensor of the density's dtype and device, or an array, which is read into them;
+                  for a discrete density a tensor of whole numbers or booleans too
         context   (*batch, c), or any batch shape that broadcasts against that of x
 
     A base, a prior, a decoder, a posterior, a mixture component: each is a Density, and any Density may stand in any of
@@ -43,16 +44,16 @@ class Density(Described, ABC):
     Attributes:
         event_shape: the shape of one x.
         context_shape: the shape of one context, or None if there is none.
-        support: a `torch.distributions` constraint; outside it log_prob is -inf.
+        support: a `torch.distributions` constraint, by default all vectors; outside it log_prob is -inf.
         bound: "exact", or "lower" if log_prob is a lower bound of the log-likelihood.
         reparameterized: whether samples are differentiable functions of the parameters.
 
     A NaN in x gives NaN for that row and no other.
 
-    To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob`, `_sample` and
-    `_sample_and_log_prob`, which get arguments whose shapes and dtypes are checked already, and put it through
-    `anabranch.testing.check_density`. A density with parameters but no context still gets `context=None`. `_loss` and
-    `initialize` may be overridden.
+    To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob` and `_sample`,
+    which get arguments whose shapes and dtypes are checked already, and put it through `anabranch.testing.check_density`.
+    A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where both together
+    cost less, `_sample_and_log_prob` may be overridden.
     """
 
     bound: Bound = "exact"
@@ -67,6 +68,8 @@ class Density(Described, ABC):
         super().__init__()
         self.event_shape = torch.Size(event_shape)
         self.context_shape = None if context_shape is None else torch.Size(context_shape)
+        if len(self.event_shape) != 1 and type(self).support is Density.support:
+            self.support = constraints.independent(constraints.real, len(self.event_shape))
 
     def log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x | context) in nats, one number for each event.
@@ -151,8 +154,9 @@ class Density(Described, ABC):
     @abstractmethod
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor: ...
 
-    @abstractmethod
-    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._sample(shape, context)
+        return x, self._log_prob(x, context)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._log_prob(x, context)
@@ -164,11 +168,14 @@ class Density(Described, ABC):
         result: Tensor = hook(x, context)
         return result
 
-    def _checked(self, x: Any, context: Any) -> tuple[Tensor, Tensor | None]:
+    def _checked(self, x: Any, context: Any, name: str = "x") -> tuple[Tensor, Tensor | None]:
         like = reference_tensor(self)
-        x = read_tensor("x", x, like)
-        matching("x", x, self.event_shape, like, any_number=self.support.is_discrete)
-        return x, self._checked_context(context)
+        x = read_event(name, x, self, like)
+        matching(name, x, self.event_shape, like)
+        context = self._checked_context(context)
+        if context is not None:
+            broadcasting(name, x.shape[: x.dim() - len(self.event_shape)], "context", context.shape[:-1])
+        return x, context
 
     def _checked_context(self, context: Any) -> Tensor | None:
         if context is None and self.context_shape is None:
@@ -185,6 +192,14 @@ class Density(Described, ABC):
         return context
 
 
+def read_event(name: str, x: Any, density: Density, like: Tensor | None) -> Tensor:
+    """x as a tensor; whole numbers and booleans for a discrete density in the dtype of `like`, its own."""
+    x = read_tensor(name, x, like)
+    if like is not None and not x.is_floating_point() and density.support.is_discrete:
+        return x.to(like.dtype)
+    return x
+
+
 def context_for(part: Density, context: Tensor | None) -> Tensor | None:
     """The context as a part of a composite takes it: a part that has none gets None."""
     return None if part.context_shape is None else context
@@ -198,5 +213,5 @@ def shape_for(part: Density, shape: torch.Size, context: Tensor | None) -> torch
 
 
 def _as_shape(shape: Any) -> torch.Size:
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = shape if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
     return torch.Size([positive_int("shape", size, least=0) for size in sizes])

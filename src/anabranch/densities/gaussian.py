@@ -66,22 +66,52 @@ def read_scale(loc: Tensor, scale: object, scale_tril: object) -> tuple[Tensor, 
     if scale is not None and scale_tril is not None:
         raise ValueError("scale, scale_tril: expected one of them, got both")
     if scale_tril is not None:
-        lower = read_tensor("scale_tril", scale_tril, loc)
+        lower = read_like("scale_tril", scale_tril, loc)
         wanted = (*loc.shape, loc.shape[-1])
         if tuple(lower.shape) != wanted:
             raise ValueError(f"scale_tril: expected shape {wanted}, got {tuple(lower.shape)}")
         diagonal = torch.diagonal(lower, dim1=-2, dim2=-1)
-        if not bool((diagonal > 0).all()) or bool(lower.triu(diagonal=1).any()):
-            raise ValueError("scale_tril: expected lower triangular matrices with a positive diagonal, got others")
+        finite = bool(torch.isfinite(lower).all())
+        if not finite or not bool((diagonal > 0).all()) or bool(lower.triu(diagonal=1).any()):
+            raise ValueError(
+                "scale_tril: expected finite lower triangular matrices with a positive diagonal, got others"
+            )
         return pack_factor(lower)
-    spread = read_tensor("scale", 1.0 if scale is None else scale, loc)
+    return read_positive("scale", 1.0 if scale is None else scale, loc).log(), None
+
+
+def read_positive(name: str, values: object, loc: Tensor) -> Tensor:
+    """Positive, finite numbers that broadcast to the shape of loc.
+
+    Raises:
+        ValueError: they are not.
+    """
+    spread = read_like(name, values, loc)
     try:
         spread = spread.expand_as(loc)
     except RuntimeError:
-        raise ValueError(f"scale: expected a shape that fits {tuple(loc.shape)}, got {tuple(spread.shape)}") from None
-    if not bool((spread > 0).all()):
-        raise ValueError(f"scale: expected positive numbers, got {float(spread.min())}")
-    return spread.log(), None
+        raise ValueError(f"{name}: expected a shape that fits {tuple(loc.shape)}, got {tuple(spread.shape)}") from None
+    good = (spread > 0) & torch.isfinite(spread)
+    if not bool(good.all()):
+        raise ValueError(f"{name}: expected finite numbers above 0, got {float(spread[~good][0])}")
+    return spread
+
+
+def read_like(name: str, values: object, loc: Tensor) -> Tensor:
+    """An argument that goes with loc, in its dtype: lists, arrays and whole numbers are converted.
+
+    Raises:
+        ValueError: a floating tensor of another dtype, or one on another device.
+    """
+    tensor = read_tensor(name, values, loc)
+    if not tensor.is_floating_point():
+        tensor = tensor.to(loc.dtype)
+    if tensor.dtype != loc.dtype or tensor.device != loc.device:
+        raise ValueError(
+            f"{name}: expected {loc.dtype} on {loc.device}, as the first argument is, got {tensor.dtype} on "
+            f"{tensor.device}; convert one of them"
+        )
+    return tensor
 
 
 def read_loc(loc: object, dims: int, name: str = "loc") -> Tensor:

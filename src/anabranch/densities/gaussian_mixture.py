@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from anabranch.densities.gaussian import (
     gaussian_sample,
     lower_factor,
     pack_factor,
+    read_like,
     read_loc,
     read_scale,
 )
@@ -79,7 +81,7 @@ class GaussianMixture(Mixture):
         return torch.softmax(self.theta(self._checked_context(context))["logits"], dim=-1)
 
     def marginal(self, columns: Sequence[int]) -> GaussianMixture:
-        """p(x_columns), the exact marginal over these columns, in this order.
+        """p(x_columns), the exact marginal over these columns, in this order: a copy, as in `conditional`.
 
         Raises:
             ValueError: a column that does not exist, or twice the same.
@@ -88,6 +90,8 @@ class GaussianMixture(Mixture):
 
     def conditional(self, columns: Sequence[int], values: Tensor | ArrayLike | None = None) -> GaussianMixture:
         """p(x_rest | x_columns), the exact conditional density of the other columns, in their order.
+
+        It is made of copies: changing or fitting it leaves this mixture as it is, and the reverse.
 
         Args:
             columns: the observed columns.
@@ -121,7 +125,7 @@ class GaussianMixture(Mixture):
         return chosen
 
     def _derived(self, observed: Sequence[int], wanted: Sequence[int], values: Tensor | None) -> GaussianMixture:
-        derivation = _Derivation(self, observed, wanted)
+        derivation = _Derivation(copy.deepcopy(self), observed, wanted)
         constant = self.context_shape is None and (values is not None or not observed)
         like = self.theta.constants()["loc"]
         loc = like.new_zeros(self.components, len(wanted))
@@ -230,7 +234,7 @@ def _read_weights(weights: Tensor | ArrayLike | None, means: Tensor) -> Tensor:
     """Log-weights, equal by default."""
     if weights is None:
         return means.new_zeros(len(means))
-    values = read_tensor("weights", weights, means)
+    values = read_like("weights", weights, means)
     if values.shape != means.shape[:1]:
         raise ValueError(f"weights: expected shape ({len(means)},), got {tuple(values.shape)}")
     # a weight may vanish, in a conditional far from the component's mean for instance

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from anabranch.densities.density import Density, context_for, shape_for
+from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
 
@@ -45,8 +46,14 @@ class Independent(Density):
         self.parts = nn.ModuleList(pieces)
         self.bound = "lower" if any(part.bound == "lower" for part in pieces) else "exact"
         self.reparameterized = all(part.reparameterized for part in pieces)
-        if any(part.support is not constraints.real_vector for part in pieces):
-            self.support = _PieceByPiece([part.support for part in pieces], self._sizes)
+
+    @property
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
+        """Every piece within its part's support."""
+        supports = [part.support for part in self]
+        if all(is_everything(support) for support in supports):
+            return constraints.real_vector
+        return _PieceByPiece(supports, self._sizes)
 
     def __iter__(self) -> Iterator[Density]:
         for part in self.parts:

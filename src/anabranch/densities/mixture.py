@@ -51,7 +51,11 @@ class Mixture(Density):
         return self._joint_log_prob(*self._checked(x, context))
 
     def responsibilities(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """p(k | x, context) for every k: (*batch, K); each row sums to one."""
+        """p(k | x, context) for every k: (*batch, K); each row sums to one.
+
+        Where log_prob is -inf, outside the support or too far out for floating point, no component has any mass to share
+        and the row is NaN.
+        """
         return torch.softmax(self.joint_log_prob(x, context), dim=-1)
 
     def elbo(self, x: Tensor | ArrayLike, log_q: Tensor, context: Tensor | ArrayLike | None = None) -> Tensor:
@@ -76,7 +80,3 @@ class Mixture(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return torch.logsumexp(self._joint_log_prob(x, context), dim=-1)
-
-    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = self._sample(shape, context)
-        return x, self._log_prob(x, context)

@@ -76,7 +76,3 @@ class Normal(Density):
         loc = theta["loc"]
         noise = torch.randn(*shape, *loc.shape, dtype=loc.dtype, device=loc.device)
         return loc + gaussian_sample(noise, theta["log_scale"], theta.get("packed"))
-
-    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = self._sample(shape, context)
-        return x, self._log_prob(x, context)

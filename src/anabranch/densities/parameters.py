@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from anabranch.checks import positive_int
 from anabranch.networks import MLP, Network
+from anabranch.networks.of_context import network_of_context
 
 
 class Parameters(nn.Module):
@@ -37,15 +39,16 @@ class Parameters(nn.Module):
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
+        context = positive_int("context", context, least=0)
         self._shapes = {name: value.shape for name, value in initial.items()}
         total = sum(math.prod(shape) for shape in self._shapes.values())
         if network is None and context:
             network = MLP(context, total, hidden=hidden, zero_start=True)
-        if network is not None and network.outputs != total:
+        if network is not None:
             wanted = " + ".join(f"{math.prod(shape)} for {name}" for name, shape in self._shapes.items())
-            raise ValueError(f"network: expected {total} outputs ({wanted}), got {network.outputs}")
-        if network is not None and context not in (0, network.features):
-            raise ValueError(f"context: expected the network's {network.features} features, got {context}")
+            network_of_context(network, f"{total} outputs ({wanted})", total)
+            if context not in (0, network.features):
+                raise ValueError(f"context: expected the network's {network.features} features, got {context}")
         self.network = network
         self.context_shape = None if network is None else torch.Size([network.features])
         for name, value in initial.items():

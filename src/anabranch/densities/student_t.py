@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from torch.distributions import StudentT as StudentTDistribution
 
 from anabranch.densities.closed_form import ClosedForm
-from anabranch.densities.gaussian import read_loc, read_scale
+from anabranch.densities.gaussian import read_loc, read_positive, read_scale
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
 
@@ -51,11 +51,7 @@ class StudentT(ClosedForm):
     ) -> None:
         mean = read_loc(loc, dims=1)
         log_scale, _ = read_scale(mean, scale, None)
-        try:
-            log_df, _ = read_scale(mean, df, None)
-        except ValueError as error:
-            raise ValueError(str(error).replace("scale:", "df:", 1)) from None
-        initial = {"loc": mean, "log_scale": log_scale, "log_df": log_df}
+        initial = {"loc": mean, "log_scale": log_scale, "log_df": read_positive("df", df, mean).log()}
         super().__init__(len(mean), Parameters(initial, learnable, context, network, hidden))
 
     def _at(self, context: Tensor | None) -> Distribution:

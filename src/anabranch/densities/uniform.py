@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions import Uniform as UniformDistribution
 
-from anabranch.checks import read_tensor
 from anabranch.densities.closed_form import ClosedForm
-from anabranch.densities.gaussian import read_loc
+from anabranch.densities.gaussian import read_like, read_loc
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
 
@@ -36,7 +35,7 @@ class Uniform(ClosedForm):
 
     def __init__(self, low: Tensor | ArrayLike, high: Tensor | ArrayLike, network: Network | None = None) -> None:
         corner = read_loc(low, dims=1, name="low")
-        upper = read_tensor("high", high, corner)
+        upper = read_like("high", high, corner)
         if upper.shape != corner.shape:
             raise ValueError(f"high: expected shape {tuple(corner.shape)}, got {tuple(upper.shape)}")
         if not bool((upper > corner).all()) or not bool(torch.isfinite(upper - corner).all()):
@@ -45,8 +44,13 @@ class Uniform(ClosedForm):
         super().__init__(len(corner), Parameters({"shift": zeros, "log_stretch": zeros}, network=network))
         self.register_buffer("low", corner.detach().clone())
         self.register_buffer("high", upper.detach().clone())
-        if network is None:
-            self.support = constraints.independent(constraints.interval(corner, upper), 1)
+
+    @property
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
+        """The box; with a network of the context, which moves it, everything."""
+        if self.context_shape is not None:
+            return constraints.real_vector
+        return constraints.independent(constraints.interval(self.get_buffer("low"), self.get_buffer("high")), 1)
 
     def _at(self, context: Tensor | None) -> Distribution:
         low, high = self.get_buffer("low"), self.get_buffer("high")

@@ -6,15 +6,20 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import one_of, positive_int, reference_tensor
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
 from anabranch.densities.density import context_for, shape_for
 from anabranch.models.flow import default_base
+from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import MLP, Constant, Network, Select
 from anabranch.transforms import Chain
+from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
 
@@ -26,7 +31,8 @@ class DepthMixture(Mixture):
     .. math:: p(x) = \sum_l p(l \mid z_l)\, p_Z(z_l)\, |\det \partial z_l / \partial x| .
 
     This is the density of x = f_1^{-1}(... f_l^{-1}(z)) where z is drawn from the base and then l from the gate at z. It is
-    normalised for every gate, exact, and costs one pass through the chain. The gate reads the z_l of its own depth.
+    normalised for every gate, exact, and costs one pass through the chain. The gate reads the z_l of its own depth. Where
+    f_l is not defined (log x at -1), the depths from l on add nothing.
     Source: Dinh, 2022 (mixtures from depth); the change of variables for one l is Dinh et al., 2017, arXiv:1605.08803.
 
     Sampling draws all z and l first, then walks down the chain once: a sample of depth l joins at block l, so the work is
@@ -79,6 +85,7 @@ class DepthMixture(Mixture):
         self.chain = chain
         self.base = base
         self.bound = base.bound
+        self._everywhere = defined_everywhere(chain)
         self.depths = tuple(self_depths)
         size = base.event_shape.numel()
         context = 0 if context_shape is None else context_shape.numel()
@@ -94,9 +101,22 @@ class DepthMixture(Mixture):
             )
         self.gate = gate
 
-    def weights(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The gate p(l | z): (*batch, components), for z (*batch, *event)."""
-        return self._log_weights(z, context).exp()
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        """Where some component may be positive; of a chain with a context, everything."""
+        if self.chain.context_shape is not None:
+            return constraints.real_vector
+        if self._everywhere and is_everything(self.base.support):
+            return self.base.support
+        return Preimage(self._prefixes, self.base.support)
+
+    def weights(self, z: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """The gate p(l | z): (*batch, components), for z (*batch, *event).
+
+        Raises:
+            ValueError: a shape, dtype or device other than expected.
+        """
+        return self._log_weights(*self._checked(z, context, name="z")).exp()
 
     def expected_depth(self, samples: int = 10_000, context: Tensor | None = None) -> float:
         """The mean number of blocks that a sample runs through.
@@ -133,23 +153,37 @@ class DepthMixture(Mixture):
         self.base.initialize(self.chain(x, context)[0], context_for(self.base, context))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = self._at_every_context(x, context)
         zs, log_dets = self._components(x, context)
         return self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1) + self._rest(
             zs, log_dets, context
         )
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = self._at_every_context(x, context)
         zs, log_dets = self._components(x, context)
         joint = self._rest(zs, log_dets, context) - self.base.loss(zs, context_for(self.base, context)).movedim(0, -1)
         return -torch.logsumexp(joint, dim=-1)
 
+    def _at_every_context(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """x with all batch dimensions of the result: depth, put before them, then meets no dimension of the context."""
+        if context is None:
+            return x
+        batch_shape = x.shape[: x.dim() - len(self.event_shape)]
+        return x.expand(*torch.broadcast_shapes(batch_shape, context.shape[:-1]), *self.event_shape)
+
     def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_l (components, *batch, *event) and log |det dz_l/dx| (*batch, components) at the depths of the mixture."""
-        pairs = [(x, x.new_zeros(x.shape[: x.dim() - len(self.event_shape)])), *self.chain.prefixes(x, context)]
-        chosen = [pairs[depth] for depth in self.depths]
+        chosen = self._prefixes(x, context)
         zs = torch.stack(torch.broadcast_tensors(*(z for z, _ in chosen)))
         log_dets = torch.stack(torch.broadcast_tensors(*(log_det for _, log_det in chosen)), dim=-1)
         return zs, log_dets
+
+    def _prefixes(self, x: Tensor, context: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+        """z_l and log |det dz_l/dx| at the depths of the mixture."""
+        nothing = (x, x.new_zeros(x.shape[: x.dim() - len(self.event_shape)]))
+        pairs = [nothing, *self.chain.prefixes(x, context)]
+        return [pairs[depth] for depth in self.depths]
 
     def _rest(self, zs: Tensor, log_dets: Tensor, context: Tensor | None) -> Tensor:
         """log p(l | z_l) + log |det dz_l/dx|: (*batch, components)."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Normal
 from anabranch.densities.density import context_for, shape_for
+from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.transforms import Transform
+from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
 
@@ -16,10 +19,10 @@ class Flow(Density):
 
     .. math:: \log p(x \mid c) = \log p_Z(f(x; c) \mid c) + \log |\det \partial f / \partial x|
 
-    Sampling draws z from the base and returns f^{-1}(z).
+    Sampling draws z from the base and returns f^{-1}(z). Where f is not defined (log x at -1), p(x) is 0.
 
     Args:
-        transform: f.
+        transform: f. Over a discrete base only one that moves no number, such as a permutation, gives probabilities.
         base: the density of z, any `Density`; a standard normal by default.
 
     Raises:
@@ -38,7 +41,17 @@ class Flow(Density):
         self.transform = transform
         self.base = base
         self.bound = base.bound
+        self._everywhere = defined_everywhere(transform)
         self.reparameterized = base.reparameterized and transform.inversion != "none"
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        """Where the density may be positive; of a transform with a context, all that its own domain lets in."""
+        if self.transform.context_shape is not None:
+            return self.transform.domain
+        if self._everywhere and is_everything(self.base.support):
+            return self.base.support
+        return Preimage(lambda x: [self.transform(x)], self.base.support)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the transform on x, and the base on what the transform makes of x."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from anabranch import flows
-from anabranch.checks import one_of, positive_int
+from anabranch.checks import device_here, one_of, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.models import DepthMixture, Flow
 from anabranch.tables.frame import TableError, as_table
@@ -100,8 +101,8 @@ def fit_table(
     """
     batch_size = positive_int("batch_size", batch_size)
     epochs = None if epochs is None else positive_int("epochs", epochs)
-    seed = positive_int("seed", seed, least=0)
-    target = _read_device(device)
+    seed = seed_number(seed)
+    target = None if device is None else device_here("device", device)
     table = as_table(table)
     _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
     train, validate, test = _split(table.num_rows, seed)
@@ -118,8 +119,11 @@ def fit_table(
         density = _build(model, structure, len(schema.columns), len(schema.given), blocks, hidden, bins)
     epochs, batch_size = _length(len(train), batch_size, epochs)
 
+    like = reference_tensor(density)
+
     def rows(index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return _float32(x[index]), None if context is None else _float32(context[index])
+        # in the density's dtype, torch's default when it was built
+        return read_tensor("x", x[index], like), None if context is None else read_tensor("x", context[index], like)
 
     begun = time.perf_counter()
     try:
@@ -213,7 +217,7 @@ def _length(rows: int, batch_size: int, epochs: int | None) -> tuple[int, int]:
     """Epochs and the batch size for so many training rows."""
     batch_size = min(batch_size, max(32, rows // 8))
     if epochs is None:
-        epochs = round(_STEPS / max(1, rows // batch_size))
+        epochs = round(_STEPS / math.ceil(rows / batch_size))
         epochs = min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
     return epochs, batch_size
 
@@ -261,21 +265,3 @@ def _warn_of_linear_dependence(schema: Schema, x: Float64) -> None:
             TableWarning,
             stacklevel=3,
         )
-
-
-def _read_device(device: str | torch.device | None) -> torch.device | None:
-    if device is None:
-        return None
-    try:
-        target = torch.device(device)
-        torch.empty(0, device=target)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"device: expected one that torch has here, such as 'cpu', got {device!r} ({reason})"
-        ) from error
-    return target
-
-
-def _float32(values: Float64) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -32,14 +33,20 @@ def as_table(frame: Any) -> pa.Table:
         table = frame
     elif hasattr(frame, "__arrow_c_stream__"):
         table = pa.table(frame)
-        # what pandas calls its index when it has to write it down as a column
-        table = table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
+        table = table.drop_columns(_index_of_pandas(table.schema))
     else:
         raise ValueError(
             f"table: expected a pyarrow table, or a data frame that Arrow can read, got {type(frame).__name__}"
         )
     check_names(table)
     return table
+
+
+def _index_of_pandas(schema: pa.Schema) -> list[str]:
+    """The columns of which a pandas frame notes that they are its index."""
+    notes = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    # an index that is a range is noted as one, and is no column
+    return [name for name in notes.get("index_columns", []) if isinstance(name, str)]
 
 
 def check_names(table: pa.Table) -> None:

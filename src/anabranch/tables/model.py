@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive_int, reference_tensor
+from anabranch.checks import positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.described import Described
 from anabranch.tables.frame import TableError, as_table
@@ -113,9 +113,10 @@ class TableModel(Described):
 
         Raises:
             ValueError: given columns are needed and not there, or the reverse.
-            TableError: they hold what `log_prob` does not take either.
+            TableError: they hold what `log_prob` does not take either, or values so far out that what the model draws there
+                is not finite.
         """
-        n = positive_int("n", n)
+        n, seed = positive_int("n", n), None if seed is None else seed_number(seed)
         seen, context = None, None
         if self.schema.given:
             if given is None:
@@ -134,6 +135,15 @@ class TableModel(Described):
             if seed is not None:
                 torch.manual_seed(seed)
             x = self._draw(n, context)
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if len(bad):
+            where = (
+                "what it draws" if seen is None else f"what it draws for row {bad[0] // n} of given (rows count from 0)"
+            )
+            raise TableError(
+                f"the model gives {x[bad[0]].tolist()} in {where} ({len(bad)} of {len(x)} draws); "
+                "the given values are far from those it was fitted to, so check or remove such rows"
+            )
         drawn = self.schema.decode(x)
         if seen is None:
             return drawn

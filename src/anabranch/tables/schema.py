@@ -70,8 +70,8 @@ class Schema(Described):
         given_scale: Sequence[float] = (),
     ) -> None:
         super().__init__()
-        self.columns = tuple(columns)
-        self.given = tuple(given)
+        self.columns = tuple(_read_names("columns", columns))
+        self.given = tuple(_read_names("given", given))
         self.loc, self.scale = _read_numbers("loc", loc), _read_numbers("scale", scale)
         self.given_loc, self.given_scale = _read_numbers("given_loc", given_loc), _read_numbers("scale", given_scale)
         self.types = ("double",) * len(self.columns) if types is None else tuple(types)
@@ -119,8 +119,9 @@ class Schema(Described):
             TableWarning: one value fills more than a twentieth of a modelled column: a density can grow there without bound.
         """
         table = as_table(table)
-        given = list(given)
-        chosen = [name for name in table.column_names if name not in given] if columns is None else list(columns)
+        given = _read_names("given", given)
+        everything = [name for name in table.column_names if name not in given]
+        chosen = everything if columns is None else _read_names("columns", columns)
         if not chosen:
             raise TableError("columns: expected some column to model, got none besides those given")
         for name in chosen:
@@ -191,6 +192,13 @@ class Schema(Described):
             values = np.asarray(x[:, i], dtype=np.float64) * self.scale[i] + self.loc[i]
             arrays.append(pa.array(values.astype(np.float32) if kind == "float" else values))
         return pa.Table.from_arrays(arrays, names=names)
+
+
+def _read_names(name: str, names: Sequence[str]) -> list[str]:
+    # a string is a sequence of names too, each of one letter
+    if isinstance(names, str):
+        raise ValueError(f"{name}: expected a list of names, got the string {names!r}; give [{names!r}]")
+    return list(names)
 
 
 def _read_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:

@@ -1,7 +1,8 @@
 """The conformance suite: put your own transform, density, causal network or univariate map through what ours go through."""
 
-from anabranch.testing.densities import check_density, check_mixture, check_normalised
+from anabranch.testing.densities import check_density, check_mixture
 from anabranch.testing.networks import check_causal_network
+from anabranch.testing.normalisation import check_normalised
 from anabranch.testing.peak_memory import peak_memory
 from anabranch.testing.randomize import randomize
 from anabranch.testing.transforms import check_transform

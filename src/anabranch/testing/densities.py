@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import tempfile
 from collections.abc import Callable
@@ -11,11 +10,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
+from anabranch.checks import reference_tensor
 from anabranch.densities import Density, Mixture
 from anabranch.storage import load, save
 from anabranch.testing.expectations import checking, expect, expect_close, expect_fullgraph, expecting_value_error
+from anabranch.testing.normalisation import check_normalised, check_samples
 
 
 def check_density(
@@ -74,12 +74,13 @@ def check_density(
 def check_sample_shapes(density: Density, context: Tensor | None = None) -> None:
     """sample, rsample and sample_and_log_prob: shapes, dtypes, gradients, and that the parts of the last belong together."""
     batch = torch.Size() if context is None else context.shape[:-1]
-    reference = next(itertools.chain(density.parameters(), density.buffers()))
+    reference = reference_tensor(density)
+    dtype = torch.get_default_dtype() if reference is None else reference.dtype
     for shape in ((), (3,), (2, 3), (0,)):
         x = density.sample(shape, context)
         wanted = torch.Size(shape) + batch + density.event_shape
         expect(x.shape == wanted, density, f"sample({shape}): expected shape {tuple(wanted)}, got {tuple(x.shape)}")
-        expect(x.dtype == reference.dtype, density, f"sample: expected {reference.dtype}, got {x.dtype}")
+        expect(x.dtype == dtype, density, f"sample: expected {dtype}, got {x.dtype}")
         expect(not x.requires_grad, density, f"sample({shape}): expected no gradients to be recorded, got some")
         both, log_p = density.sample_and_log_prob(shape, context)
         expect(both.shape == wanted, density, f"sample_and_log_prob: expected {tuple(wanted)}, got {tuple(both.shape)}")
@@ -117,111 +118,25 @@ def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> No
     if context is not None:
         shared = density.log_prob(x, context[0])
         expect_close(shared[0], log_p[0], density, "log_prob with one context for all", 1e-4)
-        many = density.log_prob(x[0], context)
-        expect_close(many[0], log_p[0], density, "log_prob of one event at many contexts", 1e-4)
+        for rows in (context, context[:2]):
+            wanted = torch.stack([density.log_prob(x[0], row) for row in rows])
+            for name, score, sign in (("log_prob", density.log_prob, 1), ("loss", density.loss, -1)):
+                if name == "loss" and density.bound == "lower":
+                    continue
+                many = sign * score(x[0], rows)
+                expect_close(many, wanted, density, f"{name} of one event at {len(rows)} contexts", 1e-4)
     array_context = None if context is None else context.numpy()
     expect_close(density.log_prob(x.numpy(), array_context), log_p, density, "log_prob of an array", 0.0)
     exact = copy.deepcopy(density).double()
     double = exact.log_prob(x.double(), None if context is None else context.double())
     sampled = exact.sample((), None if context is None else context.double())
-    for what, got in (("log_prob", double.dtype), ("sample", sampled.dtype)):
+    # samples of a density without any tensor of its own have the default dtype
+    kept = {"log_prob": double.dtype} | ({} if reference_tensor(density) is None else {"sample": sampled.dtype})
+    for what, got in kept.items():
         expect(got == torch.float64, density, f"{what} in float64: expected torch.float64, got {got}")
     expect_close(log_p, double, density, "log_prob in float32 against float64", 1e-3)
     if density.bound == "exact":
         expect_close(density.loss(x, context), -log_p, density, "loss against -log_prob", 1e-5)
-
-
-def check_normalised(
-    density: Density, context: Tensor | None = None, draws: int = 10_000, tolerance: float = 1e-3
-) -> float:
-    """Check that the total probability is one.
-
-    A discrete density is enumerated. One over all vectors of one or two numbers is summed on a grid around its samples, and
-    on a finer one if need be; others, and those that change too much between the points of that too, are estimated by
-    importance sampling, whose standard error is taken into account.
-
-    Args:
-        density: the density; it is checked in float64.
-        context: (rows, c), if it takes one; the first row is used.
-        draws: how many samples place the grid or the proposal; importance sampling takes eight times as many.
-        tolerance: how far from one the total may be.
-
-    Returns:
-        the total that was found.
-
-    Raises:
-        AssertionError: it is not one, or cannot be told from other totals.
-
-    Example:
-        >>> import torch
-        >>> from anabranch.densities import Categorical
-        >>> from anabranch.testing import check_normalised
-        >>> round(check_normalised(Categorical(torch.zeros(3))), 6)
-        1.0
-    """
-    exact, given = _double(density, context)
-    with torch.no_grad():
-        sample = exact.sample((draws,), given)
-        columns = _Columns(sample.flatten(1), density.support.is_discrete)
-        if not columns.continuous and math.prod(columns.levels) <= 1_000_000:
-            total, error = _enumerated(exact, given, columns), 0.0
-        else:
-            total, error = math.nan, math.inf
-            grids = {1: (9_601, 96_001), 2: (421, 1261)} if density.support is constraints.real_vector else {}
-            for points in grids.get(sample[0].numel(), ()):
-                if error > tolerance:
-                    total, error = _on_a_grid(exact, given, sample.flatten(1), points)
-        if error > tolerance:
-            total, error = _by_importance(exact, given, _Proposal(columns), 8 * draws)
-    told = error < 0.05
-    expect(told, density, f"expected a total probability of 1, got {total:.5f} +- {error:.5f}; more draws would tell")
-    wrong = abs(total - 1) > max(tolerance, 5 * error)
-    expect(not wrong, density, f"expected a total probability of 1, got {total:.5f} +- {error:.5f}")
-    return total
-
-
-def check_samples(density: Density, context: Tensor | None = None, draws: int = 10_000) -> None:
-    r"""Samples come from the density: their shares in regions are the density's probabilities of those regions.
-
-    The regions are half-spaces, along every column and along some random directions, cut at quantiles of the samples. Their
-    probabilities come from `log_prob` alone, by weighted draws from a proposal; the two must agree within their errors. The
-    values of a discrete density are compared one by one.
-    """
-    exact, given = _double(density, context)
-    with torch.no_grad():
-        sample = exact.sample((draws,), given)
-        flat = sample.flatten(1)
-        columns = _Columns(flat, density.support.is_discrete)
-        if not columns.continuous:
-            values, counts = torch.unique(flat, dim=0, return_counts=True)
-            probability = exact.log_prob(values.unflatten(-1, density.event_shape), given).exp()
-            errors = (probability * (1 - probability) / draws).sqrt() + 2e-4
-            worst = float(((counts / draws - probability).abs() / errors).max())
-            expect(
-                worst <= 5,
-                density,
-                f"shares of sampled values: expected within 5 standard errors of their probabilities, got {worst:.1f}",
-            )
-            return
-        proposal = _Proposal(columns)
-        other = proposal.draw(8 * draws)
-        log_w = exact.log_prob(other.unflatten(-1, density.event_shape), given) - proposal.log_prob(other)
-        weights = torch.softmax(log_w, dim=0)
-        for direction in _directions(flat):
-            seen, elsewhere = flat @ direction, other @ direction
-            for level in (0.1, 0.5, 0.9):
-                threshold = seen.quantile(level)
-                share = float((seen <= threshold).double().mean())
-                below = (elsewhere <= threshold).double()
-                wanted = float(weights @ below)
-                variance = share * (1 - share) / draws + float(weights.square() @ (below - wanted).square())
-                error = math.sqrt(variance)
-                expect(
-                    abs(wanted - share) <= 5 * error,
-                    density,
-                    f"samples against log_prob: expected a share of {wanted:.3f} (error {error:.3f}) below "
-                    f"{float(threshold):.3f} along {[round(float(u), 2) for u in direction]}, got {share:.3f}",
-                )
 
 
 def check_support(density: Density, context: Tensor | None = None) -> None:
@@ -291,8 +206,9 @@ def check_door(density: Density, context: Tensor | None = None) -> None:
     x = _some(density, context)
     with expecting_value_error(density, "x of another shape"):
         density.log_prob(torch.cat([x, x[..., :1]], dim=-1), context)
-    with expecting_value_error(density, "x of another dtype"):
-        density.log_prob(x.double(), context)
+    if reference_tensor(density) is not None:
+        with expecting_value_error(density, "x of another dtype"):
+            density.log_prob(x.double(), context)
     with expecting_value_error(density, "text for x"):
         density.log_prob("text", context)
     with expecting_value_error(density, "a negative sample shape"):
@@ -308,10 +224,13 @@ def check_door(density: Density, context: Tensor | None = None) -> None:
         density.log_prob(x)
     with expecting_value_error(density, "sampling without a context"):
         density.sample()
-    with expecting_value_error(density, "a context of another dtype"):
-        density.log_prob(x, context.double())
+    if reference_tensor(density) is not None:
+        with expecting_value_error(density, "a context of another dtype"):
+            density.log_prob(x, context.double())
     with expecting_value_error(density, "a context of another shape"):
         density.log_prob(x, torch.cat([context, context[..., :1]], dim=-1))
+    with expecting_value_error(density, "contexts of another number than x"):
+        density.log_prob(x, torch.cat([context, context[:1]]))
 
 
 def check_mixture(mixture: Mixture, context: Tensor | None = None) -> None:
@@ -349,7 +268,7 @@ def _check_mixture(mixture: Mixture, context: Tensor | None) -> None:
     expect_close(
         mixture.elbo(x, joint.log_softmax(dim=-1), context), log_p, mixture, "ELBO at the responsibilities", 1e-4
     )
-    for log_q in (torch.zeros_like(joint), torch.randn(joint.shape).to(joint), -joint.detach()):
+    for log_q in (torch.zeros_like(joint), torch.randn(joint.shape).to(joint), -joint.detach().clamp(min=-100)):
         above = float((mixture.elbo(x, log_q.log_softmax(dim=-1), context) - log_p).max().detach())
         expect(above <= 1e-4, mixture, f"ELBO: expected it at or below log_prob, got {above:g} above")
     one = torch.full_like(joint, -torch.inf)
@@ -357,101 +276,11 @@ def _check_mixture(mixture: Mixture, context: Tensor | None) -> None:
     expect_close(mixture.elbo(x, one, context), joint[..., 0], mixture, "ELBO of a q that excludes all but one", 1e-5)
 
 
-class _Columns:
-    """Which columns of some samples hold discrete values, and how many levels 0, 1, ... those have, one unseen included."""
-
-    def __init__(self, flat: Tensor, some_discrete: bool) -> None:
-        self.flat = flat
-        whole = [some_discrete and bool((column == column.round()).all()) for column in flat.unbind(dim=-1)]
-        self.discrete = [i for i, flag in enumerate(whole) if flag]
-        self.continuous = [i for i, flag in enumerate(whole) if not flag]
-        self.levels = [int(flat[:, i].max()) + 2 for i in self.discrete]
-
-
-class _Proposal:
-    """Heavier tails than what is checked: a Student t (3 degrees of freedom) along the principal axes of some samples.
-
-    Discrete columns are drawn uniformly over their levels.
-    """
-
-    def __init__(self, columns: _Columns) -> None:
-        self.columns = columns
-        flat = columns.flat[:, columns.continuous]
-        self.mean = flat.mean(dim=0)
-        covariance = torch.cov(flat.T).reshape(flat.shape[1], flat.shape[1])
-        jitter = 1e-9 * torch.eye(flat.shape[1], dtype=flat.dtype)
-        self.factor = torch.linalg.cholesky(covariance + jitter)
-        self.student = torch.distributions.StudentT(torch.tensor(3.0, dtype=flat.dtype))
-
-    def draw(self, count: int) -> Tensor:
-        x = self.columns.flat.new_zeros(count, self.columns.flat.shape[1])
-        noise = self.student.sample(torch.Size([count, len(self.mean)]))
-        x[:, self.columns.continuous] = self.mean + noise @ self.factor.T
-        for column, levels in zip(self.columns.discrete, self.columns.levels, strict=True):
-            x[:, column] = torch.randint(levels, (count,)).to(x)
-        return x
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        centred = x[:, self.columns.continuous] - self.mean
-        y = torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T
-        log_p: Tensor = self.student.log_prob(y).sum(dim=-1)
-        return log_p - torch.diagonal(self.factor).log().sum() - sum(math.log(n) for n in self.columns.levels)
-
-
 def _some(density: Density, context: Tensor | None) -> Tensor:
     """Three rows or more: one for each context, or five."""
     return density.sample(() if context is not None else (5,), context)
 
 
-def _double(density: Density, context: Tensor | None) -> tuple[Density, Tensor | None]:
-    """A copy in float64, and one context for it."""
-    return copy.deepcopy(density).double(), None if context is None else context[0].double()
-
-
 def _check_same_numbers(one: Density, other: Density, context: Tensor | None, what: str) -> None:
     x = _some(one, context)
     expect_close(other.log_prob(x, context), one.log_prob(x, context), one, what, 0.0)
-
-
-def _directions(flat: Tensor) -> Tensor:
-    """Each column, and a few random directions in which all columns count alike: (directions, columns)."""
-    features = flat.shape[1]
-    columns = torch.eye(features, dtype=flat.dtype)
-    if features == 1:
-        return columns
-    mixed = torch.randn(4, features, dtype=flat.dtype) / flat.std(dim=0)
-    return torch.cat([columns, mixed])
-
-
-def _enumerated(density: Density, context: Tensor | None, columns: _Columns) -> float:
-    levels = [torch.arange(float(n), dtype=columns.flat.dtype) for n in columns.levels]
-    points = torch.cartesian_prod(*levels).reshape(-1, *density.event_shape)
-    return float(density.log_prob(points, context).exp().sum())
-
-
-def _on_a_grid(density: Density, context: Tensor | None, flat: Tensor, count: int) -> tuple[float, float]:
-    """A trapezoid sum around the samples, finest in their midst, and how far it moves with two or three times the spacing.
-
-    Grid points are equally spaced in u, where x = median + deviation sinh(u) / 3, so that far tails are reached.
-    """
-    axes, spacings = [], []
-    for column in flat.unbind(dim=-1):
-        u = torch.linspace(-6.5, 6.5, count, dtype=flat.dtype)
-        deviation = column.std() + 1e-6
-        axes.append(column.median() + deviation * u.sinh() / 3)
-        spacings.append(deviation * u.cosh() / 3 * (u[1] - u[0]))
-    points = torch.cartesian_prod(*axes).reshape(-1, *density.event_shape)
-    areas = torch.cartesian_prod(*spacings).reshape(len(points), -1).prod(dim=-1)
-    heights = torch.cat([density.log_prob(at, context).exp() for at in points.split(50_000)])
-    masses = (heights * areas).reshape([count] * flat.shape[1])
-    total = float(masses.sum())
-    coarser = [masses[(slice(None, None, k),) * masses.dim()].sum() * k ** masses.dim() for k in (2, 3)]
-    return total, max(abs(float(other) - total) for other in coarser)
-
-
-def _by_importance(density: Density, context: Tensor | None, proposal: _Proposal, count: int) -> tuple[float, float]:
-    """The mean of p / q over draws from q, and its standard error."""
-    x = proposal.draw(count)
-    log_p = [density.log_prob(rows.unflatten(-1, density.event_shape), context) for rows in x.split(50_000)]
-    weights = (torch.cat(log_p) - proposal.log_prob(x)).exp()
-    return float(weights.mean()), float(weights.std() / math.sqrt(count))

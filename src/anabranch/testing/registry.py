@@ -1,4 +1,4 @@
-"""One registry of all transforms and one of all densities, each a name and a constructor: a new component is one line."""
+"""A registry for each kind of component, names and constructors: a new component is one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anabranch.densities import (
     Uniform,
 )
 from anabranch.models import DepthMixture, Flow
-from anabranch.networks import MLP, MaskedMLP, Network, ResidualMLP
+from anabranch.networks import MLP, Constant, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
     CDF,
@@ -58,7 +58,7 @@ class Case:
     Attributes:
         build: makes it, with random weights.
         context: size of its context, 0 for none.
-        features: of one x, for transforms.
+        features: of one x, for transforms and networks.
         domain: makes data from standard normal numbers, for transforms that do not take all numbers.
         compiles: whether `torch.compile(fullgraph=True)` takes it.
     """
@@ -105,6 +105,36 @@ def _residual_coupling() -> Coupling:
 def _elementwise(g: UnivariateMap, network: Network | None = None) -> Elementwise:
     return Elementwise(g, features=3, network=network)
 
+
+NETWORKS: dict[str, Case] = {
+    "MLP": Case(lambda: MLP(3, 4, hidden=(8, 8))),
+    "MLP of context": Case(lambda: MLP(3, 4, 2, hidden=(8, 8)), context=2),
+    "linear": Case(lambda: MLP(3, 4, hidden=())),
+    "linear of context": Case(lambda: MLP(3, 4, 2, hidden=()), context=2),
+    "residual MLP": Case(lambda: ResidualMLP(3, 4, hidden=8, blocks=2)),
+    "residual MLP of context": Case(lambda: ResidualMLP(3, 4, 2, hidden=8, blocks=2), context=2),
+    "constant": Case(lambda: Constant(3, 4)),
+    "selection": Case(lambda: Select(MLP(3, 6, hidden=(8,)), [5, 0, 2, 2])),
+    "selection of context": Case(lambda: Select(MLP(3, 6, 2, hidden=(8,)), [5, 0, 2, 2]), context=2),
+}
+
+
+def _masked_mlp(features: int, context: int, *hidden: int) -> Case:
+    return Case(
+        lambda: MaskedMLP(features, 3, context, hidden=hidden, activation="tanh"), context=context, features=features
+    )
+
+
+CAUSAL_NETWORKS: dict[str, Case] = {
+    "masked MLP over one feature": _masked_mlp(1, 0, 8),
+    "masked MLP over one feature, of context": _masked_mlp(1, 2, 8),
+    "masked MLP of uneven layers": _masked_mlp(2, 0, 7, 9),
+    "masked MLP of uneven layers, of context": _masked_mlp(2, 2, 7, 9),
+    "masked MLP": _masked_mlp(5, 0, 16, 16),
+    "masked MLP of context": _masked_mlp(5, 2, 16, 16),
+    "masked MLP of layers narrower than x": _masked_mlp(6, 0, 4, 4),
+    "masked MLP of layers narrower than x, of context": _masked_mlp(6, 2, 4, 4),
+}
 
 UNIVARIATE_MAPS: dict[str, Case] = {
     "affine": Case(Affine),
@@ -158,6 +188,10 @@ TRANSFORMS: dict[str, Case] = {
     "chain": Case(
         lambda: Chain({"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2)}), context=2
     ),
+    "elementwise CDF of a bounded distribution": Case(
+        lambda: Elementwise(CDF(torch.distributions.Exponential(1.5))), domain=torch.exp
+    ),
+    "inverse softplus": Case(lambda: Inverse(Elementwise(Softplus())), domain=torch.exp),
     "chain with checkpoints": Case(lambda: _mixed_chain("checkpoint"), context=2),
     "chain with checkpoints of segments": Case(lambda: _mixed_chain(Checkpoint(every=2)), context=2),
     "chain that inverts": Case(lambda: _mixed_chain("invert"), context=2, compiles=False),
@@ -166,6 +200,9 @@ TRANSFORMS: dict[str, Case] = {
         lambda: Chain([Autoregressive(_spline(), _masked(_spline())), LULinear(3)], memory="checkpoint")
     ),
     "torch transform": Case(lambda: TorchTransform(torch.distributions.transforms.SigmoidTransform())),
+    "torch transform of a domain": Case(
+        lambda: TorchTransform(torch.distributions.transforms.PowerTransform(torch.tensor(2.0))), domain=torch.exp
+    ),
     "nsf, autoregressive": Case(lambda: flows.nsf(3, blocks=2, bins=4, **_KW)),
     "nsf, coupling, of context": Case(
         lambda: flows.nsf(3, 2, blocks=2, bins=4, structure="coupling", **_KW), context=2
@@ -225,6 +262,10 @@ DENSITIES: dict[str, Case] = {
     "coupling flow": Case(lambda: Flow(flows.realnvp(2, blocks=2, **_KW))),
     "inverse autoregressive flow": Case(lambda: Flow(flows.iaf(2, blocks=2, **_KW))),
     "flow on a uniform": Case(lambda: Flow(_elementwise(Sigmoid()), base=Uniform([0.0] * 3, [1.0] * 3))),
+    "flow through a logarithm": Case(lambda: Flow(Elementwise(Log()), base=Normal([0.5, 0.0], scale=0.5))),
+    "flow through a logit": Case(lambda: Flow(Chain([Elementwise(Logit()), LULinear(2)]))),
+    "flow through an inverse exponential": Case(lambda: Flow(Inverse(Elementwise(Softplus())), base=Normal([1.0]))),
+    "flow on categories": Case(lambda: Flow(Permutation([1, 0]), base=Categorical(torch.zeros(2, 3), learnable=True))),
     "flow on a Gaussian mixture": Case(lambda: Flow(_nsf(), base=_mixture())),
     "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
     "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3), hidden=(8,))),
@@ -233,8 +274,18 @@ DENSITIES: dict[str, Case] = {
     "depth mixture that inverts": Case(lambda: DepthMixture(_inverting(), hidden=(8,)).truncate(2)),
     "flow that inverts": Case(lambda: Flow(_inverting()), compiles=False),
     "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2), hidden=(8,)), context=2),
+    "depth mixture on a base of context": Case(
+        lambda: DepthMixture(_nsf(blocks=3), base=Normal(torch.zeros(2), context=2, hidden=(8,)), hidden=(8,)),
+        context=2,
+    ),
+    "depth mixture with a gate of context": Case(
+        lambda: DepthMixture(_nsf(blocks=4), gate=MLP(2, 4, context=2, hidden=(8,))), context=2
+    ),
     "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
     "depth mixture with a gate of its own": Case(lambda: DepthMixture(_nsf(), gate=ResidualMLP(2, 2, hidden=8))),
+    "depth mixture through a logit": Case(
+        lambda: DepthMixture(Chain([LULinear(2), Elementwise(Logit()), LULinear(2)]), hidden=(8,))
+    ),
     "depth mixture cut short": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).truncate(2)),
     "depth mixture on a depth mixture": Case(
         lambda: DepthMixture(_nsf(), base=DepthMixture(_nsf(), gate="constant"), hidden=(8,))

@@ -22,6 +22,7 @@ from anabranch.testing.expectations import (
     first_line,
 )
 from anabranch.transforms import Transform
+from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import INVERSIONS
 
 
@@ -38,7 +39,8 @@ def check_transform(
     """Put a transform through the contract.
 
     Shapes for any batch; log-determinants against autodiff's Jacobian, both ways, and derivatives against finite
-    differences, in float64; round trips both ways in float32; dtypes kept; NaN kept to its row; ValueError for what does not
+    differences, in float64; round trips both ways in float32; a log_det of -inf outside the domain; dtypes kept; NaN kept to
+    its row; ValueError for what does not
     fit; `torch.compile(fullgraph=True)` of both directions; copies and files that give equal numbers; an `inversion` that
     says "none" where there is none, and only there.
 
@@ -66,6 +68,8 @@ def check_transform(
         check_log_det(transform, x, context)
     with checking(transform, "round trip"):
         check_round_trip(transform, x, context, tolerance)
+    with checking(transform, "domain"):
+        check_domain(transform, x, context)
     with checking(transform, "derivatives"):
         check_derivatives(transform, x, context)
     with checking(transform, "NaN"):
@@ -157,6 +161,25 @@ def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = N
         expect_close(t(back, given)[0], z, t, f"round trip from the noise in {data.dtype}", limit)
 
 
+def check_domain(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
+    """Inside the domain log_det is finite; outside log_det is -inf and z finite, in those rows and no others."""
+    _, wanted = transform(x, context)
+    expect(bool(torch.isfinite(wanted).all()), transform, f"log_det: expected finite numbers, got {wanted}")
+    if is_everything(transform.domain):
+        return
+    expect(bool(transform.domain.check(x).all()), transform, "domain: expected all of x within it, got some outside")
+    rest = [i for i in range(len(x)) if i != 1]
+    for shift in (-100.0, 100.0):
+        moved = x.flatten(1).clone()
+        moved[1, -1] += shift
+        moved = moved.reshape(x.shape)
+        outside = ~transform.domain.check(moved)
+        z, log_det = transform(moved, context)
+        least = bool(log_det[outside].isneginf().all()) and bool(torch.isfinite(z).all())
+        expect(least, transform, f"outside the domain: expected finite z and a log_det of -inf, got {z}, {log_det}")
+        expect_close(log_det[rest], wanted[rest], transform, "log_det of rows beside one outside the domain", 1e-6)
+
+
 def check_derivatives(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
     """Derivatives of z and log_det by x, context and parameters against finite differences, in float64."""
     transform, x, context = _double(transform, x[:2], None if context is None else context[:2])
@@ -212,6 +235,10 @@ def check_refusals(transform: Transform, x: Tensor, context: Tensor | None = Non
             direction(x)
         with expecting_value_error(transform, "a context of another shape"):
             direction(x, torch.cat([context, context[..., :1]], dim=-1))
+        with expecting_value_error(transform, "contexts of another number than x"):
+            direction(x, torch.cat([context, context[:1]]))
+        with expecting_value_error(transform, "a list as the context"):
+            direction(x, context.tolist())
         with expecting_value_error(transform, "a context of another dtype"):
             direction(x, context.double())
 

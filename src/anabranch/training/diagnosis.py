@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from anabranch.densities import Density
 from anabranch.training.rows import Rows
 
+_ASKED = ("log_prob", "loss")
+
 
 class NonFiniteError(ArithmeticError):
     """A loss or a gradient that is NaN or infinite.
@@ -35,9 +37,17 @@ def explain_loss(density: Density, batch: Rows, losses: Tensor, step: int) -> No
     row = int(batch.numbers[bad])
     alone = batch.take(torch.tensor([bad]))
     layer = first_non_finite_layer(density, alone.x, alone.context)
+    advice = "Lower the learning rate, or standardise or clean the data"
+    with torch.no_grad():
+        # a loss of +inf that comes with a density of 0 is an answer, not an accident
+        if bool(density.log_prob(alone.x, alone.context).isneginf().all()):
+            advice = (
+                "The density is 0 there: the row lies outside the support of a base, outside the domain of a transform, "
+                "or too far out for floating point. Leave such rows out, standardise, or choose parts that reach them"
+            )
     return NonFiniteError(
         f"the loss became {float(losses[bad])} at step {step}, row {row} of the data, first in {layer}; the last good "
-        "weights are kept. Lower the learning rate, or standardise or clean the data",
+        f"weights are kept. {advice}",
         step,
         row,
         layer,
@@ -67,20 +77,33 @@ def first_non_finite_layer(density: Density, x: Tensor, context: Tensor | None) 
     found: list[str] = []
     names = {module: name or type(density).__name__ for name, module in density.named_modules()}
 
-    def watch(module: nn.Module) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            if not found and not all(bool(torch.isfinite(t).all()) for t in _tensors(outputs)):
-                found.append(f"{names[module]} ({type(module).__name__})")
+    def look(module: nn.Module, outputs: Any) -> None:
+        if not found and not all(bool(torch.isfinite(t).all()) for t in _tensors(outputs)):
+            found.append(f"{names[module]} ({type(module).__name__})")
 
-        return hook
+    def watched(part: Density, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*arguments: Any) -> Tensor:
+            outputs = method(*arguments)
+            look(part, outputs)
+            return outputs
 
-    handles = [module.register_forward_hook(watch(module)) for module in names]
+        return call
+
+    handles = [module.register_forward_hook(lambda module, inputs, outputs: look(module, outputs)) for module in names]
+    # a density within another is asked by these methods, which no hook of torch's sees
+    parts = [module for module in names if isinstance(module, Density)]
     try:
+        for part in parts:
+            for name in _ASKED:
+                setattr(part, name, watched(part, getattr(part, name)))
         with torch.no_grad():
             density(x, context)
     finally:
         for handle in handles:
             handle.remove()
+        for part in parts:
+            for name in _ASKED:
+                part.__dict__.pop(name, None)
     return found[0] if found else f"{type(density).__name__}, only in its batch"
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import positive, positive_int, reference_tensor
+from anabranch.checks import device_here, fraction, positive, positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.training.history import Epoch, History
 from anabranch.training.loop import Loop
-from anabranch.training.rows import read_rows, split_rows
+from anabranch.training.rows import read_rows, read_validation, split_rows
 
 
 def fit(
@@ -44,12 +45,14 @@ def fit(
         density: what to fit; it is changed in place.
         x: (rows, *event), a tensor of the density's dtype or an array. No NaN, no infinity.
         context: (rows, c), if the density takes one.
-        validation: the fraction of rows to hold out for early stopping, or rows of your own (with a context: a tuple of
-            both); 0 for none.
+        validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
+            tuple of both); 0 for none.
         epochs: at most so many passes over the training rows.
-        batch_size: rows in one step; the rest that does not fill one is dealt out in the next epoch.
+        batch_size: at most so many rows in one step. Every epoch takes all rows, in as few batches as that allows, whose
+            sizes differ by one at most.
         learning_rate: the highest reached.
-        weight_decay: AdamW's, on weights of two dimensions and more.
+        weight_decay: AdamW's, on the weight matrices of networks; never on biases, nor on parameters of transforms and
+            densities, for which 0 is no simpler than another value.
         warmup: the fraction of all steps spent raising the learning rate.
         clip: largest norm of the gradient.
         patience: stop after so many epochs without a better validation loss; None for never.
@@ -76,33 +79,38 @@ def fit(
         >>> bool((normal.theta.loc - 3).abs().max() < 0.5)
         True
     """
+    if not isinstance(density, Density):
+        raise ValueError(f"density: expected a Density, got {type(density).__name__}")
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     learning_rate, clip = positive("learning_rate", learning_rate), positive("clip", clip)
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay: expected at least 0, got {weight_decay}")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup: expected a fraction in [0, 1), got {warmup}")
+    weight_decay = 0.0 if weight_decay == 0 else positive("weight_decay", weight_decay)
+    warmup = fraction("warmup", warmup)
     if patience is not None:
         patience = positive_int("patience", patience)
     if not any(parameter.requires_grad for parameter in density.parameters()):
         raise ValueError(f"density: expected trainable parameters, but this {type(density).__name__} has none")
-    seed = int(torch.randint(2**31, ()).item()) if seed is None else seed
+    if any(parameter.is_inference() for parameter in density.parameters()):
+        raise ValueError(
+            "density: expected parameters that can be trained, got some made within torch.inference_mode()"
+        )
+    seed = int(torch.randint(2**31, ()).item()) if seed is None else seed_number(seed)
     generator = torch.Generator().manual_seed(seed)
 
     rows = read_rows(density, x, context)
     if len(rows) == 0:
         raise ValueError("x: expected at least one row, got none")
-    if isinstance(validation, (int, float)):
-        training, held_out = split_rows(rows, validation, generator)
+    if isinstance(validation, (int, float, np.number)):
+        training, held_out = split_rows(rows, fraction("validation", validation), generator)
     else:
-        values, given = validation if isinstance(validation, tuple) else (validation, None)
-        training, held_out = rows, read_rows(density, values, given, name="validation")
+        training, held_out = rows, read_validation(density, validation)
     history = History(len(training), 0 if held_out is None else len(held_out), seed)
 
     like = reference_tensor(density)
     home = torch.device("cpu") if like is None else like.device
-    target = home if device is None else torch.device(device)
-    with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
+    target = home if device is None else device_here("device", device)
+    generators = torch.random.fork_rng(devices=[target] if target.type == "cuda" else [])
+    # a caller may have switched gradients off; a fit needs them
+    with torch.inference_mode(False), torch.enable_grad(), generators:
         torch.manual_seed(seed)
         loop = Loop(density, training, held_out, history, generator, batch_size=batch_size, clip=clip, device=target)
         try:

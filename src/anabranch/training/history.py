@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ class Epoch:
         step: optimiser steps so far.
         loss: mean training loss over the epoch, nats per row.
         validation: mean loss on the validation rows after it, nats per row; None without validation rows.
-        learning_rate: at its last step.
+        learning_rate: at its first step.
         seconds: since the fit began.
     """
 
@@ -33,7 +34,7 @@ class History:
 
     Attributes:
         epochs: one `Epoch` each.
-        best_epoch: the number of the epoch whose weights the density now has.
+        best_epoch: the number of the epoch whose weights the density now has; 0 for those it began with.
         stopped: why it ended: "epochs", "patience", or "callback".
         rows, validation_rows: how many rows were trained on, and held out for early stopping.
         seed: of the split and the order of the rows.
@@ -48,7 +49,12 @@ class History:
 
     @property
     def best_loss(self) -> float:
-        """The loss of the weights kept: on the validation rows, or on the training rows where there are none."""
+        """The loss of the weights kept: on the validation rows, or on the training rows where there are none.
+
+        NaN where those are the weights that the fit began with.
+        """
+        if self.best_epoch == 0:
+            return math.nan
         chosen = self.epochs[self.best_epoch - 1]
         return chosen.loss if chosen.validation is None else chosen.validation
 

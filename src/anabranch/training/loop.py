@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from anabranch.training.history import Epoch, History
 from anabranch.training.progress import FitProgress
 from anabranch.training.rows import Rows
 from anabranch.training.schedule import warmup_cosine
+from anabranch.transforms import Transform
 
 
 class Loop:
@@ -46,7 +48,8 @@ class Loop:
         self.held_out = None if held_out is None else held_out.to(self.device)
         self.history = history
         self.generator = generator
-        self.batch_size = min(batch_size, len(training))
+        self.batches = -(-len(training) // batch_size)
+        self.batch_size = batch_size
         self.clip = clip
         self.good = self._snapshot()
         self.steps_done = 0
@@ -63,7 +66,7 @@ class Loop:
         progress: bool,
     ) -> None:
         """Train; whatever ends it, the density has the best weights then."""
-        steps = epochs * (len(self.training) // self.batch_size)
+        steps = epochs * self.batches
         groups = _decayed_and_not(self.density, weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=learning_rate)
         schedule = warmup_cosine(optimizer, steps, warmup)
@@ -102,8 +105,8 @@ class Loop:
         """One pass over the training rows; the mean loss on the way."""
         self.density.train()
         order = torch.randperm(len(self.training), generator=self.generator)
-        total, batches = torch.zeros((), device=self.device), len(order) // self.batch_size
-        for index in order[: batches * self.batch_size].split(self.batch_size):
+        total = torch.zeros((), device=self.device)
+        for index in order.tensor_split(self.batches):
             batch = self.training.take(index[self.accelerator.process_index :: self.shares])
             if self.steps_done == 0:
                 with torch.no_grad():
@@ -121,9 +124,9 @@ class Loop:
                 raise explain_gradient(self.density, self.steps_done)
             optimizer.step()
             schedule.step()
-            total += loss.detach()
+            total += loss.detach() * len(index)
             bar.step(loss.item())
-        return float(self._mean_over_processes(total / batches))
+        return float(self._mean_over_processes(total / len(order)))
 
     def _validate(self) -> float | None:
         """Mean loss on the validation rows."""
@@ -147,7 +150,8 @@ class Loop:
         """Write the record down, and keep the weights if they are the best so far."""
         self.history.epochs.append(record)
         best = self.history.epochs[self.history.best_epoch - 1].validation if self.history.best_epoch else None
-        if record.validation is None or best is None or record.validation < best:
+        # the mean of losses that are finite may overflow, and is no best then
+        if record.validation is None or record.validation < (math.inf if best is None else best):
             self.history.best_epoch = record.epoch
             self.good = self._snapshot()
 
@@ -162,9 +166,19 @@ class Loop:
 
 
 def _decayed_and_not(density: Density, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices; leave biases, scales and mixture weights alone, for which zero is no simpler than another value."""
+    """Decay the weight matrices of networks; leave alone biases and whatever transforms and densities hold themselves.
+
+    Means, scales, knots and linear maps have no zero that is simpler than another value.
+    """
+    weights = {
+        id(parameter)
+        for module in density.modules()
+        if not isinstance(module, (Transform, Density))
+        for name, parameter in module.named_parameters(recurse=False)
+        if name == "weight" and parameter.dim() > 1
+    }
     parameters = [p for p in density.parameters() if p.requires_grad]
     return [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if id(p) in weights], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if id(p) not in weights], "weight_decay": 0.0},
     ]

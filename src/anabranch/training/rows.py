@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import finite_rows, matching, read_tensor, reference_tensor
 from anabranch.densities import Density
+from anabranch.densities.density import read_event
 
 
 @dataclass
@@ -47,17 +48,17 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
         ValueError: shapes or dtypes that do not fit, x and context of different length, a value that is not finite.
     """
     like = reference_tensor(density)
-    values = read_tensor(name, x, like)
+    values = read_event(name, x, density, like).detach()
     if values.dim() != len(density.event_shape) + 1:
         wanted = ", ".join(["rows", *map(str, density.event_shape)])
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(values.shape)}")
-    matching(name, values, density.event_shape, _on_device_of(values, like), any_number=density.support.is_discrete)
+    matching(name, values, density.event_shape, _on_device_of(values, like))
     finite_rows(name, values)
     given = None
     if density.context_shape is not None:
         if context is None:
             raise ValueError(f"context: expected shape (rows, {', '.join(map(str, density.context_shape))}), got None")
-        given = read_tensor("context", context, like)
+        given = read_tensor("context", context, like).detach()
         matching("context", given, density.context_shape, _on_device_of(given, like))
         if given.shape[:1] != values.shape[:1] or given.dim() != len(density.context_shape) + 1:
             raise ValueError(
@@ -69,14 +70,29 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
     return Rows(values, given, torch.arange(len(values)))
 
 
+def read_validation(density: Density, validation: Any) -> Rows:
+    """Read and check the user's own validation rows.
+
+    Raises:
+        ValueError: as for `read_rows`; no rows; a tuple that is not of rows and contexts.
+    """
+    values, context = validation, None
+    if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise ValueError(f"validation: expected a tuple of rows and contexts, got one of {len(validation)}")
+        values, context = validation
+    rows = read_rows(density, values, context, name="validation")
+    if len(rows) == 0:
+        raise ValueError("validation: expected at least one row, got none; give 0 to go without")
+    return rows
+
+
 def split_rows(rows: Rows, validation: float, generator: torch.Generator) -> tuple[Rows, Rows | None]:
     """Training rows and validation rows, at random.
 
     Raises:
-        ValueError: a fraction outside [0, 1), or too few rows for it.
+        ValueError: too few rows for the fraction.
     """
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation: expected a fraction in [0, 1), or rows, got {validation}")
     if validation == 0:
         return rows, None
     held_out = round(validation * len(rows))

@@ -6,9 +6,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive_int
 from anabranch.networks import Network
+from anabranch.networks.of_context import network_of_context
+from anabranch.transforms.domain import of_features
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -36,18 +39,30 @@ class Elementwise(Transform):
     """
 
     def __init__(self, univariate: UnivariateMap, features: int | None = None, network: Network | None = None) -> None:
-        if features is None and univariate.size > 0:
+        if not isinstance(univariate, UnivariateMap):
+            raise ValueError(f"univariate: expected a UnivariateMap, got {type(univariate).__name__}")
+        if features is None and (univariate.size > 0 or network is not None):
             raise ValueError(
-                f"features: expected their number, since {type(univariate).__name__} has parameters, got None"
+                f"features: expected their number, since {type(univariate).__name__} has parameters or a network, got None"
             )
         shape = None if features is None else (positive_int("features", features),)
+        if network is not None and features is not None:
+            outputs = f"{features} x {univariate.size} outputs"
+            network = network_of_context(network, outputs, features * univariate.size)
         super().__init__(shape, None if network is None else (network.features,))
         self.univariate = univariate
         self.network = network
-        if network is not None and (features is None or network.outputs != features * univariate.size):
-            wanted = "features" if features is None else f"{features} x {univariate.size} outputs"
-            raise ValueError(f"network: expected {wanted}, got {network.outputs} outputs")
         self.constants = None if network is not None else nn.Parameter(torch.zeros(features or 0, univariate.size))
+
+    @property
+    def domain(self) -> Constraint:
+        """Vectors of numbers for which the univariate map is defined."""
+        return of_features(self.univariate.domain)
+
+    @property
+    def codomain(self) -> Constraint:
+        """Vectors of numbers that the univariate map reaches."""
+        return of_features(self.univariate.codomain)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_derivative = self.univariate(x, self._map_parameters(context))

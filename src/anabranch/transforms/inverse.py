@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from anabranch.transforms.transform import Transform
 
@@ -15,7 +16,8 @@ class Inverse(Transform):
     samples in one pass and scores in one step per feature.
 
     Args:
-        transform: the transform to turn round. Its inverse must not be "none".
+        transform: the transform to turn round. Its inverse must not be "none". (A chain that does not reach all vectors is
+            best turned round block by block: it knows the codomain of each block but not its own.)
 
     Example:
         >>> import torch
@@ -32,6 +34,16 @@ class Inverse(Transform):
         self.event_dim = transform.event_dim
         self.inversion = transform.inversion
         self.transform = transform
+
+    @property
+    def domain(self) -> Constraint:
+        """What the other reaches."""
+        return self.transform.codomain
+
+    @property
+    def codomain(self) -> Constraint:
+        """Where the other is defined."""
+        return self.transform.domain
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Nothing to do: what is set from data is set from the data's side, which is the other end."""

@@ -37,7 +37,8 @@ class Linear(Transform):
         return nn.functional.linear(x, self.weight, self.bias), log_det.expand(x.shape[:-1])
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = torch.linalg.solve(self.weight, (z - self.bias).unsqueeze(-1)).squeeze(-1)
+        # z - b = x W^T, solved for all rows at once: the matrix is not repeated for each of them
+        x = torch.linalg.solve(self.weight.mT, _rows(z - self.bias), left=False).reshape(z.shape)
         return x, -torch.linalg.slogdet(self.weight).logabsdet.expand(z.shape[:-1])
 
 
@@ -75,8 +76,9 @@ class LULinear(Transform):
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
-        y = torch.linalg.solve_triangular(lower, (z - self.bias).unsqueeze(-1), upper=False, unitriangular=True)
-        x = torch.linalg.solve_triangular(upper, y, upper=True).squeeze(-1)
+        # z - b = x U^T L^T, solved from the right for all rows at once: the factors are not repeated for each of them
+        y = torch.linalg.solve_triangular(lower.mT, _rows(z - self.bias), upper=True, left=False, unitriangular=True)
+        x = torch.linalg.solve_triangular(upper.mT, y, upper=False, left=False).reshape(z.shape)
         return x, -self.log_diagonal.sum().expand(z.shape[:-1])
 
     def _factors(self) -> tuple[Tensor, Tensor]:
@@ -84,3 +86,8 @@ class LULinear(Transform):
         lower = self.lower.tril(diagonal=-1) + identity
         upper = self.upper.triu(diagonal=1) + torch.diag(self.log_diagonal.exp())
         return lower, upper
+
+
+def _rows(x: Tensor) -> Tensor:
+    """All events as the rows of one matrix."""
+    return x.reshape(-1, x.shape[-1])

@@ -6,8 +6,11 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 from torch.nn import functional
 
+from anabranch.transforms.domain import OpenInterval
 from anabranch.transforms.univariate import UnivariateMap
 
 
@@ -43,6 +46,10 @@ class Exp(UnivariateMap):
     def __init__(self) -> None:
         super().__init__(size=0)
 
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.positive
+
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return _exp(x)
 
@@ -62,6 +69,10 @@ class Log(UnivariateMap):
 
     def __init__(self) -> None:
         super().__init__(size=0)
+
+    @property
+    def domain(self) -> Constraint:
+        return constraints.positive
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return _log(x)
@@ -85,6 +96,10 @@ class Sigmoid(UnivariateMap):
     def __init__(self) -> None:
         super().__init__(size=0)
 
+    @property
+    def codomain(self) -> Constraint:
+        return OpenInterval(0.0, 1.0)
+
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return _sigmoid(x)
 
@@ -105,6 +120,10 @@ class Logit(UnivariateMap):
     def __init__(self) -> None:
         super().__init__(size=0)
 
+    @property
+    def domain(self) -> Constraint:
+        return OpenInterval(0.0, 1.0)
+
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return _logit(x)
 
@@ -124,6 +143,10 @@ class Softplus(UnivariateMap):
 
     def __init__(self) -> None:
         super().__init__(size=0)
+
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.positive
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         # softplus below its linear part, which torch begins at 20, is log1p(exp x); dz/dx = sigmoid(x)
@@ -149,6 +172,10 @@ class Tanh(UnivariateMap):
 
     def __init__(self) -> None:
         super().__init__(size=0)
+
+    @property
+    def codomain(self) -> Constraint:
+        return OpenInterval(-1.0, 1.0)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         # dz/dx = 1 / cosh(x)^2 = 4 / (exp(x) + exp(-x))^2, in logarithms

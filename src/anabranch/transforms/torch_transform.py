@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive_int
+from anabranch.transforms.domain import of_features, some_point
 from anabranch.transforms.transform import Transform
 
 
@@ -49,6 +52,23 @@ class TorchTransform(Transform):
         elif not isinstance(transform, nn.Module):
             raise ValueError(f"transform: expected a torch.distributions Transform, got {type(transform).__name__}")
         self.transform = transform
+
+    @property
+    def domain(self) -> Constraint:
+        """The transform's own; that of a module is not known, and taken to be everything."""
+        return self._where("domain")
+
+    @property
+    def codomain(self) -> Constraint:
+        """The transform's own; that of a module is not known, and taken to be everything."""
+        return self._where("codomain")
+
+    def _where(self, which: str) -> Constraint:
+        if isinstance(self.transform, nn.Module):
+            return constraints.real_vector
+        found: Constraint = getattr(self.transform, which)
+        # of domains that are no intervals (simplices, matrices) torch's own formulas say what is outside
+        return constraints.real_vector if some_point(found) is None else of_features(found, self.event_dim)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, t = self._at(x, context)

@@ -7,9 +7,12 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
-from anabranch.checks import matching, reference_tensor
+from anabranch.checks import broadcasting, matching, reference_tensor
 from anabranch.described import Described
+from anabranch.transforms.domain import is_everything, some_point
 
 Inversion = Literal["closed", "sequential", "iterative", "none"]
 """What an inverse costs: a formula; a pass of one step per feature; a numerical iteration; or there is none."""
@@ -40,13 +43,17 @@ class Transform(Described, ABC):
         context_shape: the shape of one context, or None if the transform takes none. A transform that takes none
             ignores a context that it is given: in a chain, context reaches every layer.
         inversion: what the inverse costs: "closed", "sequential", "iterative" or "none".
+        domain: the x for which f is defined, a `torch.distributions` constraint; by default all. Outside it forward gives
+            a log_det of -inf, so that a density is 0 there, and some finite z; a NaN stays NaN. (A chain leaves that to
+            its blocks: each has its own domain, and log_det stays -inf.)
+        codomain: the z that f reaches, by default all. Outside it inverse gives NaN or infinity.
 
     A transform is stateless and functional: the two methods change nothing and branch on no value, so that
     `torch.compile(fullgraph=True)` takes them. What must be set from data (`ActNorm`) is set once in `initialize`.
 
     To write your own: call `super().__init__(event_shape, context_shape)`, set `inversion` if the inverse is not a
-    formula, and define `_forward` and `_inverse`, which get arguments whose shapes and dtypes are checked already. Then
-    put it through `anabranch.testing.check_transform`.
+    formula, `domain` and `codomain` if they are not everything, and define `_forward` and `_inverse`, which get arguments
+    within them whose shapes and dtypes are checked already. Then put it through `anabranch.testing.check_transform`.
 
     Example:
         >>> import torch
@@ -76,10 +83,29 @@ class Transform(Described, ABC):
         if self.event_shape is not None:
             self.event_dim = len(self.event_shape)
 
+    @property
+    def domain(self) -> Constraint:
+        """Where f is defined. May be overridden, by `independent` intervals."""
+        return constraints.real_vector
+
+    @property
+    def codomain(self) -> Constraint:
+        """What f reaches. May be overridden."""
+        return constraints.real_vector
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to noise: (z, log |det dz/dx|)."""
         self._check("x", x, context)
-        return self._forward(x, context)
+        domain = self.domain
+        if is_everything(domain):
+            return self._forward(x, context)
+        # f is taken at a point within instead: what it is not defined for would give NaN, and NaN gradients even where
+        # they are multiplied by zero
+        has_nan = x.isnan().flatten(x.dim() - self.event_dim).any(dim=-1)
+        outside = ~domain.check(x) & ~has_nan
+        shape = outside.shape + (1,) * self.event_dim
+        z, log_det = self._forward(torch.where(outside.reshape(shape), some_point(domain), x), context)
+        return z, torch.where(outside, -torch.inf, log_det)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Noise to data: (x, log |det dx/dz|)."""
@@ -110,7 +136,10 @@ class Transform(Described, ABC):
             return
         if context is None:
             raise ValueError(f"context: expected shape (..., {', '.join(map(str, self.context_shape))}), got None")
+        if not isinstance(context, Tensor):
+            raise ValueError(f"context: expected a tensor, got {type(context).__name__}")
         matching("context", context, self.context_shape, like)
+        broadcasting(name, value.shape[: value.dim() - self.event_dim], "context", context.shape[:-1])
 
 
 def common_shape(kind: str, shapes: list[torch.Size | None]) -> torch.Size | None:

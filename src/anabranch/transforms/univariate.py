@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive_int
 from anabranch.described import Described
@@ -26,6 +28,8 @@ class UnivariateMap(Described, ABC):
 
     All-zero parameters give a mild map, the identity where the family holds it, so that a network which starts at zero
     starts there. To write your own: call `super().__init__(size)`, define the two methods, and it works in every structure.
+    Where not all numbers will do, say so with `domain` (for x) and `codomain` (for z), intervals of
+    `torch.distributions.constraints`: what is outside them never comes to the two methods of a map in `Elementwise`.
 
     Attributes:
         fused: whether to run compiled loops where the map has any; `Density.compile` sets it.
@@ -39,6 +43,16 @@ class UnivariateMap(Described, ABC):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = positive_int("size", size, least=0)
+
+    @property
+    def domain(self) -> Constraint:
+        """The x for which g is defined, by default all. May be overridden."""
+        return constraints.real
+
+    @property
+    def codomain(self) -> Constraint:
+        """The z that g reaches, by default all. May be overridden."""
+        return constraints.real
 
     @abstractmethod
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]: ...
