@@ -7,7 +7,7 @@ With B rows, W weights that the masks let through (all blocks together), P = B x
     floor = operations / rate + bytes / bandwidth
 
 - A weight makes one multiplication and one addition for each row: forward, for the gradient of its input, and for its own.
-  That the first layers need no gradient of their input is not taken off; what a step draws (sampling too) uses each weight once.
+  That the first layers need no gradient of their input is not taken off. Sampling uses each weight once.
 - The maps' parameters are by far the largest tensor that is not a matrix product's own affair: written by the last layer and
   read by the map once; in training, read again by the map's backward, which writes their gradient, which two products read.
 - Left out, so that the floor stays one: the hidden units, the maps' own arithmetic, the weights and Adam's state, and that
@@ -16,6 +16,7 @@ With B rows, W weights that the masks let through (all blocks together), P = B x
   several copies of 256 MiB, bytes read and written; both in the same run, on the same threads.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -58,7 +59,7 @@ def work(case: Case, name: str) -> Work:
         else:
             kept = (case.features + (i % 2 == 0)) // 2  # the even features in the first block, the odd in the second
             sizes = [kept, *HIDDEN, (case.features - kept) * per_map]
-            weights += sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+            weights += sum(a * b for a, b in itertools.pairwise(sizes))
             moved += case.features - kept
     parameters = BATCH * moved * per_map
     passes, touches = (3, 6) if name == "training" else (1, 2)

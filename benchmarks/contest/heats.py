@@ -1,6 +1,7 @@
 """One case, from those who enter to the numbers: who is how fast at each of its works."""
 
 import gc
+import statistics
 import time
 from collections.abc import Callable, Mapping
 
@@ -25,7 +26,13 @@ def synchronizer(device: torch.device) -> Synchronize:
 
 
 def run_case(
-    case: Case, makers: Mapping[str, Make], works: list[str], device: torch.device, rates: floor.Machine, cap_s: float
+    case: Case,
+    makers: Mapping[str, Make],
+    works: list[str],
+    device: torch.device,
+    rates: floor.Machine,
+    cap_s: float,
+    patience_s: float,
 ) -> dict[str, object]:
     """Times, ratios and floors of a case's works.
 
@@ -53,13 +60,19 @@ def run_case(
     for work in works:
         begun = time.perf_counter()
         actions = {name: entrant.actions[work] for name, entrant in entrants.items() if work in entrant.actions}
-        times, failed = race(actions, synchronizer(device), cap_s)
-        absent = missing | failed
+        heat = race(actions, synchronizer(device), cap_s, patience_s)
+        times = heat.times
+        absent = missing | heat.failed
         absent |= {name: entrant.absent[work] for name, entrant in entrants.items() if work in entrant.absent}
-        result["works"][work] = compared(times, floor.work(case, work), rates) | {"absent": absent}
+        result["works"][work] = compared(times, floor.work(case, work), rates) | {
+            "absent": absent,
+            "others_cores": heat.others,
+        }
         shown = ", ".join(f"{name} {number(t.median)}" for name, t in times.items())
         seconds = time.perf_counter() - begun
-        print(f"{case.kind}, {case.features} features, {work}: {shown} ms ({seconds:.0f} s)", flush=True)
+        others = statistics.mean(heat.others or [0.0])
+        print(f"{case.kind}, {case.features} features, {work}: {shown} ms", end=" ")
+        print(f"({seconds:.0f} s; others took {others:.2f} cores)", flush=True)
         for name, reason in absent.items():
             print(f"    {name} is absent: {reason}", flush=True)
     forget_compiled()
@@ -79,13 +92,16 @@ def compared(times: dict[str, Times], least: floor.Work, rates: floor.Machine) -
     }
 
 
-def run_mixtures(case: Case, device: torch.device, cap_s: float, ways: tuple[str, ...]) -> list[dict[str, object]]:
+def run_mixtures(
+    case: Case, device: torch.device, cap_s: float, patience_s: float, ways: tuple[str, ...]
+) -> list[dict[str, object]]:
     """Training steps of a mixture from depth, of the flow on its chain and of a mixture of flows, eager and compiled."""
     rows = []
     for way in ways:
         torch.manual_seed(0)
         steps = training_steps(case, device, is_compiled=way == "compiled")
-        times, failed = race(steps, synchronizer(device), cap_s)
+        heat = race(steps, synchronizer(device), cap_s, patience_s)
+        times = heat.times
         flow, depth, flows = (times.get(kind) for kind in KINDS)
         rows.append(
             {
@@ -96,11 +112,12 @@ def run_mixtures(case: Case, device: torch.device, cap_s: float, ways: tuple[str
                 "times": {name: t.as_numbers() for name, t in times.items()},
                 "depth_mixture_over_flow": ratio(depth, flow) if depth and flow else None,
                 "mixture_of_flows_over_depth_mixture": ratio(flows, depth) if flows and depth else None,
-                "failed": failed,
+                "failed": heat.failed,
+                "others_cores": heat.others,
             }
         )
         shown = ", ".join(f"{name} {number(t.median)}" for name, t in times.items())
-        print(f"mixtures, {case.kind}, {case.features} features, {way}: {shown} ms {failed or ''}", flush=True)
+        print(f"mixtures, {case.kind}, {case.features} features, {way}: {shown} ms {heat.failed or ''}", flush=True)
         forget_compiled()
     return rows
 

@@ -12,13 +12,13 @@ KINDS = ("flow", "depth mixture", "mixture of flows")
 
 
 class MixtureOfFlows(nn.Module):
-    """p(x) = sum_k w_k p_k(x) with K flows of their own: the plain way, of which a mixture from depth saves all but one chain."""
+    """p(x) = sum_k w_k p_k(x) with K flows of their own: the plain way, of which one from depth saves all but one chain."""
 
     def __init__(self, case: Case, components: int, is_compiled: bool) -> None:
         super().__init__()
         self.flows = nn.ModuleList(ab.Flow(chain(case)) for _ in range(components))
         self.logits = nn.Parameter(torch.zeros(components))
-        # each on its own, not the whole: they share one compiled graph then, instead of one of 25 blocks that compiles for minutes
+        # each on its own: they then share one graph, where one of all their 25 blocks would compile for minutes
         self._losses = [compiled_loss(flow) if is_compiled else flow.loss for flow in self.flows]
 
     def loss(self, x: Tensor) -> Tensor:

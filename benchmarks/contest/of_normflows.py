@@ -11,8 +11,8 @@ from contest.of_nflows import NetworkWithoutContext
 def entrant(case: Case, device: torch.device) -> Entrant:
     """The layers behind its wrappers.
 
-    The wrappers use residual networks, and their coupling puts a spline on the features that are kept, too: more work than the
-    others do. Its layers run from noise to data, so the autoregressive ones are reversed, for scoring to take one pass.
+    The wrappers use residual networks, and their coupling puts a spline on the features that are kept, too: more work than
+    the others do. Its layers run from noise to data, so the autoregressive ones are reversed, for scoring to take one pass.
     """
     import normflows as nf  # noqa: PLC0415 (a peer need not be installed)
     from normflows.flows.neural_spline.autoregressive import (  # noqa: PLC0415

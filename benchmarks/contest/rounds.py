@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from contest.calm import BUSY, Watch, wait_until_calm
+
 MOST_ROUNDS = 15
 FEWEST_ROUNDS = 5
 
@@ -44,61 +46,92 @@ def ratio(top: Times, bottom: Times) -> float:
     return statistics.median(top.rounds[i] / bottom.rounds[i] for i in shared)
 
 
+@dataclass
+class Race:
+    """The times of those that ran, the errors of those that did not, and the cores' worth that others took meanwhile."""
+
+    times: dict[str, Times] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    others: list[float] = field(default_factory=list)
+
+
 def race(
     actions: Mapping[str, Callable[[], object]],
     synchronize: Callable[[], None],
     cap_s: float,
+    patience_s: float = 30.0,
     turn_s: float = 0.1,
-) -> tuple[dict[str, Times], dict[str, str]]:
+) -> Race:
     """Time every action in rounds, in an order that turns from round to round.
 
     Each is first called until it is warm. A turn is one call that is not timed (another's work has just filled the caches,
-    and its threads may still spin; where a call takes a second, this is left out) and then calls for about `turn_s` seconds. One that would take more than `cap_s`
-    seconds in all takes part in fewer rounds, evenly spread, but in `FEWEST_ROUNDS` at least.
-
-    Returns:
-        The times of those that ran, and the errors of those that did not.
+    and its threads may still spin; where a call takes a second, it is left out), and then calls for about `turn_s` seconds.
+    One that would take more than `cap_s` seconds in all takes part in fewer rounds, evenly spread, but in `FEWEST_ROUNDS`
+    at least. A round in which others took the cores is run again when they are quiet, as long as `patience_s` lasts.
     """
-    times: dict[str, Times] = {}
-    failed: dict[str, str] = {}
-    calls: dict[str, int] = {}
-    quota: dict[str, int] = {}
-    is_quick: dict[str, bool] = {}
-
-    def once(name: str) -> float:
-        synchronize()
-        begun = time.perf_counter()
-        actions[name]()
-        synchronize()
-        return time.perf_counter() - begun
-
-    for name in actions:
+    result = Race()
+    turns: dict[str, Turn] = {}
+    for name, action in actions.items():
+        turn = Turn(action, synchronize)
         try:
-            times[name] = Times(first_call_s=once(name))
-            second = once(name)
-            usual = second if second > 1 else min(once(name) for _ in range(3))
+            result.times[name] = Times(first_call_s=turn.once())
+            turn.plan(turn_s, cap_s)
+            turns[name] = turn
         except Exception as error:  # a peer may fail in any way: the table says so, the others go on
-            times.pop(name, None)
-            failed[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            continue
-        calls[name] = max(1, min(25, round(turn_s / usual)))
-        is_quick[name] = usual < 1
-        turn = usual * (calls[name] + is_quick[name])
-        quota[name] = max(FEWEST_ROUNDS, min(MOST_ROUNDS, int(cap_s / turn)))
+            result.times.pop(name, None)
+            result.failed[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
-    names = list(times)
+    names = list(turns)
     gc.collect()
     gc.disable()
     try:
-        for i in range(MOST_ROUNDS):
-            start = i % len(names) if names else 0
-            for name in names[start:] + names[:start]:
-                if (i + 1) * quota[name] // MOST_ROUNDS == i * quota[name] // MOST_ROUNDS:
-                    continue
-                if is_quick[name]:
-                    once(name)
-                times[name].rounds[i] = 1000 * statistics.median(once(name) for _ in range(calls[name]))
+        i = 0
+        while names and i < MOST_ROUNDS:
+            begun, watch = time.perf_counter(), Watch()
+            start = i % len(names)
+            taken = {name: turns[name].take() for name in names[start:] + names[:start] if turns[name].is_in(i)}
+            others = watch.others()
             gc.collect()
+            if others > BUSY and patience_s > 0:
+                patience_s -= time.perf_counter() - begun
+                patience_s -= wait_until_calm(patience_s)
+                continue
+            for name, ms in taken.items():
+                result.times[name].rounds[i] = ms
+            result.others.append(others)
+            i += 1
     finally:
         gc.enable()
-    return times, failed
+    return result
+
+
+class Turn:
+    """How often one action is called in its turn, and in how many rounds."""
+
+    def __init__(self, action: Callable[[], object], synchronize: Callable[[], None]) -> None:
+        self._action, self._synchronize = action, synchronize
+
+    def once(self) -> float:
+        self._synchronize()
+        begun = time.perf_counter()
+        self._action()
+        self._synchronize()
+        return time.perf_counter() - begun
+
+    def plan(self, turn_s: float, cap_s: float) -> None:
+        second = self.once()
+        usual = second if second > 1 else min(self.once() for _ in range(3))
+        self._calls = max(1, min(25, round(turn_s / usual)))
+        self._idle_calls = int(usual < 1)
+        fitting = int(cap_s / (usual * (self._calls + self._idle_calls)))
+        self._rounds = max(FEWEST_ROUNDS, min(MOST_ROUNDS, fitting))
+
+    def is_in(self, i: int) -> bool:
+        """Whether it takes part in round i: in `_rounds` of `MOST_ROUNDS`, evenly spread."""
+        return (i + 1) * self._rounds // MOST_ROUNDS > i * self._rounds // MOST_ROUNDS
+
+    def take(self) -> float:
+        """Milliseconds: the median of the calls."""
+        for _ in range(self._idle_calls):
+            self.once()
+        return 1000 * statistics.median(self.once() for _ in range(self._calls))

@@ -1,5 +1,7 @@
 """The results as a page of Markdown."""
 
+import statistics
+
 from contest.case import BATCH, BINS, BLOCKS, HIDDEN
 
 PEERS = ("zuko", "nflows", "normflows", "flowjax")
@@ -14,14 +16,15 @@ def page(result: dict) -> str:
 
 Written by `{machine["command"]}` on {machine["date"][:10]}.
 
-{BLOCKS} blocks, ReLU networks of {" x ".join(map(str, HIDDEN))}, {BINS} bins, {BATCH:,} rows, float32. A training step is loss,
-backward and Adam. Milliseconds: median over rounds, in which all take turns; in brackets the quartiles. "Peer over ours" is the
-fastest peer's time over ours, the median over the rounds: above 1 we are faster. The floor is what the matrix products and the
-maps' parameters take at the rates below; `benchmarks/contest/floor.py` has the formula.
+{BLOCKS} blocks, ReLU networks of {" x ".join(map(str, HIDDEN))}, {BINS} bins, {BATCH:,} rows, float32. A training step is
+loss, backward and Adam. Milliseconds: the median over rounds in which all take turns; in brackets the quartiles. "Peer over
+ours" is the fastest peer's time over ours, the median over the rounds: above 1 we are faster. The floor is what the matrix
+products and the maps' parameters take at the rates below; `benchmarks/contest/floor.py` has the formula.
 
-{machine["processor"]}, {machine["cores"]} cores, {machine["torch_threads"]} torch threads (JAX: {machine["jax_threads"]}),
-device {machine["device"]}; {versions}; a large product {rates["operations_a_second"] / 1e9:.0f} Gflop/s, a large copy
-{rates["bytes_a_second"] / 1e9:.1f} GB/s.
+- {machine["processor"]}, {machine["cores"]} cores, device {machine["device"]}; {machine["torch_threads"]} torch threads
+  (JAX: {machine["jax_threads"]}); other processes took {busy(result):.2f} cores in the mean
+- a large product {rates["operations_a_second"] / 1e9:,.0f} Gflop/s, a large copy {rates["bytes_a_second"] / 1e9:,.1f} GB/s
+- {versions}
 """
     parts = [intro, contest(result["cases"])]
     if result["mixtures"]:
@@ -29,6 +32,12 @@ device {machine["device"]}; {versions}; a large product {rates["operations_a_sec
     parts.append(parameters(result["cases"]))
     parts.append(remarks(result["cases"]))
     return "\n".join(parts)
+
+
+def busy(result: dict) -> float:
+    """The cores that others took while we timed, in the mean over all rounds."""
+    works = [work for case in result["cases"] for work in case["works"].values()]
+    return statistics.mean([share for part in (*works, *result["mixtures"]) for share in part["others_cores"]] or [0.0])
 
 
 def contest(cases: list[dict]) -> str:
@@ -51,7 +60,7 @@ def contest(cases: list[dict]) -> str:
                 [
                     f"{case['univariate']} {case['structure']}, {case['features']} features, {name}",
                     *(spread(times.get(ours)) for ours in OURS),
-                    f"{fastest} {number(times[fastest]['median_ms'])}" if fastest else "–",
+                    f"{fastest} {number(times[fastest]['median_ms'])}" if fastest else "-",
                     *(spread(times.get(peer)) for peer in PEERS),
                     *(number(against.get(ours)) for ours in OURS),
                     number(work["ours_over_floor"]),
@@ -90,7 +99,7 @@ def parameters(cases: list[dict]) -> str:
     head = ["parameters", "ours", *PEERS]
     rows = [
         [f"{case['univariate']} {case['structure']}, {case['features']} features"]
-        + [f"{n:,}" if (n := case["parameters"].get(name)) else "–" for name in ("anabranch", *PEERS)]
+        + [f"{n:,}" if (n := case["parameters"].get(name)) else "-" for name in ("anabranch", *PEERS)]
         for case in cases
     ]
     return f"## Parameters\n\nA masked matrix counts as a whole.\n\n{table(head, rows)}"
@@ -118,13 +127,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def spread(times: dict | None) -> str:
     if times is None:
-        return "–"
+        return "-"
     low, high = times["quartiles_ms"]
-    return f"{number(times['median_ms'])} ({number(low)}–{number(high)})"
+    return f"{number(times['median_ms'])} ({number(low)} to {number(high)})"
 
 
 def number(value: float | None) -> str:
     """Three figures."""
     if value is None:
-        return "–"
+        return "-"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
