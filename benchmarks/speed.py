@@ -40,6 +40,7 @@ def main(
     with_mixtures: Annotated[bool, typer.Option("--mixtures/--no-mixtures", help="Whether mixtures are timed.")] = True,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    rounds: Annotated[int, typer.Option(help="In how many rounds all take turns; 5 at least.", min=5)] = 15,
     cap: Annotated[float, typer.Option(help="Seconds for the rounds of one entrant at one work, about.")] = 12.0,
     patience: Annotated[float, typer.Option(help="Seconds to wait, at each work, for other processes to end.")] = 30.0,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON; the Markdown goes beside it.")] = None,
@@ -62,9 +63,9 @@ def main(
     # an empty cache of its own: what an earlier run has compiled would make the first calls look quick
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        done = [run_case(case, makers, works, on, rates, cap, patience) for case in cases]
+        done = [run_case(case, makers, works, on, rates, rounds, cap, patience) for case in cases]
         mixture_cases = [Case(size, "spline", "autoregressive") for size in sizes] if with_mixtures else []
-        mixed = [row for case in mixture_cases for row in run_mixtures(case, on, cap, patience, ways)]
+        mixed = [row for case in mixture_cases for row in run_mixtures(case, on, rounds, cap, patience, ways)]
     result = {
         "machine": machine.description(on),
         "rates": vars(rates),

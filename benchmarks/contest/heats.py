@@ -31,6 +31,7 @@ def run_case(
     works: list[str],
     device: torch.device,
     rates: floor.Machine,
+    rounds: int,
     cap_s: float,
     patience_s: float,
 ) -> dict[str, object]:
@@ -60,7 +61,7 @@ def run_case(
     for work in works:
         begun = time.perf_counter()
         actions = {name: entrant.actions[work] for name, entrant in entrants.items() if work in entrant.actions}
-        heat = race(actions, synchronizer(device), cap_s, patience_s)
+        heat = race(actions, synchronizer(device), rounds, cap_s, patience_s)
         times = heat.times
         absent = missing | heat.failed
         absent |= {name: entrant.absent[work] for name, entrant in entrants.items() if work in entrant.absent}
@@ -93,14 +94,14 @@ def compared(times: dict[str, Times], least: floor.Work, rates: floor.Machine) -
 
 
 def run_mixtures(
-    case: Case, device: torch.device, cap_s: float, patience_s: float, ways: tuple[str, ...]
+    case: Case, device: torch.device, rounds: int, cap_s: float, patience_s: float, ways: tuple[str, ...]
 ) -> list[dict[str, object]]:
     """Training steps of a mixture from depth, of the flow on its chain and of a mixture of flows, eager and compiled."""
     rows = []
     for way in ways:
         torch.manual_seed(0)
         steps = training_steps(case, device, is_compiled=way == "compiled")
-        heat = race(steps, synchronizer(device), cap_s, patience_s)
+        heat = race(steps, synchronizer(device), rounds, cap_s, patience_s)
         times = heat.times
         flow, depth, flows = (times.get(kind) for kind in KINDS)
         rows.append(

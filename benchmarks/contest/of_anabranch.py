@@ -31,6 +31,8 @@ def eager(case: Case, device: torch.device) -> Entrant:
 
 
 def compiled(case: Case, device: torch.device) -> Entrant:
+    # too many graphs of one line of code make Dynamo go on uncompiled without a word: here it shall be an error
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     model = ab.Flow(chain(case)).to(device)
     name = "anabranch compiled"
     if compiles_itself():

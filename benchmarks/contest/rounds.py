@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from contest.calm import BUSY, Watch, wait_until_calm
 
-MOST_ROUNDS = 15
 FEWEST_ROUNDS = 5
 
 
@@ -34,6 +33,7 @@ class Times:
         return {
             "median_ms": self.median,
             "quartiles_ms": [low, high],
+            "fastest_ms": min(values),
             "rounds": len(values),
             "first_call_s": self.first_call_s,
             "round_ms": {str(i): ms for i, ms in self.rounds.items()},
@@ -58,8 +58,9 @@ class Race:
 def race(
     actions: Mapping[str, Callable[[], object]],
     synchronize: Callable[[], None],
+    rounds: int,
     cap_s: float,
-    patience_s: float = 30.0,
+    patience_s: float,
     turn_s: float = 0.1,
 ) -> Race:
     """Time every action in rounds, in an order that turns from round to round.
@@ -72,7 +73,7 @@ def race(
     result = Race()
     turns: dict[str, Turn] = {}
     for name, action in actions.items():
-        turn = Turn(action, synchronize)
+        turn = Turn(action, synchronize, rounds)
         try:
             result.times[name] = Times(first_call_s=turn.once())
             turn.plan(turn_s, cap_s)
@@ -86,7 +87,7 @@ def race(
     gc.disable()
     try:
         i = 0
-        while names and i < MOST_ROUNDS:
+        while names and i < rounds:
             begun, watch = time.perf_counter(), Watch()
             start = i % len(names)
             taken = {name: turns[name].take() for name in names[start:] + names[:start] if turns[name].is_in(i)}
@@ -108,8 +109,8 @@ def race(
 class Turn:
     """How often one action is called in its turn, and in how many rounds."""
 
-    def __init__(self, action: Callable[[], object], synchronize: Callable[[], None]) -> None:
-        self._action, self._synchronize = action, synchronize
+    def __init__(self, action: Callable[[], object], synchronize: Callable[[], None], of_rounds: int) -> None:
+        self._action, self._synchronize, self._of_rounds = action, synchronize, of_rounds
 
     def once(self) -> float:
         self._synchronize()
@@ -124,11 +125,11 @@ class Turn:
         self._calls = max(1, min(25, round(turn_s / usual)))
         self._idle_calls = int(usual < 1)
         fitting = int(cap_s / (usual * (self._calls + self._idle_calls)))
-        self._rounds = max(FEWEST_ROUNDS, min(MOST_ROUNDS, fitting))
+        self._rounds = min(self._of_rounds, max(FEWEST_ROUNDS, fitting))
 
     def is_in(self, i: int) -> bool:
-        """Whether it takes part in round i: in `_rounds` of `MOST_ROUNDS`, evenly spread."""
-        return (i + 1) * self._rounds // MOST_ROUNDS > i * self._rounds // MOST_ROUNDS
+        """Whether it takes part in round i: in `_rounds` of all, evenly spread."""
+        return (i + 1) * self._rounds // self._of_rounds > i * self._rounds // self._of_rounds
 
     def take(self) -> float:
         """Milliseconds: the median of the calls."""

@@ -21,7 +21,7 @@ loss, backward and Adam. Milliseconds: the median over rounds in which all take 
 ours" is the fastest peer's time over ours, the median over the rounds: above 1 we are faster. The floor is what the matrix
 products and the maps' parameters take at the rates below; `benchmarks/contest/floor.py` has the formula.
 
-- {machine["processor"]}, {machine["cores"]} cores, device {machine["device"]}; {machine["torch_threads"]} torch threads
+- {machine["processor"]}, {machine["cores"]} cores, device {machine["device"]}; torch threads: {machine["torch_threads"]}
   (JAX: {machine["jax_threads"]}); other processes took {busy(result):.2f} cores in the mean
 - a large product {rates["operations_a_second"] / 1e9:,.0f} Gflop/s, a large copy {rates["bytes_a_second"] / 1e9:,.1f} GB/s
 - {versions}
@@ -30,6 +30,7 @@ products and the maps' parameters take at the rates below; `benchmarks/contest/f
     if result["mixtures"]:
         parts.append(mixtures(result["mixtures"]))
     parts.append(parameters(result["cases"]))
+    parts.append(first_calls(result["cases"]))
     parts.append(remarks(result["cases"]))
     return "\n".join(parts)
 
@@ -103,6 +104,22 @@ def parameters(cases: list[dict]) -> str:
         for case in cases
     ]
     return f"## Parameters\n\nA masked matrix counts as a whole.\n\n{table(head, rows)}"
+
+
+def first_calls(cases: list[dict]) -> str:
+    """What those who compile take for it, which the times above leave out."""
+    compilers = (OURS[0], "flowjax")
+    rows = []
+    for case in cases:
+        for name, work in case["works"].items():
+            seconds = [work["times"].get(compiler, {}).get("first_call_s") for compiler in compilers]
+            rows.append(
+                [
+                    f"{case['univariate']} {case['structure']}, {case['features']} features, {name}",
+                    *map(number, seconds),
+                ]
+            )
+    return f"## First calls\n\nSeconds, compilation included.\n\n{table(['work', *compilers], rows)}"
 
 
 def remarks(cases: list[dict]) -> str:
