@@ -53,7 +53,7 @@ AXES = {
 }
 
 
-def measure(point: Point, seconds: float) -> dict[str, float | None]:
+def measure(point: Point, seconds: float) -> dict[str, float]:
     """Median time of a training step, and the memory that it takes."""
     torch.manual_seed(0)
     chain = ab.flows.nsf(point.features, blocks=point.blocks, hidden=HIDDEN, bins=BINS, linear=False)
@@ -74,7 +74,7 @@ def measure(point: Point, seconds: float) -> dict[str, float | None]:
     wait_until_calm(patience_s=5)
     watch, times = Watch(), []
     ends = time.perf_counter() + seconds
-    while len(times) < 3 or (time.perf_counter() < ends and len(times) < 15):
+    while not times or (time.perf_counter() < ends and len(times) < 15):
         begun = time.perf_counter()
         step()
         times.append(time.perf_counter() - begun)
@@ -92,7 +92,7 @@ def too_much(point: Point, before: dict | None, before_point: Point | None) -> s
     if before is None or before_point is None:
         return None
     seconds = before["seconds"] * point.operations() / before_point.operations()
-    size = (before["peak_bytes"] or before["saved_bytes"]) * point.numbers() / before_point.numbers()
+    size = before["peak_bytes"] * point.numbers() / before_point.numbers()
     if seconds > LONGEST_S:
         return f"a step would take about {seconds:.0f} s"
     if size > LARGEST_BYTES:
@@ -120,7 +120,7 @@ def fits(axis: str, rows: list[dict]) -> dict[str, float]:
             "time": exponent(xs, [row["seconds"] for row in chosen]),
             "time_counted": exponent(xs, [point.operations() for point in points]),
             "saved": exponent(xs, [row["saved_bytes"] for row in chosen]),
-            "peak": exponent(xs, [row["peak_bytes"] for row in chosen]) if chosen[0]["peak_bytes"] else None,
+            "peak": exponent(xs, [row["peak_bytes"] for row in chosen]),
             "memory_counted": exponent(xs, [point.numbers() for point in points]),
         }
     return result
@@ -135,12 +135,12 @@ def page(result: dict) -> str:
         f"Written by `{about['command']}` on {about['date'][:10]}: {about['processor']}, {about['torch_threads']} torch",
         f"threads, torch {about['versions']['torch']}.",
         "",
-        "Spline autoregressive flow, eager, hidden 128 x 2, 8 bins; one size varies around 32 features, 1,024 rows and",
-        "5 blocks.",
-        'An exponent is the slope of log over log. "Counted" is the slope of the multiplications (time) and of the numbers',
-        "that a pass makes (memory) over the same points: below 1 for features, since the middle layer does not grow. Saved",
-        "is what autograd keeps for the backward pass, counted tensor by tensor; peak is the resident memory that a step",
-        "adds at its highest, gradients of the weights and scratch memory too.",
+        "Spline autoregressive flow, eager, hidden 128 x 2, 8 bins; one size varies around 32 features, 1,024 rows, 5",
+        'blocks. An exponent is the slope of log over log. "Counted" is the slope of the multiplications (time) and of the',
+        "numbers that a pass makes (memory) over the same points: below 1 for features, since the middle layer does not grow.",
+        "Saved is what autograd keeps for the backward pass, counted tensor by tensor; peak is the most that a step has",
+        "allocated at once, gradients of the weights and scratch tensors too; the system's resident memory is up to half as",
+        "much again. Others' cores: what other processes took while the steps were timed.",
         "",
         "| exponent in | points | time | counted | saved memory | peak memory | counted |",
         "| - | - | - | - | - | - | - |",
@@ -148,8 +148,7 @@ def page(result: dict) -> str:
     for axis, fit in result["exponents"].items():
         for part, slopes in fit.items():
             names = ("time", "time_counted", "saved", "peak", "memory_counted")
-            numbers = ["-" if slopes[name] is None else f"{slopes[name]:.2f}" for name in names]
-            lines.append(f"| {axis} | {part} | {' | '.join(numbers)} |")
+            lines.append(f"| {axis} | {part} | {' | '.join(f'{slopes[name]:.2f}' for name in names)} |")
     lines += [
         "",
         "| features | rows | blocks | step, ms | saved, MB | peak, MB | others' cores |",
@@ -160,9 +159,8 @@ def page(result: dict) -> str:
         if row["seconds"] is None:
             lines.append(f"{sizes} left out: {row['left_out']} | | | |")
             continue
-        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:,.0f}"
-        times = f"{1000 * row['seconds']:,.0f} | {row['saved_bytes'] / 1e6:,.0f} | {peak} | {row['others_cores']:.2f}"
-        lines.append(f"{sizes} {times} |")
+        memory = f"{row['saved_bytes'] / 1e6:,.0f} | {row['peak_bytes'] / 1e6:,.0f}"
+        lines.append(f"{sizes} {1000 * row['seconds']:,.0f} | {memory} | {row['others_cores']:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -21,13 +21,12 @@ def draw(result: dict, path: Path) -> None:
         times = [1000 * row["seconds"] for row in rows]
         top.plot(xs, times, "o-", color=TIME, label="training step")
         guide(top, xs, times)
-        top.set_title(f"time ~ {axis}^{slopes['time']:.2f} (counted {slopes['time_counted']:.2f})", fontsize=11)
+        top.set_title(grows("time", axis, slopes["time"], slopes["time_counted"]), fontsize=11)
         saved = [row["saved_bytes"] / 1e6 for row in rows]
         bottom.plot(xs, saved, "o-", color=SAVED, label="kept for the backward pass")
-        if all(row["peak_bytes"] for row in rows):
-            bottom.plot(xs, [row["peak_bytes"] / 1e6 for row in rows], "s--", color=PEAK, label="peak of the step")
+        bottom.plot(xs, [row["peak_bytes"] / 1e6 for row in rows], "s--", color=PEAK, label="peak of the step")
         guide(bottom, xs, saved)
-        bottom.set_title(f"memory ~ {axis}^{slopes['saved']:.2f} (counted {slopes['memory_counted']:.2f})", fontsize=11)
+        bottom.set_title(grows("memory", axis, slopes["saved"], slopes["memory_counted"]), fontsize=11)
         bottom.set_xlabel(WORDS[axis])
         for panel in (top, bottom):
             panel.set_xscale("log", base=2)
@@ -48,6 +47,10 @@ def draw(result: dict, path: Path) -> None:
     )
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def grows(what: str, axis: str, exponent: float, counted: float) -> str:
+    return f"{what} grows as {axis}$^{{{exponent:.2f}}}$ (the count: {counted:.2f})"
 
 
 def guide(panel: plt.Axes, xs: list[float], ys: list[float]) -> None:
