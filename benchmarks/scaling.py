@@ -137,7 +137,7 @@ def page(result: dict) -> str:
         "",
         "Spline autoregressive flow, eager, hidden 128 x 2, 8 bins; one size varies around 32 features, 1,024 rows, 5",
         'blocks. An exponent is the slope of log over log. "Counted" is the slope of the multiplications (time) and of the',
-        "numbers that a pass makes (memory) over the same points: below 1 for features, since the middle layer does not grow.",
+        "numbers that a pass makes (memory) over the same points: below 1 for features, as the middle layer does not grow.",
         "Saved is what autograd keeps for the backward pass, counted tensor by tensor; peak is the most that a step has",
         "allocated at once, gradients of the weights and scratch tensors too; the system's resident memory is up to half as",
         "much again. Others' cores: what other processes took while the steps were timed.",

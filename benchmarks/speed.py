@@ -52,6 +52,8 @@ def main(
     is_whole = (kinds, works, names, sizes) == (list(KINDS), list(WORKS), list(ENTRANTS), (8, 63)) and with_mixtures
     torch.set_num_threads(threads)
     on = torch.device(device)
+    if on.type == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter("--device: expected a device that is there, got cuda, which torch does not find")
     rates = floor.measure(on, synchronizer(on))
     print(
         f"a large product {rates.operations_a_second / 1e9:.0f} Gflop/s, a copy {rates.bytes_a_second / 1e9:.1f} GB/s"
