@@ -74,7 +74,7 @@ def measure(point: Point, seconds: float) -> dict[str, float]:
     wait_until_calm(patience_s=5)
     watch, times = Watch(), []
     ends = time.perf_counter() + seconds
-    while not times or (time.perf_counter() < ends and len(times) < 15):
+    while len(times) < 3 or (time.perf_counter() < ends and len(times) < 15):
         begun = time.perf_counter()
         step()
         times.append(time.perf_counter() - begun)
