@@ -20,7 +20,7 @@ from anabranch.testing.registry import DENSITIES, TRANSFORMS, UNIVARIATE_MAPS
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transform(name):
     case = TRANSFORMS[name]
-    check_transform(case.make(), case.x(), case.contexts())
+    check_transform(case.make(), case.x(), case.contexts(), compiles=case.compiles)
 
 
 @pytest.mark.parametrize("name", UNIVARIATE_MAPS)
@@ -32,7 +32,7 @@ def test_univariate_map(name):
 @pytest.mark.parametrize("name", DENSITIES)
 def test_density(name):
     case = DENSITIES[name]
-    check_density(case.make(), case.contexts())
+    check_density(case.make(), case.contexts(), compiles=case.compiles)
 
 
 @pytest.mark.parametrize("context", [0, 2])

@@ -28,6 +28,14 @@ from anabranch.transforms import (
 BOUND = 5.0
 
 
+def knots_of(spline, raw):
+    """The knots on the x axis, bounds included, from the raw widths, as the spline computes them."""
+    _, bound, least = spline.curve.spacing
+    end = raw.new_full((*raw.shape[:-1], 1), bound)
+    sizes = torch.softmax(raw, dim=-1) * spline.curve.spacing.scale + 2 * bound * least
+    return torch.cat([-end, sizes[..., :-1].cumsum(dim=-1) - bound, end], dim=-1)
+
+
 def harsh(spline, rows, scale):
     generator = torch.Generator().manual_seed(0)
     parameters = scale * torch.randn(rows, spline.size, generator=generator)
@@ -44,7 +52,7 @@ def test_spline_round_trips_within_1e4_for_harsh_parameters(scale, bins):
     parameters = harsh(spline, 4000, scale)
     generator = torch.Generator().manual_seed(1)
     inside = torch.rand(4000, generator=generator) * 2 * BOUND - BOUND
-    knots = spline._knots(parameters[:, :bins], spline.min_width)[:, bins // 2]
+    knots = knots_of(spline, parameters[:, :bins])[:, bins // 2]
     edge = torch.nextafter(torch.tensor(BOUND), torch.tensor(9.0))
     for x in (inside, knots, torch.full((4000,), BOUND), torch.full((4000,), -BOUND), edge.expand(4000), 1.5 * inside):
         z, log_derivative = spline(x, parameters)
@@ -59,7 +67,7 @@ def test_spline_round_trips_within_1e4_for_harsh_parameters(scale, bins):
 
 def extreme_corners(spline):
     """Each parameter alone at an extreme, and one width, one height and all slopes at extremes together."""
-    k, rows = spline.bins, []
+    k, rows = spline.curve.spacing.bins, []
     for i in range(spline.size):
         for value in (1e4, -1e4, 30.0, -30.0):
             rows.append({i: value})
@@ -77,7 +85,7 @@ def extreme_corners(spline):
 def test_spline_round_trips_and_gradients_at_extreme_corners(bins):
     spline = RationalQuadraticSpline(bins=bins, bound=BOUND)
     parameters = extreme_corners(spline)
-    knots = spline._knots(parameters[:, :bins], spline.min_width)
+    knots = knots_of(spline, parameters[:, :bins])
     beside = [torch.nextafter(knots, torch.full_like(knots, side)) for side in (-torch.inf, torch.inf)]
     inside = torch.linspace(-BOUND, BOUND, 101).expand(len(parameters), -1)
     near = torch.cat([knots, *beside, inside], dim=-1)
@@ -120,7 +128,7 @@ def test_affine_round_trips_within_1e4_for_harsh_parameters(scale):
 def test_spline_is_smooth_across_knots_and_bounds():
     spline = RationalQuadraticSpline(bins=4, bound=1.0).double()
     parameters = harsh(spline, 4, 1.0)[3].double()
-    knots = spline._knots(parameters[:4], spline.min_width)
+    knots = knots_of(spline, parameters[:4])
     below, above = (spline(knots + step, parameters.expand(5, -1)) for step in (-1e-9, 1e-9))
     assert torch.allclose(below[0], above[0], atol=1e-6)
     assert torch.allclose(below[1], above[1], atol=1e-5)
@@ -456,7 +464,7 @@ def test_zuko_transforms_are_blocks(zuko):
         (lambda: Chain([nn.Linear(2, 2)]), "expected transforms, got a Linear"),
         (lambda: Chain([Permutation([0, 1]), LULinear(3)]), r"event_shape: expected the same for all parts"),
         (lambda: RationalQuadraticSpline(bins=1), "bins: expected a whole number of at least 2"),
-        (lambda: RationalQuadraticSpline(bins=80), "less than 1 / bins"),
+        (lambda: RationalQuadraticSpline(bins=80, least=0.02), "less than 1 / bins"),
         (lambda: RationalQuadraticSpline(bound=-1), "bound: expected a number above 0"),
         (lambda: RationalQuadraticSpline(max_ratio=1), "max_ratio"),
         (lambda: Affine(max_scale=0.5), "max_scale"),

@@ -30,6 +30,12 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
+def instance_of(name: str, value: Any, kind: type) -> None:
+    """Raise ValueError unless `value` is of that kind."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: expected a {kind.__name__}, got {type(value).__name__}")
+
+
 def reference_tensor(module: nn.Module) -> Tensor | None:
     """The first floating parameter or buffer of `module`: its dtype and device are the module's."""
     for parameter in module.parameters():

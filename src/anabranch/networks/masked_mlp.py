@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
 from anabranch.networks.causal import CausalNetwork
+from anabranch.networks.columns import as_columns, batch_of, from_columns
+from anabranch.networks.staircase import panels, staircase_product
 
 
 @dataclass
 class MaskedMLPState:
-    """What the steps so far have computed: the values of the units that are unlocked, layer by layer."""
+    """What the steps so far have computed: the values of the units that are unlocked, layer by layer, as columns."""
 
     position: int
+    batch_shape: torch.Size
     known: list[Tensor]
     from_context: Tensor | None
 
@@ -81,8 +83,11 @@ class MaskedMLP(CausalNetwork):
         linears = [nn.Linear(len(a), len(b)) for a, b in zip(degrees, reach, strict=True)]
         self.layers = nn.ModuleList(linears)
         self.context_layer = nn.Linear(self.context, widths[0], bias=False) if self.context else None
+        self._panels = []
         for i, (a, b) in enumerate(zip(degrees, reach, strict=True)):
-            self.register_buffer(f"mask_{i}", b[:, None] >= a[None, :], persistent=False)
+            mask = b[:, None] >= a[None, :]
+            self.register_buffer(f"mask_{i}", mask, persistent=False)
+            self._panels.append(panels(mask.sum(dim=1).tolist()))
         # ends[i][m]: how many units of layer i have a degree of at most m
         self._ends = [[int((d <= m).sum()) for m in range(self.features)] for d in degrees]
         if zero_start:
@@ -90,28 +95,29 @@ class MaskedMLP(CausalNetwork):
             nn.init.zeros_(linears[-1].bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = x
+        batch_shape = batch_of(x, context)
+        h = as_columns(x, batch_shape)
         last = len(self.layers) - 1
         for i, layer in enumerate(self._linears()):
-            h = functional.linear(h, layer.weight * self.get_buffer(f"mask_{i}"), layer.bias)
+            h = staircase_product(layer.weight * self.get_buffer(f"mask_{i}"), layer.bias, h, self._panels[i])
             if i == 0 and self.context_layer is not None:
-                h = h + self.context_layer(context)
+                h = h + as_columns(self.context_layer(context), batch_shape)
             if i < last:
                 h = self.activation(h)
-        return h.unflatten(-1, (self.features, self.outputs))
+        return from_columns(h, batch_shape).unflatten(-1, (self.features, self.outputs))
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
         # With gradients, units are appended out of place; without, they are written into room taken once.
         sizes = [0 if torch.is_grad_enabled() else ends[-1] for ends in self._ends]
         weight = self._linears()[0].weight
-        known = [weight.new_empty(*batch_shape, size) for size in sizes]
-        from_context = None if self.context_layer is None else self.context_layer(context)
-        return MaskedMLPState(position=0, known=known, from_context=from_context)
+        known = [weight.new_empty(size, batch_shape.numel()) for size in sizes]
+        from_context = None if self.context_layer is None else as_columns(self.context_layer(context), batch_shape)
+        return MaskedMLPState(0, batch_shape, known, from_context)
 
     def step(self, state: MaskedMLPState, x_previous: Tensor | None) -> tuple[Tensor, MaskedMLPState]:
         degree = state.position
         if degree > 0 and x_previous is not None:
-            self._unlock(state, 0, degree, x_previous.unsqueeze(-1))
+            self._unlock(state, 0, degree, x_previous.reshape(1, -1))
         last = len(self.layers) - 1
         for i in range(last):
             begin, end = self._begin(i + 1, degree), self._ends[i + 1][degree]
@@ -119,11 +125,11 @@ class MaskedMLP(CausalNetwork):
                 continue
             pre = self._rows(state, i, slice(begin, end), degree)
             if i == 0 and state.from_context is not None:
-                pre = pre + state.from_context[..., begin:end]
+                pre = pre + state.from_context[begin:end]
             self._unlock(state, i + 1, degree, self.activation(pre))
         rows = slice(degree * self.outputs, (degree + 1) * self.outputs)
-        y = self._rows(state, last, rows, degree)
-        return y, MaskedMLPState(degree + 1, state.known, state.from_context)
+        y = from_columns(self._rows(state, last, rows, degree), state.batch_shape)
+        return y, MaskedMLPState(degree + 1, state.batch_shape, state.known, state.from_context)
 
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
@@ -135,11 +141,11 @@ class MaskedMLP(CausalNetwork):
         """These rows of a linear layer, from the units of degree at most `degree` that feed it."""
         columns = self._ends[layer][degree]
         linear = self._linears()[layer]
-        return functional.linear(state.known[layer][..., :columns], linear.weight[rows, :columns], linear.bias[rows])
+        return torch.addmm(linear.bias[rows].unsqueeze(-1), linear.weight[rows, :columns], state.known[layer][:columns])
 
     def _unlock(self, state: MaskedMLPState, layer: int, degree: int, values: Tensor) -> None:
         begin, end = self._begin(layer, degree), self._ends[layer][degree]
         if torch.is_grad_enabled():
-            state.known[layer] = torch.cat([state.known[layer][..., :begin], values], dim=-1)
+            state.known[layer] = torch.cat([state.known[layer][:begin], values])
         else:
-            state.known[layer][..., begin:end] = values
+            state.known[layer][begin:end] = values

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
+from anabranch.networks.columns import as_columns, batch_of, from_columns, linear
 from anabranch.networks.network import Network
 
 
@@ -56,10 +57,11 @@ class MLP(Network):
                     nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        first, *rest = self.layers
-        h: Tensor = first(x)
+        batch_shape = batch_of(x, context)
+        first, *rest = (layer for layer in self.layers if isinstance(layer, nn.Linear))
+        h = linear(first, as_columns(x, batch_shape))
         if self.context_layer is not None:
-            h = h + self.context_layer(context)
+            h = h + as_columns(self.context_layer(context), batch_shape)
         for layer in rest:
-            h = layer(self.activation(h))
-        return h
+            h = linear(layer, self.activation(h))
+        return from_columns(h, batch_shape)

@@ -2,6 +2,7 @@
 
 from anabranch.testing.densities import check_density, check_mixture, check_normalised
 from anabranch.testing.networks import check_causal_network
+from anabranch.testing.peak_memory import peak_memory
 from anabranch.testing.randomize import randomize
 from anabranch.testing.transforms import check_transform
 from anabranch.testing.univariate import check_univariate_map
@@ -13,5 +14,6 @@ __all__ = [
     "check_normalised",
     "check_transform",
     "check_univariate_map",
+    "peak_memory",
     "randomize",
 ]

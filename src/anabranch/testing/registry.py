@@ -28,15 +28,18 @@ from anabranch.transforms import (
     Affine,
     Autoregressive,
     Chain,
+    Checkpoint,
     Coupling,
     Elementwise,
     Exp,
     Householder,
     Inverse,
+    Invert,
     Linear,
     Log,
     Logit,
     LULinear,
+    Memory,
     Permutation,
     RationalQuadraticSpline,
     Shift,
@@ -57,12 +60,14 @@ class Case:
         context: size of its context, 0 for none.
         features: of one x, for transforms.
         domain: makes data from standard normal numbers, for transforms that do not take all numbers.
+        compiles: whether `torch.compile(fullgraph=True)` takes it.
     """
 
     build: Callable[[], Any]
     context: int = 0
     features: int = 3
     domain: Callable[[Tensor], Tensor] = lambda x: x
+    compiles: bool = True
 
     def make(self) -> Any:
         """Build it, with weights away from their start, the same every time."""
@@ -115,6 +120,13 @@ UNIVARIATE_MAPS: dict[str, Case] = {
     "Laplace CDF": Case(lambda: CDF(torch.distributions.Laplace(0.0, 1.0))),
 }
 
+
+def _mixed_chain(memory: str | Memory) -> Chain:
+    inner = Chain([LULinear(3), Permutation([2, 0, 1])], memory=memory)
+    blocks = {"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2), "inner": inner}
+    return Chain({**blocks, "affine": _coupling(Affine())}, memory=memory)
+
+
 _KW: dict[str, Any] = {"hidden": (12,), "activation": "tanh"}
 
 TRANSFORMS: dict[str, Case] = {
@@ -146,6 +158,13 @@ TRANSFORMS: dict[str, Case] = {
     "chain": Case(
         lambda: Chain({"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2)}), context=2
     ),
+    "chain with checkpoints": Case(lambda: _mixed_chain("checkpoint"), context=2),
+    "chain with checkpoints of segments": Case(lambda: _mixed_chain(Checkpoint(every=2)), context=2),
+    "chain that inverts": Case(lambda: _mixed_chain("invert"), context=2, compiles=False),
+    "chain that inverts, with anchors": Case(lambda: _mixed_chain(Invert(every=2)), context=2, compiles=False),
+    "autoregressive chain with checkpoints": Case(
+        lambda: Chain([Autoregressive(_spline(), _masked(_spline())), LULinear(3)], memory="checkpoint")
+    ),
     "torch transform": Case(lambda: TorchTransform(torch.distributions.transforms.SigmoidTransform())),
     "nsf, autoregressive": Case(lambda: flows.nsf(3, blocks=2, bins=4, **_KW)),
     "nsf, coupling, of context": Case(
@@ -163,6 +182,10 @@ TRANSFORMS: dict[str, Case] = {
 
 def _nsf(features: int = 2, context: int = 0, blocks: int = 2) -> Chain:
     return flows.nsf(features, context, blocks=blocks, bins=4, **_KW)
+
+
+def _inverting() -> Chain:
+    return Chain(list(flows.realnvp(2, blocks=3, **_KW)), memory="invert")
 
 
 def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable: bool = True) -> GaussianMixture:
@@ -206,6 +229,9 @@ DENSITIES: dict[str, Case] = {
     "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
     "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3), hidden=(8,))),
     "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=3), gate="constant")),
+    "depth mixture with checkpoints": Case(lambda: DepthMixture(Chain(list(_nsf()), memory="checkpoint"), hidden=(8,))),
+    "depth mixture that inverts": Case(lambda: DepthMixture(_inverting(), hidden=(8,)).truncate(2)),
+    "flow that inverts": Case(lambda: Flow(_inverting()), compiles=False),
     "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2), hidden=(8,)), context=2),
     "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
     "depth mixture with a gate of its own": Case(lambda: DepthMixture(_nsf(), gate=ResidualMLP(2, 2, hidden=8))),

@@ -10,6 +10,7 @@ from anabranch.transforms.elementwise import Elementwise
 from anabranch.transforms.householder import Householder
 from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
+from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.permutation import Permutation
 from anabranch.transforms.rational_quadratic import RationalQuadraticSpline
@@ -23,21 +24,25 @@ __all__ = [
     "Affine",
     "Autoregressive",
     "Chain",
+    "Checkpoint",
     "Coupling",
     "Elementwise",
     "Exp",
     "Householder",
     "Inverse",
     "Inversion",
+    "Invert",
     "LULinear",
     "Linear",
     "Log",
     "Logit",
+    "Memory",
     "Permutation",
     "RationalQuadraticSpline",
     "Shift",
     "Sigmoid",
     "Softplus",
+    "Store",
     "Tanh",
     "TorchTransform",
     "Transform",

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from anabranch.checks import instance_of
 from anabranch.networks import CausalNetwork
+from anabranch.transforms.features_first import features_first
 from anabranch.transforms.permutation import as_order
 from anabranch.transforms.transform import Inversion, Transform
 from anabranch.transforms.univariate import UnivariateMap
@@ -46,6 +48,8 @@ class Autoregressive(Transform):
     inversion: Inversion = "sequential"
 
     def __init__(self, univariate: UnivariateMap, network: CausalNetwork, order: Sequence[int] | None = None) -> None:
+        instance_of("univariate", univariate, UnivariateMap)
+        instance_of("network", network, CausalNetwork)
         if network.outputs != univariate.size:
             raise ValueError(f"network: expected {univariate.size} outputs a position, got {network.outputs}")
         super().__init__((network.features,), (network.context,) if network.context else None)
@@ -57,25 +61,23 @@ class Autoregressive(Transform):
         self.register_buffer("places", positions.argsort(), persistent=False)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = self._ordered(x, "order")
-        parameters = self.network(x, context if self.network.context else None)
+        context = context if self.network.context else None
+        x = self._ordered(features_first(x, context), "order")
+        parameters = self.network(x.movedim(0, -1), context).movedim(-2, 0)
         z, log_derivative = self.univariate(x, parameters)
-        return self._ordered(z, "places"), log_derivative.sum(dim=-1)
+        return self._ordered(z, "places").movedim(0, -1), log_derivative.sum(dim=0)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         context = context if self.network.context else None
-        batch_shape = z.shape[:-1]
-        if context is not None:
-            batch_shape = torch.broadcast_shapes(batch_shape, context.shape[:-1])
-        z = self._ordered(z, "order").expand(*batch_shape, -1)
-        state = self.network.start(batch_shape, context)
-        x_previous, columns, total = None, [], z.new_zeros(batch_shape)
-        for z_d in z.unbind(dim=-1):
+        z = self._ordered(features_first(z, context), "order")
+        state = self.network.start(z.shape[1:], context)
+        x_previous, rows, log_derivatives = None, [], []
+        for z_d in z.unbind():
             parameters, state = self.network.step(state, x_previous)
             x_previous, log_derivative = self.univariate.inverse(z_d, parameters)
-            columns.append(x_previous)
-            total = total + log_derivative
-        return self._ordered(torch.stack(columns, dim=-1), "places"), total
+            rows.append(x_previous)
+            log_derivatives.append(log_derivative)
+        return self._ordered(torch.stack(rows), "places").movedim(0, -1), torch.stack(log_derivatives).sum(dim=0)
 
     def _ordered(self, x: Tensor, by: str) -> Tensor:
-        return x.index_select(-1, self.get_buffer(by)) if self._reordered else x
+        return x.index_select(0, self.get_buffer(by)) if self._reordered else x

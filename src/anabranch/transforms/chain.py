@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from anabranch.transforms.memory import Memory, as_memory
 from anabranch.transforms.transform import INVERSIONS, Transform, common_shape
 
 
@@ -17,9 +18,13 @@ class Chain(Transform):
 
     Args:
         blocks: the transforms, first the one nearest to the data; a sequence, or a mapping that names them.
+        memory: what is kept for the gradients: "store", everything; "checkpoint", the values between blocks, which are
+            run again; "invert", every eighth of those values only, from which the others are recovered through the
+            blocks' inverses. Or a strategy with settings of its own (`Checkpoint(every=4)`); `Memory` compares them.
 
     Raises:
-        ValueError: no block, or blocks that disagree about the shape of events or contexts.
+        ValueError: no block, blocks that disagree about the shape of events or contexts, or a block that the memory
+            strategy does not take.
 
     Example:
         >>> import torch
@@ -32,7 +37,7 @@ class Chain(Transform):
         True
     """
 
-    def __init__(self, blocks: Sequence[Transform] | Mapping[str, Transform]) -> None:
+    def __init__(self, blocks: Sequence[Transform] | Mapping[str, Transform], memory: str | Memory = "store") -> None:
         named = dict(blocks) if isinstance(blocks, Mapping) else {str(i): block for i, block in enumerate(blocks)}
         if not named:
             raise ValueError("blocks: expected at least one transform, got none")
@@ -49,6 +54,8 @@ class Chain(Transform):
             raise ValueError(f"event_dim: expected the same for all blocks, got {sorted(dims)}")
         self.event_dim = dims.pop()
         self.blocks = nn.ModuleDict(named)
+        self.memory = as_memory(memory)
+        self.memory.check(named)
         self.inversion = max((part.inversion for part in parts), key=INVERSIONS.index)
 
     def __len__(self) -> int:
@@ -63,14 +70,14 @@ class Chain(Transform):
         """A chain of some of the blocks themselves (not copies), by slice: `chain[:l]` is the prefix of depth l."""
         if not isinstance(index, slice):
             raise ValueError(f"index: expected a slice such as chain[:2], got {index!r}")
-        return Chain(dict(list(zip(self.blocks, self, strict=True))[index]))
+        return Chain(dict(list(zip(self.blocks, self, strict=True))[index]), self.memory)
 
     def prefixes(self, x: Tensor, context: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         r"""Yield (z_l, log |det dz_l/dx|) after every block, l = 1 ... L: each prefix is a transform of its own."""
         self._check("x", x, context)
         z, total = x, None
         for block in self:
-            z, log_det = block(z, context)
+            z, log_det = self.memory.step(block, z, context)
             total = log_det if total is None else total + log_det
             yield z, total
 
@@ -81,19 +88,7 @@ class Chain(Transform):
             x, _ = block(x, context)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        z, total = x, None
-        for block in self:
-            z, log_det = block(z, context)
-            total = log_det if total is None else total + log_det
-        if total is None:
-            raise ValueError("the chain has lost its blocks")
-        return z, total
+        return self.memory.run(list(self), x, context)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, total = z, None
-        for block in reversed(list(self)):
-            x, log_det = block.inverse(x, context)
-            total = log_det if total is None else total + log_det
-        if total is None:
-            raise ValueError("the chain has lost its blocks")
-        return x, total
+        return self.memory.run(list(self)[::-1], z, context, inverse=True)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from anabranch.checks import instance_of
 from anabranch.networks import Network
+from anabranch.transforms.features_first import features_first
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -42,6 +44,8 @@ class Coupling(Transform):
     """
 
     def __init__(self, mask: Sequence[bool], univariate: UnivariateMap, network: Network) -> None:
+        instance_of("univariate", univariate, UnivariateMap)
+        instance_of("network", network, Network)
         flags = [bool(flag) for flag in mask]
         kept = [i for i, flag in enumerate(flags) if not flag]
         moved = [i for i, flag in enumerate(flags) if flag]
@@ -60,23 +64,21 @@ class Coupling(Transform):
         self.register_buffer("places", torch.tensor(kept + moved).argsort(), persistent=False)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        kept, moved = self._split(x)
-        z, log_derivative = self.univariate(moved, self._map_parameters(kept, context))
-        return self._join(kept, z), log_derivative.sum(dim=-1)
+        kept, moved, parameters = self._prepare(x, context)
+        z, log_derivative = self.univariate(moved, parameters)
+        return self._join(kept, z), log_derivative.sum(dim=0)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        kept, moved = self._split(z)
-        x, log_derivative = self.univariate.inverse(moved, self._map_parameters(kept, context))
-        return self._join(kept, x), log_derivative.sum(dim=-1)
+        kept, moved, parameters = self._prepare(z, context)
+        x, log_derivative = self.univariate.inverse(moved, parameters)
+        return self._join(kept, x), log_derivative.sum(dim=0)
 
-    def _map_parameters(self, kept: Tensor, context: Tensor | None) -> Tensor:
-        parameters: Tensor = self.network(kept, context if self.network.context else None)
-        return parameters.unflatten(-1, (len(self.get_buffer("moved")), self.univariate.size))
-
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.index_select(-1, self.get_buffer("kept")), x.index_select(-1, self.get_buffer("moved"))
+    def _prepare(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        context = context if self.network.context else None
+        x = features_first(x, context)
+        kept, moved = x.index_select(0, self.get_buffer("kept")), x.index_select(0, self.get_buffer("moved"))
+        parameters = self.network(kept.movedim(0, -1), context)
+        return kept, moved, parameters.unflatten(-1, (moved.shape[0], self.univariate.size)).movedim(-2, 0)
 
     def _join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        # a context with more batch dimensions than x has widened `moved`
-        kept = kept.expand(*moved.shape[:-1], kept.shape[-1])
-        return torch.cat([kept, moved], dim=-1).index_select(-1, self.get_buffer("places"))
+        return torch.cat([kept, moved]).index_select(0, self.get_buffer("places")).movedim(0, -1)

@@ -27,9 +27,14 @@ class UnivariateMap(Described, ABC):
     All-zero parameters give a mild map, the identity where the family holds it, so that a network which starts at zero
     starts there. To write your own: call `super().__init__(size)`, define the two methods, and it works in every structure.
 
+    Attributes:
+        fused: whether to run compiled loops where the map has any; `Density.compile` sets it.
+
     Args:
         size: how many parameters one number takes; 0 for a fixed function.
     """
+
+    fused: bool = False
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -1,0 +1,198 @@
+"""The spline as one differentiable operation that keeps its inputs and nothing else for the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anabranch.transforms.spline_bins import GatheredSearch, Spacing, UnrolledSearch
+from anabranch.transforms.spline_curve import Curve, differentiate, evaluate
+
+_GATHERED, _UNROLLED = GatheredSearch(), UnrolledSearch()
+
+
+def spline(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused: bool) -> tuple[Tensor, Tensor]:
+    """`evaluate`, differentiable any number of times.
+
+    Args:
+        value: x or z, any shape.
+        parameters: (*shape that broadcasts with the value's, 3 K - 1).
+        curve: the spline.
+        inverse: whether the value is a z.
+        fused: whether to run compiled loops, one for a whole direction, in place of PyTorch's operations one by one.
+    """
+    if value.dim() == 0:  # both searches want a dimension of rows
+        z, log_derivative = spline(value.unsqueeze(0), parameters, curve, inverse, fused)
+        return (z.squeeze(0), log_derivative.squeeze(0)) if parameters.dim() == 1 else (z, log_derivative)
+    if parameters.dim() == 1:
+        parameters = parameters.unsqueeze(0)
+    # A single row is not worth a compilation of its own, which PyTorch makes for a size of 1.
+    fused = fused and max(value.shape[-1], parameters.shape[-2]) > 1
+    if fused and torch.compiler.is_compiling():
+        return _fused_spline(value, parameters, *curve.spacing, curve.max_log_ratio, inverse)
+    if not torch.is_grad_enabled():  # the way of sampling, whose steps are small: it saves the cost of a node
+        return _evaluate(value, parameters, curve, inverse, fused)
+    z, log_derivative = _Spline.apply(value, parameters, curve, inverse, fused)  # type: ignore[no-untyped-call]
+    return z, log_derivative
+
+
+def _evaluate(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused: bool) -> tuple[Tensor, Tensor]:
+    if fused:
+        return _evaluate_fused(value, parameters, curve, inverse)
+    return evaluate(value, parameters, curve, inverse, _GATHERED)
+
+
+class _Spline(torch.autograd.Function):
+    """Keeps x and the parameters; the backward pass finds the bin again, which costs less than to write it down."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused: bool) -> tuple[Tensor, Tensor]:
+        return _evaluate(value, parameters, curve, inverse, fused)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        value, parameters, ctx.curve, ctx.inverse, ctx.fused = inputs
+        ctx.save_for_backward(output[0] if ctx.inverse else value, parameters)
+        ctx.shape = value.shape
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, parameters = ctx.saved_tensors
+        u, v = gradients
+        # A second derivative is taken through the plain operations.
+        fused = ctx.fused and not torch.is_grad_enabled()
+        if fused:
+            to_value, to_parameters = _differentiate_fused(x, parameters, u, v, ctx.curve, ctx.inverse)
+        else:
+            to_value, to_parameters = differentiate(x, parameters, u, v, ctx.curve, ctx.inverse, _GATHERED)
+        return to_value.sum_to_size(ctx.shape), to_parameters.sum_to_size(parameters.shape), None, None, None
+
+
+# The compiled loops. Whatever the caller has, they see two dimensions and symbolic sizes, so that each is compiled once for
+# a spline and a dtype; later processes find it in PyTorch's cache on disk. Four functions, since PyTorch limits how often
+# it compiles one.
+
+
+def _forward(x: Tensor, parameters: Tensor, curve: Curve) -> tuple[Tensor, Tensor]:
+    return evaluate(x, parameters, curve, False, _UNROLLED)
+
+
+def _inverse(z: Tensor, parameters: Tensor, curve: Curve) -> tuple[Tensor, Tensor]:
+    return evaluate(z, parameters, curve, True, _UNROLLED)
+
+
+def _forward_gradient(x: Tensor, parameters: Tensor, u: Tensor, v: Tensor, curve: Curve) -> tuple[Tensor, Tensor]:
+    return differentiate(x, parameters, u, v, curve, False, _UNROLLED)
+
+
+def _inverse_gradient(x: Tensor, parameters: Tensor, u: Tensor, v: Tensor, curve: Curve) -> tuple[Tensor, Tensor]:
+    return differentiate(x, parameters, u, v, curve, True, _UNROLLED)
+
+
+@cache
+def _compiled(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(function, dynamic=True)
+
+
+def _evaluate_fused(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool) -> tuple[Tensor, Tensor]:
+    shape = torch.broadcast_shapes(value.shape, parameters.shape[:-1])
+    run = _compiled(_inverse if inverse else _forward)
+    with torch.no_grad():
+        z, log_derivative = run(_as_matrix(value, shape), _as_tables(parameters, shape), curve)
+    return (z, log_derivative) if len(shape) == 2 else (z.view(shape), log_derivative.view(shape))
+
+
+def _differentiate_fused(
+    x: Tensor, parameters: Tensor, u: Tensor, v: Tensor, curve: Curve, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    shape = torch.broadcast_shapes(x.shape, parameters.shape[:-1])
+    x, u, v = (_as_matrix(value, shape) for value in (x, u, v))
+    run = _compiled(_inverse_gradient if inverse else _forward_gradient)
+    with torch.no_grad():
+        to_input, to_parameters = run(x, _as_tables(parameters, shape), u, v, curve)
+    return to_input.view(shape), to_parameters.view(*shape, -1)
+
+
+def _as_matrix(value: Tensor, shape: torch.Size) -> Tensor:
+    value = value.detach()
+    if value.shape != shape:
+        value = value.expand(shape)
+    return value if len(shape) == 2 else value.reshape(-1, shape[-1])
+
+
+def _as_tables(parameters: Tensor, shape: torch.Size) -> Tensor:
+    parameters = parameters.detach()
+    if parameters.shape[:-1] != shape:
+        parameters = parameters.expand(*shape, -1)
+    return parameters if len(shape) == 2 else parameters.reshape(-1, shape[-1], parameters.shape[-1])
+
+
+# For a compiler that takes the whole model the loops are opaque operations: it would mix the two directions' graphs and
+# write down dozens of intermediate values rather than compute them again.
+
+
+@torch.library.custom_op("anabranch::spline", mutates_args=())
+def _fused_spline(
+    value: Tensor,
+    parameters: Tensor,
+    bins: int,
+    bound: float,
+    least: float,
+    max_log_ratio: float,
+    inverse: bool,
+) -> tuple[Tensor, Tensor]:
+    return _evaluate_fused(value, parameters, _curve(bins, bound, least, max_log_ratio), inverse)
+
+
+@torch.library.custom_op("anabranch::spline_backward", mutates_args=())
+def _fused_gradient(
+    x: Tensor,
+    parameters: Tensor,
+    to_value: Tensor,
+    to_log: Tensor,
+    bins: int,
+    bound: float,
+    least: float,
+    max_log_ratio: float,
+    inverse: bool,
+) -> tuple[Tensor, Tensor]:
+    curve = _curve(bins, bound, least, max_log_ratio)
+    return _differentiate_fused(x, parameters, to_value, to_log, curve, inverse)
+
+
+def _curve(bins: int, bound: float, least: float, max_log_ratio: float) -> Curve:
+    return Curve(Spacing(bins, bound, least), max_log_ratio)
+
+
+@_fused_spline.register_fake
+def _(value: Tensor, parameters: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    shape = torch.broadcast_shapes(value.shape, parameters.shape[:-1])
+    return value.new_empty(shape), value.new_empty(shape)
+
+
+@_fused_gradient.register_fake
+def _(x: Tensor, parameters: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    shape = torch.broadcast_shapes(x.shape, parameters.shape[:-1])
+    return x.new_empty(shape), x.new_empty((*shape[:-1], parameters.shape[-1], shape[-1])).mT
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    value, parameters, *ctx.constants = inputs
+    ctx.save_for_backward(output[0] if ctx.constants[-1] else value, parameters)
+    ctx.shape = value.shape
+
+
+def _backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    x, parameters = ctx.saved_tensors
+    to_value, to_parameters = _fused_gradient(x, parameters, *gradients, *ctx.constants)
+    nothing = (None,) * len(ctx.constants)
+    return (to_value.sum_to_size(ctx.shape), to_parameters.sum_to_size(parameters.shape), *nothing)
+
+
+_fused_spline.register_autograd(_backward, setup_context=_keep)
