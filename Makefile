@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests run in several processes: one thread each, or they fight for the cores.
 TEST_WORKERS ?= 2
 
-.PHONY: demo test lint pictures results clean
+.PHONY: demo test lint pictures results bench clean
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,10 @@ lint: .venv/ready
 pictures: .venv/ready
 	$(BIN)/python examples/draw_mixture.py docs/pictures/pinwheel.png
 
+# Beside the peers: zuko, nflows, normflows and flowjax are installed for this alone.
+bench: .venv/peers
+	$(BIN)/python benchmarks/speed.py
+
 clean:
 	rm -rf .venv demo
 
@@ -28,3 +32,7 @@ clean:
 	$(PYTHON) -m venv .venv
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch .venv/ready
+
+.venv/peers: .venv/ready
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,peers]"
+	touch .venv/peers
