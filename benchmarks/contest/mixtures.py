@@ -6,7 +6,7 @@ from torch import Tensor, nn
 import anabranch as ab
 from contest.case import BLOCKS, Case
 from contest.entrant import Action, torch_entrant
-from contest.of_anabranch import chain, compiled_loss
+from contest.of_anabranch import chain
 
 KINDS = ("flow", "depth mixture", "mixture of flows")
 
@@ -19,10 +19,12 @@ class MixtureOfFlows(nn.Module):
         self.flows = nn.ModuleList(ab.Flow(chain(case)) for _ in range(components))
         self.logits = nn.Parameter(torch.zeros(components))
         # each on its own: they then share one graph, where one of all their 25 blocks would compile for minutes
-        self._losses = [compiled_loss(flow) if is_compiled else flow.loss for flow in self.flows]
+        if is_compiled:
+            for flow in self.flows:
+                flow.compile()
 
     def loss(self, x: Tensor) -> Tensor:
-        joint = torch.stack([-loss(x) for loss in self._losses], dim=-1) + torch.log_softmax(self.logits, dim=-1)
+        joint = torch.stack([-flow.loss(x) for flow in self.flows], dim=-1) + torch.log_softmax(self.logits, dim=-1)
         return -torch.logsumexp(joint, dim=-1)
 
 
@@ -31,7 +33,9 @@ def training_steps(case: Case, device: torch.device, is_compiled: bool) -> dict[
 
     def density_loss(density: ab.densities.Density) -> tuple[nn.Module, object]:
         density.to(device)
-        return density, compiled_loss(density) if is_compiled else density.loss
+        if is_compiled:
+            density.compile()
+        return density, density.loss
 
     mixture = MixtureOfFlows(case, BLOCKS, is_compiled)
     models = {

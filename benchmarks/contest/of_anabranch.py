@@ -1,7 +1,6 @@
 """Ours, as written and compiled."""
 
 import torch
-from torch import Tensor, nn
 
 import anabranch as ab
 from contest.case import BINS, BLOCKS, BOUND, HIDDEN, Case
@@ -35,44 +34,13 @@ def compiled(case: Case, device: torch.device) -> Entrant:
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     model = ab.Flow(chain(case)).to(device)
     name = "anabranch compiled"
-    if compiles_itself():
-        model.compile()
-        return torch_entrant(
-            name,
-            model,
-            case,
-            device,
-            log_prob=model.log_prob,
-            sample=lambda rows: model.sample((rows,)),
-            loss=lambda x: model.loss(x).mean(),
-        )
-    loss = compiled_loss(model)
+    model.compile()
     return torch_entrant(
         name,
         model,
         case,
         device,
-        log_prob=lambda x: -loss(x),
-        sample=None,
-        loss=lambda x: loss(x).mean(),
-        absent={"sample": "this version has no Density.compile, and its loss alone is compiled here"},
-        notes=["torch.compile of the loss, from outside"],
+        log_prob=model.log_prob,
+        sample=lambda rows: model.sample((rows,)),
+        loss=lambda x: model.loss(x).mean(),
     )
-
-
-def compiles_itself() -> bool:
-    """Whether a density has a `compile` of its own: nn.Module's would compile `forward`, which is the loss alone."""
-    return ab.densities.Density.compile is not nn.Module.compile
-
-
-def compiled_loss(model: ab.densities.Density):
-    """Loss per row, compiled."""
-    if compiles_itself():
-        model.compile()
-        return model.loss
-    loss = torch.compile(model._loss, fullgraph=True)
-
-    def of_rows(x: Tensor) -> Tensor:
-        return loss(x, None)
-
-    return of_rows

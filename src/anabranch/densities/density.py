@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from numpy.typing import ArrayLike
@@ -13,13 +12,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from anabranch.checks import broadcasting, matching, positive_int, read_tensor, reference_tensor
+from anabranch.densities.compilation import compile_hooks, compiled_hook
 from anabranch.described import Described
-from anabranch.transforms import UnivariateMap
 
 Bound = Literal["exact", "lower"]
-
-# Not on the densities themselves: there a copy would take along what was compiled for another's parameters.
-_COMPILED: WeakKeyDictionary[Density, dict[str, Callable[..., Tensor]]] = WeakKeyDictionary()
 
 
 class Density(Described, ABC):
@@ -77,7 +73,7 @@ class Density(Described, ABC):
         Raises:
             ValueError: a shape, dtype or device other than expected.
         """
-        return self._run("_log_prob", *self._checked(x, context))
+        return compiled_hook(self, "_log_prob")(*self._checked(x, context))
 
     def sample(self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None) -> Tensor:
         """Draw from p(. | context), without gradients.
@@ -110,7 +106,7 @@ class Density(Described, ABC):
 
     def loss(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """What a fit minimises, one number for each event: the negative log-likelihood, or a bound of it."""
-        return self._run("_loss", *self._checked(x, context))
+        return compiled_hook(self, "_loss")(*self._checked(x, context))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The loss: so a module that wraps the density for training (distributed data parallel) can call it."""
@@ -132,12 +128,7 @@ class Density(Described, ABC):
             >>> flow = ab.Flow(ab.flows.realnvp(features=2))
             >>> flow.compile()  # nothing is compiled before the first call
         """
-        for module in self.modules():
-            if isinstance(module, UnivariateMap):
-                module.fused = True
-        _COMPILED[self] = {
-            name: torch.compile(getattr(self, name), *arguments, **options) for name in ("_log_prob", "_loss")
-        }
+        compile_hooks(self, *arguments, **options)
 
     def distribution(self, context: Tensor | ArrayLike | None = None) -> Any:
         """This density (at these contexts) as a `torch.distributions.Distribution`."""
@@ -160,13 +151,6 @@ class Density(Described, ABC):
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._log_prob(x, context)
-
-    def _run(self, name: str, x: Tensor, context: Tensor | None) -> Tensor:
-        """One of the two hooks, or what it was compiled to."""
-        compiled = None if torch.compiler.is_compiling() else _COMPILED.get(self)
-        hook = getattr(self, name) if compiled is None else compiled[name]
-        result: Tensor = hook(x, context)
-        return result
 
     def _checked(self, x: Any, context: Any, name: str = "x") -> tuple[Tensor, Tensor | None]:
         like = reference_tensor(self)

@@ -35,11 +35,16 @@ class CausalNetwork(Described, ABC):
     To write your own: call `super().__init__(features, outputs, context)` and define the three methods.
     `anabranch.testing.check_causal_network` tells whether they agree.
 
+    Attributes:
+        product_dtype: in which to multiply matrices; that of the parameters if None. `fit` sets it, for the time it takes.
+
     Args:
         features: number of positions.
         outputs: numbers per position.
         context: size of the context, 0 for none.
     """
+
+    product_dtype: torch.dtype | None = None
 
     def __init__(self, features: int, outputs: int, context: int = 0) -> None:
         super().__init__()

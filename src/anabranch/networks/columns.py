@@ -23,8 +23,10 @@ def from_columns(y: Tensor, batch_shape: torch.Size) -> Tensor:
     return y.mT.reshape(*batch_shape, y.shape[0])
 
 
-def linear(weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
-    """A layer on columns: weight h + bias."""
+def linear(weight: Tensor, bias: Tensor, h: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A layer on columns, weight h + bias, multiplied in that dtype."""
+    if dtype is not None:
+        weight, bias, h = weight.to(dtype), bias.to(dtype), h.to(dtype)
     if torch.compiler.is_compiling():  # a compiler makes the bias part of what comes before or after
         return torch.addmm(bias.unsqueeze(-1), weight, h)
     weight, h = with_bias(weight, bias, h)

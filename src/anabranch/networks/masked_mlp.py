@@ -100,12 +100,14 @@ class MaskedMLP(CausalNetwork):
         h = as_columns(x, batch_shape)
         last = len(self.layers) - 1
         for i, layer in enumerate(self._linears()):
-            h = staircase_product(layer.weight * self.get_buffer(f"mask_{i}"), layer.bias, h, self._panels[i])
+            h = staircase_product(
+                layer.weight * self.get_buffer(f"mask_{i}"), layer.bias, h, self._panels[i], self.product_dtype
+            )
             if i == 0 and self.context_layer is not None:
                 h = h + as_columns(self.context_layer(context), batch_shape)
             if i < last:
                 h = self.activation(h)
-        return from_columns(h, batch_shape).unflatten(-1, (self.features, self.outputs))
+        return from_columns(h.to(x.dtype), batch_shape).unflatten(-1, (self.features, self.outputs))
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
         weights = [(layer.weight, layer.bias.unsqueeze(-1)) for layer in self._linears()]

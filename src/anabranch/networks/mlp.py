@@ -59,9 +59,9 @@ class MLP(Network):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch_shape = batch_of(x, context)
         first, *rest = (layer for layer in self.layers if isinstance(layer, nn.Linear))
-        h = linear(first.weight, first.bias, as_columns(x, batch_shape))
+        h = linear(first.weight, first.bias, as_columns(x, batch_shape), self.product_dtype)
         if self.context_layer is not None:
             h = h + as_columns(self.context_layer(context), batch_shape)
         for layer in rest:
-            h = linear(layer.weight, layer.bias, self.activation(h))
-        return from_columns(h, batch_shape)
+            h = linear(layer.weight, layer.bias, self.activation(h), self.product_dtype)
+        return from_columns(h.to(x.dtype), batch_shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from anabranch.checks import positive_int
@@ -22,11 +23,16 @@ class Network(Described, ABC):
 
     To write your own: call `super().__init__(features, outputs, context)` and define `forward`.
 
+    Attributes:
+        product_dtype: in which to multiply matrices; that of the parameters if None. `fit` sets it, for the time it takes.
+
     Args:
         features: size of the last dimension of x. A function of a context alone takes it as its x.
         outputs: size of the last dimension of y.
         context: size of the last dimension of the context, 0 for none.
     """
+
+    product_dtype: torch.dtype | None = None
 
     def __init__(self, features: int, outputs: int, context: int = 0) -> None:
         super().__init__()

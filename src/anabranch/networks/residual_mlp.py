@@ -56,13 +56,18 @@ class ResidualMLP(Network):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h: Tensor = self.first(x)
+        h = self._linear(self.first, x)
         if self.context_layers is not None:
             h = h + self.context_layers[0](context)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            u: Tensor = inner(self.activation(h))
+            u = self._linear(inner, self.activation(h))
             if self.context_layers is not None:
                 u = u + self.context_layers[i + 1](context)
-            h = h + outer(self.activation(u))
-        result: Tensor = self.last(self.activation(h))
-        return result
+            h = h + self._linear(outer, self.activation(u))
+        return self._linear(self.last, self.activation(h)).to(x.dtype)
+
+    def _linear(self, layer: nn.Module, h: Tensor) -> Tensor:
+        dtype = self.product_dtype
+        if dtype is None or not isinstance(layer, nn.Linear):
+            return layer(h)
+        return nn.functional.linear(h.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype))

@@ -36,7 +36,9 @@ def panels(reach: Sequence[int]) -> tuple[Panel, ...]:
     return tuple(Panel(a, b, max(1, reach[b - 1])) for a, b in pairwise(edges))
 
 
-def staircase_product(weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Panel, ...]) -> Tensor:
+def staircase_product(
+    weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Panel, ...], dtype: torch.dtype | None = None
+) -> Tensor:
     """weight h + bias, (rows, n), skipping the columns that no row of a panel reads.
 
     Args:
@@ -44,7 +46,10 @@ def staircase_product(weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Pane
         bias: (rows,).
         h: (columns, n).
         steps: the panels. The gradient of the weight is right below the staircase alone: whoever set the zeros masks it.
+        dtype: in which to multiply; that of the arguments if None.
     """
+    if dtype is not None:
+        weight, bias, h = weight.to(dtype), bias.to(dtype), h.to(dtype)
     if len(steps) == 1:
         return linear(weight, bias, h)
     if torch.compiler.is_compiling():

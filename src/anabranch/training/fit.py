@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import device_here, fraction, positive, positive_int, reference_tensor, seed_number
+from anabranch.checks import device_here, fraction, one_of, positive, positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
+from anabranch.densities.compilation import compiled
+from anabranch.training.compiling import shall_compile
 from anabranch.training.history import Epoch, History
 from anabranch.training.loop import Loop
+from anabranch.training.precision import PRECISIONS, Precision
 from anabranch.training.rows import read_rows, read_validation, split_rows
 
 
@@ -32,6 +36,8 @@ def fit(
     patience: int | None = 20,
     seed: int | None = None,
     device: str | torch.device | None = None,
+    compile: bool | Literal["auto"] = "auto",
+    precision: Precision = "float32",
     callback: Callable[[Epoch], bool | None] | None = None,
     progress: bool = True,
 ) -> History:
@@ -59,6 +65,10 @@ def fit(
         seed: of the split, the order of rows and any noise; None draws one from torch's global generator, so that
             `torch.manual_seed` makes everything repeatable, initial weights included.
         device: where to train; by default where the density is. The density is back on its own device afterwards.
+        compile: whether to train a compiled density (`Density.compile`): "auto" if there is a compiler and the run is long
+            enough to pay it back, which a line of the log "anabranch" says. The same numbers up to rounding.
+        precision: of the networks' matrix products while training: "float32"; "tf32", on NVIDIA GPUs; "bfloat16". Validation
+            has the full one, whatever is given here.
         callback: called with every `Epoch`; return True to stop.
         progress: whether to show a progress bar (on terminals).
 
@@ -85,6 +95,7 @@ def fit(
     learning_rate, clip = positive("learning_rate", learning_rate), positive("clip", clip)
     weight_decay = 0.0 if weight_decay == 0 else positive("weight_decay", weight_decay)
     warmup = fraction("warmup", warmup)
+    one_of("precision", precision, PRECISIONS)
     if patience is not None:
         patience = positive_int("patience", patience)
     if not any(parameter.requires_grad for parameter in density.parameters()):
@@ -113,16 +124,21 @@ def fit(
     with torch.inference_mode(False), torch.enable_grad(), generators:
         torch.manual_seed(seed)
         loop = Loop(density, training, held_out, history, generator, batch_size=batch_size, clip=clip, device=target)
+        steps = epochs * loop.batches
+        history.compiled = shall_compile(compile, density, target, min(batch_size, len(training)), steps)
+        compilation = compiled(density) if history.compiled else nullcontext()
         try:
-            loop.run(
-                epochs,
-                learning_rate=learning_rate,
-                weight_decay=weight_decay,
-                warmup=warmup,
-                patience=patience,
-                callback=callback,
-                progress=progress,
-            )
+            with compilation:
+                loop.run(
+                    epochs,
+                    learning_rate=learning_rate,
+                    weight_decay=weight_decay,
+                    warmup=warmup,
+                    patience=patience,
+                    precision=precision,
+                    callback=callback,
+                    progress=progress,
+                )
         finally:
             density.to(home)
     return history

@@ -38,6 +38,7 @@ class History:
         stopped: why it ended: "epochs", "patience", or "callback".
         rows, validation_rows: how many rows were trained on, and held out for early stopping.
         seed: of the split and the order of the rows.
+        compiled: whether the density was compiled for it.
     """
 
     rows: int
@@ -46,6 +47,7 @@ class History:
     epochs: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str = ""
+    compiled: bool = False
 
     @property
     def best_loss(self) -> float:

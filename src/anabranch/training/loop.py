@@ -12,6 +12,7 @@ from torch import Tensor
 from anabranch.densities import Density
 from anabranch.training.diagnosis import NonFiniteError, explain_gradient, explain_loss
 from anabranch.training.history import Epoch, History
+from anabranch.training.precision import Precision, multiplying
 from anabranch.training.progress import FitProgress
 from anabranch.training.rows import Rows
 from anabranch.training.schedule import warmup_cosine
@@ -62,13 +63,15 @@ class Loop:
         weight_decay: float,
         warmup: float,
         patience: int | None,
+        precision: Precision,
         callback: Callable[[Epoch], bool | None] | None,
         progress: bool,
     ) -> None:
         """Train; whatever ends it, the density has the best weights then."""
         steps = epochs * self.batches
         groups = _decayed_and_not(self.density, weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+        # one loop over all weights where there is one; it is the same update
+        optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=self.device.type in ("cpu", "cuda") or None)
         schedule = warmup_cosine(optimizer, steps, warmup)
         wrapped, optimizer = self.accelerator.prepare(self.density, optimizer)
         was_training = self.density.training
@@ -78,7 +81,8 @@ class Loop:
             with FitProgress(steps, shown=progress and main) as bar:
                 for epoch in range(1, epochs + 1):
                     rate = float(schedule.get_last_lr()[0])
-                    loss = self._epoch(wrapped, optimizer, schedule, bar)
+                    with multiplying(self.density, precision):
+                        loss = self._epoch(wrapped, optimizer, schedule, bar)
                     validation = self._validate()
                     seconds = time.perf_counter() - begun
                     record = Epoch(epoch, self.steps_done, loss, validation, rate, seconds)
