@@ -1,52 +1,57 @@
-"""What `torch.compile` has made of a density."""
+"""Which parts of a density are compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from anabranch.transforms import UnivariateMap
-
-# Not on the densities themselves: there a copy would take along what was compiled for another's parameters.
-_COMPILED: WeakKeyDictionary[nn.Module, dict[str, Callable[..., Tensor]]] = WeakKeyDictionary()
+from anabranch.compiled import compile_method, forget, is_compiled
+from anabranch.transforms import Transform, UnivariateMap
 
 
-def compile_hooks(density: nn.Module, *arguments: Any, **options: Any) -> None:
-    """Compile log_prob and loss of a density whole, and the loops of its univariate maps."""
+def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None:
+    """Compile log_prob and loss of a density whole, inverses that are formulas, and the loops of its univariate maps.
+
+    An inverse of one step per feature would unroll to thousands of operations; it gains by the loops of its map.
+    """
     for univariate in _maps(density):
         univariate.fused = True
-    _COMPILED[density] = {
-        name: torch.compile(getattr(density, name), *arguments, **options) for name in ("_log_prob", "_loss")
-    }
-
-
-def compiled_hook(density: nn.Module, name: str) -> Callable[..., Tensor]:
-    """The hook of that name, or what it was compiled to."""
-    compiled = None if torch.compiler.is_compiling() else _COMPILED.get(density)
-    hook: Callable[..., Tensor] = getattr(density, name) if compiled is None else compiled[name]
-    return hook
+    for name in ("_log_prob", "_loss"):
+        compile_method(density, name, *arguments, **options)
+    for transform in _closed(density):
+        compile_method(transform, "_inverse", *arguments, **options)
 
 
 @contextmanager
 def compiled(density: nn.Module) -> Iterator[None]:
     """Compile a density for a while; one that is compiled already stays as it is."""
-    if density in _COMPILED:
+    if is_compiled(density):
         yield
         return
     before = [(univariate, univariate.fused) for univariate in _maps(density)]
-    compile_hooks(density)
+    compile_density(density)
     try:
         yield
     finally:
-        del _COMPILED[density]
+        forget(density)
+        for transform in _closed(density):
+            forget(transform)
         for univariate, fused in before:
             univariate.fused = fused
 
 
-def _maps(density: nn.Module) -> list[UnivariateMap]:
-    return [module for module in density.modules() if isinstance(module, UnivariateMap)]
+def _maps(module: nn.Module) -> list[UnivariateMap]:
+    return [part for part in module.modules() if isinstance(part, UnivariateMap)]
+
+
+def _closed(module: nn.Module) -> Iterator[Transform]:
+    """The outermost transforms whose inverse is a formula, those with univariate maps in them: others do little."""
+    for part in module.children():
+        if isinstance(part, Transform) and part.inversion == "closed":
+            if _maps(part):
+                yield part
+        else:
+            yield from _closed(part)

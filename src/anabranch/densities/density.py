@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from anabranch.checks import broadcasting, matching, positive_int, read_tensor, reference_tensor
-from anabranch.densities.compilation import compile_hooks, compiled_hook
+from anabranch.compiled import method
+from anabranch.densities.compilation import compile_density
 from anabranch.described import Described
 
 Bound = Literal["exact", "lower"]
@@ -73,7 +74,7 @@ class Density(Described, ABC):
         Raises:
             ValueError: a shape, dtype or device other than expected.
         """
-        return compiled_hook(self, "_log_prob")(*self._checked(x, context))
+        return method(self, "_log_prob")(*self._checked(x, context))
 
     def sample(self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None) -> Tensor:
         """Draw from p(. | context), without gradients.
@@ -106,14 +107,14 @@ class Density(Described, ABC):
 
     def loss(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """What a fit minimises, one number for each event: the negative log-likelihood, or a bound of it."""
-        return compiled_hook(self, "_loss")(*self._checked(x, context))
+        return method(self, "_loss")(*self._checked(x, context))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The loss: so a module that wraps the density for training (distributed data parallel) can call it."""
         return self.loss(x, context)
 
     def compile(self, *arguments: Any, **options: Any) -> None:
-        """Compile `log_prob` and `loss` whole, and the inner loops of sampling, with `torch.compile`.
+        """Compile `log_prob`, `loss` and what sampling spends its time on, with `torch.compile`.
 
         The same numbers up to rounding, several times faster from the second call on; the first call of each takes some
         tens of seconds, or a few where PyTorch's cache on disk knows the model. A copy or a file of the density is not
@@ -128,7 +129,7 @@ class Density(Described, ABC):
             >>> flow = ab.Flow(ab.flows.realnvp(features=2))
             >>> flow.compile()  # nothing is compiled before the first call
         """
-        compile_hooks(self, *arguments, **options)
+        compile_density(self, *arguments, **options)
 
     def distribution(self, context: Tensor | ArrayLike | None = None) -> Any:
         """This density (at these contexts) as a `torch.distributions.Distribution`."""

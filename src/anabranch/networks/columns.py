@@ -27,18 +27,7 @@ def linear(weight: Tensor, bias: Tensor, h: Tensor, dtype: torch.dtype | None = 
     """A layer on columns, weight h + bias, multiplied in that dtype."""
     if dtype is not None:
         weight, bias, h = weight.to(dtype), bias.to(dtype), h.to(dtype)
-    if torch.compiler.is_compiling():  # a compiler makes the bias part of what comes before or after
-        return torch.addmm(bias.unsqueeze(-1), weight, h)
-    weight, h = with_bias(weight, bias, h)
-    return weight @ h
-
-
-def with_bias(weight: Tensor, bias: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices whose product is weight h + bias: the bias is the weight's column for a unit that is always 1.
-
-    One product then does it all, backward too, where a bias of its own would be one more pass over the outputs each way.
-    """
-    return torch.cat([bias.unsqueeze(-1), weight], dim=1), torch.cat([h.new_ones(1, 1).expand(1, h.shape[1]), h])
+    return torch.addmm(bias.unsqueeze(-1), weight, h)
 
 
 def batch_of(x: Tensor, context: Tensor | None) -> torch.Size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,10 @@ class MaskedMLPState:
     position: int
     batch_shape: torch.Size
     known: list[Tensor]
-    weights: list[tuple[Tensor, Tensor]]
-    from_context: Tensor | None
+    rooms: list[tuple[Tensor, ...]] | None
+    weights: list[tuple[Tensor, ...]]
+    biases: list[tuple[Tensor, ...]]
+    from_context: tuple[Tensor, ...] | None
 
 
 class MaskedMLP(CausalNetwork):
@@ -89,8 +92,10 @@ class MaskedMLP(CausalNetwork):
             mask = b[:, None] >= a[None, :]
             self.register_buffer(f"mask_{i}", mask, persistent=False)
             self._panels.append(panels(mask.sum(dim=1).tolist()))
-        # ends[i][m]: how many units of layer i have a degree of at most m
-        self._ends = [[int((d <= m).sum()) for m in range(self.features)] for d in degrees]
+        # counts[i][m], ends[i][m]: how many units of layer i (or, last, outputs) have degree m, and at most m
+        self._counts = [[int((d == m).sum()) for m in range(self.features)] for d in degrees]
+        self._counts.append([self.outputs] * self.features)
+        self._ends = [list(accumulate(counts)) for counts in self._counts]
         if zero_start:
             nn.init.zeros_(linears[-1].weight)
             nn.init.zeros_(linears[-1].bias)
@@ -110,41 +115,54 @@ class MaskedMLP(CausalNetwork):
         return from_columns(h.to(x.dtype), batch_shape).unflatten(-1, (self.features, self.outputs))
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
-        weights = [(layer.weight, layer.bias.unsqueeze(-1)) for layer in self._linears()]
-        # With gradients, units are appended out of place; without, they are written into room taken once.
-        sizes = [0 if torch.is_grad_enabled() else ends[-1] for ends in self._ends]
-        known = [weights[0][0].new_empty(size, batch_shape.numel()) for size in sizes]
+        linears = self._linears()
         from_context = None if self.context_layer is None else as_columns(self.context_layer(context), batch_shape)
-        return MaskedMLPState(0, batch_shape, known, weights, from_context)
+        # Room for all units, taken once and cut up by degree; with gradients, units are appended out of place instead.
+        records = torch.is_grad_enabled()
+        sizes = [0 if records else ends[-1] for ends in self._ends[:-1]]
+        known = [linears[0].weight.new_empty(size, batch_shape.numel()) for size in sizes]
+        return MaskedMLPState(
+            position=0,
+            batch_shape=batch_shape,
+            known=known,
+            rooms=None if records else [x.split(counts) for x, counts in zip(known, self._counts[:-1], strict=True)],
+            weights=[layer.weight.split(counts) for layer, counts in zip(linears, self._counts[1:], strict=True)],
+            biases=[
+                layer.bias.unsqueeze(-1).split(counts) for layer, counts in zip(linears, self._counts[1:], strict=True)
+            ],
+            from_context=None if from_context is None else from_context.split(self._counts[1]),
+        )
 
     def step(self, state: MaskedMLPState, x_previous: Tensor | None) -> tuple[Tensor, MaskedMLPState]:
-        degree, known, last = state.position, state.known, len(state.weights) - 1
+        degree, last = state.position, len(state.weights) - 1
         if degree > 0 and x_previous is not None:
-            self._unlock(known, 0, degree, x_previous.reshape(1, -1))
+            self._unlock(state, 0, x_previous.reshape(1, -1))
         for i in range(last):
-            begin, end = self._ends[i + 1][degree - 1] if degree > 0 else 0, self._ends[i + 1][degree]
-            if begin == end:
+            if self._counts[i + 1][degree] == 0:
                 continue
-            pre = self._rows(state, i, begin, end)
+            pre = self._rows(state, i)
             if i == 0 and state.from_context is not None:
-                pre = pre + state.from_context[begin:end]
-            self._unlock(known, i + 1, degree, self.activation(pre))
-        y = self._rows(state, last, degree * self.outputs, (degree + 1) * self.outputs)
+                pre = pre + state.from_context[degree]
+            self._unlock(state, i + 1, self.activation(pre))
+        y = self._rows(state, last)
         state.position += 1
         return from_columns(y, state.batch_shape), state
 
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
-    def _rows(self, state: MaskedMLPState, layer: int, begin: int, end: int) -> Tensor:
-        """These rows of a linear layer, from the units of degree at most the position that feed it."""
-        columns = self._ends[layer][state.position]
-        weight, bias = state.weights[layer]
-        return torch.addmm(bias[begin:end], weight[begin:end, :columns], state.known[layer][:columns])
+    def _rows(self, state: MaskedMLPState, layer: int) -> Tensor:
+        """The rows of a linear layer that the position unlocks, from the units of degree at most its own."""
+        degree = state.position
+        columns = self._ends[layer][degree]
+        weight, bias = state.weights[layer][degree], state.biases[layer][degree]
+        return torch.addmm(bias, weight[:, :columns], state.known[layer][:columns])
 
-    def _unlock(self, known: list[Tensor], layer: int, degree: int, values: Tensor) -> None:
-        begin, end = self._ends[layer][degree - 1] if degree > 0 else 0, self._ends[layer][degree]
-        if torch.is_grad_enabled():
-            known[layer] = torch.cat([known[layer][:begin], values])
+    def _unlock(self, state: MaskedMLPState, layer: int, values: Tensor) -> None:
+        degree = state.position
+        if state.rooms is None:
+            known = state.known[layer]
+            begin = self._ends[layer][degree] - self._counts[layer][degree]
+            state.known[layer] = torch.cat([known[:begin], values])
         else:
-            known[layer][begin:end] = values
+            state.rooms[layer][degree].copy_(values)

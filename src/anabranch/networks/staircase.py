@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from anabranch.networks.columns import linear, with_bias
+from anabranch.networks.columns import linear
 
 # Panels of fewer rows cost more in calls than they save in multiplications.
 _LEAST_ROWS = 160
@@ -54,7 +54,10 @@ def staircase_product(
         return linear(weight, bias, h)
     if torch.compiler.is_compiling():
         return torch.cat([linear(weight[a:b, :c], bias[a:b], h[:c]) for a, b, c in steps])
-    weight, h = with_bias(weight, bias, h)
+    # The bias as the weight's column for a unit that is always 1: one product then does it all, backward too, where a bias
+    # of its own would be one more pass over the many outputs each way.
+    weight = torch.cat([bias.unsqueeze(-1), weight], dim=1)
+    h = torch.cat([h.new_ones(1, 1).expand(1, h.shape[1]), h])
     if torch.is_autocast_enabled(h.device.type):  # which does not reach into the operation below
         dtype = torch.get_autocast_dtype(h.device.type)
         weight, h = weight.to(dtype), h.to(dtype)

@@ -43,13 +43,13 @@ class Affine(UnivariateMap):
         return z, log_scale.expand_as(z)
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        loc, log_scale = self._loc_log_scale(parameters)
-        x = z * torch.exp(-log_scale) + loc
-        return x, -log_scale.expand_as(x)
+        loc, log_scale = self._loc_log_scale(parameters, sign=-1)
+        x = torch.addcmul(loc, z, torch.exp(log_scale))
+        return x, log_scale.expand_as(x)
 
-    def _loc_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def _loc_log_scale(self, parameters: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
         loc, raw = parameters.unbind(-1)
-        return loc, self.max_log_scale * torch.tanh(raw / self.max_log_scale)
+        return loc, torch.tanh(raw * (1 / self.max_log_scale)) * (sign * self.max_log_scale)
 
 
 class Shift(UnivariateMap):

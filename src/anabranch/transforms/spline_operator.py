@@ -74,9 +74,9 @@ class _Spline(torch.autograd.Function):
         return to_value.sum_to_size(ctx.shape), to_parameters.sum_to_size(parameters.shape), None, None, None
 
 
-# The compiled loops. Whatever the caller has, they see two dimensions and symbolic sizes, so that each is compiled once for
-# a spline and a dtype; later processes find it in PyTorch's cache on disk. Four functions, since PyTorch limits how often
-# it compiles one.
+# The compiled loops. Whatever the caller has, they see two dimensions, so that each is compiled once for a spline, a dtype
+# and a size, and once more for all sizes when the size changes; later processes find it in PyTorch's cache on disk. Four
+# functions, since PyTorch limits how often it compiles one.
 
 
 def _forward(x: Tensor, parameters: Tensor, curve: Curve) -> tuple[Tensor, Tensor]:
@@ -97,11 +97,11 @@ def _inverse_gradient(x: Tensor, parameters: Tensor, u: Tensor, v: Tensor, curve
 
 @cache
 def _compiled(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(function, dynamic=True)
+    return torch.compile(function)
 
 
 def _evaluate_fused(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool) -> tuple[Tensor, Tensor]:
-    shape = torch.broadcast_shapes(value.shape, parameters.shape[:-1])
+    shape = _common_shape(value, parameters)
     run = _compiled(_inverse if inverse else _forward)
     with torch.no_grad():
         z, log_derivative = run(_as_matrix(value, shape), _as_tables(parameters, shape), curve)
@@ -111,12 +111,18 @@ def _evaluate_fused(value: Tensor, parameters: Tensor, curve: Curve, inverse: bo
 def _differentiate_fused(
     x: Tensor, parameters: Tensor, u: Tensor, v: Tensor, curve: Curve, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    shape = torch.broadcast_shapes(x.shape, parameters.shape[:-1])
+    shape = _common_shape(x, parameters)
     x, u, v = (_as_matrix(value, shape) for value in (x, u, v))
     run = _compiled(_inverse_gradient if inverse else _forward_gradient)
     with torch.no_grad():
         to_input, to_parameters = run(x, _as_tables(parameters, shape), u, v, curve)
     return to_input.view(shape), to_parameters.view(*shape, -1)
+
+
+def _common_shape(value: Tensor, parameters: Tensor) -> torch.Size:
+    # the usual case first: to broadcast shapes takes longer than a small spline
+    shape = parameters.shape[:-1]
+    return shape if value.shape == shape else torch.broadcast_shapes(value.shape, shape)
 
 
 def _as_matrix(value: Tensor, shape: torch.Size) -> Tensor:

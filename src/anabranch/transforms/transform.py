@@ -11,6 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import broadcasting, matching, reference_tensor
+from anabranch.compiled import method
 from anabranch.described import Described
 from anabranch.transforms.domain import is_everything, some_point
 
@@ -110,7 +111,8 @@ class Transform(Described, ABC):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Noise to data: (x, log |det dx/dz|)."""
         self._check("z", z, context)
-        return self._inverse(z, context)
+        result: tuple[Tensor, Tensor] = method(self, "_inverse")(z, context)
+        return result
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set what is to be set from a first batch of data; most transforms have nothing of the kind.
