@@ -18,6 +18,7 @@ from anabranch.transforms import (
     Coupling,
     Inverse,
     LULinear,
+    Memory,
     RationalQuadraticSpline,
     Shift,
     Transform,
@@ -35,6 +36,7 @@ def nsf(
     structure: str = "autoregressive",
     linear: bool = True,
     activation: str = "relu",
+    memory: str | Memory = "store",
 ) -> Chain:
     """Neural spline flow: rational-quadratic splines, autoregressive or coupling.
 
@@ -51,6 +53,7 @@ def nsf(
         linear: whether each layer but the first begins with an LU-factored linear map, as in the paper. Columns that are
             strongly correlated are then fitted far better, for about a tenth more time.
         activation: the networks' nonlinearity.
+        memory: what the chain keeps for the gradients, see `Chain`.
 
     Example:
         >>> import anabranch as ab
@@ -65,10 +68,10 @@ def nsf(
     build = layers[one_of("structure", structure, tuple(layers))]
     named = build("spline", spline, features, context, blocks, hidden, activation)
     if not linear or features == 1:
-        return Chain(named)
+        return Chain(named, memory=memory)
     first, *later = named
     mixed = {name: Chain({"linear": LULinear(features), "spline": named[name]}) for name in later}
-    return Chain({first: named[first], **mixed})
+    return Chain({first: named[first], **mixed}, memory=memory)
 
 
 def maf(
@@ -77,6 +80,7 @@ def maf(
     blocks: int = 5,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
     """Masked autoregressive flow: affine autoregressive layers in alternating order. Scoring takes one pass.
@@ -89,6 +93,7 @@ def maf(
         blocks: number of layers.
         hidden: hidden sizes of each layer's network.
         activation: the networks' nonlinearity.
+        memory: what the chain keeps for the gradients, see `Chain`.
         max_scale: the largest factor by which all layers together may stretch or shrink a feature; they share it evenly.
             Outside the data a network's outputs grow without end and every scale comes to its limit: a float32 keeps
             seven digits, so that beyond 1000 the way back is lost there.
@@ -99,7 +104,7 @@ def maf(
         'sequential'
     """
     affine = _affine(max_scale, positive_int("blocks", blocks))
-    return Chain(_autoregressive("affine", affine, features, context, blocks, hidden, activation))
+    return Chain(_autoregressive("affine", affine, features, context, blocks, hidden, activation), memory=memory)
 
 
 def iaf(
@@ -108,6 +113,7 @@ def iaf(
     blocks: int = 5,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
     """Inverse autoregressive flow: `maf` turned round, so that sampling takes one pass and scoring one step per feature.
@@ -124,7 +130,7 @@ def iaf(
     """
     affine = _affine(max_scale, positive_int("blocks", blocks))
     layers = _autoregressive("affine", affine, features, context, blocks, hidden, activation)
-    return Chain({f"inverse_{name}": Inverse(layer) for name, layer in layers.items()})
+    return Chain({f"inverse_{name}": Inverse(layer) for name, layer in layers.items()}, memory=memory)
 
 
 def realnvp(
@@ -133,6 +139,7 @@ def realnvp(
     blocks: int = 8,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
     """Real NVP: affine coupling layers whose masks alternate. Scoring and sampling both take one pass.
@@ -149,7 +156,7 @@ def realnvp(
     """
     # a feature moves in one layer of each pair
     affine = _affine(max_scale, math.ceil(positive_int("blocks", blocks) / 2))
-    return Chain(_coupling("affine", affine, features, context, blocks, hidden, activation))
+    return Chain(_coupling("affine", affine, features, context, blocks, hidden, activation), memory=memory)
 
 
 def nice(
@@ -158,6 +165,7 @@ def nice(
     blocks: int = 8,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    memory: str | Memory = "store",
 ) -> Chain:
     """NICE: additive coupling layers. It preserves volume: the log-determinant is 0 everywhere.
 
@@ -169,7 +177,7 @@ def nice(
         >>> float(ab.flows.nice(features=4)(torch.randn(4))[1])
         0.0
     """
-    return Chain(_coupling("additive", Shift, features, context, blocks, hidden, activation))
+    return Chain(_coupling("additive", Shift, features, context, blocks, hidden, activation), memory=memory)
 
 
 def _affine(max_scale: float, layers: int) -> Callable[[], UnivariateMap]:

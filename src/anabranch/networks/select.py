@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from anabranch.checks import instance_of
 from anabranch.networks.network import Network
 
 
@@ -28,6 +29,7 @@ class Select(Network):
     """
 
     def __init__(self, network: Network, chosen: Sequence[int]) -> None:
+        instance_of("network", network, Network)
         chosen = list(chosen)
         if not chosen or min(chosen) < 0 or max(chosen) >= network.outputs:
             raise ValueError(f"chosen: expected numbers from 0 to {network.outputs - 1}, got {chosen}")

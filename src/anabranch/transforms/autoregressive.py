@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of
 from anabranch.networks import CausalNetwork
+from anabranch.transforms.domain import of_features
 from anabranch.transforms.features_first import features_first
 from anabranch.transforms.permutation import as_order
 from anabranch.transforms.transform import Inversion, Transform
@@ -59,6 +61,16 @@ class Autoregressive(Transform):
         self._reordered = positions.tolist() != list(range(network.features))
         self.register_buffer("order", positions, persistent=False)
         self.register_buffer("places", positions.argsort(), persistent=False)
+
+    @property
+    def domain(self) -> Constraint:
+        """Vectors of numbers for which the univariate map is defined."""
+        return of_features(self.univariate.domain)
+
+    @property
+    def codomain(self) -> Constraint:
+        """Vectors of numbers that the univariate map reaches."""
+        return of_features(self.univariate.codomain)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         context = context if self.network.context else None

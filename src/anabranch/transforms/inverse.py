@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from anabranch.checks import instance_of
 from anabranch.transforms.transform import Transform
 
 
@@ -28,6 +29,7 @@ class Inverse(Transform):
     """
 
     def __init__(self, transform: Transform) -> None:
+        instance_of("transform", transform, Transform)
         if transform.inversion == "none":
             raise ValueError(f"transform: expected one with an inverse, got {type(transform).__name__}, which has none")
         super().__init__(transform.event_shape, transform.context_shape)
