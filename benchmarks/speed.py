@@ -3,7 +3,7 @@
 python benchmarks/speed.py [-o benchmarks/results/speed.json]
 python benchmarks/speed.py --only spline-autoregressive --features 63 --work training --libraries anabranch,zuko
 
-Writes the numbers as JSON and, beside it, a page of Markdown. A run of a part is written only where -o says. What the floor
+Writes the numbers as JSON and, beside it, a page of Markdown; the README shows them in brief. A run of a part is written only where -o says. What the floor
 is and how it is counted: `contest/floor.py`.
 """
 
@@ -18,6 +18,7 @@ import typer
 from contest import floor, machine, of_anabranch, of_flowjax, of_nflows, of_normflows, of_zuko
 from contest.case import WORKS, Case, all_cases
 from contest.heats import Make, run_case, run_mixtures, synchronizer
+from contest.summary import show_in
 from contest.table import page
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,6 +79,8 @@ def main(
     if output is None and not is_whole:
         print("A part only, and no -o: nothing is written.")
         return
+    if output is None and on.type == "cpu":
+        show_in(RESULTS.parent.parent / "README.md", result)
     output = output or RESULTS / ("speed.json" if on.type == "cpu" else f"speed_{on.type}.json")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=1) + "\n")
