@@ -67,7 +67,7 @@ class DepthMixture(Mixture):
         base: Density | None = None,
         gate: str | Network = "network",
         depths: Sequence[int] | None = None,
-        hidden: Sequence[int] = (64, 64),
+        hidden: Sequence[int] = (32, 32),
     ) -> None:
         if not isinstance(chain, Chain):
             raise ValueError(f"chain: expected a Chain of blocks, got {type(chain).__name__}")
@@ -175,7 +175,9 @@ class DepthMixture(Mixture):
     def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_l (components, *batch, *event) and log |det dz_l/dx| (*batch, components) at the depths of the mixture."""
         chosen = self._prefixes(x, context)
-        zs = torch.stack(torch.broadcast_tensors(*(z for z, _ in chosen)))
+        # features first in memory, as the blocks leave them and the gate takes them
+        first = [z.movedim(-1, 0) for z in torch.broadcast_tensors(*(z for z, _ in chosen))]
+        zs = torch.stack(first, dim=1).movedim(0, -1)
         log_dets = torch.stack(torch.broadcast_tensors(*(log_det for _, log_det in chosen)), dim=-1)
         return zs, log_dets
 
