@@ -3,8 +3,8 @@
 python benchmarks/speed.py [-o benchmarks/results/speed.json]
 python benchmarks/speed.py --only spline-autoregressive --features 63 --work training --libraries anabranch,zuko
 
-Writes the numbers as JSON and, beside it, a page of Markdown; the README shows them in brief. A run of a part is written only
-where -o says. What the floor is and how it is counted: `contest/floor.py`.
+Writes the numbers as JSON and, beside it, a page of Markdown; the README shows them in brief. A run of a part is written
+only where -o says. What the floor is and how it is counted: `contest/floor.py`.
 """
 
 import json
