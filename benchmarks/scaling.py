@@ -101,7 +101,9 @@ def too_much(point: Point, before: dict | None, before_point: Point | None) -> s
 
 
 def exponent(xs: list[float], ys: list[float]) -> float:
-    """The slope of log y over log x, by least squares."""
+    """The slope of log y over log x, by least squares; NaN for less than two points."""
+    if len(set(xs)) < 2:
+        return math.nan
     u, v = [math.log(x) for x in xs], [math.log(y) for y in ys]
     mean_u, mean_v = statistics.mean(u), statistics.mean(v)
     products = sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v, strict=True))
