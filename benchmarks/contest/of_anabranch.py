@@ -17,24 +17,19 @@ def chain(case: Case) -> ab.transforms.Chain:
 
 
 def eager(case: Case, device: torch.device) -> Entrant:
-    model = ab.Flow(chain(case))
-    return torch_entrant(
-        "anabranch",
-        model,
-        case,
-        device,
-        log_prob=model.log_prob,
-        sample=lambda rows: model.sample((rows,)),
-        loss=lambda x: model.loss(x).mean(),
-    )
+    return entrant("anabranch", ab.Flow(chain(case)), case, device)
 
 
 def compiled(case: Case, device: torch.device) -> Entrant:
     # too many graphs of one line of code make Dynamo go on uncompiled without a word: here it shall be an error
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     model = ab.Flow(chain(case)).to(device)
-    name = "anabranch compiled"
     model.compile()
+    return entrant("anabranch compiled", model, case, device)
+
+
+def entrant(name: str, model: ab.Flow, case: Case, device: torch.device) -> Entrant:
+    """The model, at the three works."""
     return torch_entrant(
         name,
         model,

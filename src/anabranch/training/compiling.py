@@ -16,9 +16,10 @@ from anabranch.densities import Density
 
 _LOG = logging.getLogger("anabranch")
 
-# Measured on two CPU cores: to compile a spline flow takes about a minute when nothing lies in PyTorch's cache, and running
-# compiled saves about a second for every 3e10 floating-point operations of the matrix products.
-_OPERATIONS_THAT_PAY = 60 * 3e10
+# Measured on two CPU cores (benchmarks/results/speed.md): to compile a spline autoregressive flow takes up to a minute when
+# nothing lies in PyTorch's cache, and a compiled step saves about a second for every 6e10 floating-point operations of the
+# matrix products (95 ms of 6.5e9 at 63 features, 23 ms of 1.3e9 at 8).
+_OPERATIONS_THAT_PAY = 60 * 6e10
 
 
 def shall_compile(
