@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
 from anabranch.networks.causal import CausalNetwork
-from anabranch.networks.columns import as_columns, batch_of, from_columns
+from anabranch.networks.layout import as_rows, batch_of, by_rows, from_columns, from_input
 from anabranch.networks.staircase import panels, staircase_product
 
 
@@ -91,7 +91,7 @@ class MaskedMLP(CausalNetwork):
         for i, (a, b) in enumerate(zip(degrees, reach, strict=True)):
             mask = b[:, None] >= a[None, :]
             self.register_buffer(f"mask_{i}", mask, persistent=False)
-            self._panels.append(panels(mask.sum(dim=1).tolist()))
+            self._panels.append(panels(mask.sum(dim=1).tolist(), len(a)))
         # counts[i][m], ends[i][m]: how many units of layer i (or, last, outputs) have degree m, and at most m
         self._counts = [[int((d == m).sum()) for m in range(self.features)] for d in degrees]
         self._counts.append([self.outputs] * self.features)
@@ -101,22 +101,24 @@ class MaskedMLP(CausalNetwork):
             nn.init.zeros_(linears[-1].bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        batch_shape = batch_of(x, context)
-        h = as_columns(x, batch_shape)
+        batch_shape, dtype = batch_of(x, context), self.product_dtype
+        h = as_rows(x, batch_shape)
         last = len(self.layers) - 1
         for i, layer in enumerate(self._linears()):
-            h = staircase_product(
-                layer.weight * self.get_buffer(f"mask_{i}"), layer.bias, h, self._panels[i], self.product_dtype
-            )
+            weight = layer.weight * self.get_buffer(f"mask_{i}")
+            if i == last or len(self._panels[i]) > 1:
+                h = staircase_product(weight, layer.bias, self.activation(h.mT) if i else h.mT, self._panels[i], dtype).mT
+            elif i:
+                h = by_rows(weight, layer.bias, self.activation(h), dtype)
+            else:
+                h = from_input(weight, layer.bias, h, dtype)
             if i == 0 and self.context_layer is not None:
-                h = h + as_columns(self.context_layer(context), batch_shape)
-            if i < last:
-                h = self.activation(h)
-        return from_columns(h.to(x.dtype), batch_shape).unflatten(-1, (self.features, self.outputs))
+                h = h + as_rows(self.context_layer(context), batch_shape)
+        return from_columns(h.mT.to(x.dtype), batch_shape).unflatten(-1, (self.features, self.outputs))
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
         linears = self._linears()
-        from_context = None if self.context_layer is None else as_columns(self.context_layer(context), batch_shape)
+        from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape).mT
         # Room for all units, taken once and cut up by degree; with gradients, units are appended out of place instead.
         records = torch.is_grad_enabled()
         sizes = [0 if records else ends[-1] for ends in self._ends[:-1]]

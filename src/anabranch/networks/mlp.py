@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
-from anabranch.networks.columns import as_columns, batch_of, from_columns, linear
+from anabranch.networks.layout import as_rows, batch_of, by_columns, by_rows, from_columns, from_input
 from anabranch.networks.network import Network
 
 
@@ -57,11 +57,17 @@ class MLP(Network):
                     nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        batch_shape = batch_of(x, context)
-        first, *rest = (layer for layer in self.layers if isinstance(layer, nn.Linear))
-        h = linear(first.weight, first.bias, as_columns(x, batch_shape), self.product_dtype)
-        if self.context_layer is not None:
-            h = h + as_columns(self.context_layer(context), batch_shape)
-        for layer in rest:
-            h = linear(layer.weight, layer.bias, self.activation(h), self.product_dtype)
-        return from_columns(h.to(x.dtype), batch_shape)
+        batch_shape, dtype = batch_of(x, context), self.product_dtype
+        *hidden, last = (layer for layer in self.layers if isinstance(layer, nn.Linear))
+        from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape)
+        h = as_rows(x, batch_shape)
+        for i, layer in enumerate(hidden):
+            if i == 0:
+                h = from_input(layer.weight, layer.bias, h, dtype)
+                h = h if from_context is None else h + from_context
+            else:
+                h = by_rows(layer.weight, layer.bias, self.activation(h), dtype)
+        y = by_columns(last.weight, last.bias, self.activation(h.mT) if hidden else h.mT, dtype)
+        if not hidden and from_context is not None:
+            y = y + from_context.mT
+        return from_columns(y.to(x.dtype), batch_shape)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
+from anabranch.networks.layout import as_rows, batch_of, by_columns, by_rows, from_columns, from_input
 from anabranch.networks.network import Network
 
 
@@ -56,18 +57,13 @@ class ResidualMLP(Network):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = self._linear(self.first, x)
+        batch_shape, dtype = batch_of(x, context), self.product_dtype
+        h = from_input(self.first.weight, self.first.bias, as_rows(x, batch_shape), dtype)
         if self.context_layers is not None:
-            h = h + self.context_layers[0](context)
+            h = h + as_rows(self.context_layers[0](context), batch_shape)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            u = self._linear(inner, self.activation(h))
+            u = by_rows(inner.weight, inner.bias, self.activation(h), dtype)
             if self.context_layers is not None:
-                u = u + self.context_layers[i + 1](context)
-            h = h + self._linear(outer, self.activation(u))
-        return self._linear(self.last, self.activation(h)).to(x.dtype)
-
-    def _linear(self, layer: nn.Module, h: Tensor) -> Tensor:
-        dtype = self.product_dtype
-        if dtype is None or not isinstance(layer, nn.Linear):
-            return layer(h)
-        return nn.functional.linear(h.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype))
+                u = u + as_rows(self.context_layers[i + 1](context), batch_shape)
+            h = h + by_rows(outer.weight, outer.bias, self.activation(u), dtype)
+        return from_columns(by_columns(self.last.weight, self.last.bias, self.activation(h.mT), dtype).to(x.dtype), batch_shape)

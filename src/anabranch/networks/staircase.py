@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from anabranch.networks.columns import linear
+from anabranch.networks.layout import by_columns, cast
 
-# Panels of fewer rows cost more in calls than they save in multiplications.
-_LEAST_ROWS = 160
-_MOST_PANELS = 4
+# What pays, by number of rows: panels of few rows cost more in calls, and in less efficient products, than they save.
+_PANELS = ((0, 1), (180, 2), (640, 4))
+# A panel reads whole multiples of so many columns: products of odd sizes are slower.
+_COLUMNS = 16
 
 
 class Panel(NamedTuple):
@@ -24,16 +25,18 @@ class Panel(NamedTuple):
     columns: int
 
 
-def panels(reach: Sequence[int]) -> tuple[Panel, ...]:
+def panels(reach: Sequence[int], columns: int) -> tuple[Panel, ...]:
     """Cut a staircase into panels of about equal height.
 
     Args:
         reach: how many columns each row reads; it never falls from one row to the next.
+        columns: how many there are.
     """
     rows = len(reach)
-    count = max(1, min(_MOST_PANELS, rows // _LEAST_ROWS))
+    count = max(count for least, count in _PANELS if rows >= least)
     edges = [rows * i // count for i in range(count + 1)]
-    return tuple(Panel(a, b, max(1, reach[b - 1])) for a, b in pairwise(edges))
+    whole = [max(1, -(-reach[b - 1] // _COLUMNS)) * _COLUMNS for b in edges[1:]]
+    return tuple(Panel(a, b, min(c, columns)) for (a, b), c in zip(pairwise(edges), whole, strict=True))
 
 
 def staircase_product(
@@ -48,36 +51,48 @@ def staircase_product(
         steps: the panels. The gradient of the weight is right below the staircase alone: whoever set the zeros masks it.
         dtype: in which to multiply; that of the arguments if None.
     """
-    if dtype is not None:
-        weight, bias, h = weight.to(dtype), bias.to(dtype), h.to(dtype)
-    if len(steps) == 1:
-        return linear(weight, bias, h)
-    if torch.compiler.is_compiling():
-        return torch.cat([linear(weight[a:b, :c], bias[a:b], h[:c]) for a, b, c in steps])
-    # The bias as the weight's column for a unit that is always 1: one product then does it all, backward too, where a bias
-    # of its own would be one more pass over the many outputs each way.
-    weight = torch.cat([bias.unsqueeze(-1), weight], dim=1)
-    h = torch.cat([h.new_ones(1, 1).expand(1, h.shape[1]), h])
-    if torch.is_autocast_enabled(h.device.type):  # which does not reach into the operation below
+    if torch.is_autocast_enabled(h.device.type):  # which does not reach into the operations below
         dtype = torch.get_autocast_dtype(h.device.type)
-        weight, h = weight.to(dtype), h.to(dtype)
-    result: Tensor = _StaircaseProduct.apply(weight, h, steps)  # type: ignore[no-untyped-call]
+    weight, bias, h = cast(dtype, weight, bias, h)
+    if len(steps) == 1:
+        return by_columns(weight, bias, h)
+    if torch.compiler.is_compiling():
+        product: Tensor = _opaque_product(weight, bias, h, [size for step in steps for size in step])
+        return product
+    result: Tensor = _StaircaseProduct.apply(weight, bias, h, steps)  # type: ignore[no-untyped-call]
     return result
 
 
+# Each panel's product is written where it belongs, forward and backward: no copies, no sums of padded gradients.
+
+
+def _product(weight: Tensor, bias: Tensor, h: Tensor, steps: Sequence[Panel]) -> Tensor:
+    bias = bias.unsqueeze(-1)
+    y = h.new_empty(weight.shape[0], h.shape[1])
+    for a, b, c in steps:
+        torch.addmm(bias[a:b], weight[a:b, :c], h[:c], out=y[a:b])
+    return y
+
+
+def _gradients(to_y: Tensor, weight: Tensor, h: Tensor, steps: Sequence[Panel]) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of weight, bias and h; that of h lies in memory as the networks lay h, units of a row together."""
+    to_weight, to_h = torch.zeros_like(weight), h.new_zeros(h.shape[1], h.shape[0])
+    for a, b, c in steps:
+        torch.mm(to_y[a:b], h[:c].mT, out=to_weight[a:b, :c])
+        to_h[:, :c].addmm_(to_y[a:b].mT, weight[a:b, :c])
+    return to_weight, to_y.sum(dim=1), to_h.mT
+
+
 class _StaircaseProduct(torch.autograd.Function):
-    """Each panel's product is written where it belongs, forward and backward: no copies, no sums of padded gradients."""
+    """For running operations one by one: with second derivatives, and batches of batches."""
 
     @staticmethod
-    def forward(weight: Tensor, h: Tensor, steps: tuple[Panel, ...]) -> Tensor:
-        y = h.new_empty(weight.shape[0], h.shape[1])
-        for a, b, c in steps:
-            torch.mm(weight[a:b, : c + 1], h[: c + 1], out=y[a:b])
-        return y
+    def forward(weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Panel, ...]) -> Tensor:
+        return _product(weight, bias, h, steps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        weight, h, ctx.steps = inputs
+        weight, _, h, ctx.steps = inputs
         ctx.save_for_backward(weight, h)
 
     @staticmethod
@@ -85,22 +100,61 @@ class _StaircaseProduct(torch.autograd.Function):
         weight, h = ctx.saved_tensors
         (to_y,) = gradients
         if torch.is_grad_enabled():  # the zeros multiplied out, differentiably
-            return to_y @ h.mT, weight.mT @ to_y, None
-        to_weight, to_h = torch.zeros_like(weight), torch.zeros_like(h)
-        for a, b, c in ctx.steps:
-            torch.mm(to_y[a:b], h[: c + 1].mT, out=to_weight[a:b, : c + 1])
-            to_h[: c + 1].addmm_(weight[a:b, : c + 1].mT, to_y[a:b])
-        return to_weight, to_h, None
+            return to_y @ h.mT, to_y.sum(dim=1), weight.mT @ to_y, None
+        return *_gradients(to_y, weight, h, ctx.steps), None
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], weight: Tensor, h: Tensor, steps: tuple[Panel, ...]
+        info: Any, in_dims: tuple[int | None, ...], weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Panel, ...]
     ) -> tuple[Tensor, int]:
         """A batch of h is more columns, since rows of data are columns already; other batches multiply the zeros out."""
-        of_weight, of_h, _ = in_dims
-        if of_weight is None and of_h is not None:
+        of_weight, of_bias, of_h, _ = in_dims
+        if of_weight is None and of_bias is None and of_h is not None:
             h = h.movedim(of_h, 1)
-            y = _StaircaseProduct.apply(weight, h.flatten(1), steps)  # type: ignore[no-untyped-call]
+            y = _StaircaseProduct.apply(weight, bias, h.flatten(1), steps)  # type: ignore[no-untyped-call]
             return y.unflatten(1, h.shape[1:]), 1
-        weight, h = (x if dim is None else x.movedim(dim, 0) for x, dim in ((weight, of_weight), (h, of_h)))
-        return weight @ h, 0
+        weight, bias, h = (
+            x if dim is None else x.movedim(dim, 0)
+            for x, dim in ((weight, of_weight), (bias, of_bias), (h, of_h))
+        )
+        return weight @ h + bias.unsqueeze(-1), 0
+
+
+# For a compiler, which would copy the panels together.
+
+
+@torch.library.custom_op("anabranch::staircase", mutates_args=())
+def _opaque_product(weight: Tensor, bias: Tensor, h: Tensor, steps: list[int]) -> Tensor:
+    return _product(weight, bias, h, _panels_from(steps))
+
+
+@torch.library.custom_op("anabranch::staircase_backward", mutates_args=())
+def _opaque_gradients(to_y: Tensor, weight: Tensor, h: Tensor, steps: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    return _gradients(to_y, weight, h, _panels_from(steps))
+
+
+def _panels_from(sizes: list[int]) -> list[Panel]:
+    return [Panel(*sizes[i : i + 3]) for i in range(0, len(sizes), 3)]
+
+
+@_opaque_product.register_fake
+def _(weight: Tensor, bias: Tensor, h: Tensor, steps: list[int]) -> Tensor:
+    return h.new_empty(weight.shape[0], h.shape[1])
+
+
+@_opaque_gradients.register_fake
+def _(to_y: Tensor, weight: Tensor, h: Tensor, steps: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(weight), weight.new_empty(weight.shape[0]), h.new_empty(h.shape[1], h.shape[0]).mT
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    weight, _, h, ctx.steps = inputs
+    ctx.save_for_backward(weight, h)
+
+
+def _backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    weight, h = ctx.saved_tensors
+    return *_opaque_gradients(*gradients, weight, h, ctx.steps), None
+
+
+_opaque_product.register_autograd(_backward, setup_context=_keep)
