@@ -45,7 +45,7 @@ def test_log_prob_of_every_recipe_is_one_graph(name, model):
 
 def test_panels_cover_a_staircase_and_skip_its_zeros():
     reach = [row // 10 for row in range(1000)]
-    cut = panels(reach)
+    cut = panels(reach, columns=99)
     assert [panel.begin for panel in cut] == [0, *(panel.end for panel in cut[:-1])] and cut[-1].end == 1000
     assert all(max(reach[a:b]) <= c for a, b, c in cut)
     network = MaskedMLP(63, 23, hidden=(128, 128))

@@ -102,8 +102,9 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> An
     if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in saved.items()}:
         raise ValueError(f"{path}: its weights do not fit its description; the file is damaged or was edited")
     for name, target in state.items():
-        # .data keeps parameters that are shared shared, and takes over the dtype that was saved
-        target.data = saved[name]
+        # .data keeps parameters that are shared shared, and takes over the dtype that was saved. In memory of their own,
+        # aligned as PyTorch aligns it: pieces of the file lie anywhere, and products then differ in their last digits.
+        target.data = saved[name].clone()
         if isinstance(target, nn.Parameter) and "frozen" in header:
             target.requires_grad_(name not in header["frozen"])
     return model.to(device)

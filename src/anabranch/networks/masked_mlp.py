@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +12,16 @@ from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.layout import as_rows, batch_of, by_rows, from_columns, from_input
+from anabranch.networks.masked_steps import InPlaceSteps, RecordedSteps, Staircases, Steps
 from anabranch.networks.staircase import panels, staircase_product
 
 
 @dataclass
 class MaskedMLPState:
-    """What the steps so far have computed: the values of the units that are unlocked, layer by layer, as columns."""
+    """What the steps so far have computed, and the shape of the batch."""
 
-    position: int
     batch_shape: torch.Size
-    known: list[Tensor]
-    rooms: list[tuple[Tensor, ...]] | None
-    weights: list[tuple[Tensor, ...]]
-    biases: list[tuple[Tensor, ...]]
-    from_context: tuple[Tensor, ...] | None
+    steps: Steps
 
 
 class MaskedMLP(CausalNetwork):
@@ -92,10 +87,9 @@ class MaskedMLP(CausalNetwork):
             mask = b[:, None] >= a[None, :]
             self.register_buffer(f"mask_{i}", mask, persistent=False)
             self._panels.append(panels(mask.sum(dim=1).tolist(), len(a)))
-        # counts[i][m], ends[i][m]: how many units of layer i (or, last, outputs) have degree m, and at most m
+        # counts[i][m]: how many units of layer i (or, last, outputs) have degree m
         self._counts = [[int((d == m).sum()) for m in range(self.features)] for d in degrees]
         self._counts.append([self.outputs] * self.features)
-        self._ends = [list(accumulate(counts)) for counts in self._counts]
         if zero_start:
             nn.init.zeros_(linears[-1].weight)
             nn.init.zeros_(linears[-1].bias)
@@ -118,53 +112,16 @@ class MaskedMLP(CausalNetwork):
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
         linears = self._linears()
-        from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape).mT
-        # Room for all units, taken once and cut up by degree; with gradients, units are appended out of place instead.
-        records = torch.is_grad_enabled()
-        sizes = [0 if records else ends[-1] for ends in self._ends[:-1]]
-        known = [linears[0].weight.new_empty(size, batch_shape.numel()) for size in sizes]
-        return MaskedMLPState(
-            position=0,
-            batch_shape=batch_shape,
-            known=known,
-            rooms=None if records else [x.split(counts) for x, counts in zip(known, self._counts[:-1], strict=True)],
-            weights=[layer.weight.split(counts) for layer, counts in zip(linears, self._counts[1:], strict=True)],
-            biases=[
-                layer.bias.unsqueeze(-1).split(counts) for layer, counts in zip(linears, self._counts[1:], strict=True)
-            ],
-            from_context=None if from_context is None else from_context.split(self._counts[1]),
+        layers = Staircases(
+            [layer.weight for layer in linears], [layer.bias for layer in linears], self._counts, self.activation
         )
+        from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape).mT
+        kind = RecordedSteps if torch.is_grad_enabled() else InPlaceSteps
+        return MaskedMLPState(batch_shape, kind(layers, batch_shape.numel(), from_context))
 
     def step(self, state: MaskedMLPState, x_previous: Tensor | None) -> tuple[Tensor, MaskedMLPState]:
-        degree, last = state.position, len(state.weights) - 1
-        if degree > 0 and x_previous is not None:
-            self._unlock(state, 0, x_previous.reshape(1, -1))
-        for i in range(last):
-            if self._counts[i + 1][degree] == 0:
-                continue
-            pre = self._rows(state, i)
-            if i == 0 and state.from_context is not None:
-                pre = pre + state.from_context[degree]
-            self._unlock(state, i + 1, self.activation(pre))
-        y = self._rows(state, last)
-        state.position += 1
+        y = state.steps.step(None if x_previous is None else x_previous.reshape(-1))
         return from_columns(y, state.batch_shape), state
 
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
-
-    def _rows(self, state: MaskedMLPState, layer: int) -> Tensor:
-        """The rows of a linear layer that the position unlocks, from the units of degree at most its own."""
-        degree = state.position
-        columns = self._ends[layer][degree]
-        weight, bias = state.weights[layer][degree], state.biases[layer][degree]
-        return torch.addmm(bias, weight[:, :columns], state.known[layer][:columns])
-
-    def _unlock(self, state: MaskedMLPState, layer: int, values: Tensor) -> None:
-        degree = state.position
-        if state.rooms is None:
-            known = state.known[layer]
-            begin = self._ends[layer][degree] - self._counts[layer][degree]
-            state.known[layer] = torch.cat([known[:begin], values])
-        else:
-            state.rooms[layer][degree].copy_(values)

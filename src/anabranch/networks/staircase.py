@@ -79,7 +79,8 @@ def _gradients(to_y: Tensor, weight: Tensor, h: Tensor, steps: Sequence[Panel]) 
     to_weight, to_h = torch.zeros_like(weight), h.new_zeros(h.shape[1], h.shape[0])
     for a, b, c in steps:
         torch.mm(to_y[a:b], h[:c].mT, out=to_weight[a:b, :c])
-        to_h[:, :c].addmm_(to_y[a:b].mT, weight[a:b, :c])
+        part = to_h[:, :c]
+        torch.addmm(part, to_y[a:b].mT, weight[a:b, :c], out=part)
     return to_weight, to_y.sum(dim=1), to_h.mT
 
 
