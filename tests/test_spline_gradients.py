@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from anabranch.transforms import RationalQuadraticSpline
+from anabranch.transforms import RationalQuadraticSpline, spline_operator
 from anabranch.transforms.spline_bins import GatheredSearch, UnrolledSearch
 from anabranch.transforms.spline_curve import differentiate, evaluate
 
@@ -54,6 +54,32 @@ def test_gathered_and_unrolled_searches_agree(inverse, shape, bins):
         differentiate(inside, parameters, u, v, spline.curve, inverse, s()) for s in (GatheredSearch, UnrolledSearch)
     )
     torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [(7,), (3, 8), (2, 3, 5)])
+def test_large_batches_are_taken_in_pieces_with_the_same_results(inverse, shape, monkeypatch):
+    spline = RationalQuadraticSpline(bins=3)
+    run = spline.inverse if inverse else spline.forward
+    x, parameters = (v.requires_grad_() for v in values(shape, spline.size))
+    sizes = []
+
+    def results(*arguments):
+        z, log_derivative = run(*arguments)
+        loss = (z.sin() + log_derivative.square()).sum()
+        first = torch.autograd.grad(loss, arguments, create_graph=True)
+        return z, log_derivative, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), arguments)
+
+    whole = results(x, parameters)
+    recorded = spline_operator.evaluate
+    monkeypatch.setattr(spline_operator, "_PIECE", 4)
+    monkeypatch.setattr(spline_operator, "evaluate", lambda v, *rest: sizes.append(v.numel()) or recorded(v, *rest))
+    torch.testing.assert_close(results(x, parameters), whole)
+    assert max(sizes) <= 4
+    shared = parameters[..., :1, :]  # one set of parameters for all rows
+    pieces = results(x, shared)
+    monkeypatch.undo()
+    torch.testing.assert_close(pieces, results(x, shared))
 
 
 def test_only_the_inputs_are_kept_for_the_gradient():

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import anabranch as ab
 from anabranch.compiled import is_compiled
 from anabranch.networks import MLP, MaskedMLP, ResidualMLP
-from anabranch.networks.staircase import Panel, panels, staircase_product
+from anabranch.networks.staircase import Panel, _opaque_gradients, _opaque_product, panels, staircase_product
 from anabranch.testing import randomize
 from anabranch.training import compiling
 
@@ -75,6 +75,24 @@ def test_staircase_product_is_the_product_with_the_zeros():
     weights = weight + torch.arange(3.0, dtype=torch.float64)[:, None, None]
     one_by_one = torch.stack([product(w, bias, h) for w in weights])
     torch.testing.assert_close(torch.func.vmap(product, (0, None, None))(weights, bias, h), one_by_one)
+
+
+def test_the_staircase_is_a_sound_operation_for_compilers():
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, h = (torch.randn(s, generator=generator, dtype=torch.float64) for s in ((12, 5), (12,), (7, 5)))
+    steps = [0, 4, 1, 4, 8, 3, 8, 12, 5]
+    for a, b, c in (steps[i : i + 3] for i in range(0, 9, 3)):
+        weight[a:b, c:] = 0
+    arguments = (weight.requires_grad_(), bias.requires_grad_(), h.requires_grad_().mT, steps)
+    torch.testing.assert_close(_opaque_product(*arguments), weight @ h.mT + bias[:, None])
+    torch.library.opcheck(_opaque_product, arguments)
+    to_y = torch.randn(12, 7, generator=generator, dtype=torch.float64)
+    gradients = _opaque_gradients(to_y, weight.detach(), h.detach().mT, steps)
+    expected = torch.autograd.grad(weight @ h.mT + bias[:, None], (weight, bias, h), to_y)
+    torch.testing.assert_close(gradients[1:], (expected[1], expected[2].mT))
+    for a, b, c in (steps[i : i + 3] for i in range(0, 9, 3)):
+        torch.testing.assert_close(gradients[0][a:b, :c], expected[0][a:b, :c])
+    torch.library.opcheck(_opaque_gradients, (to_y, weight.detach(), h.detach().mT, steps))
 
 
 @pytest.mark.parametrize("network", [MLP(3, 4), ResidualMLP(3, 4), MaskedMLP(3, 4)])

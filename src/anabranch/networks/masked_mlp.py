@@ -101,7 +101,9 @@ class MaskedMLP(CausalNetwork):
         for i, layer in enumerate(self._linears()):
             weight = layer.weight * self.get_buffer(f"mask_{i}")
             if i == last or len(self._panels[i]) > 1:
-                h = staircase_product(weight, layer.bias, self.activation(h.mT) if i else h.mT, self._panels[i], dtype).mT
+                h = staircase_product(
+                    weight, layer.bias, self.activation(h.mT) if i else h.mT, self._panels[i], dtype
+                ).mT
             elif i:
                 h = by_rows(weight, layer.bias, self.activation(h), dtype)
             else:

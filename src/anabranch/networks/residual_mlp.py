@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from anabranch.checks import positive_int
@@ -57,13 +59,17 @@ class ResidualMLP(Network):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        batch_shape, dtype = batch_of(x, context), self.product_dtype
-        h = from_input(self.first.weight, self.first.bias, as_rows(x, batch_shape), dtype)
+        batch_shape = batch_of(x, context)
+        h = self._product(from_input, self.first, as_rows(x, batch_shape))
         if self.context_layers is not None:
             h = h + as_rows(self.context_layers[0](context), batch_shape)
         for i, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
-            u = by_rows(inner.weight, inner.bias, self.activation(h), dtype)
+            u = self._product(by_rows, inner, self.activation(h))
             if self.context_layers is not None:
                 u = u + as_rows(self.context_layers[i + 1](context), batch_shape)
-            h = h + by_rows(outer.weight, outer.bias, self.activation(u), dtype)
-        return from_columns(by_columns(self.last.weight, self.last.bias, self.activation(h.mT), dtype).to(x.dtype), batch_shape)
+            h = h + self._product(by_rows, outer, self.activation(u))
+        y = self._product(by_columns, self.last, self.activation(h.mT))
+        return from_columns(y.to(x.dtype), batch_shape)
+
+    def _product(self, product: Callable[..., Tensor], layer: nn.Module, h: Tensor) -> Tensor:
+        return product(layer.weight, layer.bias, h, self.product_dtype)

@@ -115,8 +115,7 @@ class _StaircaseProduct(torch.autograd.Function):
             y = _StaircaseProduct.apply(weight, bias, h.flatten(1), steps)  # type: ignore[no-untyped-call]
             return y.unflatten(1, h.shape[1:]), 1
         weight, bias, h = (
-            x if dim is None else x.movedim(dim, 0)
-            for x, dim in ((weight, of_weight), (bias, of_bias), (h, of_h))
+            x if dim is None else x.movedim(dim, 0) for x, dim in ((weight, of_weight), (bias, of_bias), (h, of_h))
         )
         return weight @ h + bias.unsqueeze(-1), 0
 

@@ -10,7 +10,7 @@ def features_first(x: Tensor, context: Tensor | None) -> Tensor:
     """(*batch, features), broadcast to the context's batch, as (features, *batch) in memory.
 
     Each feature is then one run over the rows, as are the parameters that the networks give for it
-    (`anabranch.networks.columns`).
+    (`anabranch.networks.layout`).
     """
     if context is not None:
         batch_shape = torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])

@@ -80,10 +80,10 @@ class GatheredSearch(BinSearch):
         end = inner.new_full((), bound).expand_as(inner[..., :1, :])
         knots = torch.cat([inner[..., :1, :], -end, inner, end, inner[..., -1:, :]], dim=-2)
         window = index + torch.arange(4, device=index.device).unsqueeze(-1)
-        shape = window.shape[:-2]
-        picked = knots.expand(*shape, *knots.shape[-3:]).gather(-2, window.unsqueeze(-3).expand(*shape, 2, -1, -1))
+        shape, rows = window.shape[:-2], window.shape[-1]
+        picked = knots.expand(*shape, 2, -1, rows).gather(-2, window.unsqueeze(-3).expand(*shape, 2, -1, -1))
         near = (window[..., :2, :] - 1).clamp(0, k - 2)
-        ratios = raw_ratios.expand(*shape, *raw_ratios.shape[-2:]).gather(-2, near)
+        ratios = raw_ratios.expand(*shape, -1, rows).gather(-2, near)
         x, z = picked.unbind(-3)
         own = index.squeeze(-2)
         bin_ = Bin(x.unbind(-2), z.unbind(-2), ratios.unbind(-2), own == 0, own == k - 1)

@@ -13,6 +13,9 @@ from anabranch.transforms.spline_bins import GatheredSearch, Spacing, UnrolledSe
 from anabranch.transforms.spline_curve import Curve, differentiate, evaluate
 
 _GATHERED, _UNROLLED = GatheredSearch(), UnrolledSearch()
+# How many values the plain operations take at once: their tables, a few dozen numbers a value, are then reused while they
+# are in the processor's caches, and are not handed back to the system and cleared anew between any two operations.
+_PIECE = 65_536
 
 
 def spline(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused: bool) -> tuple[Tensor, Tensor]:
@@ -43,7 +46,41 @@ def spline(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused
 def _evaluate(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused: bool) -> tuple[Tensor, Tensor]:
     if fused:
         return _evaluate_fused(value, parameters, curve, inverse)
-    return evaluate(value, parameters, curve, inverse, _GATHERED)
+
+    def run(value: Tensor, parameters: Tensor) -> tuple[Tensor, ...]:
+        return evaluate(value, parameters, curve, inverse, _GATHERED)
+
+    z, log_derivative = _in_pieces(run, value, parameters)
+    return z, log_derivative
+
+
+def _differentiate(
+    x: Tensor, parameters: Tensor, u: Tensor, v: Tensor, curve: Curve, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    def run(x: Tensor, parameters: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        to_value, to_parameters = differentiate(x, parameters, u, v, curve, inverse, _GATHERED)
+        return to_value, to_parameters.mT  # as it lies in memory
+
+    to_value, to_parameters = _in_pieces(run, x, parameters, u, v)
+    return to_value, to_parameters.mT
+
+
+def _in_pieces(
+    run: Callable[..., tuple[Tensor, ...]], value: Tensor, parameters: Tensor, *more: Tensor
+) -> tuple[Tensor, ...]:
+    """Run it on pieces of the values, cut along the first dimension that can be, and put the results together.
+
+    Rows are the last dimension of every result, and of the value; the last but one of the parameters.
+    """
+    shape = _common_shape(value, parameters)
+    if shape.numel() <= _PIECE:
+        return run(value, parameters, *more)
+    tensors = (value.expand(shape), parameters.expand(*shape, -1), *(part.expand(shape) for part in more))
+    dim = next(i for i, size in enumerate(shape) if size > 1)
+    count = min(shape[dim], -(-shape.numel() // _PIECE))
+    pieces = zip(*(tensor.chunk(count, dim) for tensor in tensors), strict=True)
+    results = zip(*(_in_pieces(run, *piece) for piece in pieces), strict=True)
+    return tuple(torch.cat(parts, -1 if dim == len(shape) - 1 else dim) for parts in results)
 
 
 class _Spline(torch.autograd.Function):
@@ -70,7 +107,7 @@ class _Spline(torch.autograd.Function):
         if fused:
             to_value, to_parameters = _differentiate_fused(x, parameters, u, v, ctx.curve, ctx.inverse)
         else:
-            to_value, to_parameters = differentiate(x, parameters, u, v, ctx.curve, ctx.inverse, _GATHERED)
+            to_value, to_parameters = _differentiate(x, parameters, u, v, ctx.curve, ctx.inverse)
         return to_value.sum_to_size(ctx.shape), to_parameters.sum_to_size(parameters.shape), None, None, None
 
 
