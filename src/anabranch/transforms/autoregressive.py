@@ -13,6 +13,7 @@ from anabranch.networks import CausalNetwork
 from anabranch.transforms.domain import of_features
 from anabranch.transforms.features_first import features_first
 from anabranch.transforms.permutation import as_order
+from anabranch.transforms.reordering import reordered
 from anabranch.transforms.transform import Inversion, Transform
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -74,14 +75,14 @@ class Autoregressive(Transform):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         context = context if self.network.context else None
-        x = self._ordered(features_first(x, context), "order")
+        x = self._ordered(features_first(x, context))
         parameters = self.network(x.movedim(0, -1), context).movedim(-2, 0)
         z, log_derivative = self.univariate(x, parameters)
-        return self._ordered(z, "places").movedim(0, -1), log_derivative.sum(dim=0)
+        return self._in_place(z).movedim(0, -1), log_derivative.sum(dim=0)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         context = context if self.network.context else None
-        z = self._ordered(features_first(z, context), "order")
+        z = self._ordered(features_first(z, context))
         state = self.network.start(z.shape[1:], context)
         x_previous, rows, log_derivatives = None, [], []
         for z_d in z.unbind():
@@ -89,7 +90,10 @@ class Autoregressive(Transform):
             x_previous, log_derivative = self.univariate.inverse(z_d, parameters)
             rows.append(x_previous)
             log_derivatives.append(log_derivative)
-        return self._ordered(torch.stack(rows), "places").movedim(0, -1), torch.stack(log_derivatives).sum(dim=0)
+        return self._in_place(torch.stack(rows)).movedim(0, -1), torch.stack(log_derivatives).sum(dim=0)
 
-    def _ordered(self, x: Tensor, by: str) -> Tensor:
-        return x.index_select(0, self.get_buffer(by)) if self._reordered else x
+    def _ordered(self, x: Tensor) -> Tensor:
+        return reordered(x, self.get_buffer("order"), self.get_buffer("places")) if self._reordered else x
+
+    def _in_place(self, x: Tensor) -> Tensor:
+        return reordered(x, self.get_buffer("places"), self.get_buffer("order")) if self._reordered else x

@@ -10,6 +10,7 @@ from torch import Tensor
 from anabranch.checks import instance_of
 from anabranch.networks import Network
 from anabranch.transforms.features_first import features_first
+from anabranch.transforms.reordering import reordered
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -59,8 +60,8 @@ class Coupling(Transform):
         super().__init__((len(flags),), (network.context,) if network.context else None)
         self.univariate = univariate
         self.network = network
-        self.register_buffer("kept", torch.tensor(kept), persistent=False)
-        self.register_buffer("moved", torch.tensor(moved), persistent=False)
+        self._sizes = (len(kept), len(moved))
+        self.register_buffer("order", torch.tensor(kept + moved), persistent=False)
         self.register_buffer("places", torch.tensor(kept + moved).argsort(), persistent=False)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -75,10 +76,11 @@ class Coupling(Transform):
 
     def _prepare(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         context = context if self.network.context else None
-        x = features_first(x, context)
-        kept, moved = x.index_select(0, self.get_buffer("kept")), x.index_select(0, self.get_buffer("moved"))
+        x = reordered(features_first(x, context), self.get_buffer("order"), self.get_buffer("places"))
+        kept, moved = x.split(self._sizes)
         parameters = self.network(kept.movedim(0, -1), context)
         return kept, moved, parameters.unflatten(-1, (moved.shape[0], self.univariate.size)).movedim(-2, 0)
 
     def _join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([kept, moved]).index_select(0, self.get_buffer("places")).movedim(0, -1)
+        x = torch.cat([kept, moved])
+        return reordered(x, self.get_buffer("places"), self.get_buffer("order")).movedim(0, -1)
