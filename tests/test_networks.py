@@ -73,6 +73,18 @@ def test_masked_mlp_with_fewer_units_than_features_keeps_its_masks():
     check_work(network, x, c)
 
 
+@pytest.mark.parametrize("features", [16, 17, 40])
+def test_steps_in_blocks_are_those_of_forward(features):
+    network = randomize(MaskedMLP(features, 3, context=2, hidden=(24, 70), activation="silu").double(), seed=1)
+    x, c = normal(5, features).double(), normal(2).double()
+    with torch.no_grad():
+        state, steps = network.start(torch.Size([5]), c), []
+        for i in range(features):
+            y, state = network.step(state, x[:, i - 1] if i else None)
+            steps.append(y)
+        torch.testing.assert_close(torch.stack(steps, dim=1), network(x, c))
+
+
 def test_steps_of_a_batch_without_rows():
     network = MaskedMLP(3, 2, hidden=(8,))
     for grad in (True, False):
