@@ -33,3 +33,11 @@ def method(module: nn.Module, name: str) -> Callable[..., Any]:
     compiled = None if torch.compiler.is_compiling() or not _COMPILED else _COMPILED.get(module)
     found: Callable[..., Any] = (compiled or {}).get(name) or getattr(module, name)
     return found
+
+
+def takes_opaque_operations() -> bool:
+    """Whether a compiler looks on that should not look into what is fused already.
+
+    Not inside `torch.func` transforms: they have rules for PyTorch's operations only.
+    """
+    return torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from anabranch.compiled import takes_opaque_operations
 from anabranch.networks.layout import by_columns, cast
 
 # What pays, by number of rows: panels of few rows cost more in calls, and in less efficient products, than they save.
@@ -51,12 +52,13 @@ def staircase_product(
         steps: the panels. The gradient of the weight is right below the staircase alone: whoever set the zeros masks it.
         dtype: in which to multiply; that of the arguments if None.
     """
-    if torch.is_autocast_enabled(h.device.type):  # which does not reach into the operations below
-        dtype = torch.get_autocast_dtype(h.device.type)
     weight, bias, h = cast(dtype, weight, bias, h)
-    if len(steps) == 1:
+    if len(steps) == 1 or (torch.compiler.is_compiling() and not takes_opaque_operations()):
         return by_columns(weight, bias, h)
-    if torch.compiler.is_compiling():
+    if torch.is_autocast_enabled(h.device.type) and h.dtype != torch.float64:
+        # which does not reach into the operations below, and leaves float64 alone
+        weight, bias, h = cast(torch.get_autocast_dtype(h.device.type), weight, bias, h)
+    if takes_opaque_operations():
         product: Tensor = _opaque_product(weight, bias, h, [size for step in steps for size in step])
         return product
     result: Tensor = _StaircaseProduct.apply(weight, bias, h, steps)  # type: ignore[no-untyped-call]

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anabranch.compiled import takes_opaque_operations
+
 
 def reordered(x: Tensor, order: Tensor, places: Tensor) -> Tensor:
     """x[order] along the first dimension.
@@ -17,7 +19,7 @@ def reordered(x: Tensor, order: Tensor, places: Tensor) -> Tensor:
         places: its inverse, with which a compiled gradient is read back. PyTorch's own is added up element by element, as
             for indices of which some come twice; run by itself that is quick, but no loop can be fused with it.
     """
-    if torch.compiler.is_compiling() and torch.is_grad_enabled():
+    if takes_opaque_operations() and torch.is_grad_enabled():
         result: Tensor = _Reordered.apply(x, order, places)  # type: ignore[no-untyped-call]
         return result
     return x.index_select(0, order)

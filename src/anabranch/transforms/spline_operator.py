@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anabranch.compiled import takes_opaque_operations
 from anabranch.transforms.spline_bins import GatheredSearch, Spacing, UnrolledSearch
 from anabranch.transforms.spline_curve import Curve, differentiate, evaluate
 
@@ -36,6 +37,8 @@ def spline(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused
     # A single row is not worth a compilation of its own, which PyTorch makes for a size of 1.
     fused = fused and max(value.shape[-1], parameters.shape[-2]) > 1
     if fused and torch.compiler.is_compiling():
+        if not takes_opaque_operations():
+            return evaluate(value, parameters, curve, inverse, _UNROLLED)
         return _fused_spline(value, parameters, *curve.spacing, curve.max_log_ratio, inverse)
     if not torch.is_grad_enabled():  # the way of sampling, whose steps are small: it saves the cost of a node
         return _evaluate(value, parameters, curve, inverse, fused)
@@ -73,7 +76,7 @@ def _in_pieces(
     Rows are the last dimension of every result, and of the value; the last but one of the parameters.
     """
     shape = _common_shape(value, parameters)
-    if shape.numel() <= _PIECE:
+    if shape.numel() <= _PIECE or value.device.type != "cpu" or torch.compiler.is_compiling():
         return run(value, parameters, *more)
     tensors = (value.expand(shape), parameters.expand(*shape, -1), *(part.expand(shape) for part in more))
     dim = next(i for i, size in enumerate(shape) if size > 1)
@@ -153,7 +156,7 @@ def _differentiate_fused(
     run = _compiled(_inverse_gradient if inverse else _forward_gradient)
     with torch.no_grad():
         to_input, to_parameters = run(x, _as_tables(parameters, shape), u, v, curve)
-    return to_input.view(shape), to_parameters.view(*shape, -1)
+    return to_input.view(shape), to_parameters.view(*shape, parameters.shape[-1])
 
 
 def _common_shape(value: Tensor, parameters: Tensor) -> torch.Size:
