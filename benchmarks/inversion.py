@@ -22,10 +22,11 @@ from anabranch.transforms import Autoregressive, RationalQuadraticSpline
 
 def full_passes(layer: Autoregressive, z: torch.Tensor) -> torch.Tensor:
     """The inverse as one full pass of the layer for each feature: after pass i the first i features are right."""
-    x = torch.zeros_like(z)
+    columns = z.mT.contiguous()  # as the layer itself lays them
+    x = torch.zeros_like(columns)
     for _ in range(z.shape[-1]):
-        x, _ = layer.univariate.inverse(z, layer.network(x))
-    return x
+        x, _ = layer.univariate.inverse(columns, layer.network(x.mT).transpose(0, 1))
+    return x.mT
 
 
 def network_passes(layer: Autoregressive, z: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """Guards on work, none of them a timing: graph breaks, multiply-adds, what a compilation changes."""
 
 import copy
+import gc
 import logging
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -14,6 +16,9 @@ from anabranch.networks import MLP, MaskedMLP, ResidualMLP
 from anabranch.networks.staircase import Panel, _opaque_gradients, _opaque_product, panels, staircase_product
 from anabranch.testing import randomize
 from anabranch.training import compiling
+from anabranch.transforms.spline_bins import Spacing
+from anabranch.transforms.spline_curve import Curve
+from anabranch.transforms.spline_operator import _compiled, _forward
 
 RECIPES = {
     "spline autoregressive": lambda: ab.flows.nsf(4, blocks=2, hidden=(8,), bins=4),
@@ -149,6 +154,73 @@ def test_a_compiled_fit_has_the_same_numbers_and_leaves_nothing_compiled():
     assert [e.loss for e in history.epochs] == pytest.approx([e.loss for e in expected.epochs], abs=1e-4)
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(model.log_prob(x), plain.log_prob(x), rtol=1e-3, atol=1e-3)
+
+
+class CountingBackend:
+    """A compiler that compiles nothing, and counts how often it is asked to."""
+
+    def __init__(self):
+        self.graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return graph.forward
+
+
+def test_the_tenth_model_in_a_process_is_compiled_like_the_first_and_none_is_kept_alive():
+    x, gone = torch.randn(5, 2), []
+    for _ in range(10):
+        model, backend = ab.Flow(ab.flows.realnvp(2, blocks=1, hidden=(4,))), CountingBackend()
+        model.compile(backend=backend)
+        assert torch.equal(model.log_prob(x), model._log_prob(x, None))
+        assert backend.graphs == 1
+        gone.append(weakref.ref(model))
+    del model
+    gc.collect()
+    assert all(reference() is None for reference in gone)
+
+
+def test_every_spline_has_compiled_loops_of_its_own():
+    made = [_compiled(_forward, Curve(Spacing(bins, 3.0, 1e-3), 3.0)) for bins in (4, 5, 4)]
+    assert made[0] is made[2] and made[0] is not made[1]
+    codes = [function._torchdynamo_orig_callable.__code__ for function in made[:2]]
+    assert codes[0] is not codes[1] and codes[0].co_name != codes[1].co_name
+
+
+def test_what_takes_one_step_per_feature_is_not_unrolled(caplog):
+    model, backend = ab.Flow(RECIPES["iaf"]()), CountingBackend()
+    with caplog.at_level(logging.INFO, logger="anabranch"):
+        assert not compiling.shall_compile("auto", model, torch.device("cpu"), rows=1024, steps=10**7)
+    assert "one step per feature" in caplog.messages[-1]
+    model.compile(backend=backend)
+    x = torch.randn(5, 4)
+    model.log_prob(x)
+    assert backend.graphs == 0
+    assert is_compiled(model)
+
+
+@pytest.mark.parametrize("model", [ab.Flow, ab.DepthMixture])
+def test_sampling_is_compiled_where_inverses_are_formulas(model):
+    density, backend = model(RECIPES["spline coupling"]()), CountingBackend()
+    density.compile(backend=backend)
+    density.sample((20,))
+    assert backend.graphs > 0
+
+
+@pytest.mark.parametrize("name", ["spline autoregressive", "maf"])
+def test_derivatives_inside_what_is_compiled(name):
+    """A compiler that looks into `torch.func` transforms must not meet operations that have no rules for them."""
+    flow = randomize(ab.Flow(RECIPES[name]()).double(), 0.3)
+    for univariate in [part for part in flow.modules() if hasattr(part, "fused")]:
+        univariate.fused = True
+    x = torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def gradient(x):
+        return torch.func.grad(lambda x: flow._log_prob(x, None).sum())(x)
+
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(flow.log_prob(leaf).sum(), leaf)
+    torch.testing.assert_close(torch.compile(gradient, backend="aot_eager")(x), expected)
 
 
 @pytest.mark.slow

@@ -8,21 +8,28 @@ from typing import Any
 
 from torch import nn
 
-from anabranch.compiled import compile_method, forget, is_compiled
-from anabranch.transforms import Transform, UnivariateMap
+from anabranch.compiled import compile_methods, forget, is_compiled
+from anabranch.transforms import Inverse, Transform, UnivariateMap
 
 
 def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None:
     """Compile log_prob and loss of a density whole, inverses that are formulas, and the loops of its univariate maps.
 
-    An inverse of one step per feature would unroll to thousands of operations; it gains by the loops of its map.
+    An inverse of one step per feature would unroll to thousands of operations; it gains by the loops of its map. Likewise
+    log_prob where it takes such an inverse.
     """
     for univariate in _maps(density):
         univariate.fused = True
-    for name in ("_log_prob", "_loss"):
-        compile_method(density, name, *arguments, **options)
+    compile_methods(density, () if unrolls(density) else ("_log_prob", "_loss"), *arguments, **options)
     for transform in _closed(density):
-        compile_method(transform, "_inverse", *arguments, **options)
+        compile_methods(transform, ("_inverse",), *arguments, **options)
+
+
+def unrolls(density: nn.Module) -> bool:
+    """Whether log_prob takes an inverse of one step after the other."""
+    return any(
+        isinstance(part, Inverse) and part.inversion in ("sequential", "iterative") for part in density.modules()
+    )
 
 
 @contextmanager
@@ -47,11 +54,10 @@ def _maps(module: nn.Module) -> list[UnivariateMap]:
     return [part for part in module.modules() if isinstance(part, UnivariateMap)]
 
 
-def _closed(module: nn.Module) -> Iterator[Transform]:
-    """The outermost transforms whose inverse is a formula, those with univariate maps in them: others do little."""
-    for part in module.children():
-        if isinstance(part, Transform) and part.inversion == "closed":
-            if _maps(part):
-                yield part
-        else:
-            yield from _closed(part)
+def _closed(module: nn.Module) -> list[Transform]:
+    """The transforms whose inverse is a formula, those with univariate maps in them: others do little.
+
+    Parts as well as wholes, for a mixture from depth inverts block by block; what is not called is not compiled.
+    """
+    parts = [part for part in module.modules() if isinstance(part, Transform) and part.inversion == "closed"]
+    return [part for part in parts if _maps(part)]

@@ -118,10 +118,12 @@ class Density(Described, ABC):
 
         The same numbers up to rounding, several times faster from the second call on; the first call of each takes some
         tens of seconds, or a few where PyTorch's cache on disk knows the model. A copy or a file of the density is not
-        compiled. It needs what `torch.compile` needs: a C++ compiler on CPUs, Triton on GPUs.
+        compiled. It needs what `torch.compile` needs: a C++ compiler on CPUs, Triton on GPUs. Where `log_prob` itself takes
+        one step per feature (inverse autoregressive flows), only the splines' loops are compiled.
 
         Args:
-            arguments: for `torch.compile`, as in `torch.nn.Module.compile`.
+            arguments: for `torch.compile`, as in `torch.nn.Module.compile`. The splines' loops, which all models share, are
+                compiled without them.
             options: likewise.
 
         Example:

@@ -13,6 +13,7 @@ import torch
 
 from anabranch.checks import one_of
 from anabranch.densities import Density
+from anabranch.densities.compilation import unrolls
 
 _LOG = logging.getLogger("anabranch")
 
@@ -46,7 +47,11 @@ def shall_compile(
         _LOG.info("fit: not compiled, since there is no %s", missing)
     elif operations < _OPERATIONS_THAT_PAY:
         _LOG.info("fit: not compiled, since %.1e operations are too few to pay it back", operations)
-    return not missing and operations >= _OPERATIONS_THAT_PAY
+    elif unrolls(density):
+        _LOG.info("fit: not compiled, since log_prob takes one step per feature")
+    else:
+        return True
+    return False
 
 
 def _missing_compiler(device: torch.device) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from anabranch.compiled import takes_opaque_operations
+from anabranch.compiled import own_copy, takes_opaque_operations
 from anabranch.transforms.spline_bins import GatheredSearch, Spacing, UnrolledSearch
 from anabranch.transforms.spline_curve import Curve, differentiate, evaluate
 
@@ -115,8 +116,7 @@ class _Spline(torch.autograd.Function):
 
 
 # The compiled loops. Whatever the caller has, they see two dimensions, so that each is compiled once for a spline, a dtype
-# and a size, and once more for all sizes when the size changes; later processes find it in PyTorch's cache on disk. Four
-# functions, since PyTorch limits how often it compiles one.
+# and a size, and once more for all sizes when the size changes; later processes find it in PyTorch's cache on disk.
 
 
 def _forward(x: Tensor, parameters: Tensor, curve: Curve) -> tuple[Tensor, Tensor]:
@@ -136,13 +136,13 @@ def _inverse_gradient(x: Tensor, parameters: Tensor, u: Tensor, v: Tensor, curve
 
 
 @cache
-def _compiled(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(function)
+def _compiled(function: FunctionType, curve: Curve) -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(own_copy(function))
 
 
 def _evaluate_fused(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool) -> tuple[Tensor, Tensor]:
     shape = _common_shape(value, parameters)
-    run = _compiled(_inverse if inverse else _forward)
+    run = _compiled(_inverse if inverse else _forward, curve)
     with torch.no_grad():
         z, log_derivative = run(_as_matrix(value, shape), _as_tables(parameters, shape), curve)
     return (z, log_derivative) if len(shape) == 2 else (z.view(shape), log_derivative.view(shape))
@@ -153,7 +153,7 @@ def _differentiate_fused(
 ) -> tuple[Tensor, Tensor]:
     shape = _common_shape(x, parameters)
     x, u, v = (_as_matrix(value, shape) for value in (x, u, v))
-    run = _compiled(_inverse_gradient if inverse else _forward_gradient)
+    run = _compiled(_inverse_gradient if inverse else _forward_gradient, curve)
     with torch.no_grad():
         to_input, to_parameters = run(x, _as_tables(parameters, shape), u, v, curve)
     return to_input.view(shape), to_parameters.view(*shape, parameters.shape[-1])
