@@ -10,6 +10,7 @@ from anabranch.densities.independent import Independent
 from anabranch.densities.mixture import Mixture
 from anabranch.densities.normal import Normal
 from anabranch.densities.parameters import Parameters
+from anabranch.densities.resampled import Resampled
 from anabranch.densities.student_t import StudentT
 from anabranch.densities.uniform import Uniform
 
@@ -24,6 +25,7 @@ __all__ = [
     "Mixture",
     "Normal",
     "Parameters",
+    "Resampled",
     "StudentT",
     "Uniform",
 ]

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import one_of, positive_int, reference_tensor
-from anabranch.densities import Density, Mixture
+from anabranch.checks import fraction, one_of, positive_int, reference_tensor
+from anabranch.densities import Density, Mixture, Resampled
 from anabranch.densities.categorical import draw_levels
 from anabranch.densities.density import context_for, shape_for
 from anabranch.models.flow import default_base
 from anabranch.models.preimage import Preimage, defined_everywhere
-from anabranch.networks import MLP, Constant, Network, Select
+from anabranch.networks import MLP, Constant, LogOdds, Network, Select
 from anabranch.transforms import Chain
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
@@ -130,10 +130,26 @@ class DepthMixture(Mixture):
             z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
             return float((self._log_weights(z, context).exp() @ self._depth_values()).mean())
 
-    def truncate(self, depth: int) -> DepthMixture:
-        """A copy without the components deeper than `depth` and without the blocks that only they used.
+    def log_prob(
+        self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None, max_depth: int | None = None
+    ) -> Tensor:
+        """log p(x | context) in nats, one number for each event.
 
-        The weights of those that stay are renormalised, at every z.
+        Args:
+            x: (*batch, *event).
+            context: as elsewhere.
+            max_depth: stop after so many blocks: the density of `up_to(max_depth)`, a proper one and the cheaper the
+                shallower. None for all.
+
+        Raises:
+            ValueError: a shape, dtype or device other than expected; no component of that depth.
+        """
+        return super().log_prob(x, context) if max_depth is None else self.up_to(max_depth).log_prob(x, context)
+
+    def up_to(self, depth: int) -> DepthMixture:
+        """The mixture of the components of at most this depth, with this mixture's own blocks (not copies).
+
+        Their weights are renormalised at every z: anytime use of one fitted chain.
 
         Raises:
             ValueError: no component would be left.
@@ -141,11 +157,58 @@ class DepthMixture(Mixture):
         stay = [i for i, d in enumerate(self.depths) if d <= depth]
         if not stay:
             raise ValueError(f"depth: expected at least {self.depths[0]}, the shallowest component's, got {depth}")
-        deepest = self.depths[stay[-1]]
-        source = copy.deepcopy(self)
+        return self._only(stay)
+
+    def truncate(self, depth: int) -> DepthMixture:
+        """A copy of `up_to(depth)`: without the components deeper than that and the blocks that only they used."""
+        return copy.deepcopy(self.up_to(depth))
+
+    def prune(self, threshold: float = 0.01, samples: int = 10_000) -> DepthMixture:
+        """A copy without the components that fewer than this fraction of samples have, and the blocks only they used.
+
+        The weights of those that stay are renormalised, at every z. The most frequent component stays in any case. How
+        much likelihood it costs is the difference of the two `log_prob`s on held-out rows.
+
+        Args:
+            threshold: smallest fraction p(l) = E_z[p(l | z)] of a component that stays.
+            samples: draws from the base with which the fractions are estimated.
+
+        Raises:
+            ValueError: a threshold outside [0, 1]; a mixture with a context, whose fractions differ from one to the other.
+        """
+        threshold = fraction("threshold", threshold)
+        if self.context_shape is not None:
+            raise ValueError("context: expected a mixture that takes none, since pruning is for all contexts at once")
+        with torch.no_grad():
+            z = self.base._sample(torch.Size([positive_int("samples", samples)]), None)
+            mean = self._log_weights(z, None).exp().mean(dim=0)
+        stay = [i for i, p in enumerate(mean.tolist()) if p >= threshold] or [int(mean.argmax())]
+        return copy.deepcopy(self._only(stay))
+
+    def component_base(self, depth: int, samples: int = 4096) -> Resampled:
+        r"""p(z | l) = p(l | z) p_Z(z) / p(l), from which samples of depth l start: the gate seen as a modified base.
+
+        It is a base from which draws are accepted with probability p(l | z), by this mixture's own gate (not a copy).
+        `normaliser()` of what is returned estimates p(l), the fraction of samples that have this depth, with its error.
+
+        Args:
+            depth: l.
+            samples: as of `Resampled`.
+
+        Raises:
+            ValueError: there is no component of this depth, or it is the only one, whose base is p_Z itself.
+        """
+        if depth not in self.depths:
+            raise ValueError(f"depth: expected one of {list(self.depths)}, got {depth}")
+        acceptance = Select(LogOdds(self.gate), [self.depths.index(depth)])
+        return Resampled(self.base, acceptance, truncation=None, samples=samples)
+
+    def _only(self, stay: Sequence[int]) -> DepthMixture:
+        """Of some components alone."""
+        depths = [self.depths[i] for i in stay]
         # a chain has at least one block, also where only the base itself (depth 0) stays
-        chain = source.chain[: max(1, deepest)]
-        return DepthMixture(chain, source.base, Select(source.gate, stay), depths=[self.depths[i] for i in stay])
+        chain = self.chain[: max(1, depths[-1])]
+        return DepthMixture(chain, self.base, Select(self.gate, stay), depths=depths)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the chain on x, and the base on what the chain makes of x."""

@@ -2,10 +2,11 @@
 
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.constant import Constant
+from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
 from anabranch.networks.mlp import MLP
 from anabranch.networks.network import Network
 from anabranch.networks.residual_mlp import ResidualMLP
 from anabranch.networks.select import Select
 
-__all__ = ["MLP", "CausalNetwork", "Constant", "MaskedMLP", "Network", "ResidualMLP", "Select"]
+__all__ = ["MLP", "CausalNetwork", "Constant", "LogOdds", "MaskedMLP", "Network", "ResidualMLP", "Select"]

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from anabranch import flows
+from anabranch.datasets import Circles, Pinwheel
 from anabranch.densities import (
     Bernoulli,
     Categorical,
     GaussianMixture,
     Independent,
     Normal,
+    Resampled,
     StudentT,
     Uniform,
 )
 from anabranch.models import DepthMixture, Flow
-from anabranch.networks import MLP, Constant, MaskedMLP, Network, ResidualMLP, Select
+from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
     CDF,
@@ -114,6 +116,7 @@ NETWORKS: dict[str, Case] = {
     "residual MLP": Case(lambda: ResidualMLP(3, 4, hidden=8, blocks=2)),
     "residual MLP of context": Case(lambda: ResidualMLP(3, 4, 2, hidden=8, blocks=2), context=2),
     "constant": Case(lambda: Constant(3, 4)),
+    "log-odds": Case(lambda: LogOdds(MLP(3, 4, hidden=(8,)))),
     "selection": Case(lambda: Select(MLP(3, 6, hidden=(8,)), [5, 0, 2, 2])),
     "selection of context": Case(lambda: Select(MLP(3, 6, 2, hidden=(8,)), [5, 0, 2, 2]), context=2),
 }
@@ -255,6 +258,18 @@ DENSITIES: dict[str, Case] = {
     "conditional of a Gaussian mixture": Case(lambda: _mixture(3, full=True).conditional([2, 0]), context=2),
     "marginal of a Gaussian mixture": Case(lambda: _mixture(3, full=True).marginal([2, 0])),
     "marginal of one of context": Case(lambda: _mixture(3, context=2).marginal([1]), context=2),
+    "resampled": Case(lambda: Resampled(_mixture(), MLP(2, 1, hidden=(8,))), compiles=False),
+    "resampled without end": Case(
+        lambda: Resampled(Normal([0.0, 1.0]), MLP(2, 1, hidden=(8,)), truncation=None), compiles=False
+    ),
+    "resampled of context": Case(
+        lambda: Resampled(Normal(torch.zeros(2), context=2), MLP(2, 1, context=2, hidden=(8,)), truncation=5),
+        context=2,
+        compiles=False,
+    ),
+    "base of one depth": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).component_base(2), compiles=False),
+    "pinwheel": Case(lambda: Pinwheel(3), compiles=False),
+    "circles": Case(lambda: Circles((1.0, 0.5), noise=0.05)),
     "flow": Case(lambda: Flow(_nsf())),
     "flow of context": Case(lambda: Flow(_nsf(context=2)), context=2),
     "flow on a base of context": Case(lambda: Flow(_nsf(), base=Normal(torch.zeros(2), context=2)), context=2),

@@ -1,0 +1,147 @@
+"""A base density from which draws are accepted or rejected."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions.constraints import Constraint
+from torch.nn.functional import logsigmoid
+
+from anabranch.checks import instance_of, positive_int
+from anabranch.densities.density import Density, context_for, shape_for
+from anabranch.networks import Network
+from anabranch.transforms.transform import common_shape
+
+# Without a truncation, a draw refused so often has no acceptance to speak of.
+_MOST_DRAWS = 100_000
+
+
+class Resampled(Density):
+    r"""Learned accept/reject sampling (LARS): z is drawn from a base pi and accepted with probability a(z), else drawn anew;
+    draw number T is taken whatever it is.
+
+    .. math:: p(z) = \Big(\frac{1 - r}{Z}\, a(z) + r\Big)\, \pi(z), \qquad Z = E_\pi[a], \quad r = (1 - Z)^{T - 1} .
+
+    Without T it is a(z) pi(z) / Z. Where a is small p has a hole that no smooth change of variables could make.
+
+    Z is an integral, estimated from draws of the base: `loss` takes fresh ones, so that a fit cannot adapt to any, and
+    `log_prob` always the same ones, so that it stays what it is. `normaliser()` gives Z with its Monte-Carlo error; the
+    error of every log_prob is that of log Z, common to all x.
+
+    Source: Bauer and Mnih, 2019, "Resampled priors for variational autoencoders", arXiv:1810.11428, equation 4.
+
+    Args:
+        base: pi, any `Density`.
+        acceptance: a network from z to one number, the log-odds of a(z); with the density's context, if it takes one.
+        truncation: T; None for no limit.
+        samples: draws for Z in `loss`; `log_prob` takes 16 times as many.
+
+    Raises:
+        ValueError: sizes that do not fit.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import Normal, Resampled
+        >>> from anabranch.networks import MLP
+        >>> density = Resampled(Normal.standard(2), MLP(2, 1, hidden=(16,)))
+        >>> density.log_prob(density.sample((10,))).shape
+        torch.Size([10])
+        >>> z, error = density.normaliser()
+        >>> 0 < float(z) < 1, float(error) < 0.01
+        (True, True)
+    """
+
+    reparameterized = False
+
+    def __init__(self, base: Density, acceptance: Network, truncation: int | None = 100, samples: int = 1024) -> None:
+        instance_of("base", base, Density)
+        instance_of("acceptance", acceptance, Network)
+        size = base.event_shape.numel()
+        if (acceptance.features, acceptance.outputs) != (size, 1):
+            raise ValueError(
+                f"acceptance: expected a network of {size} features and 1 output, "
+                f"got {acceptance.features} and {acceptance.outputs}"
+            )
+        own = torch.Size([acceptance.context]) if acceptance.context else None
+        super().__init__(base.event_shape, common_shape("context_shape", [base.context_shape, own]))
+        self.base = base
+        self.bound = base.bound
+        self.acceptance = acceptance
+        self.truncation = None if truncation is None else positive_int("truncation", truncation)
+        self.samples = positive_int("samples", samples)
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        """The base's: a logistic never comes to 0."""
+        return self.base.support
+
+    def normaliser(self, context: Tensor | None = None, samples: int = 100_000) -> tuple[Tensor, Tensor]:
+        """Z, the fraction of draws that are accepted, and its standard error, (*context batch) each.
+
+        Args:
+            context: the context or contexts, if there is one.
+            samples: draws for each.
+        """
+        context = self._checked_context(context)
+        with torch.no_grad():
+            accepted = self._log_acceptance(self._draws(positive_int("samples", samples, least=2), context), context)
+            accepted = accepted.exp()
+            return accepted.mean(dim=0), accepted.std(dim=0) / math.sqrt(samples)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialize the base."""
+        self.base.initialize(x, context_for(self.base, context))
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            draws = self._draws(16 * self.samples, context)
+        return self.base.log_prob(x, context_for(self.base, context)) + self._log_factor(x, draws, context)
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        draws = self._draws(self.samples, context)
+        return self.base.loss(x, context_for(self.base, context)) - self._log_factor(x, draws, context)
+
+    def _log_factor(self, x: Tensor, draws: Tensor, context: Tensor | None) -> Tensor:
+        """log p(x) - log pi(x), with Z estimated from the draws."""
+        log_a, log_all = self._log_acceptance(x, context), self._log_acceptance(draws, context)
+        log_z = log_all.logsumexp(dim=0) - math.log(len(log_all))
+        if self.truncation is None:
+            return log_a - log_z
+        if self.truncation == 1:
+            return torch.zeros_like(log_a - log_z)
+        log_rest = (self.truncation - 1) * torch.log1p(-log_z.exp().clamp(max=1 - torch.finfo(log_z.dtype).eps))
+        return torch.logaddexp(torch.log1p(-log_rest.exp()) - log_z + log_a, log_rest)
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+        batch_shape = z.shape[: z.dim() - len(self.event_shape)]
+        if context is not None:
+            context = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        z = z.reshape(-1, *self.event_shape)
+        waiting = torch.arange(len(z), device=z.device)
+        last = _MOST_DRAWS if self.truncation is None else self.truncation
+        for draw in range(1, last + 1):
+            own = None if context is None else context[waiting]
+            refused = torch.rand_like(z[waiting].flatten(1)[:, 0]).log() >= self._log_acceptance(z[waiting], own)
+            waiting = waiting[refused]
+            if len(waiting) == 0 or draw == self.truncation:
+                break
+            own = None if context is None else context[waiting]
+            many = torch.Size([len(waiting)]) if self.base.context_shape is None else torch.Size()
+            z = z.index_copy(0, waiting, self.base._sample(many, context_for(self.base, own)))
+        else:
+            raise ValueError(
+                f"acceptance: expected draws to be accepted, but {len(waiting)} were refused {last:,} times; "
+                "set a truncation"
+            )
+        return z.reshape(*batch_shape, *self.event_shape)
+
+    def _log_acceptance(self, z: Tensor, context: Tensor | None) -> Tensor:
+        flat = z.flatten(z.dim() - len(self.event_shape))
+        return logsigmoid(self.acceptance(flat, context if self.acceptance.context else None)).squeeze(-1)
+
+    def _draws(self, count: int, context: Tensor | None) -> Tensor:
+        return self.base._sample(shape_for(self.base, torch.Size([count]), context), context_for(self.base, context))
