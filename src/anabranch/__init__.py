@@ -5,7 +5,7 @@ and saved.
 """
 
 from anabranch import densities, flows, models, networks, training, transforms
-from anabranch.models import DepthMixture, Flow
+from anabranch.models import DepthMixture, Flow, FlowMixture, PiecewiseFlow
 from anabranch.storage import load, save
 from anabranch.training import History, NonFiniteError, fit
 from anabranch.version import __version__
@@ -13,8 +13,10 @@ from anabranch.version import __version__
 __all__ = [
     "DepthMixture",
     "Flow",
+    "FlowMixture",
     "History",
     "NonFiniteError",
+    "PiecewiseFlow",
     "__version__",
     "densities",
     "fit",

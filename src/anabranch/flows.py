@@ -16,6 +16,7 @@ from anabranch.transforms import (
     Autoregressive,
     Chain,
     Coupling,
+    HalfSpace,
     Inverse,
     LULinear,
     Memory,
@@ -178,6 +179,30 @@ def nice(
         0.0
     """
     return Chain(_coupling("additive", Shift, features, context, blocks, hidden, activation), memory=memory)
+
+
+def fold(features: int, borders: int = 1) -> list[Transform]:
+    """The branches of a folded space, for `PiecewiseFlow`: the two sides of each border, opened up to the whole.
+
+    Each border is a hyperplane of its own, which is trained: an LU-factored linear map, shared by its two branches, then one
+    half of the space each. The branches of several borders overlap.
+
+    Args:
+        features: number of features.
+        borders: how many; there are twice as many branches.
+
+    Example:
+        >>> import anabranch as ab
+        >>> len(ab.flows.fold(features=2, borders=2))
+        4
+    """
+    branches: list[Transform] = []
+    for i in range(positive_int("borders", borders)):
+        turned = LULinear(features)
+        feature = i % features
+        sides = [HalfSpace(features, feature, positive) for positive in (True, False)]
+        branches += [Chain({"turned": turned, "side": side}) for side in sides]
+    return branches
 
 
 def _affine(max_scale: float, layers: int) -> Callable[[], UnivariateMap]:

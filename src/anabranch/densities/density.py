@@ -43,6 +43,8 @@ class Density(Described, ABC):
         context_shape: the shape of one context, or None if there is none.
         support: a `torch.distributions` constraint, by default all vectors; outside it log_prob is -inf.
         bound: "exact", or "lower" if log_prob is a lower bound of the log-likelihood.
+        loss_is_exact: whether `loss` is -log_prob; False where it is the negative of a lower bound that a fit makes tight. In
+            training mode a loss may also be a random estimate.
         reparameterized: whether samples are differentiable functions of the parameters.
 
     A NaN in x gives NaN for that row and no other.
@@ -54,6 +56,7 @@ class Density(Described, ABC):
     """
 
     bound: Bound = "exact"
+    loss_is_exact: bool = True
     reparameterized: bool = True
     support: constraints.Constraint = constraints.real_vector
 
@@ -197,6 +200,14 @@ def shape_for(part: Density, shape: torch.Size, context: Tensor | None) -> torch
     if context is None or part.context_shape is not None:
         return shape
     return shape + context.shape[:-1]
+
+
+def at_every_context(x: Tensor, context: Tensor | None, event_dim: int) -> Tensor:
+    """x with all batch dimensions of the result, where the contexts have more of them than x."""
+    if context is None:
+        return x
+    batch_dims = x.dim() - event_dim
+    return x.expand(*torch.broadcast_shapes(x.shape[:batch_dims], context.shape[:-1]), *x.shape[batch_dims:])
 
 
 def _as_shape(shape: Any) -> torch.Size:

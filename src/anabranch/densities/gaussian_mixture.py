@@ -17,12 +17,12 @@ from anabranch.densities.gaussian import (
     gaussian_sample,
     lower_factor,
     pack_factor,
-    read_like,
     read_loc,
     read_scale,
 )
 from anabranch.densities.mixture import Mixture
 from anabranch.densities.parameters import Parameters
+from anabranch.densities.weights import read_weights
 from anabranch.networks import Network
 
 
@@ -68,7 +68,7 @@ class GaussianMixture(Mixture):
     ) -> None:
         means = read_loc(loc, dims=2)
         log_scale, packed = read_scale(means, scale, scale_tril)
-        initial = {"logits": _read_weights(weights, means), "loc": means, "log_scale": log_scale}
+        initial = {"logits": read_weights(weights, means), "loc": means, "log_scale": log_scale}
         if packed is not None:
             initial["packed"] = packed
         theta = Parameters(initial, learnable, context, network, hidden)
@@ -228,16 +228,3 @@ class _Derivation(Network):
             "log_scale": log_w.expand(*seen.shape, -1),
             "packed": packed_w.expand(*seen.shape, -1),
         }
-
-
-def _read_weights(weights: Tensor | ArrayLike | None, means: Tensor) -> Tensor:
-    """Log-weights, equal by default."""
-    if weights is None:
-        return means.new_zeros(len(means))
-    values = read_like("weights", weights, means)
-    if values.shape != means.shape[:1]:
-        raise ValueError(f"weights: expected shape ({len(means)},), got {tuple(values.shape)}")
-    # a weight may vanish, in a conditional far from the component's mean for instance
-    if not bool((values >= 0).all()) or not 0 < float(values.sum()) < math.inf:
-        raise ValueError(f"weights: expected numbers of at least 0, not all 0, got {values.tolist()}")
-    return (values / values.sum()).log()

@@ -45,6 +45,7 @@ class Independent(Density):
         super().__init__((sum(self._sizes),), context_shape)
         self.parts = nn.ModuleList(pieces)
         self.bound = "lower" if any(part.bound == "lower" for part in pieces) else "exact"
+        self.loss_is_exact = all(part.loss_is_exact for part in pieces)
         self.reparameterized = all(part.reparameterized for part in pieces)
 
     @property

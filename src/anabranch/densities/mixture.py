@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from anabranch.compiled import method
 from anabranch.densities.density import Density
 
 
@@ -23,6 +24,7 @@ class Mixture(Density):
         joint_log_prob(x, context=None)    -> (*batch, K), log p(x, k)
         log_prob                           =  logsumexp over k
         responsibilities                   =  softmax over k,  p(k | x)
+        log_posterior                      =  log of the responsibilities, or of a network's guess at them
         elbo(x, log_q)                     =  sum_k q_k (log p(x, k) - log q_k)  <=  log_prob,
                                               with equality where q is the responsibilities
 
@@ -48,7 +50,8 @@ class Mixture(Density):
 
     def joint_log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x, k | context) for every k: (*batch, K), nats."""
-        return self._joint_log_prob(*self._checked(x, context))
+        joint: Tensor = method(self, "_joint_log_prob")(*self._checked(x, context))
+        return joint
 
     def responsibilities(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """p(k | x, context) for every k: (*batch, K); each row sums to one.
@@ -57,6 +60,11 @@ class Mixture(Density):
         and the row is NaN.
         """
         return torch.softmax(self.joint_log_prob(x, context), dim=-1)
+
+    def log_posterior(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """log q(k | x, context): (*batch, K), what this mixture takes for the posterior: its exact responsibilities, unless a
+        mixture has a network for it."""
+        return torch.log_softmax(self.joint_log_prob(x, context), dim=-1)
 
     def elbo(self, x: Tensor | ArrayLike, log_q: Tensor, context: Tensor | ArrayLike | None = None) -> Tensor:
         r"""The evidence lower bound for q(k): sum_k q_k (log p(x, k) - log q_k), (*batch), nats.
@@ -69,14 +77,19 @@ class Mixture(Density):
         joint = self.joint_log_prob(x, context)
         if log_q.shape[-1] != self.components:
             raise ValueError(f"log_q: expected shape (..., {self.components}), got {tuple(log_q.shape)}")
-        # 0 log 0 = 0: a k with q_k = 0 adds nothing, not the NaN of 0 times infinity. It is taken out before the product
-        # too, since the gradient of what `where` leaves out would be that NaN.
-        excluded = log_q.isneginf()
-        difference = torch.where(excluded, 0.0, joint) - torch.where(excluded, 0.0, log_q)
-        return torch.where(excluded, 0.0, log_q.exp() * difference).sum(dim=-1)
+        return evidence_lower_bound(joint, log_q)
 
     @abstractmethod
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return torch.logsumexp(self._joint_log_prob(x, context), dim=-1)
+
+
+def evidence_lower_bound(joint: Tensor, log_q: Tensor, temperature: float = 1.0) -> Tensor:
+    r"""sum_k q_k (log p(x, k) - T log q_k), (*batch), for log p(x, k) and log q_k of (*batch, K)."""
+    # 0 log 0 = 0: a k with q_k = 0 adds nothing, not the NaN of 0 times infinity. It is taken out before the product
+    # too, since the gradient of what `where` leaves out would be that NaN.
+    excluded = log_q.isneginf()
+    difference = torch.where(excluded, 0.0, joint) - temperature * torch.where(excluded, 0.0, log_q)
+    return torch.where(excluded, 0.0, log_q.exp() * difference).sum(dim=-1)

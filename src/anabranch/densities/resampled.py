@@ -26,8 +26,8 @@ class Resampled(Density):
 
     Without T it is a(z) pi(z) / Z. Where a is small p has a hole that no smooth change of variables could make.
 
-    Z is an integral, estimated from draws of the base: `loss` takes fresh ones, so that a fit cannot adapt to any, and
-    `log_prob` always the same ones, so that it stays what it is. `normaliser()` gives Z with its Monte-Carlo error; the
+    Z is an integral, estimated from draws of the base: in training mode `loss` takes fresh ones, so that a fit cannot adapt
+    to any, and `log_prob` always the same ones, so that it stays what it is. `normaliser()` gives Z with its Monte-Carlo error; the
     error of every log_prob is that of log Z, common to all x.
 
     Source: Bauer and Mnih, 2019, "Resampled priors for variational autoencoders", arXiv:1810.11428, equation 4.
@@ -36,7 +36,7 @@ class Resampled(Density):
         base: pi, any `Density`.
         acceptance: a network from z to one number, the log-odds of a(z); with the density's context, if it takes one.
         truncation: T; None for no limit.
-        samples: draws for Z in `loss`; `log_prob` takes 16 times as many.
+        samples: draws for Z in a training step; `log_prob` takes 16 times as many.
 
     Raises:
         ValueError: sizes that do not fit.
@@ -68,6 +68,7 @@ class Resampled(Density):
         super().__init__(base.event_shape, common_shape("context_shape", [base.context_shape, own]))
         self.base = base
         self.bound = base.bound
+        self.loss_is_exact = base.loss_is_exact
         self.acceptance = acceptance
         self.truncation = None if truncation is None else positive_int("truncation", truncation)
         self.samples = positive_int("samples", samples)
@@ -95,13 +96,11 @@ class Resampled(Density):
         self.base.initialize(x, context_for(self.base, context))
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            draws = self._draws(16 * self.samples, context)
-        return self.base.log_prob(x, context_for(self.base, context)) + self._log_factor(x, draws, context)
+        log_base = self.base.log_prob(x, context_for(self.base, context))
+        return log_base + self._log_factor(x, self._fixed_draws(context), context)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        draws = self._draws(self.samples, context)
+        draws = self._draws(self.samples, context) if self.training else self._fixed_draws(context)
         return self.base.loss(x, context_for(self.base, context)) - self._log_factor(x, draws, context)
 
     def _log_factor(self, x: Tensor, draws: Tensor, context: Tensor | None) -> Tensor:
@@ -142,6 +141,18 @@ class Resampled(Density):
     def _log_acceptance(self, z: Tensor, context: Tensor | None) -> Tensor:
         flat = z.flatten(z.dim() - len(self.event_shape))
         return logsigmoid(self.acceptance(flat, context if self.acceptance.context else None)).squeeze(-1)
+
+    def _fixed_draws(self, context: Tensor | None) -> Tensor:
+        """Always the same, for each context whatever others come with it."""
+        flat = [None] if context is None else list(context.reshape(-1, context.shape[-1]))
+        pieces = []
+        with torch.random.fork_rng():
+            for one in flat:
+                torch.manual_seed(0)
+                pieces.append(self._draws(16 * self.samples, one))
+        if context is None:
+            return pieces[0]
+        return torch.stack(pieces, dim=1).unflatten(1, context.shape[:-1])
 
     def _draws(self, count: int, context: Tensor | None) -> Tensor:
         return self.base._sample(shape_for(self.base, torch.Size([count]), context), context_for(self.base, context))

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import fraction, one_of, positive_int, reference_tensor
+from anabranch.checks import fraction, positive_int, reference_tensor
 from anabranch.densities import Density, Mixture, Resampled
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import context_for, shape_for
+from anabranch.densities.density import at_every_context, context_for, shape_for
 from anabranch.models.flow import default_base
+from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
-from anabranch.networks import MLP, Constant, LogOdds, Network, Select
+from anabranch.networks import LogOdds, Network, Select
 from anabranch.transforms import Chain
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
@@ -77,29 +78,17 @@ class DepthMixture(Mixture):
         )
         if not self_depths or sorted(set(self_depths)) != self_depths or self_depths[-1] > len(chain):
             raise ValueError(f"depths: expected increasing numbers from 0 to {len(chain)}, got {self_depths}")
-        shapes = [chain.context_shape, base.context_shape]
-        if isinstance(gate, Network) and gate.context:
-            shapes.append(torch.Size([gate.context]))
-        context_shape = common_shape("context_shape", shapes)
+        context_shape = common_shape("context_shape", [chain.context_shape, base.context_shape, context_of_gate(gate)])
         super().__init__(len(self_depths), base.event_shape, context_shape)
         self.chain = chain
         self.base = base
         self.bound = base.bound
+        self.loss_is_exact = base.loss_is_exact
         self._everywhere = defined_everywhere(chain)
         self.depths = tuple(self_depths)
         size = base.event_shape.numel()
         context = 0 if context_shape is None else context_shape.numel()
-        if not isinstance(gate, Network):
-            if one_of("gate", gate, ("network", "constant")) == "network":
-                gate = MLP(size, self.components, context=context, hidden=hidden, zero_start=True)
-            else:
-                gate = Constant(size, self.components)
-        if (gate.features, gate.outputs) != (size, self.components):
-            raise ValueError(
-                f"gate: expected a network of {size} features and {self.components} outputs, "
-                f"got {gate.features} and {gate.outputs}"
-            )
-        self.gate = gate
+        self.gate = read_gate(gate, size, self.components, context, hidden)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -216,24 +205,19 @@ class DepthMixture(Mixture):
         self.base.initialize(self.chain(x, context)[0], context_for(self.base, context))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = self._at_every_context(x, context)
+        # depth is put before all batch dimensions, where it meets none of the context
+        x = at_every_context(x, context, len(self.event_shape))
         zs, log_dets = self._components(x, context)
         return self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1) + self._rest(
             zs, log_dets, context
         )
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = self._at_every_context(x, context)
+        # depth is put before all batch dimensions, where it meets none of the context
+        x = at_every_context(x, context, len(self.event_shape))
         zs, log_dets = self._components(x, context)
         joint = self._rest(zs, log_dets, context) - self.base.loss(zs, context_for(self.base, context)).movedim(0, -1)
         return -torch.logsumexp(joint, dim=-1)
-
-    def _at_every_context(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """x with all batch dimensions of the result: depth, put before them, then meets no dimension of the context."""
-        if context is None:
-            return x
-        batch_shape = x.shape[: x.dim() - len(self.event_shape)]
-        return x.expand(*torch.broadcast_shapes(batch_shape, context.shape[:-1]), *self.event_shape)
 
     def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_l (components, *batch, *event) and log |det dz_l/dx| (*batch, components) at the depths of the mixture."""
@@ -256,8 +240,7 @@ class DepthMixture(Mixture):
         return torch.diagonal(self._log_weights(zs, context), dim1=0, dim2=-1) + log_dets
 
     def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
-        flat = z.flatten(z.dim() - len(self.event_shape))
-        return torch.log_softmax(self.gate(flat, context if self.gate.context else None), dim=-1)
+        return torch.log_softmax(gate_logits(self.gate, z, len(self.event_shape), context), dim=-1)
 
     def _depth_values(self) -> Tensor:
         reference = reference_tensor(self)

@@ -41,6 +41,7 @@ class Flow(Density):
         self.transform = transform
         self.base = base
         self.bound = base.bound
+        self.loss_is_exact = base.loss_is_exact
         self._everywhere = defined_everywhere(transform)
         self.reparameterized = base.reparameterized and transform.inversion != "none"
 

@@ -21,7 +21,7 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
-from anabranch.models import DepthMixture, Flow
+from anabranch.models import DepthMixture, Embedded, Flow, FlowMixture, PiecewiseFlow
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
@@ -34,6 +34,7 @@ from anabranch.transforms import (
     Coupling,
     Elementwise,
     Exp,
+    HalfSpace,
     Householder,
     Inverse,
     Invert,
@@ -168,6 +169,8 @@ TRANSFORMS: dict[str, Case] = {
     "elementwise affine of context": Case(lambda: _elementwise(Affine(), MLP(2, 6, hidden=(8,))), context=2),
     "elementwise softplus": Case(lambda: Elementwise(Softplus())),
     "elementwise logit": Case(lambda: Elementwise(Logit()), domain=torch.sigmoid),
+    "half space": Case(lambda: HalfSpace(3, 1), domain=lambda x: torch.cat([x[..., :1], x[..., 1:].exp()], dim=-1)),
+    "other half space": Case(lambda: HalfSpace(3, positive=False), domain=lambda x: -x.exp()),
     "elementwise CDF": Case(lambda: Elementwise(CDF(torch.distributions.Normal(0.0, 1.0)))),
     "affine coupling": Case(lambda: _coupling(Affine())),
     "affine coupling of context": Case(lambda: _coupling(Affine(), 2), context=2),
@@ -224,6 +227,16 @@ def _nsf(features: int = 2, context: int = 0, blocks: int = 2) -> Chain:
     return flows.nsf(features, context, blocks=blocks, bins=4, **_KW)
 
 
+def _realnvp(features: int = 2, context: int = 0, blocks: int = 2) -> Chain:
+    return flows.realnvp(features, context, blocks=blocks, **_KW)
+
+
+def _with_one_ended() -> FlowMixture:
+    mixture = FlowMixture([Flow(_realnvp()), Flow(_nsf()), _mixture()], posterior=MLP(2, 3, hidden=(8,)))
+    mixture.annihilate([1])
+    return mixture
+
+
 def _inverting() -> Chain:
     return Chain(list(flows.realnvp(2, blocks=3, **_KW)), memory="invert")
 
@@ -270,6 +283,36 @@ DENSITIES: dict[str, Case] = {
     "base of one depth": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).component_base(2), compiles=False),
     "pinwheel": Case(lambda: Pinwheel(3), compiles=False),
     "circles": Case(lambda: Circles((1.0, 0.5), noise=0.05)),
+    "mixture of flows": Case(
+        lambda: FlowMixture([Flow(_realnvp()), Flow(_nsf()), _mixture()], weights=[0.5, 0.3, 0.2])
+    ),
+    "mixture of flows with a posterior": Case(
+        lambda: FlowMixture([Flow(_realnvp()), Flow(_nsf())], posterior=MLP(2, 2, hidden=(8,)))
+    ),
+    "mixture with a trunk and context": Case(
+        lambda: FlowMixture(
+            [Flow(_realnvp()), Flow(_realnvp(context=2))], posterior=MLP(2, 2, 2, hidden=(8,)), trunk=_nsf(context=2)
+        ),
+        context=2,
+    ),
+    "mixture with an ended component": Case(_with_one_ended),
+    "mixture of one embedded flow": Case(lambda: FlowMixture(Embedded(Flow(_realnvp(context=3)), components=3))),
+    "mixture of one embedded flow of context": Case(
+        lambda: FlowMixture(Embedded(Flow(_realnvp(context=3)), components=3, size=1)), context=2
+    ),
+    "mixture of depth mixtures": Case(lambda: FlowMixture([DepthMixture(_nsf(), hidden=(8,)) for _ in range(2)])),
+    "overlapping branches": Case(lambda: PiecewiseFlow([_realnvp(), _nsf()], hidden=(8,))),
+    "folded branches": Case(lambda: PiecewiseFlow(flows.fold(2, borders=2), base=Flow(_realnvp()), hidden=(8,))),
+    "branches of context": Case(
+        lambda: PiecewiseFlow([_realnvp(context=2), _nsf()], base=_mixture(context=2), gate=MLP(2, 2, 2, hidden=(8,))),
+        context=2,
+    ),
+    "branches that reach a part": Case(
+        lambda: PiecewiseFlow([Elementwise(Softplus()), _nsf()], base=Normal.standard(2), gate="constant")
+    ),
+    "stacked folds": Case(
+        lambda: PiecewiseFlow(flows.fold(2), base=PiecewiseFlow(flows.fold(2), hidden=(8,)), gate="constant")
+    ),
     "flow": Case(lambda: Flow(_nsf())),
     "flow of context": Case(lambda: Flow(_nsf(context=2)), context=2),
     "flow on a base of context": Case(lambda: Flow(_nsf(), base=Normal(torch.zeros(2), context=2)), context=2),

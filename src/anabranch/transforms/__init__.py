@@ -7,6 +7,7 @@ from anabranch.transforms.cdf import CDF
 from anabranch.transforms.chain import Chain
 from anabranch.transforms.coupling import Coupling
 from anabranch.transforms.elementwise import Elementwise
+from anabranch.transforms.half_space import HalfSpace
 from anabranch.transforms.householder import Householder
 from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
@@ -28,6 +29,7 @@ __all__ = [
     "Coupling",
     "Elementwise",
     "Exp",
+    "HalfSpace",
     "Householder",
     "Inverse",
     "Inversion",

@@ -1,0 +1,185 @@
+"""The components of a mixture: densities each of its own, or one density that is told which."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+from anabranch.checks import instance_of, positive_int
+from anabranch.densities.density import Bound, Density, context_for
+from anabranch.described import Described
+from anabranch.transforms.domain import is_everything
+from anabranch.transforms.transform import common_shape
+
+
+class Components(Described):
+    """K densities of one event shape, and what a mixture asks of them.
+
+    Attributes:
+        count: K.
+        event_shape: of each.
+        context_shape: that they have in common, or None.
+        bound: of their `log_prob`s.
+        support: where some may be positive.
+    """
+
+    count: int
+    event_shape: torch.Size
+    context_shape: torch.Size | None
+    bound: Bound
+    support: Constraint
+
+    @abstractmethod
+    def log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log p_k(x | context): (*batch, K)."""
+
+    @abstractmethod
+    def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
+        """One draw of each of the components numbered (n): (n, *event), for contexts (n, c)."""
+
+    @abstractmethod
+    def initialize(self, x: Tensor, context: Tensor | None) -> None:
+        """Set what is to be set from a first batch of data."""
+
+    @abstractmethod
+    def only(self, stay: Sequence[int]) -> Components:
+        """Some of them, with the same parameters (not copies)."""
+
+
+class Separate(Components):
+    """Densities each of its own: parameters and time are the sum of theirs.
+
+    Args:
+        densities: the K densities.
+
+    Raises:
+        ValueError: none, or event or context shapes that differ.
+    """
+
+    def __init__(self, densities: Sequence[Density]) -> None:
+        super().__init__()
+        parts = list(densities)
+        if not parts:
+            raise ValueError("components: expected at least one density, got none")
+        for part in parts:
+            if not isinstance(part, Density):
+                raise ValueError(f"components: expected densities, got a {type(part).__name__}")
+        self.count = len(parts)
+        event_shape = common_shape("components: event_shape", [part.event_shape for part in parts])
+        self.event_shape = parts[0].event_shape if event_shape is None else event_shape
+        self.context_shape = common_shape("components: context_shape", [part.context_shape for part in parts])
+        self.densities = nn.ModuleList(parts)
+        self.bound = "lower" if any(part.bound == "lower" for part in parts) else "exact"
+        supports = [part.support for part in parts]
+        self.support = next((s for s in supports if is_everything(s)), None) or _AnyOf(supports)
+
+    def log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        terms = [part.log_prob(x, context_for(part, context)) for part in self._parts()]
+        return torch.stack(torch.broadcast_tensors(*terms), dim=-1)
+
+    def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
+        pieces, places = [], []
+        for k, part in enumerate(self._parts()):
+            own = (component == k).nonzero().squeeze(-1)
+            if len(own):
+                given = context_for(part, None if context is None else context[own])
+                pieces.append(part._sample(torch.Size() if given is not None else torch.Size([len(own)]), given))
+                places.append(own)
+        if not pieces:
+            return self._parts()[0].sample((0,)) if context is None else context.new_empty(0, *self.event_shape)
+        return torch.cat(pieces)[torch.cat(places).argsort()]
+
+    def initialize(self, x: Tensor, context: Tensor | None) -> None:
+        for part in self._parts():
+            part.initialize(x, context_for(part, context))
+
+    def only(self, stay: Sequence[int]) -> Separate:
+        parts = self._parts()
+        return Separate([parts[k] for k in stay])
+
+    def _parts(self) -> list[Density]:
+        return [part for part in self.densities if isinstance(part, Density)]
+
+
+class Embedded(Components):
+    r"""One density with a context, shared by all components: p_k(x | c) = p(x | e_k, c) with a learned vector e_k each.
+
+    Parameters hardly grow with K; the time of a log_prob still does, for all rows pass once for each component, in one call.
+
+    Args:
+        density: the density; the first numbers of its context are the vector.
+        components: K.
+        size: how many numbers the vector has; the whole context by default. What is left is the mixture's own context.
+
+    Raises:
+        ValueError: a density without a context, or with a smaller one.
+
+    Example:
+        >>> import anabranch as ab
+        >>> shared = ab.Flow(ab.flows.nsf(features=2, blocks=2, context=4))
+        >>> ab.FlowMixture(ab.models.Embedded(shared, components=5)).components
+        5
+    """
+
+    def __init__(self, density: Density, components: int, size: int | None = None) -> None:
+        super().__init__()
+        instance_of("density", density, Density)
+        given = 0 if density.context_shape is None else density.context_shape.numel()
+        size = given if size is None else positive_int("size", size)
+        if not 0 < size <= given:
+            raise ValueError(f"density: expected one with a context of at least {max(1, size)} numbers, got {given}")
+        self.count = positive_int("components", components)
+        self.event_shape = density.event_shape
+        self.context_shape = torch.Size([given - size]) if given > size else None
+        self.bound = density.bound
+        self.density = density
+        self.embeddings = nn.Parameter(torch.randn(self.count, size))
+        self.support = density.support
+
+    def log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        batch_shape = x.shape[: x.dim() - len(self.event_shape)]
+        if context is not None:
+            batch_shape = torch.broadcast_shapes(batch_shape, context.shape[:-1])
+        vectors = self.embeddings.reshape(self.count, *(1 for _ in batch_shape), -1)
+        vectors = vectors.expand(self.count, *batch_shape, -1)
+        if context is not None:
+            vectors = torch.cat([vectors, context.expand(*vectors.shape[:-1], context.shape[-1])], dim=-1)
+        xs = x.expand(self.count, *batch_shape, *self.event_shape)
+        return self.density.log_prob(xs, vectors).movedim(0, -1)
+
+    def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
+        vectors = self.embeddings[component]
+        if context is not None:
+            vectors = torch.cat([vectors, context], dim=-1)
+        return self.density._sample(torch.Size(), vectors)
+
+    def initialize(self, x: Tensor, context: Tensor | None) -> None:
+        vectors = self.embeddings[torch.arange(len(x), device=x.device) % self.count].detach()
+        if context is not None:
+            vectors = torch.cat([vectors, context], dim=-1)
+        self.density.initialize(x, vectors)
+
+    def only(self, stay: Sequence[int]) -> Embedded:
+        fewer = Embedded(self.density, len(stay), self.embeddings.shape[1])
+        fewer.to(self.embeddings)
+        with torch.no_grad():
+            fewer.embeddings.copy_(self.embeddings[list(stay)])
+        return fewer
+
+
+class _AnyOf(constraints.Constraint):
+    """Within some of several supports."""
+
+    def __init__(self, supports: Sequence[Constraint]) -> None:
+        super().__init__()
+        self.supports = list(supports)
+        self.event_dim = supports[0].event_dim
+        self.is_discrete = any(support.is_discrete for support in supports)
+
+    def check(self, value: Tensor) -> Tensor:
+        return torch.stack([support.check(value) for support in self.supports]).any(dim=0)

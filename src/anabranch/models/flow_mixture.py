@@ -1,0 +1,207 @@
+"""Mixtures of flows, or of any densities, with a learned posterior over components."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from anabranch.checks import fraction, instance_of
+from anabranch.densities import Density, Mixture
+from anabranch.densities.categorical import draw_levels
+from anabranch.densities.density import at_every_context
+from anabranch.densities.mixture import evidence_lower_bound
+from anabranch.densities.weights import read_weights
+from anabranch.models.components import Components, Separate
+from anabranch.models.preimage import Preimage, defined_everywhere
+from anabranch.networks import Network, Select
+from anabranch.transforms import Transform
+from anabranch.transforms.domain import is_everything
+from anabranch.transforms.transform import common_shape
+
+
+class FlowMixture(Mixture):
+    r"""p(x) = sum_k w_k p_k(x), whose components are any densities of one event shape, mostly flows.
+
+    With a posterior network q(k | x) the loss is the negative evidence lower bound,
+
+    .. math:: \log p(x) \ge \sum_k q(k \mid x)\, \big(\log w_k + \log p_k(x) - \log q(k \mid x)\big),
+
+    which trains network and components together (VMoNF); without one it is the exact -log p(x). `log_prob` is exact in both
+    cases, `elbo(x)` is the bound and `gap(x)` the difference, the Kullback-Leibler divergence of q from the exact
+    responsibilities. A q of few parameters keeps clusters simple where the exact responsibilities would not.
+
+    All K components are evaluated for every row: time grows with K. With a trunk, layers that all components share are run
+    once, x passing through it first; `Embedded` components share all their parameters but a vector each.
+    Source: Pires and Figueiredo, 2020, "Variational mixture of normalizing flows", arXiv:2009.00585.
+
+    Args:
+        components: a list of densities, or an `Embedded` density.
+        weights: w, (components,), at least 0; equal by default, normalised to sum to one, and trained.
+        posterior: a network from x (flattened) to K numbers, the logits of q; with the mixture's context, if it takes one.
+        trunk: a transform through which x passes before it meets the components.
+
+    Raises:
+        ValueError: shapes that do not fit, negative weights.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> flows = [ab.Flow(ab.flows.realnvp(features=2, blocks=2)) for _ in range(3)]
+        >>> model = ab.FlowMixture(flows, posterior=ab.networks.MLP(2, 3))
+        >>> x = torch.randn(100, 2)
+        >>> model.log_prob(x).shape, bool((model.gap(x) >= -1e-5).all())
+        (torch.Size([100]), True)
+    """
+
+    def __init__(
+        self,
+        components: Sequence[Density] | Components,
+        weights: Tensor | ArrayLike | None = None,
+        posterior: Network | None = None,
+        trunk: Transform | None = None,
+    ) -> None:
+        parts = components if isinstance(components, Components) else Separate(components)
+        shapes = [parts.context_shape]
+        size = parts.event_shape.numel()
+        if posterior is not None:
+            instance_of("posterior", posterior, Network)
+            if (posterior.features, posterior.outputs) != (size, parts.count):
+                raise ValueError(
+                    f"posterior: expected a network of {size} features and {parts.count} outputs, "
+                    f"got {posterior.features} and {posterior.outputs}"
+                )
+            shapes.append(torch.Size([posterior.context]) if posterior.context else None)
+        if trunk is not None:
+            instance_of("trunk", trunk, Transform)
+            if trunk.event_shape not in (None, parts.event_shape):
+                raise ValueError(
+                    f"trunk: expected event shape {tuple(parts.event_shape)}, the components', "
+                    f"got {tuple(trunk.event_shape or ())}"
+                )
+            shapes.append(trunk.context_shape)
+        super().__init__(parts.count, parts.event_shape, common_shape("context_shape", shapes))
+        self.parts = parts
+        self.posterior = posterior
+        self.trunk = trunk
+        self.bound = parts.bound
+        self.loss_is_exact = posterior is None
+        logits = read_weights(weights, torch.zeros(parts.count))
+        self.logits = nn.Parameter(logits)
+        # which components still live: `annihilate` ends one for good
+        self.register_buffer("alive", logits > -torch.inf)
+        with torch.no_grad():
+            self.logits.nan_to_num_(neginf=0.0)
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        """Where some component may be positive."""
+        if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(self.parts.support)):
+            return self.parts.support
+        if self.trunk.context_shape is not None:
+            return self.trunk.domain
+        trunk = self.trunk
+        return Preimage(lambda x: [trunk(x)], self.parts.support)
+
+    def weights(self) -> Tensor:
+        """w: (components,)."""
+        return self._log_weights().exp()
+
+    def log_posterior(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """log q(k | x): (*batch, components); without a network the log of the exact responsibilities."""
+        if self.posterior is None:
+            return super().log_posterior(x, context)
+        return self._log_q(*self._checked(x, context))
+
+    def elbo(
+        self, x: Tensor | ArrayLike, log_q: Tensor | None = None, context: Tensor | ArrayLike | None = None
+    ) -> Tensor:
+        """The evidence lower bound, (*batch), nats: as in `Mixture`, for this mixture's own q by default."""
+        return super().elbo(x, self.log_posterior(x, context) if log_q is None else log_q, context)
+
+    def gap(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """log_prob - elbo, at least 0: how far q(k | x) is from the exact responsibilities, (*batch), nats."""
+        joint = self.joint_log_prob(x, context)
+        return torch.logsumexp(joint, dim=-1) - evidence_lower_bound(joint, self.log_posterior(x, context))
+
+    def annihilate(self, components: Sequence[int]) -> None:
+        """End components: their weights are 0 from now on, whatever a fit does. At least one must stay alive.
+
+        Raises:
+            ValueError: no component would be left, or there is no such component.
+        """
+        chosen = list(components)
+        if any(not 0 <= k < self.components for k in chosen):
+            raise ValueError(f"components: expected numbers from 0 to {self.components - 1}, got {chosen}")
+        alive = self.get_buffer("alive")
+        after = alive.clone()
+        after[chosen] = False
+        if not bool(after.any()):
+            raise ValueError(f"components: expected some to stay alive, got all {int(alive.sum())} that are")
+        alive.copy_(after)
+
+    def prune(self, threshold: float = 0.01) -> FlowMixture:
+        """A copy without the components whose weight is below the threshold (or 0); the largest stays in any case.
+
+        The weights of the others, and their share in q, are renormalised.
+        """
+        threshold = fraction("threshold", threshold)
+        weights = self.weights().detach()
+        stay = [k for k, w in enumerate(weights.tolist()) if w >= threshold and w > 0] or [int(weights.argmax())]
+        posterior = None if self.posterior is None else Select(self.posterior, stay)
+        fewer = FlowMixture(self.parts.only(stay), posterior=posterior, trunk=self.trunk)
+        fewer.to(self.logits)
+        with torch.no_grad():
+            fewer.logits.copy_(self.logits[stay])
+        return copy.deepcopy(fewer)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialize trunk and components on x."""
+        if self.trunk is not None:
+            self.trunk.initialize(x, context)
+            x, _ = self.trunk(x, self._for_trunk(context))
+        self.parts.initialize(x, self._for_parts(context))
+
+    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = at_every_context(x, context, len(self.event_shape))
+        if self.trunk is None:
+            return self.parts.log_probs(x, self._for_parts(context)) + self._log_weights()
+        z, log_det = self.trunk(x, self._for_trunk(context))
+        return self.parts.log_probs(z, self._for_parts(context)) + self._log_weights() + log_det.unsqueeze(-1)
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        joint = self._joint_log_prob(x, context)
+        if self.posterior is None:
+            return -torch.logsumexp(joint, dim=-1)
+        return -evidence_lower_bound(joint, self._log_q(x, context))
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        log_weights = self._log_weights()
+        batch_shape = shape if context is None else shape + context.shape[:-1]
+        component = draw_levels(log_weights, batch_shape).flatten()
+        own = None
+        if context is not None:
+            own = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        z = self.parts.draw(component, self._for_parts(own))
+        if self.trunk is not None:
+            z, _ = self.trunk.inverse(z, self._for_trunk(own))
+        return z.reshape(*batch_shape, *self.event_shape)
+
+    def _log_weights(self) -> Tensor:
+        return self.logits.masked_fill(~self.get_buffer("alive"), -torch.inf).log_softmax(dim=-1)
+
+    def _log_q(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if self.posterior is None:
+            raise ValueError("posterior: expected a network, got None")
+        logits = self.posterior(x.flatten(x.dim() - len(self.event_shape)), context if self.posterior.context else None)
+        return logits.masked_fill(~self.get_buffer("alive"), -torch.inf).log_softmax(dim=-1)
+
+    def _for_parts(self, context: Tensor | None) -> Tensor | None:
+        return None if self.parts.context_shape is None else context
+
+    def _for_trunk(self, context: Tensor | None) -> Tensor | None:
+        return None if self.trunk is None or self.trunk.context_shape is None else context

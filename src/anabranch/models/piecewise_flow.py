@@ -1,0 +1,143 @@
+"""Flows of several branches: real and discrete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from anabranch.densities import Density, Mixture
+from anabranch.densities.categorical import draw_levels
+from anabranch.densities.density import at_every_context, context_for, shape_for
+from anabranch.models.flow import default_base
+from anabranch.models.gate import context_of_gate, gate_logits, read_gate
+from anabranch.models.preimage import Preimage, defined_everywhere
+from anabranch.networks import Network
+from anabranch.transforms import Transform
+from anabranch.transforms.domain import is_everything
+from anabranch.transforms.transform import common_shape
+
+
+class PiecewiseFlow(Mixture):
+    r"""A flow of K branches, real and discrete: z is drawn from the base, then the branch k from a gate at z, and x is
+    f_k^{-1}(z). Every x has one preimage z_k = f_k(x) for each branch that is defined at x:
+
+    .. math:: p(x) = \sum_{k\,:\,x \in \operatorname{dom} f_k} p(k \mid z_k)\, p_Z(z_k)\, |\det \partial f_k / \partial x|
+
+    Branches may overlap (several defined at the same x), or fold: each defined on a piece of its own, which it opens up to
+    the whole space of z. With folds one z has an x in every piece, and pieces may lie apart as one flow's image cannot.
+    Where z is outside of what a branch reaches, the gate gives that branch nothing. `PiecewiseFlow`s can be stacked, one as
+    the base of the next, so that pieces multiply; their number is then what one log_prob costs in passes.
+    Source: Dinh et al., 2019, "A RAD approach to deep mixture models", arXiv:1903.07714.
+
+    Args:
+        branches: f_k, from data to noise. They may share layers; shared ones are trained together.
+        base: p_Z, any `Density`; a standard normal by default.
+        gate: p(k | z): "network", an MLP of z; "constant", a vector of weights; or a `Network` of one's own with one output
+            for each branch. The first two start at equal weights.
+        hidden: hidden sizes of the gate network.
+
+    Raises:
+        ValueError: no branches, or shapes that do not fit.
+
+    Example:
+        >>> import anabranch as ab
+        >>> model = ab.PiecewiseFlow(ab.flows.fold(features=2), base=ab.Flow(ab.flows.nsf(features=2, blocks=2)))
+        >>> x = model.sample((100,))
+        >>> model.responsibilities(x).sum(dim=-1).allclose(model.log_prob(x).exp() * 0 + 1)
+        True
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[Transform],
+        base: Density | None = None,
+        gate: str | Network = "network",
+        hidden: Sequence[int] = (32, 32),
+    ) -> None:
+        pieces = list(branches)
+        if not pieces:
+            raise ValueError("branches: expected at least one transform, got none")
+        for branch in pieces:
+            base = default_base(branch, base)
+            if branch.inversion == "none":
+                raise ValueError(f"branches: expected transforms with an inverse, got a {type(branch).__name__}")
+        base = default_base(pieces[0], base)
+        shapes = [*(branch.context_shape for branch in pieces), base.context_shape, context_of_gate(gate)]
+        context_shape = common_shape("context_shape", shapes)
+        super().__init__(len(pieces), base.event_shape, context_shape)
+        self.branches = nn.ModuleList(pieces)
+        self.base = base
+        self.bound = base.bound
+        context = 0 if context_shape is None else context_shape.numel()
+        self.gate = read_gate(gate, base.event_shape.numel(), len(pieces), context, hidden)
+        self._onto = all(is_everything(branch.codomain) for branch in pieces)
+        self._everywhere = any(defined_everywhere(branch) for branch in pieces) and is_everything(base.support)
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        """Where some branch is defined, and reaches the base's support; of branches with a context, their domain's."""
+        if self._everywhere or any(branch.context_shape is not None for branch in self._transforms()):
+            return self.base.support
+        return Preimage(lambda x: [branch(x) for branch in self._transforms()], self.base.support)
+
+    def weights(self, z: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """The gate p(k | z): (*batch, components), for z (*batch, *event).
+
+        Raises:
+            ValueError: a shape, dtype or device other than expected.
+        """
+        return self._log_weights(*self._checked(z, context, name="z")).exp()
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialize the branches on the rows where they are defined, and the base on what they make of them."""
+        images = []
+        for branch in self._transforms():
+            rows = branch.domain.check(x)
+            if bool(rows.any()):
+                own = None if context is None else context[rows]
+                branch.initialize(x[rows], own)
+                images.append((branch(x[rows], own)[0], own))
+        if images:
+            z = torch.cat([z for z, _ in images])
+            contexts = None if context is None else torch.cat([c for _, c in images if c is not None])
+            self.base.initialize(z, context_for(self.base, contexts))
+
+    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = at_every_context(x, context, len(self.event_shape))
+        pairs = [branch(x, context if branch.context_shape else None) for branch in self._transforms()]
+        zs = torch.stack([z for z, _ in pairs])
+        log_dets = torch.stack([log_det for _, log_det in pairs], dim=-1)
+        log_base = self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1)
+        # the gate of branch k is read at z_k: the diagonal of (branches of z, *batch, branches of the gate)
+        log_weights = torch.diagonal(self._log_weights(zs, context), dim1=0, dim2=-1)
+        # a branch that is not defined at x adds nothing, whatever the others make of the point taken in its place
+        return torch.where(log_dets.isneginf(), -torch.inf, log_base + log_weights + log_dets)
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+        batch_shape = z.shape[: z.dim() - len(self.event_shape)]
+        branch_of = draw_levels(self._log_weights(z, context).expand(*batch_shape, self.components)).flatten()
+        rows = z.reshape(len(branch_of), *self.event_shape)
+        if context is not None:
+            context = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        x = rows
+        for k, branch in enumerate(self._transforms()):
+            own = (branch_of == k).nonzero().squeeze(-1)
+            if len(own):
+                given = None if context is None or branch.context_shape is None else context[own]
+                x = x.index_copy(0, own, branch.inverse(rows[own], given)[0])
+        return x.reshape(*batch_shape, *self.event_shape)
+
+    def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
+        logits = gate_logits(self.gate, z, len(self.event_shape), context)
+        if not self._onto:
+            reached = torch.stack([branch.codomain.check(z) for branch in self._transforms()], dim=-1)
+            logits = logits.masked_fill(~reached, -torch.inf)
+        return torch.log_softmax(logits, dim=-1)
+
+    def _transforms(self) -> list[Transform]:
+        return [branch for branch in self.branches if isinstance(branch, Transform)]
