@@ -145,6 +145,16 @@ def test_gradients_not_asked_for_are_not_computed(inputs, wanted, plain, opaque)
         assert called.names & every == {expected}
 
 
+def test_an_absent_tangent_is_not_multiplied(inputs):
+    weight, bias, h = inputs
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(h, torch.ones_like(h))
+        with FlopCounterMode(display=False) as counter:
+            staircase_product(weight, bias, dual, STEPS)
+    by_panels, tangent = sum((b - a) * c for a, b, c in STEPS), weight.numel()
+    assert counter.get_total_flops() == 2 * 7 * (by_panels + tangent)
+
+
 def test_the_staircase_is_a_sound_operation_for_compilers(inputs):
     weight, bias, h = inputs
     h = h.mT.contiguous().mT
