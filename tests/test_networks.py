@@ -5,9 +5,12 @@ import torch
 
 import anabranch as ab
 from anabranch.networks import MLP, CausalNetwork, Constant, MaskedMLP, ResidualMLP
-from anabranch.testing import check_causal_network, randomize
-from anabranch.testing.networks import check_steps, check_work
+from anabranch.testing import check_causal_network, peak_memory, randomize
+from anabranch.testing.networks import all_steps, check_steps, check_work
 from anabranch.testing.registry import NETWORKS
+
+# PyTorch warns itself where it first differentiates forwards.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 
 def normal(*shape, seed=0):
@@ -83,6 +86,106 @@ def test_steps_in_blocks_are_those_of_forward(features):
             y, state = network.step(state, x[:, i - 1] if i else None)
             steps.append(y)
         torch.testing.assert_close(torch.stack(steps, dim=1), network(x, c))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("context", [0, 2])
+def test_steps_under_transforms_of_functions_are_those_of_forward(grad, context):
+    network = randomize(MaskedMLP(18, 2, context, hidden=(40, 40), activation="tanh").double())
+    x, v = normal(4, 3, 18).double(), normal(4, 3, 18, seed=1).double()
+    c = normal(2, seed=2).double() if context else None
+
+    def steps(x):
+        return all_steps(network, x, c)
+
+    def forward(x):
+        return network(x, c)
+
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(torch.func.vmap(steps)(x), forward(x))
+        torch.testing.assert_close(torch.func.jvp(steps, (x,), (v,)), torch.func.jvp(forward, (x,), (v,)))
+        torch.testing.assert_close(torch.func.jacrev(steps)(x[0, 0]), torch.func.jacrev(forward)(x[0, 0]))
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(x, v)
+            tangents = [torch.autograd.forward_ad.unpack_dual(f(dual)).tangent for f in (steps, forward)]
+            torch.testing.assert_close(*tangents)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_inverse_of_an_autoregressive_layer_under_transforms_of_functions(grad):
+    layer = randomize(ab.transforms.Autoregressive(ab.transforms.Affine(), MaskedMLP(5, 2, hidden=(16,)))).double()
+    z = normal(3, 5).double()
+    with torch.set_grad_enabled(grad):
+        x, log_det = layer.inverse(z)
+        found = torch.func.vmap(layer.inverse)(z)
+        torch.testing.assert_close(found, (x, log_det))
+        jacobians = torch.func.vmap(torch.func.jacfwd(lambda z: layer.inverse(z)[0]))(z)
+        torch.testing.assert_close(torch.linalg.slogdet(jacobians)[1], log_det)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_steps_take_no_other_dtype_than_forward(grad, dtype):
+    network, x = MaskedMLP(3, 2, hidden=(8,)), torch.ones(4, 3, dtype=dtype)
+    with torch.set_grad_enabled(grad):
+        with pytest.raises(RuntimeError, match="same dtype"):
+            network(x)
+        state = network.start(torch.Size([4]))
+        _, state = network.step(state, None)
+        with pytest.raises(
+            ValueError, match=rf"x_previous: expected dtype torch.float32 \(the network's\), got {dtype}"
+        ):
+            network.step(state, x[:, 0])
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_steps_multiply_in_full_precision(grad):
+    network, x, c = randomize(MaskedMLP(5, 2, 2, hidden=(40, 40))), normal(6, 5), normal(6, 2, seed=1)
+    with torch.set_grad_enabled(grad):
+        exact = network(x, c)
+        with torch.autocast("cpu"):
+            assert not torch.allclose(network(x, c), exact, atol=1e-6)
+            steps = all_steps(network, x, c)
+            torch.testing.assert_close(steps, exact, rtol=1e-5, atol=1e-6)
+            # what a network before this one made under autocast
+            half = all_steps(network, x, c.bfloat16())
+            torch.testing.assert_close(half, all_steps(network, x, c.bfloat16().float()))
+        network.product_dtype = torch.bfloat16
+        assert not torch.allclose(network(x, c), exact, atol=1e-6)
+        torch.testing.assert_close(all_steps(network, x, c), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_hold_the_outputs_of_few_positions():
+    features, outputs, rows = 63, 23, 64
+    network = MaskedMLP(features, outputs, hidden=(32,))
+
+    def run():
+        state, x = network.start(torch.Size([rows])), None
+        for _ in range(features):
+            y, state = network.step(state, x)
+            x = y[:, 0]
+
+    with torch.no_grad():
+        everything = features * outputs * rows * 4
+        assert peak_memory(run) < 0.65 * everything  # two blocks of 16 positions, one of them the caller's
+
+
+def test_steps_leave_the_outputs_of_earlier_positions_alone():
+    network = randomize(MaskedMLP(40, 2, hidden=(16,)))
+    with torch.no_grad():
+        state, x = network.start(torch.Size([3])), normal(3, 40)
+        kept = []
+        for i in range(40):
+            y, state = network.step(state, x[:, i - 1] if i else None)
+            kept.append((y, y.clone()))
+    for y, then in kept:
+        assert torch.equal(y, then)
+
+
+def test_steps_without_data():
+    network = MaskedMLP(3, 2, 1, hidden=(8,)).to("meta")
+    with torch.no_grad():
+        assert all_steps(network, torch.empty(4, 3, device="meta"), torch.empty(1, device="meta")).shape == (4, 3, 2)
 
 
 def test_steps_of_a_batch_without_rows():

@@ -1,4 +1,4 @@
-"""Guards on work, none of them a timing: graph breaks, multiply-adds, what a compilation changes."""
+"""Guards on work, none of them a timing: graph breaks, precision, what a compilation changes."""
 
 import copy
 import gc
@@ -8,12 +8,10 @@ import weakref
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import anabranch as ab
 from anabranch.compiled import is_compiled
 from anabranch.networks import MLP, MaskedMLP, ResidualMLP
-from anabranch.networks.staircase import Panel, _opaque_gradients, _opaque_product, panels, staircase_product
 from anabranch.testing import randomize
 from anabranch.training import compiling
 from anabranch.transforms.spline_bins import Spacing
@@ -33,12 +31,6 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def operations(run):
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        run()
-    return counter.get_total_flops()
-
-
 @pytest.mark.parametrize("model", [ab.Flow, ab.DepthMixture])
 @pytest.mark.parametrize("name", RECIPES)
 def test_log_prob_of_every_recipe_is_one_graph(name, model):
@@ -46,58 +38,6 @@ def test_log_prob_of_every_recipe_is_one_graph(name, model):
     torch._dynamo.reset()
     found = torch._dynamo.explain(density._log_prob)(torch.randn(5, 4), None)
     assert (found.graph_count, found.graph_break_count) == (1, 0)
-
-
-def test_panels_cover_a_staircase_and_skip_its_zeros():
-    reach = [row // 10 for row in range(1000)]
-    cut = panels(reach, columns=99)
-    assert [panel.begin for panel in cut] == [0, *(panel.end for panel in cut[:-1])] and cut[-1].end == 1000
-    assert all(max(reach[a:b]) <= c for a, b, c in cut)
-    network = MaskedMLP(63, 23, hidden=(128, 128))
-    dense = 2 * 10 * sum(layer.weight.numel() for layer in network.layers)
-    assert operations(lambda: network(torch.randn(10, 63))) < 0.7 * dense
-
-
-def test_staircase_product_is_the_product_with_the_zeros():
-    generator = torch.Generator().manual_seed(0)
-    steps = (Panel(0, 4, 1), Panel(4, 8, 3), Panel(8, 12, 5))
-    mask = torch.zeros(12, 5, dtype=torch.float64)
-    for a, b, c in steps:
-        mask[a:b, :c] = 1
-    inputs = [torch.randn(s, generator=generator, dtype=torch.float64) for s in ((12, 5), (12,), (5, 7))]
-    inputs = [x.requires_grad_() for x in inputs]
-
-    def product(weight, bias, h):
-        return staircase_product(weight * mask, bias, h, steps)
-
-    weight, bias, h = inputs
-    torch.testing.assert_close(product(*inputs), (weight * mask) @ h + bias[:, None])
-    assert torch.autograd.gradcheck(product, inputs)
-    assert torch.autograd.gradgradcheck(product, inputs)
-    many = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64)
-    one_by_one = torch.stack([product(weight, bias, h) for h in many])
-    torch.testing.assert_close(torch.func.vmap(product, (None, None, 0))(weight, bias, many), one_by_one)
-    weights = weight + torch.arange(3.0, dtype=torch.float64)[:, None, None]
-    one_by_one = torch.stack([product(w, bias, h) for w in weights])
-    torch.testing.assert_close(torch.func.vmap(product, (0, None, None))(weights, bias, h), one_by_one)
-
-
-def test_the_staircase_is_a_sound_operation_for_compilers():
-    generator = torch.Generator().manual_seed(0)
-    weight, bias, h = (torch.randn(s, generator=generator, dtype=torch.float64) for s in ((12, 5), (12,), (7, 5)))
-    steps = [0, 4, 1, 4, 8, 3, 8, 12, 5]
-    for a, b, c in (steps[i : i + 3] for i in range(0, 9, 3)):
-        weight[a:b, c:] = 0
-    weight, bias, h = (x.requires_grad_() for x in (weight, bias, h.mT))
-    torch.testing.assert_close(_opaque_product(weight, bias, h, steps), weight @ h + bias[:, None])
-    torch.library.opcheck(_opaque_product, (weight, bias, h, steps))
-    to_y = torch.randn(12, 7, generator=generator, dtype=torch.float64)
-    gradients = _opaque_gradients(to_y, weight.detach(), h.detach(), steps)
-    expected = torch.autograd.grad(weight @ h + bias[:, None], (weight, bias, h), to_y)
-    torch.testing.assert_close(gradients[1:], expected[1:])
-    for a, b, c in (steps[i : i + 3] for i in range(0, 9, 3)):
-        torch.testing.assert_close(gradients[0][a:b, :c], expected[0][a:b, :c])
-    torch.library.opcheck(_opaque_gradients, (to_y, weight.detach(), h.detach(), steps))
 
 
 @pytest.mark.parametrize("network", [MLP(3, 4), ResidualMLP(3, 4), MaskedMLP(3, 4)])

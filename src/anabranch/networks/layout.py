@@ -51,3 +51,8 @@ def by_columns(weight: Tensor, bias: Tensor, h: Tensor, dtype: torch.dtype | Non
 def cast(dtype: torch.dtype | None, *tensors: Tensor) -> tuple[Tensor, ...]:
     """In that dtype; as they are if None."""
     return tensors if dtype is None else tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for that device; there is none for "meta"."""
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)

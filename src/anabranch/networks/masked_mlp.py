@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
 from anabranch.networks.causal import CausalNetwork
-from anabranch.networks.layout import as_rows, batch_of, by_rows, from_columns, from_input
+from anabranch.networks.layout import as_rows, autocasts, batch_of, by_rows, from_columns, from_input
 from anabranch.networks.masked_steps import InPlaceSteps, RecordedSteps, Staircases, Steps
-from anabranch.networks.staircase import panels, staircase_product
+from anabranch.networks.staircase import may_write, panels, staircase_product
 
 
 @dataclass
@@ -33,6 +34,9 @@ class MaskedMLP(CausalNetwork):
 
     A step computes those blocks alone. Over a whole pass each weight that the masks let through is used exactly once, so
     all steps together cost the multiply-adds of the unmasked part of one forward pass.
+
+    Steps multiply in the dtype of the parameters, whatever `product_dtype` or autocast say, since what one step rounds all
+    later ones inherit. They agree with a forward pass in full precision; with one in bfloat16 to the rounding of that pass.
 
     Args:
         features: number of positions D.
@@ -117,13 +121,30 @@ class MaskedMLP(CausalNetwork):
         layers = Staircases(
             [layer.weight for layer in linears], [layer.bias for layer in linears], self._counts, self.activation
         )
-        from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape).mT
-        kind = RecordedSteps if torch.is_grad_enabled() else InPlaceSteps
-        return MaskedMLPState(batch_shape, kind(layers, batch_shape.numel(), from_context))
+        kind, weight = InPlaceSteps if may_write() else RecordedSteps, linears[0].weight
+        if context is not None and autocasts(weight.device):  # what autocast made may be half as wide
+            context = context.to(torch.promote_types(context.dtype, weight.dtype))
+        with _no_autocast(weight.device):
+            from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape).mT
+            return MaskedMLPState(batch_shape, kind(layers, batch_shape.numel(), from_context))
 
     def step(self, state: MaskedMLPState, x_previous: Tensor | None) -> tuple[Tensor, MaskedMLPState]:
-        y = state.steps.step(None if x_previous is None else x_previous.reshape(-1))
+        """The outputs of the next position.
+
+        Raises:
+            ValueError: x_previous is not of the dtype of the parameters.
+        """
+        weight = state.steps.layers.weights[0]
+        if x_previous is not None and x_previous.dtype != weight.dtype:
+            raise ValueError(f"x_previous: expected dtype {weight.dtype} (the network's), got {x_previous.dtype}")
+        with _no_autocast(weight.device):
+            y = state.steps.step(None if x_previous is None else x_previous.reshape(-1))
         return from_columns(y, state.batch_shape), state
 
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
+
+def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    # entered only where there is some: it costs as much as a small product
+    return torch.autocast(device.type, enabled=False) if autocasts(device) else nullcontext()

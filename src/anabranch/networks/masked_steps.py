@@ -49,48 +49,61 @@ class Steps(ABC):
 
 
 class InPlaceSteps(Steps):
-    r"""Steps that write into one room for each layer, for use without gradients.
+    r"""Steps that write into one room for each layer, for where nothing looks on at the operations (`may_write`).
 
-    A room holds pre-activations, W h summed over the h known so far, and where a unit is complete its value. At the start of
-    a block of positions the units of earlier blocks are multiplied for all of its rows at once; within it each step adds
-    the few units that are new since.
+    A room holds pre-activations, W h summed over the h known so far, and where a unit is complete its value. Positions come
+    in blocks. Where a block begins, the units of all earlier blocks are multiplied for all of its rows at once; within it
+    each step adds to its rows the few units that are new since. The outputs have a room for the block at hand alone.
     """
 
     def __init__(self, layers: Staircases, rows: int, from_context: Tensor | None) -> None:
         super().__init__(layers)
         inputs = layers.weights[0].new_empty(sum(layers.counts[0]), rows)  # the last input unlocks nothing
-        pending = [bias.unsqueeze(-1).repeat(1, rows) for bias in layers.biases]
+        hidden = [bias.unsqueeze(-1).repeat(1, rows) for bias in layers.biases[:-1]]
         if from_context is not None:
-            pending[0] += from_context
-        self.rooms = [inputs, *pending]
-        self.by_degree = [room.split(counts) for room, counts in zip(self.rooms, layers.counts, strict=True)]
+            hidden[0] += from_context
+        self.rooms = [inputs, *hidden]
+        self.by_degree = [room.split(counts) for room, counts in zip(self.rooms, layers.counts, strict=False)]
         self.weights = [w.split(counts) for w, counts in zip(layers.weights, layers.counts[1:], strict=True)]
-        self.summed = [0] * len(pending)
+        self.earlier = [0] * len(self.rooms)  # units that came before the block, in each room
+        self.outputs: Sequence[Tensor] = ()
 
     def step(self, x_previous: Tensor | None) -> Tensor:
         degree = self.position
-        if degree > 0 and degree % _BLOCK == 0:
-            self._sum_up(degree)
+        if degree % _BLOCK == 0:
+            self._begin_block(degree)
         if x_previous is not None and degree > 0:
             self.by_degree[0][degree].copy_(x_previous)
-        for i, (weight, begin) in enumerate(zip(self.weights, self.summed, strict=True)):
-            room = self.by_degree[i + 1][degree]
+        y = self.outputs[degree % _BLOCK]
+        last = len(self.weights) - 1
+        for i, (weight, begin) in enumerate(zip(self.weights, self.earlier, strict=True)):
+            room = y if i == last else self.by_degree[i + 1][degree]
             new = self.ends[i][degree] - begin
             if room.shape[0] and new:
                 _add_product(room, weight[degree].narrow(1, begin, new), self.rooms[i].narrow(0, begin, new))
-            if i + 1 < len(self.weights) and room.shape[0]:
+            if i < last and room.shape[0]:
                 room.copy_(self.layers.activation(room))
         self.position += 1
-        return self.by_degree[-1][degree]
+        return y
 
-    def _sum_up(self, degree: int) -> None:
-        """Add the units of the block that ends here to all rows of the positions to come in the next."""
-        for i, weight in enumerate(self.layers.weights):
-            begin, end = 0, self.ends[i][degree - 1]
-            a = self.ends[i + 1][degree - 1]
-            b = self.ends[i + 1][min(degree + _BLOCK, len(self.ends[i + 1])) - 1]
-            _add_product(self.rooms[i + 1][a:b], weight[a:b, begin:end], self.rooms[i][begin:end])
-            self.summed[i] = end
+    def _begin_block(self, degree: int) -> None:
+        """Multiply the units of all blocks before, none of which the rows of this block have had yet."""
+        if degree > 0:
+            self.earlier = [ends[degree - 1] for ends in self.ends[:-1]]
+        *inner, (weight, bias) = zip(self.layers.weights, self.layers.biases, strict=True)
+        for i, (w, _) in enumerate(inner):
+            a, b = self._rows_of_block(i + 1, degree)
+            if self.earlier[i]:
+                _add_product(self.rooms[i + 1][a:b], w[a:b, : self.earlier[i]], self.rooms[i][: self.earlier[i]])
+        a, b = self._rows_of_block(-1, degree)
+        known = self.rooms[-1][: self.earlier[-1]]
+        # not into the room of the last block, which callers may still hold
+        block = torch.addmm(bias[a:b].unsqueeze(-1), weight[a:b, : self.earlier[-1]], known)
+        self.outputs = block.split(self.layers.counts[-1][degree : degree + _BLOCK])
+
+    def _rows_of_block(self, layer: int, degree: int) -> tuple[int, int]:
+        ends = self.ends[layer]
+        return ends[degree - 1] if degree > 0 else 0, ends[min(degree + _BLOCK, len(ends)) - 1]
 
 
 def _add_product(room: Tensor, weight: Tensor, h: Tensor) -> None:
@@ -98,7 +111,7 @@ def _add_product(room: Tensor, weight: Tensor, h: Tensor) -> None:
 
 
 class RecordedSteps(Steps):
-    """Steps out of place, through which gradients flow."""
+    """Steps out of place, through which gradients flow and which `torch.func` may transform."""
 
     def __init__(self, layers: Staircases, rows: int, from_context: Tensor | None) -> None:
         super().__init__(layers)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from anabranch.compiled import takes_opaque_operations
-from anabranch.networks.layout import by_columns, cast
+from anabranch.networks.layout import autocasts, by_columns, cast
 
 # What pays, by number of rows: panels of few rows cost more in calls, and in less efficient products, than they save.
 _PANELS = ((0, 1), (180, 2), (640, 4))
@@ -55,7 +55,7 @@ def staircase_product(
     weight, bias, h = cast(dtype, weight, bias, h)
     if len(steps) == 1 or (torch.compiler.is_compiling() and not takes_opaque_operations()):
         return by_columns(weight, bias, h)
-    if torch.is_autocast_enabled(h.device.type) and h.dtype != torch.float64:
+    if autocasts(h.device) and h.dtype != torch.float64:
         # which does not reach into the operations below, and leaves float64 alone
         weight, bias, h = cast(torch.get_autocast_dtype(h.device.type), weight, bias, h)
     if takes_opaque_operations():
@@ -63,6 +63,15 @@ def staircase_product(
         return product
     result: Tensor = _StaircaseProduct.apply(weight, bias, h, steps)  # type: ignore[no-untyped-call]
     return result
+
+
+def may_write() -> bool:
+    """Whether results may be written into memory at hand: nothing records, differentiates or batches the operations."""
+    return not (
+        torch.is_grad_enabled()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 # Each panel's product is written where it belongs, forward and backward: no copies, no sums of padded gradients.
@@ -76,18 +85,31 @@ def _product(weight: Tensor, bias: Tensor, h: Tensor, steps: Sequence[Panel]) ->
     return y
 
 
-def _gradients(to_y: Tensor, weight: Tensor, h: Tensor, steps: Sequence[Panel]) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of weight, bias and h; that of h lies in memory as the networks lay h, units of a row together."""
-    to_weight, to_h = torch.zeros_like(weight), h.new_zeros(h.shape[1], h.shape[0])
+def _to_weight(to_y: Tensor, h: Tensor, steps: Sequence[Panel]) -> Tensor:
+    """The gradient of the weight, zero where no panel reads."""
+    to_weight = h.new_zeros(to_y.shape[0], h.shape[0])
     for a, b, c in steps:
         torch.mm(to_y[a:b], h[:c].mT, out=to_weight[a:b, :c])
+    return to_weight
+
+
+def _to_h(to_y: Tensor, weight: Tensor, steps: Sequence[Panel]) -> Tensor:
+    """The gradient of h; it lies in memory as the networks lay h, units of a row together."""
+    to_h = weight.new_zeros(to_y.shape[1], weight.shape[1])
+    for a, b, c in steps:
         part = to_h[:, :c]
         torch.addmm(part, to_y[a:b].mT, weight[a:b, :c], out=part)
-    return to_weight, to_y.sum(dim=1), to_h.mT
+    return to_h.mT
 
 
 class _StaircaseProduct(torch.autograd.Function):
-    """For running operations one by one: with second derivatives, and batches of batches."""
+    """For running operations one by one.
+
+    By panels go the product and, where nothing looks on at them (`may_write`), the gradients of it that are asked for. The
+    rest is the dense formula, zeros multiplied out: gradients that are differentiated again, in either mode, or batched;
+    tangents; and under `vmap` the product itself if weight or bias is batched. So derivatives of any order and mode hold,
+    and `vmap` of them, given that the tangent of the weight has the zeros of the weight.
+    """
 
     @staticmethod
     def forward(weight: Tensor, bias: Tensor, h: Tensor, steps: tuple[Panel, ...]) -> Tensor:
@@ -96,15 +118,35 @@ class _StaircaseProduct(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         weight, _, h, ctx.steps = inputs
+        ctx.set_materialize_grads(False)  # an absent tangent is None, not zeros to multiply
         ctx.save_for_backward(weight, h)
+        ctx.save_for_forward(weight, h)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         weight, h = ctx.saved_tensors
         (to_y,) = gradients
-        if torch.is_grad_enabled():  # the zeros multiplied out, differentiably
-            return to_y @ h.mT, to_y.sum(dim=1), weight.mT @ to_y, None
-        return *_gradients(to_y, weight, h, ctx.steps), None
+        if to_y is None:
+            return None, None, None, None
+        for_weight, for_bias, for_h, _ = ctx.needs_input_grad
+        to_bias = to_y.sum(dim=1) if for_bias else None
+        # `torch.autograd.grad(is_grads_batched=True)` batches in a way of its own
+        if may_write() and not torch._C._functorch.is_legacy_batchedtensor(to_y):
+            to_weight = _to_weight(to_y, h, ctx.steps) if for_weight else None
+            return to_weight, to_bias, _to_h(to_y, weight, ctx.steps) if for_h else None, None
+        return to_y @ h.mT if for_weight else None, to_bias, weight.mT @ to_y if for_h else None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+        weight, h = ctx.saved_tensors
+        of_weight, of_bias, of_h, _ = tangents
+        parts = [
+            None if of_weight is None else of_weight @ h,
+            None if of_h is None else weight @ of_h,
+            None if of_bias is None else of_bias.unsqueeze(-1).expand(-1, h.shape[1]),
+        ]
+        present = [part for part in parts if part is not None]
+        return sum(present[1:], present[0]) if present else None
 
     @staticmethod
     def vmap(
@@ -130,9 +172,14 @@ def _opaque_product(weight: Tensor, bias: Tensor, h: Tensor, steps: list[int]) -
     return _product(weight, bias, h, _panels_from(steps))
 
 
-@torch.library.custom_op("anabranch::staircase_backward", mutates_args=())
-def _opaque_gradients(to_y: Tensor, weight: Tensor, h: Tensor, steps: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    return _gradients(to_y, weight, h, _panels_from(steps))
+@torch.library.custom_op("anabranch::staircase_to_weight", mutates_args=())
+def _opaque_to_weight(to_y: Tensor, h: Tensor, steps: list[int]) -> Tensor:
+    return _to_weight(to_y, h, _panels_from(steps))
+
+
+@torch.library.custom_op("anabranch::staircase_to_h", mutates_args=())
+def _opaque_to_h(to_y: Tensor, weight: Tensor, steps: list[int]) -> Tensor:
+    return _to_h(to_y, weight, _panels_from(steps))
 
 
 def _panels_from(sizes: list[int]) -> list[Panel]:
@@ -144,9 +191,14 @@ def _(weight: Tensor, bias: Tensor, h: Tensor, steps: list[int]) -> Tensor:
     return h.new_empty(weight.shape[0], h.shape[1])
 
 
-@_opaque_gradients.register_fake
-def _(to_y: Tensor, weight: Tensor, h: Tensor, steps: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(weight), weight.new_empty(weight.shape[0]), h.new_empty(h.shape[1], h.shape[0]).mT
+@_opaque_to_weight.register_fake
+def _(to_y: Tensor, h: Tensor, steps: list[int]) -> Tensor:
+    return h.new_empty(to_y.shape[0], h.shape[0])
+
+
+@_opaque_to_h.register_fake
+def _(to_y: Tensor, weight: Tensor, steps: list[int]) -> Tensor:
+    return weight.new_empty(to_y.shape[1], weight.shape[1]).mT
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -156,7 +208,14 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
     weight, h = ctx.saved_tensors
-    return *_opaque_gradients(*gradients, weight, h, ctx.steps), None
+    (to_y,) = gradients
+    for_weight, for_bias, for_h, *_ = ctx.needs_input_grad
+    return (
+        _opaque_to_weight(to_y, h, ctx.steps) if for_weight else None,
+        to_y.sum(dim=1) if for_bias else None,
+        _opaque_to_h(to_y, weight, ctx.steps) if for_h else None,
+        None,
+    )
 
 
 _opaque_product.register_autograd(_backward, setup_context=_keep)
