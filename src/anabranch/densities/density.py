@@ -43,8 +43,8 @@ class Density(Described, ABC):
         context_shape: the shape of one context, or None if there is none.
         support: a `torch.distributions` constraint, by default all vectors; outside it log_prob is -inf.
         bound: "exact", or "lower" if log_prob is a lower bound of the log-likelihood.
-        loss_is_exact: whether `loss` is -log_prob; False where it is the negative of a lower bound that a fit makes tight. In
-            training mode a loss may also be a random estimate.
+        loss_is_exact: whether `loss` is -log_prob; False where it is the negative of a lower bound that a fit makes tight.
+            In training mode a loss may also be a random estimate.
         reparameterized: whether samples are differentiable functions of the parameters.
 
     A NaN in x gives NaN for that row and no other.

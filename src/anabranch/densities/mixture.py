@@ -62,8 +62,7 @@ class Mixture(Density):
         return torch.softmax(self.joint_log_prob(x, context), dim=-1)
 
     def log_posterior(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """log q(k | x, context): (*batch, K), what this mixture takes for the posterior: its exact responsibilities, unless a
-        mixture has a network for it."""
+        """log q(k | x, context): (*batch, K): of the exact responsibilities, unless a mixture has a network for them."""
         return torch.log_softmax(self.joint_log_prob(x, context), dim=-1)
 
     def elbo(self, x: Tensor | ArrayLike, log_q: Tensor, context: Tensor | ArrayLike | None = None) -> Tensor:

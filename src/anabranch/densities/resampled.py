@@ -27,8 +27,8 @@ class Resampled(Density):
     Without T it is a(z) pi(z) / Z. Where a is small p has a hole that no smooth change of variables could make.
 
     Z is an integral, estimated from draws of the base: in training mode `loss` takes fresh ones, so that a fit cannot adapt
-    to any, and `log_prob` always the same ones, so that it stays what it is. `normaliser()` gives Z with its Monte-Carlo error; the
-    error of every log_prob is that of log Z, common to all x.
+    to any, and `log_prob` always the same ones, so that it stays what it is. `normaliser()` gives Z with its Monte-Carlo
+    error; the error of every log_prob is that of log Z, common to all x.
 
     Source: Bauer and Mnih, 2019, "Resampled priors for variational autoencoders", arXiv:1810.11428, equation 4.
 
@@ -144,15 +144,17 @@ class Resampled(Density):
 
     def _fixed_draws(self, context: Tensor | None) -> Tensor:
         """Always the same, for each context whatever others come with it."""
-        flat = [None] if context is None else list(context.reshape(-1, context.shape[-1]))
+        one_for_all = context is None or context.numel() == 0
+        flat = [context] if context is None or one_for_all else list(context.reshape(-1, context.shape[-1]))
         pieces = []
         with torch.random.fork_rng():
             for one in flat:
                 torch.manual_seed(0)
                 pieces.append(self._draws(16 * self.samples, one))
-        if context is None:
+        if context is None or one_for_all:
             return pieces[0]
-        return torch.stack(pieces, dim=1).unflatten(1, context.shape[:-1])
+        draws = torch.stack(pieces, dim=1)
+        return draws.reshape(len(draws), *context.shape[:-1], *self.event_shape)
 
     def _draws(self, count: int, context: Tensor | None) -> Tensor:
         return self.base._sample(shape_for(self.base, torch.Size([count]), context), context_for(self.base, context))

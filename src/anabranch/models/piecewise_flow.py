@@ -62,10 +62,11 @@ class PiecewiseFlow(Mixture):
         if not pieces:
             raise ValueError("branches: expected at least one transform, got none")
         for branch in pieces:
-            base = default_base(branch, base)
-            if branch.inversion == "none":
+            if not isinstance(branch, Transform) or branch.inversion == "none":
                 raise ValueError(f"branches: expected transforms with an inverse, got a {type(branch).__name__}")
-        base = default_base(pieces[0], base)
+        base = default_base(next((b for b in pieces if b.event_shape is not None), pieces[0]), base)
+        for branch in pieces:
+            default_base(branch, base)
         shapes = [*(branch.context_shape for branch in pieces), base.context_shape, context_of_gate(gate)]
         context_shape = common_shape("context_shape", shapes)
         super().__init__(len(pieces), base.event_shape, context_shape)
@@ -135,9 +136,15 @@ class PiecewiseFlow(Mixture):
     def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
         logits = gate_logits(self.gate, z, len(self.event_shape), context)
         if not self._onto:
-            reached = torch.stack([branch.codomain.check(z) for branch in self._transforms()], dim=-1)
+            reached = torch.stack([_reaches(branch, z) for branch in self._transforms()], dim=-1)
             logits = logits.masked_fill(~reached, -torch.inf)
         return torch.log_softmax(logits, dim=-1)
 
     def _transforms(self) -> list[Transform]:
         return [branch for branch in self.branches if isinstance(branch, Transform)]
+
+
+def _reaches(branch: Transform, z: Tensor) -> Tensor:
+    if is_everything(branch.codomain):
+        return torch.ones(z.shape[: z.dim() - branch.event_dim], dtype=torch.bool, device=z.device)
+    return branch.codomain.check(z)

@@ -273,10 +273,12 @@ DENSITIES: dict[str, Case] = {
     "marginal of one of context": Case(lambda: _mixture(3, context=2).marginal([1]), context=2),
     "resampled": Case(lambda: Resampled(_mixture(), MLP(2, 1, hidden=(8,))), compiles=False),
     "resampled without end": Case(
-        lambda: Resampled(Normal([0.0, 1.0]), MLP(2, 1, hidden=(8,)), truncation=None), compiles=False
+        lambda: Resampled(Normal([0.0, 1.0]), MLP(2, 1, hidden=(8,)), truncation=None, samples=8192), compiles=False
     ),
     "resampled of context": Case(
-        lambda: Resampled(Normal(torch.zeros(2), context=2), MLP(2, 1, context=2, hidden=(8,)), truncation=5),
+        lambda: Resampled(
+            Normal(torch.zeros(2), context=2), MLP(2, 1, context=2, hidden=(8,)), truncation=5, samples=8192
+        ),
         context=2,
         compiles=False,
     ),
