@@ -4,10 +4,10 @@ Flows, exact mixtures of flows and the densities they stand on: one kind of obje
 and saved.
 """
 
-from anabranch import densities, flows, models, networks, training, transforms
+from anabranch import densities, flows, models, networks, objectives, training, transforms
 from anabranch.models import DepthMixture, Flow, FlowMixture, PiecewiseFlow
 from anabranch.storage import load, save
-from anabranch.training import History, NonFiniteError, fit
+from anabranch.training import History, NonFiniteError, fit, fit_best_of, start_from
 from anabranch.version import __version__
 
 __all__ = [
@@ -20,11 +20,14 @@ __all__ = [
     "__version__",
     "densities",
     "fit",
+    "fit_best_of",
     "flows",
     "load",
     "models",
     "networks",
+    "objectives",
     "save",
+    "start_from",
     "training",
     "transforms",
 ]

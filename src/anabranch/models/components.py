@@ -35,8 +35,8 @@ class Components(Described):
     support: Constraint
 
     @abstractmethod
-    def log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """log p_k(x | context): (*batch, K)."""
+    def log_probs(self, xs: Tensor, context: Tensor | None) -> Tensor:
+        """log p_k(x_k | context): (*batch, K), for xs (K, *batch, *event)."""
 
     @abstractmethod
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
@@ -78,8 +78,9 @@ class Separate(Components):
         supports = [part.support for part in parts]
         self.support = next((s for s in supports if is_everything(s)), None) or _AnyOf(supports)
 
-    def log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
-        terms = [part.log_prob(x, context_for(part, context)) for part in self._parts()]
+    def log_probs(self, xs: Tensor, context: Tensor | None) -> Tensor:
+        parts = zip(self._parts(), xs, strict=True)
+        terms = [part.log_prob(x, context_for(part, context)) for part, x in parts]
         return torch.stack(torch.broadcast_tensors(*terms), dim=-1)
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
@@ -141,15 +142,12 @@ class Embedded(Components):
         self.embeddings = nn.Parameter(torch.randn(self.count, size))
         self.support = density.support
 
-    def log_probs(self, x: Tensor, context: Tensor | None) -> Tensor:
-        batch_shape = x.shape[: x.dim() - len(self.event_shape)]
-        if context is not None:
-            batch_shape = torch.broadcast_shapes(batch_shape, context.shape[:-1])
+    def log_probs(self, xs: Tensor, context: Tensor | None) -> Tensor:
+        batch_shape = xs.shape[1 : xs.dim() - len(self.event_shape)]
         vectors = self.embeddings.reshape(self.count, *(1 for _ in batch_shape), -1)
         vectors = vectors.expand(self.count, *batch_shape, -1)
         if context is not None:
             vectors = torch.cat([vectors, context.expand(*vectors.shape[:-1], context.shape[-1])], dim=-1)
-        xs = x.expand(self.count, *batch_shape, *self.event_shape)
         return self.density.log_prob(xs, vectors).movedim(0, -1)
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:

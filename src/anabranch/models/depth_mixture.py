@@ -113,11 +113,15 @@ class DepthMixture(Mixture):
         The gate's mean depth over this many draws from the base (for each context, if there is one): with constant weights
         it is exact, otherwise its Monte-Carlo error is about the spread of depths divided by sqrt(samples).
         """
-        context = self._checked_context(context)
         with torch.no_grad():
-            shape = torch.Size([positive_int("samples", samples)])
+            return float(self.mean_depth(positive_int("samples", samples), self._checked_context(context)).mean())
+
+    def mean_depth(self, samples: int, context: Tensor | None = None) -> Tensor:
+        """The same for each context, (*context batch), differentiable by the gate."""
+        shape = torch.Size([samples])
+        with torch.no_grad():
             z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
-            return float((self._log_weights(z, context).exp() @ self._depth_values()).mean())
+        return (self._log_weights(z, context).exp() @ self._depth_values()).mean(dim=0)
 
     def log_prob(
         self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None, max_depth: int | None = None

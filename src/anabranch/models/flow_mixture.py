@@ -8,15 +8,17 @@ from collections.abc import Sequence
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import fraction, instance_of
+from anabranch.checks import fraction, instance_of, one_of
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
 from anabranch.densities.density import at_every_context
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.weights import read_weights
 from anabranch.models.components import Components, Separate
+from anabranch.models.heads import Heads
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import Network, Select
 from anabranch.transforms import Transform
@@ -44,6 +46,8 @@ class FlowMixture(Mixture):
         weights: w, (components,), at least 0; equal by default, normalised to sum to one, and trained.
         posterior: a network from x (flattened) to K numbers, the logits of q; with the mixture's context, if it takes one.
         trunk: a transform through which x passes before it meets the components.
+        heads: "affine" or "diagonal" for an affine map before each component (triangular, or one number for each feature),
+            which gives it a place of its own: `start_from` sets them. "none" for none.
 
     Raises:
         ValueError: shapes that do not fit, negative weights.
@@ -64,6 +68,7 @@ class FlowMixture(Mixture):
         weights: Tensor | ArrayLike | None = None,
         posterior: Network | None = None,
         trunk: Transform | None = None,
+        heads: str = "none",
     ) -> None:
         parts = components if isinstance(components, Components) else Separate(components)
         shapes = [parts.context_shape]
@@ -84,10 +89,16 @@ class FlowMixture(Mixture):
                     f"got {tuple(trunk.event_shape or ())}"
                 )
             shapes.append(trunk.context_shape)
+        one_of("heads", heads, ("none", "diagonal", "affine"))
+        if heads != "none" and not is_everything(parts.support):
+            raise ValueError("heads: expected 'none' for components with a support of their own, got " + repr(heads))
+        if heads != "none" and len(parts.event_shape) != 1:
+            raise ValueError(f"heads: expected 'none' for events of shape {tuple(parts.event_shape)}, got {heads!r}")
         super().__init__(parts.count, parts.event_shape, common_shape("context_shape", shapes))
         self.parts = parts
         self.posterior = posterior
         self.trunk = trunk
+        self.heads = None if heads == "none" else Heads(parts.count, size, full=heads == "affine")
         self.bound = parts.bound
         self.loss_is_exact = posterior is None
         logits = read_weights(weights, torch.zeros(parts.count))
@@ -100,12 +111,13 @@ class FlowMixture(Mixture):
     @property
     def support(self) -> Constraint:  # type: ignore[override]
         """Where some component may be positive."""
-        if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(self.parts.support)):
-            return self.parts.support
+        inner = constraints.real_vector if self.heads is not None else self.parts.support
+        if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(inner)):
+            return inner
         if self.trunk.context_shape is not None:
             return self.trunk.domain
         trunk = self.trunk
-        return Preimage(lambda x: [trunk(x)], self.parts.support)
+        return Preimage(lambda x: [trunk(x)], inner)
 
     def weights(self) -> Tensor:
         """w: (components,)."""
@@ -127,6 +139,20 @@ class FlowMixture(Mixture):
         """log_prob - elbo, at least 0: how far q(k | x) is from the exact responsibilities, (*batch), nats."""
         joint = self.joint_log_prob(x, context)
         return torch.logsumexp(joint, dim=-1) - evidence_lower_bound(joint, self.log_posterior(x, context))
+
+    def place(self, x: Tensor, responsibilities: Tensor, context: Tensor | None = None) -> None:
+        """Give every component the weight of its rows and, through its head, their place and size.
+
+        Args:
+            x: (rows, *event).
+            responsibilities: (rows, components), the share of each component in each row.
+            context: (rows, c), if the mixture takes one.
+        """
+        with torch.no_grad():
+            self.logits.copy_((responsibilities.mean(dim=0) + 1e-3 / self.components).log())
+            if self.heads is not None:
+                z = x if self.trunk is None else self.trunk(x, self._for_trunk(context))[0]
+                self.heads.standardise(z, responsibilities)
 
     def annihilate(self, components: Sequence[int]) -> None:
         """End components: their weights are 0 from now on, whatever a fit does. At least one must stay alive.
@@ -153,10 +179,14 @@ class FlowMixture(Mixture):
         weights = self.weights().detach()
         stay = [k for k, w in enumerate(weights.tolist()) if w >= threshold and w > 0] or [int(weights.argmax())]
         posterior = None if self.posterior is None else Select(self.posterior, stay)
-        fewer = FlowMixture(self.parts.only(stay), posterior=posterior, trunk=self.trunk)
+        kind = "none" if self.heads is None else "diagonal" if self.heads.packed is None else "affine"
+        fewer = FlowMixture(self.parts.only(stay), posterior=posterior, trunk=self.trunk, heads=kind)
         fewer.to(self.logits)
         with torch.no_grad():
             fewer.logits.copy_(self.logits[stay])
+            if self.heads is not None and fewer.heads is not None:
+                for mine, own in zip(self.heads.parameters(), fewer.heads.parameters(), strict=True):
+                    own.copy_(mine[stay])
         return copy.deepcopy(fewer)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -164,14 +194,22 @@ class FlowMixture(Mixture):
         if self.trunk is not None:
             self.trunk.initialize(x, context)
             x, _ = self.trunk(x, self._for_trunk(context))
+        if self.heads is not None:  # a component sees its own rows through its head: some place of its own is given
+            x = (x - x.mean(dim=0)) / x.std(dim=0, correction=0).clamp(min=1e-12)
         self.parts.initialize(x, self._for_parts(context))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         x = at_every_context(x, context, len(self.event_shape))
-        if self.trunk is None:
-            return self.parts.log_probs(x, self._for_parts(context)) + self._log_weights()
-        z, log_det = self.trunk(x, self._for_trunk(context))
-        return self.parts.log_probs(z, self._for_parts(context)) + self._log_weights() + log_det.unsqueeze(-1)
+        log_weights = self._log_weights()
+        log_det = x.new_zeros(())
+        if self.trunk is not None:
+            x, log_det = self.trunk(x, self._for_trunk(context))
+        if self.heads is None:
+            xs = x.expand(self.components, *x.shape)
+        else:
+            xs, log_dets = self.heads(x)
+            log_weights = log_weights + log_dets
+        return self.parts.log_probs(xs, self._for_parts(context)) + log_weights + log_det.unsqueeze(-1)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         joint = self._joint_log_prob(x, context)
@@ -187,6 +225,8 @@ class FlowMixture(Mixture):
         if context is not None:
             own = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
         z = self.parts.draw(component, self._for_parts(own))
+        if self.heads is not None:
+            z = self.heads.inverse(z, component)
         if self.trunk is not None:
             z, _ = self.trunk.inverse(z, self._for_trunk(own))
         return z.reshape(*batch_shape, *self.event_shape)

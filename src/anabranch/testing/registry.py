@@ -297,6 +297,12 @@ DENSITIES: dict[str, Case] = {
         ),
         context=2,
     ),
+    "mixture with heads": Case(
+        lambda: FlowMixture(Embedded(Flow(_realnvp(context=2)), 3), posterior=MLP(2, 3, hidden=(8,)), heads="affine")
+    ),
+    "mixture with diagonal heads": Case(
+        lambda: FlowMixture([Normal.standard(2), Flow(_nsf())], trunk=_realnvp(), heads="diagonal")
+    ),
     "mixture with an ended component": Case(_with_one_ended),
     "mixture of one embedded flow": Case(lambda: FlowMixture(Embedded(Flow(_realnvp(context=3)), components=3))),
     "mixture of one embedded flow of context": Case(

@@ -11,14 +11,24 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import device_here, fraction, one_of, positive, positive_int, reference_tensor, seed_number
+from anabranch.checks import (
+    device_here,
+    fraction,
+    instance_of,
+    one_of,
+    positive,
+    positive_int,
+    reference_tensor,
+    seed_number,
+)
 from anabranch.densities import Density
 from anabranch.densities.compilation import compiled
+from anabranch.objectives import Likelihood, Objective
 from anabranch.training.compiling import shall_compile
 from anabranch.training.history import Epoch, History
 from anabranch.training.loop import Loop
 from anabranch.training.precision import PRECISIONS, Precision
-from anabranch.training.rows import read_rows, read_validation, split_rows
+from anabranch.training.rows import read_labels, read_rows, read_validation, split_rows
 
 
 def fit(
@@ -26,6 +36,8 @@ def fit(
     x: Tensor | ArrayLike,
     context: Tensor | ArrayLike | None = None,
     *,
+    labels: Tensor | ArrayLike | None = None,
+    objective: Objective | None = None,
     validation: float | Tensor | ArrayLike | tuple[Any, Any] = 0.1,
     epochs: int = 100,
     batch_size: int = 512,
@@ -33,6 +45,8 @@ def fit(
     weight_decay: float = 1e-5,
     warmup: float = 0.05,
     clip: float = 5.0,
+    noise: float = 0.0,
+    average: float = 0.0,
     patience: int | None = 20,
     seed: int | None = None,
     device: str | torch.device | None = None,
@@ -51,6 +65,9 @@ def fit(
         density: what to fit; it is changed in place.
         x: (rows, *event), a tensor of the density's dtype or an array. No NaN, no infinity.
         context: (rows, c), if the density takes one.
+        labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
+            labelled row adds the log-likelihood of both, see `objectives.Likelihood`.
+        objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by `loss`.
         validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
             tuple of both); 0 for none.
         epochs: at most so many passes over the training rows.
@@ -61,6 +78,9 @@ def fit(
             densities, for which 0 is no simpler than another value.
         warmup: the fraction of all steps spent raising the learning rate.
         clip: largest norm of the gradient.
+        noise: standard deviation of normal noise on the training rows, in units of each column's own; it falls to 0 over the
+            first 70 % of the steps. It keeps a large model from fitting few rows one by one.
+        average: d in [0, 1); above 0, validation and result have weights averaged over about the last 1 / (1 - d) steps.
         patience: stop after so many epochs without a better validation loss; None for never.
         seed: of the split, the order of rows and any noise; None draws one from torch's global generator, so that
             `torch.manual_seed` makes everything repeatable, initial weights included.
@@ -94,7 +114,10 @@ def fit(
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     learning_rate, clip = positive("learning_rate", learning_rate), positive("clip", clip)
     weight_decay = 0.0 if weight_decay == 0 else positive("weight_decay", weight_decay)
-    warmup = fraction("warmup", warmup)
+    warmup, average = fraction("warmup", warmup), fraction("average", average)
+    noise = 0.0 if noise == 0 else positive("noise", noise)
+    if objective is not None:
+        instance_of("objective", objective, Objective)
     one_of("precision", precision, PRECISIONS)
     if patience is not None:
         patience = positive_int("patience", patience)
@@ -110,6 +133,9 @@ def fit(
     rows = read_rows(density, x, context)
     if len(rows) == 0:
         raise ValueError("x: expected at least one row, got none")
+    if labels is not None:
+        rows.labels = read_labels(density, labels, len(rows))
+        objective = Likelihood() if objective is None else objective
     if isinstance(validation, (int, float, np.number)):
         training, held_out = split_rows(rows, fraction("validation", validation), generator)
     else:
@@ -123,7 +149,19 @@ def fit(
     # a caller may have switched gradients off; a fit needs them
     with torch.inference_mode(False), torch.enable_grad(), generators:
         torch.manual_seed(seed)
-        loop = Loop(density, training, held_out, history, generator, batch_size=batch_size, clip=clip, device=target)
+        loop = Loop(
+            density,
+            training,
+            held_out,
+            history,
+            generator,
+            batch_size=batch_size,
+            clip=clip,
+            device=target,
+            objective=objective,
+            noise=noise,
+            average=average,
+        )
         steps = epochs * loop.batches
         history.compiled = shall_compile(compile, density, target, min(batch_size, len(training)), steps)
         compilation = compiled(density) if history.compiled else nullcontext()

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from anabranch.densities import Density
+from anabranch.objectives import Batch, Objective
+from anabranch.training.averaging import Average
 from anabranch.training.diagnosis import NonFiniteError, explain_gradient, explain_loss
 from anabranch.training.history import Epoch, History
 from anabranch.training.precision import Precision, multiplying
@@ -37,6 +39,9 @@ class Loop:
         batch_size: int,
         clip: float,
         device: torch.device,
+        objective: Objective | None = None,
+        noise: float = 0.0,
+        average: float = 0.0,
     ) -> None:
         from accelerate import Accelerator  # noqa: PLC0415 (slow to import, and only needed here)
 
@@ -52,6 +57,13 @@ class Loop:
         self.batches = -(-len(training) // batch_size)
         self.batch_size = batch_size
         self.clip = clip
+        self.objective = objective
+        if objective is not None:
+            objective.prepare(self.density, self.training.x, self.training.context)
+        self.noise = noise
+        self.scale = self.training.x.std(dim=0, correction=0) * noise
+        self.average = Average(self.density, average)
+        self.steps = 0
         self.good = self._snapshot()
         self.steps_done = 0
 
@@ -68,12 +80,13 @@ class Loop:
         progress: bool,
     ) -> None:
         """Train; whatever ends it, the density has the best weights then."""
-        steps = epochs * self.batches
+        self.steps = steps = epochs * self.batches
         groups = _decayed_and_not(self.density, weight_decay)
         # one loop over all weights where there is one; it is the same update
         optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=self.device.type in ("cpu", "cuda") or None)
         schedule = warmup_cosine(optimizer, steps, warmup)
-        wrapped, optimizer = self.accelerator.prepare(self.density, optimizer)
+        trained = self.density if self.objective is None else _WithObjective(self.density, self.objective)
+        wrapped, optimizer = self.accelerator.prepare(trained, optimizer)
         was_training = self.density.training
         begun = time.perf_counter()
         main = self.accelerator.is_main_process
@@ -83,10 +96,13 @@ class Loop:
                     rate = float(schedule.get_last_lr()[0])
                     with multiplying(self.density, precision):
                         loss = self._epoch(wrapped, optimizer, schedule, bar)
-                    validation = self._validate()
-                    seconds = time.perf_counter() - begun
-                    record = Epoch(epoch, self.steps_done, loss, validation, rate, seconds)
-                    self._keep(record)
+                    if self.objective is not None:
+                        self.objective.after_epoch(self.density, len(self.training))
+                    with self.average.applied():
+                        validation = self._validate()
+                        seconds = time.perf_counter() - begun
+                        record = Epoch(epoch, self.steps_done, loss, validation, rate, seconds)
+                        self._keep(record)
                     bar.epoch(validation)
                     if callback is not None and callback(record):
                         self.history.stopped = "callback"
@@ -111,13 +127,20 @@ class Loop:
         order = torch.randperm(len(self.training), generator=self.generator)
         total = torch.zeros((), device=self.device)
         for index in order.tensor_split(self.batches):
-            batch = self.training.take(index[self.accelerator.process_index :: self.shares])
+            mine = index[self.accelerator.process_index :: self.shares]
+            batch = self.training.take(mine)
             if self.steps_done == 0:
                 with torch.no_grad():
                     self.density.initialize(batch.x, batch.context)
                 self.good = self._snapshot()
+                self.average.restart()
+            progress = self.steps_done / self.steps
             self.steps_done += 1
-            losses = wrapped(batch.x, batch.context)
+            x = self._with_noise(batch.x, progress)
+            if self.objective is None:
+                losses = wrapped(x, batch.context)
+            else:
+                losses = wrapped(x, batch.context, batch.labels, mine, progress)
             loss = losses.mean()
             if not bool(torch.isfinite(loss)):
                 raise self._explain(losses, batch)
@@ -128,9 +151,15 @@ class Loop:
                 raise explain_gradient(self.density, self.steps_done)
             optimizer.step()
             schedule.step()
+            self.average.step()
             total += loss.detach() * len(index)
             bar.step(loss.item())
         return float(self._mean_over_processes(total / len(order)))
+
+    def _with_noise(self, x: Tensor, progress: float) -> Tensor:
+        """x with noise that is gone after 70 % of the steps: smooth at first, what the data say at the end."""
+        left = 1 - progress / 0.7
+        return x + left * self.scale * torch.randn_like(x) if self.noise and left > 0 else x
 
     def _validate(self) -> float | None:
         """Mean loss on the validation rows."""
@@ -167,6 +196,20 @@ class Loop:
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.density.state_dict().items()}
+
+
+class _WithObjective(torch.nn.Module):
+    """The density as a module whose output is the objective: what several processes share the gradients of."""
+
+    def __init__(self, density: Density, objective: Objective) -> None:
+        super().__init__()
+        self.density = density
+        self.objective = objective
+
+    def forward(
+        self, x: Tensor, context: Tensor | None, labels: Tensor | None, numbers: Tensor, progress: float
+    ) -> Tensor:
+        return self.objective(Batch(self.density, x, context, labels, numbers, progress))
 
 
 def _decayed_and_not(density: Density, weight_decay: float) -> list[dict[str, object]]:

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import finite_rows, matching, read_tensor, reference_tensor
-from anabranch.densities import Density
+from anabranch.densities import Density, Mixture
 from anabranch.densities.density import read_event
 
 
 @dataclass
 class Rows:
-    """Rows of data with their contexts and their numbers in what the user gave."""
+    """Rows of data with their contexts, their numbers in what the user gave, and their labels, -1 where there is none."""
 
     x: Tensor
     context: Tensor | None
     numbers: Tensor
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -28,12 +29,14 @@ class Rows:
     def take(self, index: Tensor) -> Rows:
         """Some of the rows."""
         context = None if self.context is None else self.context[index]
-        return Rows(self.x[index], context, self.numbers[index])
+        labels = None if self.labels is None else self.labels[index]
+        return Rows(self.x[index], context, self.numbers[index], labels)
 
     def to(self, device: torch.device) -> Rows:
         """The rows on a device."""
         context = None if self.context is None else self.context.to(device)
-        return Rows(self.x.to(device), context, self.numbers)
+        labels = None if self.labels is None else self.labels.to(device)
+        return Rows(self.x.to(device), context, self.numbers, labels)
 
     def batches(self, size: int) -> Iterator[Rows]:
         """All rows, in order, in batches of at most `size`."""
@@ -68,6 +71,31 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
     elif context is not None:
         raise ValueError(f"context: expected None, since this {type(density).__name__} takes none, got one")
     return Rows(values, given, torch.arange(len(values)))
+
+
+def read_labels(density: Density, labels: Any, rows: int) -> Tensor:
+    """Read and check the labels of rows: the component of each, or -1.
+
+    Raises:
+        ValueError: the density is no mixture, labels of another number, or ones that are no components.
+    """
+    if not isinstance(density, Mixture):
+        raise ValueError(f"labels: expected None, since a {type(density).__name__} has no components, got some")
+    values = read_tensor("labels", labels, None).detach().cpu()
+    if values.shape != (rows,):
+        raise ValueError(f"labels: expected one for each of the {rows} rows, got shape {tuple(values.shape)}")
+    whole = values.is_floating_point() and bool((values == values.round()).all())
+    if values.dtype == torch.bool or (values.is_floating_point() and not whole):
+        raise ValueError(f"labels: expected whole numbers from -1 (none) to {density.components - 1}, got others")
+    values = values.long()
+    wrong = ((values < -1) | (values >= density.components)).nonzero().flatten()
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(
+            f"labels: expected numbers from -1 (none) to {density.components - 1}, the mixture's components, "
+            f"got {int(values[row])} in row {row}"
+        )
+    return values
 
 
 def read_validation(density: Density, validation: Any) -> Rows:

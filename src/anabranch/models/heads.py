@@ -1,0 +1,69 @@
+"""An affine map for each component of a mixture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.densities.gaussian import lower_factor, pack_factor
+
+
+class Heads(nn.Module):
+    r"""u_k = L_k^{-1} (x - m_k) for each of K components, with L_k lower triangular: the place, size and tilt of each.
+
+    Args:
+        components: K.
+        features: of x.
+        full: whether L_k has entries below its diagonal.
+    """
+
+    def __init__(self, components: int, features: int, full: bool) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(components, features))
+        self.log_scale = nn.Parameter(torch.zeros(components, features))
+        below = features * (features - 1) // 2
+        self.packed = nn.Parameter(torch.zeros(components, below)) if full else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """u (K, *batch, features), and log |det du_k/dx| (K)."""
+        single = (1,) * (x.dim() - 1)
+        loc = self.loc.reshape(len(self.loc), *single, -1)
+        log_det = -self.log_scale.sum(dim=-1)
+        if self.packed is None:
+            return (x - loc) * (-self.log_scale).exp().reshape(loc.shape), log_det
+        lower = lower_factor(self.log_scale, self.packed)
+        identity = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+        whiten = torch.linalg.solve_triangular(lower, identity, upper=False)
+        return torch.einsum("kij,k...j->k...i", whiten, x - loc), log_det
+
+    def inverse(self, u: Tensor, component: Tensor) -> Tensor:
+        """x (n, features) for u (n, features) of the components numbered (n)."""
+        if self.packed is None:
+            return self.loc[component] + u * self.log_scale[component].exp()
+        lower = lower_factor(self.log_scale, self.packed)[component]
+        return self.loc[component] + torch.einsum("nij,nj->ni", lower, u)
+
+    def standardise(self, x: Tensor, responsibilities: Tensor, shrink: float = 0.1) -> None:
+        """Set the heads so that each one's rows have mean 0 and covariance 1.
+
+        Args:
+            x: (rows, features).
+            responsibilities: (rows, K), the share of each component in each row.
+            shrink: how much of the diagonal of the covariance of all rows goes into each component's: one with hardly more
+                rows than features has none of its own.
+        """
+        with torch.no_grad():
+            total = responsibilities.sum(dim=0).clamp(min=1e-6)
+            loc = (responsibilities.mT @ x) / total.unsqueeze(-1)
+            spread = x.var(dim=0, correction=0).clamp(min=1e-12)
+            self.loc.copy_(loc)
+            for k in range(len(loc)):
+                d = x - loc[k]
+                covariance = (d * responsibilities[:, k : k + 1]).mT @ d / total[k]
+                # few rows say little of a covariance: the more features, the more it is drawn to that of all rows
+                weight = shrink + (1 - shrink) * x.shape[1] / (x.shape[1] + float(total[k]))
+                covariance = (1 - weight) * covariance + weight * torch.diag(0.3 * spread) + 1e-6 * torch.diag(spread)
+                if self.packed is None:
+                    self.log_scale[k] = 0.5 * torch.diagonal(covariance).log()
+                    continue
+                self.log_scale[k], self.packed[k] = pack_factor(torch.linalg.cholesky(covariance))

@@ -1,0 +1,68 @@
+"""The likelihood of rows, and of their labels where they have any."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import positive
+from anabranch.densities import Density
+from anabranch.densities.mixture import evidence_lower_bound
+from anabranch.objectives.objective import Batch, Objective, as_mixture
+
+
+class Likelihood(Objective):
+    r"""The negative log-likelihood, or the bound that a mixture with a posterior network trains, and for labelled rows
+
+    .. math:: -\log p(x, y) - \alpha \log q(y \mid x) .
+
+    Args:
+        classification: alpha, the weight of the posterior's own error on labelled rows. Without a posterior network q is
+            p(y | x), and the term makes the fit discriminative.
+        temperature: T of the entropy of q in the bound, sum_k q_k (log p(x, k) - T log q_k), at the beginning of the fit:
+            above 1 components share rows longer. It falls to 1 geometrically. Only for a mixture with a posterior network.
+        until: the share of the fit by which the temperature is 1.
+        labels_until: the share of the fit during which labels count, less and less; for labels that are guesses to start
+            from. None for labels that hold.
+
+    Example:
+        >>> from anabranch.objectives import Likelihood
+        >>> objective = Likelihood(temperature=10)
+    """
+
+    def __init__(
+        self,
+        classification: float = 1.0,
+        temperature: float = 1.0,
+        until: float = 0.7,
+        labels_until: float | None = None,
+    ) -> None:
+        self.classification = 0.0 if classification == 0 else positive("classification", classification)
+        self.temperature = positive("temperature", temperature)
+        self.until = positive("until", until)
+        self.labels_until = None if labels_until is None else positive("labels_until", labels_until)
+
+    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
+        if self.temperature != 1 and as_mixture(density).loss_is_exact:
+            raise ValueError("temperature: expected 1, since this mixture has no posterior network, got another")
+
+    def __call__(self, batch: Batch) -> Tensor:
+        if batch.labels is None:
+            return self._unlabelled(batch)
+        labelled = batch.labels >= 0
+        chosen = batch.labels.clamp(min=0).unsqueeze(-1)
+        # -inf times 0 is taken out before: a label may be of a component that is not defined at its row, and a loss is then
+        # infinite and said to be so
+        with_label = -batch.joint.gather(-1, chosen) - self.classification * batch.log_q.gather(-1, chosen)
+        weight = 1.0 if self.labels_until is None else max(0.0, 1 - batch.progress / self.labels_until)
+        without = self._unlabelled(batch)
+        both = without + weight * (with_label.squeeze(-1) - without)
+        return torch.where(labelled, both, without)
+
+    def _unlabelled(self, batch: Batch) -> Tensor:
+        if batch.labels is None and self.temperature == 1 and "joint" not in batch.__dict__:
+            return batch.density.loss(batch.x, batch.context)
+        if batch.mixture.loss_is_exact:
+            return -torch.logsumexp(batch.joint, dim=-1)
+        temperature = self.temperature ** max(0.0, 1 - batch.progress / self.until)
+        return -evidence_lower_bound(batch.joint, batch.log_q, temperature)

@@ -1,0 +1,128 @@
+"""What a fit minimises, and how such things add up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from anabranch.densities import Density, Mixture
+
+
+class Batch:
+    """Rows of one step as objectives see them; what several of them need is computed once.
+
+    Args:
+        density: what is being fitted.
+        x: (rows, *event).
+        context: (rows, c), or None.
+        labels: (rows), the component of each row, -1 where it is not known; None if there are none at all.
+        numbers: (rows), which of the training rows these are.
+        progress: the share of the fit that is done, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        x: Tensor,
+        context: Tensor | None,
+        labels: Tensor | None,
+        numbers: Tensor,
+        progress: float,
+    ) -> None:
+        self.density = density
+        self.x = x
+        self.context = context
+        self.labels = labels
+        self.numbers = numbers
+        self.progress = progress
+
+    @property
+    def mixture(self) -> Mixture:
+        """The density, which has to be a mixture."""
+        return as_mixture(self.density)
+
+    @cached_property
+    def joint(self) -> Tensor:
+        """log p(x, k): (rows, components)."""
+        return self.mixture.joint_log_prob(self.x, self.context)
+
+    @cached_property
+    def log_q(self) -> Tensor:
+        """log q(k | x): (rows, components), the mixture's own posterior, exact or a network's."""
+        if self.mixture.loss_is_exact:
+            return torch.log_softmax(self.joint, dim=-1)
+        return self.mixture.log_posterior(self.x, self.context)
+
+
+class Objective(ABC):
+    """One number for each row, to be minimised in the mean, as a `fit` takes it.
+
+    Objectives add up and take weights: `Likelihood() + 10 * Consistency(0.1)`. To write your own, define `__call__`; one
+    that wants to check or prepare something before the first step, or to act after each epoch, defines `prepare` or
+    `after_epoch` too.
+    """
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> Tensor:
+        """(rows), nats."""
+
+    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:  # noqa: B027 (may be overridden)
+        """Called once, with all training rows.
+
+        Raises:
+            ValueError: the density is none that this objective can work on.
+        """
+
+    def after_epoch(self, density: Density, rows: int) -> None:  # noqa: B027 (may be overridden)
+        """Called after every epoch, with the number of training rows."""
+
+    def __add__(self, other: Objective) -> Objective:
+        return Sum([(1.0, self), (1.0, other)])
+
+    def __mul__(self, weight: float) -> Objective:
+        return Sum([(float(weight), self)])
+
+    __rmul__ = __mul__
+
+
+class Sum(Objective):
+    """A weighted sum of objectives.
+
+    Args:
+        terms: weights and objectives.
+    """
+
+    def __init__(self, terms: list[tuple[float, Objective]]) -> None:
+        self.terms: list[tuple[float, Objective]] = []
+        for weight, term in terms:
+            if not isinstance(term, Objective):
+                raise ValueError(f"objective: expected an Objective, got {type(term).__name__}")
+            self.terms += [(weight * w, t) for w, t in term.terms] if isinstance(term, Sum) else [(weight, term)]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        total = batch.x.new_zeros(len(batch.x))
+        for weight, term in self.terms:
+            total = total + weight * term(batch)
+        return total
+
+    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
+        for _, term in self.terms:
+            term.prepare(density, x, context)
+
+    def after_epoch(self, density: Density, rows: int) -> None:
+        for _, term in self.terms:
+            term.after_epoch(density, rows)
+
+
+def as_mixture(density: Density) -> Mixture:
+    """The density itself, if it is a mixture.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(density, Mixture):
+        raise ValueError(f"density: expected a Mixture for this objective, got a {type(density).__name__}")
+    return density
