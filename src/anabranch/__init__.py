@@ -5,13 +5,14 @@ and saved.
 """
 
 from anabranch import densities, flows, models, networks, objectives, training, transforms
-from anabranch.models import DepthMixture, Flow, FlowMixture, PiecewiseFlow
+from anabranch.models import DepthMixture, Ensemble, Flow, FlowMixture, PiecewiseFlow
 from anabranch.storage import load, save
-from anabranch.training import History, NonFiniteError, fit, fit_best_of, start_from
+from anabranch.training import History, NonFiniteError, fit, fit_best_of, fit_ensemble, start_from
 from anabranch.version import __version__
 
 __all__ = [
     "DepthMixture",
+    "Ensemble",
     "Flow",
     "FlowMixture",
     "History",
@@ -21,6 +22,7 @@ __all__ = [
     "densities",
     "fit",
     "fit_best_of",
+    "fit_ensemble",
     "flows",
     "load",
     "models",

@@ -11,6 +11,7 @@ import typer
 
 from anabranch.cli.errors import complain
 from anabranch.cli.fit import fit
+from anabranch.cli.gallery import gallery
 from anabranch.cli.info import info
 from anabranch.cli.sample import sample
 from anabranch.cli.score import score
@@ -38,10 +39,10 @@ def _show_version(asked: bool) -> None:
 def _anabranch(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, help="Print the version.")] = False,
 ) -> None:
-    """Densities of the rows of a table: fit, score, sample."""
+    """Densities of the rows of a table: fit, score, sample. And a gallery of experiments."""
 
 
-for _command in (fit, score, sample, info):
+for _command in (fit, score, sample, info, gallery):
     app.command()(_command)
 
 

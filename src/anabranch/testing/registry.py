@@ -21,7 +21,7 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
-from anabranch.models import DepthMixture, Embedded, Flow, FlowMixture, PiecewiseFlow
+from anabranch.models import DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
@@ -309,6 +309,9 @@ DENSITIES: dict[str, Case] = {
         lambda: FlowMixture(Embedded(Flow(_realnvp(context=3)), components=3, size=1)), context=2
     ),
     "mixture of depth mixtures": Case(lambda: FlowMixture([DepthMixture(_nsf(), hidden=(8,)) for _ in range(2)])),
+    "ensemble": Case(lambda: Ensemble([Flow(_realnvp()), _mixture(), Flow(_nsf())])),
+    "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()])),
+    "ensemble of context": Case(lambda: Ensemble([Flow(_realnvp(context=2)), Flow(_nsf())]), context=2),
     "overlapping branches": Case(lambda: PiecewiseFlow([_realnvp(), _nsf()], hidden=(8,))),
     "folded branches": Case(lambda: PiecewiseFlow(flows.fold(2, borders=2), base=Flow(_realnvp()), hidden=(8,))),
     "branches of context": Case(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -124,13 +126,17 @@ def _clusters(x: Tensor, method: str, components: int, runs: int, neighbours: in
     else:
         from sklearn.cluster import SpectralClustering  # noqa: PLC0415 (slow to import)
 
-        found = SpectralClustering(
+        clustering = SpectralClustering(
             components,
             affinity="nearest_neighbors",
             n_neighbors=min(neighbours, len(flat)),
             assign_labels="cluster_qr",
             random_state=seed,
-        ).fit_predict(flat)
+        )
+        with warnings.catch_warnings():
+            # clusters that no edge of the graph joins are what one hopes for
+            warnings.filterwarnings("ignore", message="Graph is not fully connected")
+            found = clustering.fit_predict(flat)
     return torch.as_tensor(found).long()
 
 

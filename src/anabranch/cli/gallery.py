@@ -1,0 +1,63 @@
+"""`anabranch gallery`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anabranch.cli.errors import complain, one_line_errors
+
+
+@one_line_errors()
+def gallery(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="pinwheel-5, pinwheel-3, circles, circles-32-labels, circles-64-labels, mnist-clusters, table-clusters "
+            "or depth-against-naive."
+        ),
+    ],
+    seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 4,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for NAME.json and the pictures.")] = Path(
+        "gallery"
+    ),
+    data: Annotated[
+        Path,
+        typer.Option(help="Folder with mnist.npz, penbased.npz, satimage.npz; without them smaller data are taken."),
+    ] = Path("../shared/data"),
+) -> None:
+    """Run an experiment: mixtures of flows beside a Gaussian mixture and the optimum, with pictures.
+
+    Minutes for each seed. Every number of the table at the end is a mean over the seeds, with their standard deviation.
+    """
+    from anabranch.gallery import run_experiment  # noqa: PLC0415 (slow to import)
+    from anabranch.gallery.results import summary  # noqa: PLC0415
+
+    results = run_experiment(name, output, seeds, data, report=lambda result: complain(_line(result)))
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=f"{name}, {seeds} seed{'s' * (seeds > 1)}", title_justify="left")
+    table.add_column("method")
+    for column in ("log-likelihood", "accuracy", "adjusted Rand", "mutual information", "parameters", "seconds"):
+        table.add_column(column, justify="right")
+    for row in summary(results):
+        table.add_row(*row)
+    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160).print(table, markup=False)
+    complain(f"wrote {output / name}.json and pictures")
+
+
+def _line(result: Any) -> str:
+    numbers = [f"seed {result.seed}"]
+    if result.log_likelihood is not None:
+        numbers.append(f"log-likelihood {result.log_likelihood:.3f}")
+    if result.accuracy is not None:
+        numbers.append(f"accuracy {result.accuracy:.3f}")
+    if result.adjusted_rand is not None:
+        numbers.append(f"adjusted Rand {result.adjusted_rand:.3f}")
+    if result.seconds is not None:
+        numbers.append(f"{result.seconds:.0f} s")
+    return f"{result.method}: {', '.join(numbers)}"

@@ -1,0 +1,91 @@
+"""The images and tables of the gallery: files if they are there, scikit-learn's digits if not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass
+class Labelled:
+    """Rows with classes that no fit sees.
+
+    Attributes:
+        name: of the data.
+        x: training rows.
+        classes: of the training rows, for pictures alone.
+        test: rows to score on.
+        test_classes: their classes.
+        shape: height and width, if the rows are images.
+    """
+
+    name: str
+    x: NDArray[np.float64]
+    classes: Tensor
+    test: NDArray[np.float64]
+    test_classes: Tensor
+    shape: tuple[int, int] | None = None
+
+
+def load_digits_0_to_4(folder: Path, rows: int = 8000) -> Labelled:
+    """MNIST's digits 0 to 4 from `mnist.npz` (x, y; pixels 0 to 255), scikit-learn's smaller ones if there is no such file.
+
+    Of MNIST `rows` of the first 50,000 images are to fit, and all of the last 10,000 to score.
+    """
+    path = folder / "mnist.npz"
+    if path.exists():
+        x, y = _read(path)
+        x = x.reshape(len(x), -1)
+        keep = y < 5
+        first = np.arange(len(y)) < len(y) - 10_000
+        training, test = np.flatnonzero(keep & first)[:rows], np.flatnonzero(keep & ~first)
+        return _labelled("mnist", x / 255.0, y, training, test, (28, 28))
+    from sklearn.datasets import load_digits  # noqa: PLC0415 (slow to import)
+
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(np.flatnonzero(y < 5))
+    return _labelled("scikit-learn's digits", x / 16.0, y, order[len(order) // 4 :], order[: len(order) // 4], (8, 8))
+
+
+def load_tables(folder: Path) -> list[Labelled]:
+    """`penbased.npz` and `satimage.npz` (x, y), all rows both to fit and to score; digits and wines without them."""
+    found = []
+    for name in ("penbased", "satimage"):
+        path = folder / f"{name}.npz"
+        if path.exists():
+            x, y = _read(path)
+            found.append(_labelled(name, x, y, np.arange(len(y)), np.arange(len(y))))
+    if not found:
+        from sklearn.datasets import load_digits, load_wine  # noqa: PLC0415 (slow to import)
+
+        for name, load in (("scikit-learn's digits", load_digits), ("scikit-learn's wines", load_wine)):
+            x, y = load(return_X_y=True)
+            found.append(_labelled(name, x, y, np.arange(len(y)), np.arange(len(y))))
+    return found
+
+
+def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as file:
+        if not {"x", "y"} <= set(file.files):
+            raise ValueError(f"{path}: expected arrays x and y, got {', '.join(file.files)}")
+        return file["x"].astype(np.float64), file["y"]
+
+
+def _labelled(
+    name: str,
+    x: NDArray[np.float64],
+    y: NDArray[Any],
+    training: NDArray[Any],
+    test: NDArray[Any],
+    shape: tuple[int, int] | None = None,
+) -> Labelled:
+    classes = torch.as_tensor(np.unique(y[np.union1d(training, test)], return_inverse=True)[1])
+    of_all = torch.zeros(len(y), dtype=torch.long)
+    of_all[torch.as_tensor(np.union1d(training, test))] = classes
+    return Labelled(name, x[training], of_all[training], x[test], of_all[test], shape)

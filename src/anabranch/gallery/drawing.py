@@ -1,0 +1,138 @@
+"""What each experiment draws of its first seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anabranch.densities import Density, Mixture
+from anabranch.gallery import pictures, toys
+from anabranch.gallery.clusters import Space
+from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
+from anabranch.gallery.results import Result, clusters_of, mean_log_prob
+from anabranch.objectives import Likelihood
+from anabranch.training import Epoch, fit, start_from
+
+_FRAMES = 60
+
+
+def draw(name: str, folder: Path, data: Path, fitted: Mapping[str, Density]) -> None:
+    """Pictures of the densities fitted on the first seed, and for pinwheel-3 an animation of a fit."""
+    if name in toys.TOYS:
+        _draw_toy(name, folder, fitted)
+    elif name == "mnist-clusters":
+        _draw_clusters(load_digits_0_to_4(data), folder, name, fitted)
+    elif name == "table-clusters":
+        for table in load_tables(data):
+            own = {m: d for m, d in fitted.items() if m.startswith(f"{table.name}: ")}
+            _draw_clusters(table, folder, f"{name}-{_file_name(table.name)}", own)
+    else:
+        _draw_depths(folder, name, fitted)
+
+
+def draw_curves(name: str, folder: Path, results: Sequence[Result]) -> None:
+    """What all seeds together show: for depth-against-naive, likelihood against the blocks that a sample takes."""
+    if name != "depth-against-naive":
+        return
+    points: dict[str, list[tuple[float, float, float | None]]] = {}
+    for result in results:
+        found = re.search(r"price .*?, ([\d.]+) blocks", result.method)
+        if found and result.log_likelihood is not None:
+            points.setdefault(f"seed {result.seed}", []).append((float(found[1]), result.log_likelihood, None))
+    if points:
+        pictures.curve_picture(
+            folder / f"{name}-depth.png",
+            points,
+            x_label="mean blocks a sample runs through",
+            y_label="held-out log-likelihood, nats per row",
+            title="Pinwheel of 3 wings: what a price on depth buys",
+        )
+
+
+def _draw_toy(name: str, folder: Path, fitted: Mapping[str, Density]) -> None:
+    rows = toys.Rows(toys.TOYS[name](), seed=0)
+    for method, density in fitted.items():
+        score = mean_log_prob(density, rows.test) - rows.log_scale
+        pictures.toy_picture(
+            folder / f"{name}-{_file_name(method)}.png",
+            rows.x,
+            rows.classes,
+            density,
+            title=f"{name}, {method}",
+            score=f"{score:.3f} nats per row",
+            component_name="depth" if "depth" in method else "component",
+        )
+    if name == "pinwheel-3":
+        _animate(name, folder, rows)
+
+
+def _animate(name: str, folder: Path, rows: toys.Rows) -> None:
+    toy = toys.TOYS[name]()
+    mixture = toys.untrained(toy, seed=0)
+    assigned = start_from(mixture, rows.x, "spectral", epochs=0)
+    extent = pictures.square_around(rows.x)
+    epochs = 240
+    frames: list[tuple[int, Any, float | None]] = [(0, pictures.density_grid(mixture, extent), None)]
+
+    def keep(epoch: Epoch) -> None:
+        if epoch.epoch % (epochs // _FRAMES) == 0:
+            score = mean_log_prob(mixture, rows.test) - rows.log_scale
+            frames.append((epoch.epoch, pictures.density_grid(mixture, extent), score))
+
+    objective = Likelihood(classification=0, labels_until=toy.hold)
+    fit(
+        mixture,
+        rows.x,
+        labels=assigned,
+        objective=objective,
+        epochs=epochs,
+        patience=None,
+        noise=0.1,
+        seed=0,
+        callback=keep,
+        progress=False,
+        compile=False,
+    )
+    pictures.animation(
+        folder / f"{name}.gif", frames, extent=extent, title="A mixture of three flows learns a pinwheel"
+    )
+
+
+def _draw_clusters(data: Labelled, folder: Path, name: str, fitted: Mapping[str, Density]) -> None:
+    space = Space(data)
+    for method, density in fitted.items():
+        if not isinstance(density, Mixture):
+            continue
+        clusters = clusters_of(density, space.test)
+        stem = f"{name}-{_file_name(method.split(', ')[-1])}"
+        title = f"{data.name}: {method.removeprefix(f'{data.name}: ')}"
+        pictures.cluster_picture(folder / f"{stem}.png", space.test[:, :2], data.test_classes, clusters, title=title)
+        if data.shape is not None:
+            images = torch.as_tensor(data.test).reshape(-1, *data.shape)
+            pictures.sample_grid(folder / f"{stem}-images.png", images, clusters, title=title)
+
+
+def _draw_depths(folder: Path, name: str, fitted: Mapping[str, Density]) -> None:
+    for toy_name, make in (("pinwheel-5", toys.TOYS["pinwheel-5"]), ("circles", toys.TOYS["circles"])):
+        density = fitted.get(f"{toy_name}: depth mixture")
+        if density is None:
+            continue
+        rows = toys.Rows(make(), seed=0)
+        score = mean_log_prob(density, rows.test) - rows.log_scale
+        pictures.toy_picture(
+            folder / f"{name}-{toy_name}.png",
+            rows.x,
+            rows.classes,
+            density,
+            title=f"{toy_name}, depth mixture",
+            score=f"{score:.3f} nats per row",
+            component_name="depth",
+        )
+
+
+def _file_name(words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

@@ -1,0 +1,69 @@
+"""The experiments by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from anabranch.checks import one_of, positive_int
+from anabranch.densities import Density
+from anabranch.gallery import clusters, naive, toys
+from anabranch.gallery.drawing import draw, draw_curves
+from anabranch.gallery.results import Result, seeded, write_results
+
+NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive")
+
+
+def run_experiment(
+    name: str,
+    folder: Path,
+    seeds: int = 4,
+    data: Path = Path("../shared/data"),
+    report: Callable[[Result], object] | None = None,
+) -> list[Result]:
+    """Run an experiment on several seeds, and write `NAME.json` and its pictures.
+
+    The file of results is written anew after each seed, so that what is done is not lost.
+
+    Args:
+        name: one of `NAMES`.
+        folder: where to write; made if it is not there.
+        seeds: how many, from 0.
+        data: where `mnist.npz`, `penbased.npz` and `satimage.npz` lie, arrays x and y each; without them scikit-learn's
+            digits and wines are taken.
+        report: called with every result as it comes.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    one_of("name", name, NAMES)
+    positive_int("seeds", seeds)
+    if find_spec("matplotlib") is None:  # said before the fits, not after them
+        raise ValueError('pictures need matplotlib: pip install "anabranch[pictures]"')
+    folder.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    fitted: dict[str, Density] = {}
+    for seed in range(seeds):
+        with seeded(seed):
+            for result, density in _run(name, data, seed):
+                results.append(result)
+                if report is not None:
+                    report(result)
+                if seed == 0 and density is not None:
+                    fitted[result.method] = density
+        write_results(folder / f"{name}.json", results)
+        if seed == 0:
+            draw(name, folder, data, fitted)
+    draw_curves(name, folder, results)
+    return results
+
+
+def _run(name: str, data: Path, seed: int) -> Iterator[tuple[Result, Density | None]]:
+    if name == "mnist-clusters":
+        return clusters.run_images(data, seed)
+    if name == "table-clusters":
+        return clusters.run_tables(data, seed)
+    if name == "depth-against-naive":
+        return naive.run(seed)
+    return toys.run(name, seed)

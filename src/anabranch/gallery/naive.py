@@ -1,0 +1,107 @@
+"""Mixtures from depth beside the same chain as a plain flow, and beside separate flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from anabranch import flows
+from anabranch.datasets import Circles, Pinwheel
+from anabranch.densities import Density, Mixture
+from anabranch.gallery.results import Result, Stopwatch, count_parameters, mean_log_prob, seeded
+from anabranch.models import DepthMixture, Flow, FlowMixture
+from anabranch.objectives import Depth, Likelihood
+from anabranch.training import fit
+from anabranch.transforms import Chain
+
+_BLOCKS = 6
+_TOYS: dict[str, Callable[[], tuple[Pinwheel | Circles, int]]] = {
+    "pinwheel-5": lambda: (Pinwheel(5, rate=0.4), 2000),
+    "pinwheel-3": lambda: (Pinwheel(3, rate=0.25), 2000),
+    "circles": lambda: (Circles(), 5000),
+}
+_PRICES = (0.0, 0.02, 0.05, 0.1, 0.2)
+_EPOCHS = 250
+
+
+def run(seed: int) -> Iterator[tuple[Result, Density | None]]:
+    """On every toy: one chain as a flow and as a mixture, separate flows of equal parameters and of equal time."""
+    for name, make in _TOYS.items():
+        toy, count = make()
+        x, _ = toy.rows(512, seed)
+        test, _ = toy.rows(count, 10_000 + seed)
+        yield Result(f"{name}: optimum", seed, mean_log_prob(toy, test)), None
+        mean, scale = x.mean(dim=0), x.std(dim=0)
+        z, held_out = (x - mean) / scale, (test - mean) / scale
+        offset = float(scale.log().sum())
+        built: dict[str, Callable[[], Density]] = {
+            "flow": lambda: Flow(_chain(64)),
+            "depth mixture": lambda: DepthMixture(_chain(64)),
+            f"{_BLOCKS} separate flows, equal parameters": lambda: _separate(25, _BLOCKS),
+            f"{_BLOCKS} separate flows, equal networks": lambda: _separate(64, _BLOCKS),
+        }
+        seconds: dict[str, float] = {}
+        for method, build in built.items():
+            density, seconds[method] = _fitted(build, z, seed, _EPOCHS)
+            result = mean_log_prob(density, held_out) - offset
+            yield _row(f"{name}: {method}", seed, result, density, seconds[method]), density
+        share = seconds["depth mixture"] / seconds[f"{_BLOCKS} separate flows, equal networks"]
+        density, spent = _fitted(lambda: _separate(64, _BLOCKS), z, seed, max(1, round(_EPOCHS * share)))
+        result = mean_log_prob(density, held_out) - offset
+        yield _row(f"{name}: {_BLOCKS} separate flows, equal time", seed, result, density, spent), density
+        if name == "pinwheel-3":
+            yield from _priced(name, z, held_out, offset, seed)
+
+
+def _priced(
+    name: str, z: torch.Tensor, held_out: torch.Tensor, offset: float, seed: int
+) -> Iterator[tuple[Result, Density | None]]:
+    """What a price on depth costs in likelihood, and what it saves in blocks and in time of sampling."""
+    for price in _PRICES:
+        density, _ = _fitted(lambda: DepthMixture(_chain(64)), z, seed, _EPOCHS, price)
+        if not isinstance(density, DepthMixture):
+            continue
+        result = mean_log_prob(density, held_out) - offset
+        depth = density.expected_depth()
+        times = []
+        for _ in range(5):
+            watch = Stopwatch()
+            density.sample((20_000,))
+            times.append(watch())
+        method = f"{name}: price {price:g}, {depth:.2f} blocks a sample, time to sample 20,000"
+        yield _row(method, seed, result, density, sorted(times)[2]), density
+
+
+def _fitted(
+    build: Callable[[], Density], x: torch.Tensor, seed: int, epochs: int, price: float = 0.0
+) -> tuple[Density, float]:
+    with seeded(seed):
+        density = build()
+    watch = Stopwatch()
+    fit(
+        density,
+        x,
+        objective=Likelihood() + price * Depth() if price else None,
+        epochs=epochs,
+        batch_size=512,
+        noise=0.1,
+        average=0.995,
+        patience=None,
+        seed=seed,
+        progress=False,
+        compile=False,
+    )
+    return density, watch()
+
+
+def _row(method: str, seed: int, value: float, density: Density, seconds: float) -> Result:
+    return Result(method, seed, value, parameters=count_parameters(density), seconds=seconds)
+
+
+def _chain(hidden: int) -> Chain:
+    return flows.nsf(2, blocks=_BLOCKS, hidden=(hidden, hidden), structure="coupling", bound=4.0)
+
+
+def _separate(hidden: int, count: int) -> Mixture:
+    return FlowMixture([Flow(_chain(hidden)) for _ in range(count)])

@@ -1,0 +1,131 @@
+"""The rows that an experiment reports, and how clusters are scored against classes."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anabranch.atomic import replacing
+from anabranch.densities import Density, Mixture
+
+
+@dataclass
+class Result:
+    """One method on one seed; None where a number does not apply.
+
+    Attributes:
+        method: what was fitted.
+        seed: of data and fit.
+        log_likelihood: mean over the test rows, nats per row.
+        accuracy: of the best assignment of clusters to classes, on the test rows.
+        adjusted_rand: adjusted Rand index, likewise.
+        normalized_mutual_information: likewise.
+        parameters: trained numbers.
+        seconds: of the fit.
+    """
+
+    method: str
+    seed: int
+    log_likelihood: float | None = None
+    accuracy: float | None = None
+    adjusted_rand: float | None = None
+    normalized_mutual_information: float | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.begun = time.perf_counter()
+
+    def __call__(self) -> float:
+        return time.perf_counter() - self.begun
+
+
+def scores(classes: Tensor, clusters: Tensor) -> dict[str, Any]:
+    """Accuracy by the best assignment, adjusted Rand index and normalised mutual information of clusters (rows)."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 (slow to import)
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # noqa: PLC0415
+
+    y, k = classes.numpy(), clusters.numpy()
+    counts = np.zeros((int(k.max()) + 1, int(y.max()) + 1))
+    np.add.at(counts, (k, y), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    return {
+        "accuracy": float(counts[rows, columns].sum() / len(y)),
+        "adjusted_rand": float(adjusted_rand_score(y, k)),
+        "normalized_mutual_information": float(normalized_mutual_info_score(y, k)),
+    }
+
+
+def mean_log_prob(density: Density, x: Tensor) -> float:
+    """Mean log_prob over rows, a few thousand at a time."""
+    with torch.no_grad():
+        return float(torch.cat([density.log_prob(part) for part in x.split(4096)]).double().mean())
+
+
+def clusters_of(mixture: Mixture, x: Tensor) -> Tensor:
+    """The most probable component of each row, by the mixture's own posterior."""
+    with torch.no_grad():
+        return torch.cat([mixture.log_posterior(part).argmax(dim=-1) for part in x.split(4096)])
+
+
+def count_parameters(module: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def write_results(path: Path, results: Sequence[Result]) -> None:
+    """Write a list of rows as JSON, in one go."""
+    rows = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(r).items()} for r in results
+    ]
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def summary(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    """For each method its name and, of each number, mean and spread over the seeds."""
+    for method in dict.fromkeys(result.method for result in results):
+        mine = [result for result in results if result.method == method]
+        numbers = (
+            "log_likelihood",
+            "accuracy",
+            "adjusted_rand",
+            "normalized_mutual_information",
+            "parameters",
+            "seconds",
+        )
+        yield method, *(_with_spread([getattr(result, name) for result in mine], name) for name in numbers)
+
+
+def _with_spread(values: list[float | None], name: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    mean = statistics.fmean(known)
+    if name in ("parameters", "seconds"):
+        return f"{mean:,.0f}"
+    spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
+    return f"{mean:.3f}{spread}"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What is drawn inside depends on the seed alone, and nothing outside on what is drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,80 @@
+"""The mean of several densities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from anabranch.densities import Density, Mixture
+from anabranch.densities.density import at_every_context
+from anabranch.models.components import Separate
+
+
+class Ensemble(Mixture):
+    r"""p(x) = 1/M sum_m p_m(x), the mean of M fits to the same rows: a density again, and exact.
+
+    Where single fits follow the accidents of few rows, each follows others, and their mean is better than they are (its
+    log-likelihood is at least the mean of theirs, by the concavity of the logarithm). If all members are mixtures of K
+    components that mean the same, which starts from one assignment see to, so is the ensemble: p(x, k) is the mean of
+    theirs. Otherwise its components are the members.
+
+    Args:
+        members: the densities.
+
+    Raises:
+        ValueError: none, or event or context shapes that differ.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ensemble = ab.Ensemble([ab.Flow(ab.flows.realnvp(features=2, blocks=2)) for _ in range(3)])
+        >>> ensemble.sample((5,)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, members: Sequence[Density]) -> None:
+        parts = Separate(members)
+        mixtures = [part for part in members if isinstance(part, Mixture)]
+        self_components = {part.components for part in mixtures}
+        self_aligned = len(mixtures) == parts.count and len(self_components) == 1
+        super().__init__(self_components.pop() if self_aligned else parts.count, parts.event_shape, parts.context_shape)
+        self.parts = parts
+        self.aligned = self_aligned
+        self.bound = parts.bound
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        """Where some member may be positive."""
+        return self.parts.support
+
+    @property
+    def members(self) -> nn.ModuleList:
+        """The densities."""
+        return self.parts.densities
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialize every member."""
+        self.parts.initialize(x, context)
+
+    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = at_every_context(x, context, len(self.event_shape))
+        log_share = -torch.tensor(float(self.parts.count), dtype=x.dtype, device=x.device).log()
+        if not self.aligned:
+            return self.parts.log_probs(x.expand(self.parts.count, *x.shape), context) + log_share
+        joints = [
+            member.joint_log_prob(x, context if member.context_shape is not None else None)
+            for member in self.members
+            if isinstance(member, Mixture)
+        ]
+        return torch.logsumexp(torch.stack(torch.broadcast_tensors(*joints)), dim=0) + log_share
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        batch_shape = shape if context is None else shape + context.shape[:-1]
+        own = None
+        if context is not None:
+            own = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        member = torch.randint(self.parts.count, (batch_shape.numel(),), device=None if own is None else own.device)
+        x = self.parts.draw(member, own if self.parts.context_shape is not None else None)
+        return x.reshape(*batch_shape, *self.event_shape)
