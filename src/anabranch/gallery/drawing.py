@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
 from anabranch.gallery import pictures, toys
 from anabranch.gallery.clusters import Space
@@ -55,6 +58,9 @@ def draw_curves(name: str, folder: Path, results: Sequence[Result]) -> None:
 
 def _draw_toy(name: str, folder: Path, fitted: Mapping[str, Density]) -> None:
     rows = toys.Rows(toys.TOYS[name](), seed=0)
+    integrals = {method: integral(density, rows.x) for method, density in fitted.items()}
+    with replacing(folder / f"{name}-integrals.json") as temporary:
+        temporary.write_text(json.dumps(integrals, indent=1) + "\n", encoding="utf-8")
     for method, density in fitted.items():
         score = mean_log_prob(density, rows.test) - rows.log_scale
         pictures.toy_picture(
@@ -63,11 +69,21 @@ def _draw_toy(name: str, folder: Path, fitted: Mapping[str, Density]) -> None:
             rows.classes,
             density,
             title=f"{name}, {method}",
-            score=f"{score:.3f} nats per row",
+            score=f"{score:.3f} nats per row, integral {integrals[method]:.4f}",
             component_name="depth" if "depth" in method else "component",
         )
     if name == "pinwheel-3":
         _animate(name, folder, rows)
+
+
+def integral(density: Density, x: Tensor, size: int = 1200) -> float:
+    """The integral of a density of two features, by a grid over a square three times as wide as its data.
+
+    It is 1 but for what lies outside, and for what the grid is too coarse to see.
+    """
+    left, right, bottom, top = pictures.square_around(x, margin=1.0)
+    grid = pictures.density_grid(density, (left, right, bottom, top), size)
+    return float(grid.sum() * (right - left) * (top - bottom) / size**2)
 
 
 def _animate(name: str, folder: Path, rows: toys.Rows) -> None:

@@ -22,7 +22,7 @@ _TOYS: dict[str, Callable[[], tuple[Pinwheel | Circles, int]]] = {
     "circles": lambda: (Circles(), 5000),
 }
 _PRICES = (0.0, 0.02, 0.05, 0.1, 0.2)
-_EPOCHS = 250
+_EPOCHS = 150
 
 
 def run(seed: int) -> Iterator[tuple[Result, Density | None]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,15 @@ _POWER = 0.5
 _ROWS = 20_000  # at which a density is evaluated at once
 _POINTS = 4000  # drawn in one panel at most
 _GIF_BYTES = 2_000_000
+_GIF_LEVELS = 96  # of density: more make larger files, fewer show as steps
+
+
+def require_matplotlib() -> None:
+    """Raise ValueError, which says what to install, if matplotlib is missing: for before what takes long."""
+    try:
+        import matplotlib.figure  # noqa: F401, PLC0415 (an extra, and slow to import)
+    except ImportError as error:
+        raise ValueError('pictures need matplotlib: pip install "anabranch[pictures]"') from error
 
 
 def toy_picture(
@@ -67,6 +77,7 @@ def toy_picture(
         ValueError: shapes that do not fit; a density of other than two features; matplotlib is missing.
         FileNotFoundError: the folder does not exist.
     """
+    require_matplotlib()
     points = _array("x", x, 2)
     if points.shape[1] != 2:
         raise ValueError(f"x: expected shape (rows, 2), got {points.shape}")
@@ -77,11 +88,12 @@ def toy_picture(
     with _evaluating(density):
         grid, winners = _grids(density, extent, 400)
         samples = density.sample((len(drawn),)).cpu().double().numpy()
-        shares = None if mixture is None else _in_batches(mixture.responsibilities, points, density)
+        # a row outside the support of all components, NaN, is no component's
+        shares = None if mixture is None else np.nan_to_num(_in_batches(mixture.responsibilities, points, density))
 
     count = 3 if shares is None else 4
     components = 0 if shares is None else shares.shape[1]
-    figure = _figure(3.5 * count + 0.2, 4.5 + 0.2 * max(_lines(names), 2 * (components > 5)), title)
+    figure = _figure(3.5 * count + 0.2, 4.25 + 0.2 * max(_lines(names), 2 * (components > 5)), title)
     panels = [_square_panel(figure, (1, count, i + 1), extent) for i in range(count)]
     colours = _palette(max(len(names), components))
     panels[0].set_title("Data")
@@ -94,7 +106,7 @@ def toy_picture(
         panels[1].set_xlabel(score if isinstance(score, str) else _nats(score))
     panels[2].set_title("Samples")
     _scatter(panels[2], samples, [_INK] * len(samples))
-    panels[2].set_xlabel(f"{len(samples):,} of them, as many as rows shown on the left")
+    panels[2].set_xlabel(f"{len(samples):,} samples")
     if shares is not None:
         counts = np.stack([shares[codes == i].sum(axis=0) for i in range(len(names))])
         own = [colours[i] for i in _colours_of_columns(counts)]
@@ -133,6 +145,7 @@ def cluster_picture(
         ValueError: shapes that do not fit; matplotlib is missing.
         FileNotFoundError: the folder does not exist.
     """
+    require_matplotlib()
     points = _array("embedding", embedding, 2)
     if points.shape[1] < 2:
         raise ValueError(f"embedding: expected at least two features, got {points.shape[1]}")
@@ -150,7 +163,8 @@ def cluster_picture(
     colours = _palette(max(len(classes), len(groups)))
     below = 0.2 * max(_lines(classes), _lines(groups))
     side, wide = max(3.5, 0.27 * len(classes)), max(3.3, 0.45 * len(groups))
-    figure = _figure(2 * side + wide + 1.2, side + 1.1 + below, title)
+    letters = max(map(len, classes))
+    figure = _figure(2 * side + wide + 0.9 + 0.08 * letters, side + 1.1 + below, title)
     places = figure.add_gridspec(1, 3, width_ratios=[side, side, wide])
     drawn = _some(len(points))
     of_matched = [(groups[i], colours[matched[i]]) for i in order]
@@ -158,7 +172,7 @@ def cluster_picture(
         (places[0], "Class", of_class, colours, list(zip(classes, colours, strict=False))),
         (places[1], "Cluster", of_cluster, [colours[i] for i in matched], of_matched),
     ):
-        panel = figure.add_subplot(place, box_aspect=1)
+        panel = figure.add_subplot(place)
         _scatter(panel, components[drawn], [shades[i] for i in codes[drawn]])
         panel.set_title(what)
         panel.set_xlabel(f"first principal component ({explained[0]:.0%} of variance)")
@@ -303,9 +317,8 @@ def animation(
     panel = _square_panel(figure, places[0], extent)
     brightest = _brightest(grids[-1])
     image = panel.imshow(
-        # few colours compress well, and steps between them are not seen in a moving picture
         _strength(grids[0], brightest),
-        cmap=_colours(_DENSITY_COLOURS, 48),
+        cmap=_colours(_DENSITY_COLOURS, _GIF_LEVELS),
         extent=extent,
         origin="lower",
         vmin=0,
@@ -356,6 +369,14 @@ def density_grid(density: Density, extent: Extent, size: int = 150) -> Numbers:
 
     Raises:
         ValueError: a density of other than two features, or with a context.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> from anabranch.gallery.pictures import density_grid
+        >>> grid = density_grid(ab.densities.Normal(torch.zeros(2)), (-5, 5, -5, 5), size=50)
+        >>> grid.shape, round(float(grid.sum() * 0.2**2), 3)
+        ((50, 50), 1.0)
     """
     with _evaluating(density):
         return _in_batches(density.log_prob, _middles(extent, size), density, np.exp).reshape(size, size)
@@ -398,7 +419,8 @@ def _grids(density: Density, extent: Extent, size: int) -> tuple[Numbers, NDArra
         grid = _in_batches(density.log_prob, points, density, np.exp)
         return grid.reshape(size, size), np.zeros((size, size), dtype=np.int64)
     joint = _in_batches(density.joint_log_prob, points, density)
-    winners = joint.argmax(axis=-1)
+    # of those that are the same up to rounding the first, so that no noise is drawn
+    winners = (joint >= joint.max(axis=-1, keepdims=True) - 1e-4).argmax(axis=-1)
     return np.exp(np.logaddexp.reduce(joint, axis=-1)).reshape(size, size), winners.reshape(size, size)
 
 
@@ -474,10 +496,9 @@ def _colours_of_columns(counts: NDArray[Any]) -> list[int]:
 
 def _figure(width: float, height: float, title: str) -> Figure:
     """Outside pyplot, so that neither the backend nor the figures of whoever calls are touched."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 (an extra, and slow to import)
-    except ImportError as error:
-        raise ValueError('pictures need matplotlib: pip install "anabranch[pictures]"') from error
+    require_matplotlib()
+    from matplotlib.figure import Figure  # noqa: PLC0415 (an extra, and slow to import)
+
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=13, color=_INK)
     return figure
@@ -485,15 +506,12 @@ def _figure(width: float, height: float, title: str) -> Figure:
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+        figure.savefig(temporary, format="png", dpi=130, bbox_inches="tight", pad_inches=0.08)
 
 
 def _write_gif(figure: Figure, path: Path, frames: int, show: Callable[[int], None], dots: float) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 (an extra, and slow to import)
     from PIL import Image  # noqa: PLC0415 (comes with matplotlib)
 
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(dots)
     # laid out once, so that nothing moves but what is shown
     figure.set_layout_engine("constrained")
     show(frames - 1)
@@ -502,11 +520,13 @@ def _write_gif(figure: Figure, path: Path, frames: int, show: Callable[[int], No
     pictures = []
     for i in range(frames):
         show(i)
-        canvas.draw()
-        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+        drawn = BytesIO()
+        figure.savefig(drawn, format="png", dpi=dots, pil_kwargs={"compress_level": 1})
+        pictures.append(Image.open(drawn).convert("RGB"))
     # one palette and no dithering: what stays the same from frame to frame then costs nothing
-    last = pictures[-1].quantize(128)
-    shown = [picture.quantize(palette=last, dither=Image.Dither.NONE) for picture in pictures]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((255 * _gif_palette()).round().astype(np.uint8).tobytes())
+    shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     shown[0].save(
         path,
         format="GIF",
@@ -515,6 +535,13 @@ def _write_gif(figure: Figure, path: Path, frames: int, show: Callable[[int], No
         duration=[*[100] * (frames - 1), 2500],
         loop=0,
     )
+
+
+def _gif_palette() -> Numbers:
+    """All colours of the density, and what text and lines blend into on white: (colours, 3), at most 256."""
+    density = _colours(_DENSITY_COLOURS, _GIF_LEVELS)(np.arange(_GIF_LEVELS))[:, :3]
+    shade = np.linspace(0, 1, 24)[:, None]
+    return np.concatenate([density, *(shade + (1 - shade) * ink for ink in _rgb([_INK, _OKABE_ITO[0]]))])
 
 
 def _square_panel(figure: Figure, place: Any, extent: Extent) -> Axes:
@@ -556,7 +583,10 @@ def _legend(panel: Axes, rows: Sequence[tuple[str, str]], title: str | None, bel
 
 
 def _legend_columns(names: Sequence[str]) -> int:
-    return max(1, min(len(names), 46 // (max(map(len, names), default=1) + 3)))
+    """So many that they fit below a panel, in lines of about the same length."""
+    most = max(1, int(3.5 / (0.33 + 0.06 * max(map(len, names), default=1))))
+    lines = max(1, -(-len(names) // most))
+    return max(1, -(-len(names) // lines))
 
 
 def _lines(names: Sequence[str]) -> int:
@@ -586,7 +616,7 @@ def _colours(name: str, levels: int) -> Any:
 
 
 def _palette(count: int) -> list[str]:
-    """So many colours, all different: Okabe-Ito, tab20 from nine on, a rainbow of even lightness steps above twenty."""
+    """So many colours, all different: Okabe-Ito, tab20 from nine on, a rainbow above twenty."""
     from matplotlib.colors import to_hex  # noqa: PLC0415 (an extra, and slow to import)
 
     if count <= len(_OKABE_ITO):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,8 +49,9 @@ class Toy:
         splines: whether a component is a spline flow; else it is an affine one, smoother.
         hold: the share of a fit during which the start's assignment still counts.
         epochs: of each fit.
-        labels: how many rows keep their label, 0 for none.
-        rows: training rows for each component.
+        labels: how many labelled rows come beside those without, 0 for none.
+        members: how many fits the ensembles have of each kind.
+        rows: training rows without a label, for each component.
     """
 
     density: Pinwheel | Circles
@@ -60,15 +60,16 @@ class Toy:
     hold: float
     epochs: int
     labels: int = 0
+    members: int = 2
     rows: int = 512
 
 
 TOYS: dict[str, Callable[[], Toy]] = {
-    "pinwheel-5": lambda: Toy(Pinwheel(5, rate=0.4), 2000, splines=False, hold=0.1, epochs=320),
+    "pinwheel-5": lambda: Toy(Pinwheel(5, rate=0.4), 2000, splines=False, hold=0.1, epochs=320, members=3),
     "pinwheel-3": lambda: Toy(Pinwheel(3, rate=0.25), 2000, splines=False, hold=0.1, epochs=530),
     "circles": lambda: Toy(Circles(), 5000, splines=True, hold=0.5, epochs=600),
-    "circles-32-labels": lambda: Toy(Circles(), 5000, splines=True, hold=0.5, epochs=600, labels=32),
-    "circles-64-labels": lambda: Toy(Circles(), 5000, splines=True, hold=0.5, epochs=600, labels=64),
+    "circles-32-labels": lambda: Toy(Circles(), 5000, splines=True, hold=0.5, epochs=600, labels=32, members=1),
+    "circles-64-labels": lambda: Toy(Circles(), 5000, splines=True, hold=0.5, epochs=600, labels=64, members=1),
 }
 
 
@@ -77,29 +78,25 @@ class Rows:
 
     def __init__(self, toy: Toy, seed: int) -> None:
         x, self.classes = toy.density.rows(toy.rows, seed)
+        self.labels: Tensor | None = None
+        if toy.labels:  # rows more, beside those without a label
+            more, known = toy.density.rows(toy.labels // toy.density.components, 20_000 + seed)
+            self.labels = torch.cat([torch.full_like(self.classes, -1), known])
+            x, self.classes = torch.cat([x, more]), torch.cat([self.classes, known])
         test, self.test_classes = toy.density.rows(toy.test, 10_000 + seed)
         self.mean, self.scale = x.mean(dim=0), x.std(dim=0)
         self.x, self.test = (x - self.mean) / self.scale, (test - self.mean) / self.scale
         self.log_scale = float(self.scale.log().sum())
-        self.labels: Tensor | None = None
-        if toy.labels:
-            generator = np.random.default_rng(seed)
-            kept = []
-            for k in range(toy.density.components):
-                own = (self.classes == k).nonzero().flatten().numpy()
-                kept.append(generator.choice(own, toy.labels // toy.density.components, replace=False))
-            index = torch.as_tensor(np.concatenate(kept))
-            self.labels = torch.full_like(self.classes, -1)
-            self.labels[index] = self.classes[index]
 
     def score(self, density: Density) -> float:
         """Mean log-likelihood of the test rows in the toy's units."""
         return mean_log_prob(density, self.test) - self.log_scale
 
 
-def run(name: str, seed: int, members: int = 3) -> Iterator[tuple[Result, Density | None]]:
+def run(name: str, seed: int) -> Iterator[tuple[Result, Density | None]]:
     """All methods on one seed of a toy, each with the density it fitted, if any (of standardised rows)."""
     toy = TOYS[name]()
+    members = toy.members
     rows = Rows(toy, seed)
     original = rows.test * rows.scale + rows.mean
     optimum = scores(rows.test_classes, clusters_of(toy.density, original))
@@ -124,10 +121,11 @@ def run(name: str, seed: int, members: int = 3) -> Iterator[tuple[Result, Densit
     one = mixtures.members[0]
     assert isinstance(one, FlowMixture)
     yield _result("mixture of flows, one fit", seed, rows, one, mixture_seconds / members), one
-    yield _result("mixture of flows", seed, rows, mixtures, mixture_seconds), mixtures
-    if not toy.labels:
-        variational, seconds = _variational(toy, rows, assigned, seed)
-        yield _result("variational mixture of flows, one fit", seed, rows, variational, seconds), variational
+    if toy.labels:
+        return
+    yield _result(f"mixture of flows, {members} fits", seed, rows, mixtures, mixture_seconds), mixtures
+    variational, seconds = _variational(toy, rows, assigned, seed)
+    yield _result("variational mixture of flows, one fit", seed, rows, variational, seconds), variational
     watch = Stopwatch()
     depths, _ = fit_ensemble(
         deep, rows.x, members=members, seed=seed, epochs=toy.epochs * 3 // 4, weight_decay=0.1, **_SHARED
@@ -136,12 +134,17 @@ def run(name: str, seed: int, members: int = 3) -> Iterator[tuple[Result, Densit
     single = depths.members[0]
     assert isinstance(single, DepthMixture)
     yield _plain("depth mixture, one fit", seed, rows, single, depth_seconds / members), single
-    yield _plain("depth mixture", seed, rows, depths, depth_seconds), depths
+    yield _plain(f"depth mixture, {members} fits", seed, rows, depths, depth_seconds), depths
     both = Ensemble([*mixtures.members, *depths.members])
-    clusters = scores(rows.test_classes, clusters_of(mixtures, rows.test))
-    together = mixture_seconds + depth_seconds
     yield (
-        Result("both", seed, rows.score(both), **clusters, parameters=count_parameters(both), seconds=together),
+        Result(
+            f"both, {2 * members} fits",
+            seed,
+            rows.score(both),
+            **clusters,
+            parameters=count_parameters(both),
+            seconds=together,
+        ),
         both,
     )
 
