@@ -136,17 +136,8 @@ def run(name: str, seed: int) -> Iterator[tuple[Result, Density | None]]:
     yield _plain("depth mixture, one fit", seed, rows, single, depth_seconds / members), single
     yield _plain(f"depth mixture, {members} fits", seed, rows, depths, depth_seconds), depths
     both = Ensemble([*mixtures.members, *depths.members])
-    yield (
-        Result(
-            f"both, {2 * members} fits",
-            seed,
-            rows.score(both),
-            **clusters,
-            parameters=count_parameters(both),
-            seconds=together,
-        ),
-        both,
-    )
+    result = _plain(f"both, {2 * members} fits", seed, rows, both, mixture_seconds + depth_seconds)
+    yield replace(result, **scores(rows.test_classes, clusters_of(mixtures, rows.test))), both
 
 
 def _baselines(toy: Toy, rows: Rows, seed: int) -> Iterator[tuple[Result, None]]:
