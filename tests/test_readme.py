@@ -13,17 +13,19 @@ README = Path(__file__).parent.parent / "README.md"
 def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     torch.manual_seed(0)
     x = torch.randn(400, 7)
     names = {"x": x}
     for block in blocks:
         exec(block, names)
-    model, flow = names["model"], names["flow"]
+    model = names["model"]
     assert isinstance(model, ab.DepthMixture)
     assert model.log_prob(x).shape == (400,)
     assert model.sample((1000,)).shape == (1000, 7)
     assert model.responsibilities(x).shape == (400, 5)
     assert 1 <= model.expected_depth() <= 5
     assert (tmp_path / "model.safetensors").exists()
-    assert flow.log_prob(flow.sample((3,))).shape == (3,)
+    assert names["flow"].log_prob(names["flow"].sample((3,))).shape == (3,)
+    rings, mixture = names["rings"], names["mixture"]
+    assert mixture.log_prob(rings).shape == mixture.gap(rings).shape == (400,)

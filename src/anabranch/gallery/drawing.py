@@ -14,8 +14,10 @@ from torch import Tensor
 from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
 from anabranch.gallery import pictures, toys
+from anabranch.gallery.animation import animation
 from anabranch.gallery.clusters import Space
 from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
+from anabranch.gallery.grids import density_grid, square_around
 from anabranch.gallery.results import Result, clusters_of, mean_log_prob
 from anabranch.objectives import Likelihood
 from anabranch.training import Epoch, fit, start_from
@@ -81,8 +83,8 @@ def integral(density: Density, x: Tensor, size: int = 1200) -> float:
 
     It is 1 but for what lies outside, and for what the grid is too coarse to see.
     """
-    left, right, bottom, top = pictures.square_around(x, margin=1.0)
-    grid = pictures.density_grid(density, (left, right, bottom, top), size)
+    left, right, bottom, top = square_around(x, margin=1.0)
+    grid = density_grid(density, (left, right, bottom, top), size)
     return float(grid.sum() * (right - left) * (top - bottom) / size**2)
 
 
@@ -90,14 +92,14 @@ def _animate(name: str, folder: Path, rows: toys.Rows) -> None:
     toy = toys.TOYS[name]()
     mixture = toys.untrained(toy, seed=0)
     assigned = start_from(mixture, rows.x, "spectral", epochs=0)
-    extent = pictures.square_around(rows.x)
+    extent = square_around(rows.x)
     epochs = 240
-    frames: list[tuple[int, Any, float | None]] = [(0, pictures.density_grid(mixture, extent), None)]
+    frames: list[tuple[int, Any, float | None]] = [(0, density_grid(mixture, extent), None)]
 
     def keep(epoch: Epoch) -> None:
         if epoch.epoch % (epochs // _FRAMES) == 0:
             score = mean_log_prob(mixture, rows.test) - rows.log_scale
-            frames.append((epoch.epoch, pictures.density_grid(mixture, extent), score))
+            frames.append((epoch.epoch, density_grid(mixture, extent), score))
 
     objective = Likelihood(classification=0, labels_until=toy.hold)
     fit(
@@ -113,9 +115,7 @@ def _animate(name: str, folder: Path, rows: toys.Rows) -> None:
         progress=False,
         compile=False,
     )
-    pictures.animation(
-        folder / f"{name}.gif", frames, extent=extent, title="A mixture of three flows learns a pinwheel"
-    )
+    animation(folder / f"{name}.gif", frames, extent=extent, title="A mixture of three flows learns a pinwheel")
 
 
 def _draw_clusters(data: Labelled, folder: Path, name: str, fitted: Mapping[str, Density]) -> None:
@@ -126,7 +126,7 @@ def _draw_clusters(data: Labelled, folder: Path, name: str, fitted: Mapping[str,
         clusters = clusters_of(density, space.test)
         stem = f"{name}-{_file_name(method.split(', ')[-1])}"
         title = f"{data.name}: {method.removeprefix(f'{data.name}: ')}"
-        pictures.cluster_picture(folder / f"{stem}.png", space.test[:, :2], data.test_classes, clusters, title=title)
+        pictures.cluster_picture(folder / f"{stem}.png", space.test, data.test_classes, clusters, title=title)
         if data.shape is not None:
             images = torch.as_tensor(data.test).reshape(-1, *data.shape)
             pictures.sample_grid(folder / f"{stem}-images.png", images, clusters, title=title)

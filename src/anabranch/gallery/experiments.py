@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 from anabranch.checks import one_of, positive_int
 from anabranch.densities import Density
 from anabranch.gallery import clusters, naive, toys
 from anabranch.gallery.drawing import draw, draw_curves
+from anabranch.gallery.panels import require_matplotlib
 from anabranch.gallery.results import Result, seeded, write_results
 
 NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive")
@@ -39,8 +39,7 @@ def run_experiment(
     """
     one_of("name", name, NAMES)
     positive_int("seeds", seeds)
-    if find_spec("matplotlib") is None:  # said before the fits, not after them
-        raise ValueError('pictures need matplotlib: pip install "anabranch[pictures]"')
+    require_matplotlib()  # said before the fits, not after them
     folder.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     fitted: dict[str, Density] = {}
