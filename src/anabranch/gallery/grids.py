@@ -91,6 +91,7 @@ def in_batches(
     density: Density,
     after: Callable[[Numbers], Numbers] = np.asarray,
 ) -> Numbers:
+    """What a function says of points (rows, 2), a part at a time."""
     like = reference_tensor(density)
     dtype, device = (torch.get_default_dtype(), None) if like is None else (like.dtype, like.device)
     parts = torch.as_tensor(points).to(dtype=dtype, device=device).split(_ROWS)

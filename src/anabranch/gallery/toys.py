@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -166,7 +167,8 @@ def _baselines(toy: Toy, rows: Rows, seed: int) -> Iterator[tuple[Result, None]]
     if rows.labels is not None:
         from sklearn.semi_supervised import LabelSpreading  # noqa: PLC0415 (slow to import)
 
-        spread = LabelSpreading(kernel="knn", n_neighbors=10).fit(rows.x.numpy(), rows.labels.numpy())
+        with np.errstate(invalid="ignore"):  # of rows that no label reaches
+            spread = LabelSpreading(kernel="knn", n_neighbors=10).fit(rows.x.numpy(), rows.labels.numpy())
         found = torch.as_tensor(spread.predict(rows.test.numpy())).long()
         yield Result("label spreading", seed, accuracy=float((found == rows.test_classes).float().mean())), None
 
