@@ -38,7 +38,7 @@ def run(seed: int) -> Iterator[tuple[Result, Density | None]]:
         built: dict[str, Callable[[], Density]] = {
             "flow": lambda: Flow(_chain(64)),
             "depth mixture": lambda: DepthMixture(_chain(64)),
-            f"{_BLOCKS} separate flows, equal parameters": lambda: _separate(25, _BLOCKS),
+            f"{_BLOCKS} separate flows, equal parameters": lambda: _separate(20, _BLOCKS),
             f"{_BLOCKS} separate flows, equal networks": lambda: _separate(64, _BLOCKS),
         }
         seconds: dict[str, float] = {}

@@ -1,0 +1,153 @@
+"""The gallery's commands, on toys small enough for a test; their numbers are of no meaning."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from anabranch.cli import main
+from anabranch.datasets import Circles
+from anabranch.gallery import NAMES, clusters, data, drawing, naive, results, toys
+from anabranch.gallery.results import Result, scores, summary
+from anabranch.gallery.warps import Warps
+
+KEYS = [
+    "method",
+    "seed",
+    "log_likelihood",
+    "accuracy",
+    "adjusted_rand",
+    "normalized_mutual_information",
+    "parameters",
+    "seconds",
+]
+
+
+def test_scores_are_those_of_the_best_assignment():
+    classes = torch.tensor([0, 0, 0, 1, 1, 2])
+    renamed = torch.tensor([2, 2, 2, 0, 0, 1])
+    assert scores(classes, renamed) == {
+        "accuracy": 1.0,
+        "adjusted_rand": 1.0,
+        "normalized_mutual_information": pytest.approx(1.0),
+    }
+    one_wrong = torch.tensor([2, 2, 0, 0, 0, 1])
+    assert scores(classes, one_wrong)["accuracy"] == pytest.approx(5 / 6)
+    assert scores(classes, torch.zeros(6, dtype=torch.long))["accuracy"] == pytest.approx(3 / 6)
+
+
+def test_summary_is_of_the_seeds_that_have_a_number():
+    rows = [Result("a", 0, 1.0), Result("a", 1, 3.0), Result("b", 0, None, accuracy=0.5)]
+    assert [row[:3] for row in summary(rows)] == [("a", "2.000 ± 1.414", ""), ("b", "", "0.500")]
+
+
+def test_what_is_not_finite_is_null_in_the_file(tmp_path):
+    results.write_results(tmp_path / "x.json", [Result("a", 0, float("-inf"))])
+    (row,) = json.loads((tmp_path / "x.json").read_text())
+    assert list(row) == KEYS and row["log_likelihood"] is None
+
+
+@pytest.fixture
+def small(monkeypatch):
+    def toy(labels):
+        return lambda: toys.Toy(Circles(), 100, splines=True, hold=0.5, epochs=2, labels=labels, members=1, rows=60)
+
+    monkeypatch.setitem(toys.TOYS, "circles", toy(0))
+    monkeypatch.setitem(toys.TOYS, "circles-32-labels", toy(8))
+    monkeypatch.setattr(toys, "_SIZES", (1, 2))
+    monkeypatch.setattr(drawing, "integral", lambda density, x: 1.0)
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("circles", 1), ("circles-32-labels", 2)])
+def test_a_toy_writes_results_and_pictures(name, seeds, small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["anabranch", "gallery", name, "--seeds", str(seeds), "-o", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    rows = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+    assert all(list(row) == KEYS for row in rows)
+    assert {row["seed"] for row in rows} == set(range(seeds))
+    methods = {row["method"] for row in rows}
+    assert {"optimum", "k-means", "mixture of flows, one fit"} <= methods
+    assert ("label spreading" in methods) == (name == "circles-32-labels")
+    best = {row["method"]: row["log_likelihood"] for row in rows if row["seed"] == 0}
+    assert best["mixture of flows, one fit"] < best["optimum"]
+    assert list((tmp_path / "out").glob("*.png"))
+    assert "mixture of flows" in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["anabranch", "gallery", "pinwheel-7", "-o", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "pinwheel-7" in error and all(name in error for name in NAMES)
+
+
+def test_labels_come_beside_the_rows_without(small):
+    rows = toys.Rows(toys.TOYS["circles-32-labels"](), seed=0)
+    assert rows.labels is not None and int((rows.labels >= 0).sum()) == 8 and len(rows.x) == 128
+    known = rows.labels >= 0
+    assert bool((rows.labels[known] == rows.classes[known]).all())
+
+
+def test_data_that_are_not_there_are_replaced_by_those_of_scikit_learn(tmp_path):
+    digits = data.load_digits_0_to_4(tmp_path)
+    assert digits.shape == (8, 8) and digits.x.shape[1] == 64
+    assert set(digits.classes.tolist()) == set(digits.test_classes.tolist()) == set(range(5))
+    assert [table.name for table in data.load_tables(tmp_path)] == ["scikit-learn's digits", "scikit-learn's wines"]
+    np.savez(tmp_path / "satimage.npz", x=np.arange(12.0).reshape(6, 2), y=np.array([1, 1, 7, 7, 3, 3]))
+    (table,) = data.load_tables(tmp_path)
+    assert table.name == "satimage" and table.classes.tolist() == [0, 0, 2, 2, 1, 1]
+    np.savez(tmp_path / "penbased.npz", values=np.zeros(3))
+    with pytest.raises(ValueError, match=r"penbased\.npz: expected arrays x and y, got values"):
+        data.load_tables(tmp_path)
+
+
+def test_a_warp_of_coordinates_is_the_warp_of_the_image():
+    from scipy.ndimage import affine_transform
+
+    generator = np.random.default_rng(0)
+    image = generator.random((6, 6))
+    mean = generator.random(36)
+    warps = Warps((6, 6), mean, np.eye(36), seed=3, count=1)
+    again = np.random.default_rng(3)
+    angle = np.deg2rad(again.uniform(-12, 12))
+    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = turned @ np.array([[1, again.uniform(-0.1, 0.1)], [0, 1]]) * again.uniform(0.9, 1.1)
+    offset = np.array([2.5, 2.5]) - matrix @ np.array([2.5, 2.5]) + again.uniform(-2, 2, 2) * 6 / 28
+    wanted = affine_transform(image, matrix, offset, order=1).ravel()
+    found = warps(torch.tensor(image.ravel() - mean, dtype=torch.float32).unsqueeze(0))[0].numpy() + mean
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_the_clusters_of_two_far_blobs_are_found():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(80, 3, generator=generator) - 4, torch.randn(80, 3, generator=generator) + 4])
+    from anabranch.objectives import Consistency, Information, Likelihood
+
+    objective = Likelihood() + 3 * Consistency("neighbours") + 3 * Information()
+    mixture = clusters.fit_clusters(x, 2, objective, starts=1, seed=0)
+    found = results.clusters_of(mixture, x)
+    assert scores(torch.arange(160) // 80, found)["accuracy"] == 1.0
+
+
+def test_depth_against_naive_yields_every_method(monkeypatch):
+    monkeypatch.setattr(naive, "_EPOCHS", 1)
+    monkeypatch.setattr(naive, "_TOYS", {"pinwheel-3": naive._TOYS["pinwheel-3"]})
+    monkeypatch.setattr(naive, "_PRICES", (0.1,))
+    rows = [result for result, _ in naive.run(0)]
+    assert [row.method.split(": ")[1].split(",")[0] for row in rows] == [
+        "optimum",
+        "flow",
+        "depth mixture",
+        "6 separate flows",
+        "6 separate flows",
+        "6 separate flows",
+        "price 0.1",
+    ]
+    counts = {row.method: row.parameters for row in rows}
+    flow, few = counts["pinwheel-3: flow"], counts["pinwheel-3: 6 separate flows, equal parameters"]
+    assert few == pytest.approx(flow, rel=0.2)
