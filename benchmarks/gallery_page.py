@@ -1,0 +1,53 @@
+"""Fill the tables of docs/gallery.md and the README from the results that `anabranch gallery` wrote.
+
+python benchmarks/gallery_page.py docs/gallery
+
+Between `<!-- table NAME -->` and `<!-- end -->` comes NAME.json's table, means over seeds with their standard deviation.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anabranch.gallery.results import Result, summary
+
+ROOT = Path(__file__).parent.parent
+COLUMNS = (
+    "method",
+    "log-likelihood",
+    "accuracy",
+    "adjusted Rand",
+    "normalised mutual information",
+    "parameters",
+    "seconds",
+)
+
+
+def table(path: Path) -> str:
+    results = [Result(**row) for row in json.loads(path.read_text())]
+    seeds = len({result.seed for result in results})
+    rows = [" | ".join(cells) for cells in summary(results)]
+    lines = [" | ".join(COLUMNS), " | ".join("-" * len(COLUMNS)), *rows]
+    return f"{seeds} seed{'s' * (seeds > 1)}.\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def filled(text: str, folder: Path) -> str:
+    def one(match: re.Match[str]) -> str:
+        path = folder / f"{match[1]}.json"
+        body = table(path) if path.exists() else "Not run yet."
+        return f"<!-- table {match[1]} -->\n\n{body}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table ([\w-]+) -->.*?<!-- end -->", one, text, flags=re.DOTALL)
+
+
+def main(folder: Annotated[Path, typer.Argument(help="Where NAME.json lie.")]) -> None:
+    """Fill all tables for which there are results."""
+    page = ROOT / "docs" / "gallery.md"
+    page.write_text(filled(page.read_text(), folder))
+
+
+if __name__ == "__main__":
+    typer.run(main)
