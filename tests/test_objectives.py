@@ -122,7 +122,7 @@ def test_labels_that_are_none(labels, message):
 
 
 def test_labels_for_what_has_no_components():
-    with pytest.raises(ValueError, match="^labels: expected None, since a Normal has no components, got some"):
+    with pytest.raises(ValueError, match=r"^labels: expected None, since a Normal has no components, got some"):
         ab.fit(Normal([0.0], learnable=True), torch.randn(4, 1), labels=[0] * 4, validation=0, epochs=1)
 
 
@@ -183,9 +183,9 @@ def test_a_high_temperature_spreads_q():
 
 def test_a_temperature_without_a_network_is_refused():
     x = torch.randn(10, 2)
-    with pytest.raises(ValueError, match="temperature: expected 1, since this mixture has no posterior network"):
+    with pytest.raises(ValueError, match="temperature: expected 1, since the density has no posterior network"):
         ab.fit(normals(), x, objective=Likelihood(temperature=2), validation=0, epochs=1)
-    with pytest.raises(ValueError, match="density: expected a Mixture for this objective, got a Normal"):
+    with pytest.raises(ValueError, match="temperature: expected 1, since the density has no posterior network"):
         ab.fit(Normal([0.0, 0.0], learnable=True), x, objective=Likelihood(temperature=2), validation=0, epochs=1)
 
 
@@ -241,7 +241,7 @@ class Watched(Consistency):
 
     def _changed(self, batch):
         changed = super()._changed(batch)
-        self.seen += list(zip(batch.x, changed, strict=True))
+        self.seen += list(zip(batch.x, changed[0], strict=True))
         return changed
 
 

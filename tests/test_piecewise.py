@@ -337,6 +337,21 @@ def test_rows_of_a_toy_lie_where_its_density_is(toy):
     assert float((toy.responsibilities(x[:2000]).argmax(-1) == labels[:2000]).float().mean()) > 0.97
 
 
+@pytest.mark.parametrize("wing", [0, 1, 2])
+@pytest.mark.parametrize("second", [-0.15, 0.0, 0.15])
+def test_a_pinwheel_by_hand(wing, second):
+    def place(a):
+        angle = 2 * math.pi * wing / 3 + 0.6 * a[0].exp()
+        turned = torch.stack([angle.cos() * a[0] - angle.sin() * a[1], angle.sin() * a[0] + angle.cos() * a[1]])
+        return 0.5 * turned
+
+    a = torch.tensor([1.1, second], dtype=torch.float64)
+    normal = torch.distributions.Normal(a.new_tensor([1.0, 0.0]), a.new_tensor([0.3, 0.05]))
+    wanted = normal.log_prob(a).sum() - torch.linalg.det(jacobian(place, a)).abs().log() - math.log(3)
+    joint = Pinwheel(3, rate=0.6).double().joint_log_prob(place(a))
+    assert torch.allclose(joint[wing], wanted, atol=1e-4)
+
+
 def test_circles_by_hand():
     toy = Circles((1.0, 0.5), noise=0.05)
     x = torch.tensor([[0.0, 1.0], [0.3, 0.4], [-0.55, 0.0]])

@@ -197,8 +197,8 @@ def test_rows_that_are_all_the_same(method, heads):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"x": torch.randn(2, 2)}, "^x: expected at least 3 rows, one for each component, got 2"),
-        ({"x": torch.randn(9, 3)}, r"^x: expected shape"),
+        ({"x": torch.zeros(2, 2)}, "^x: expected at least 3 rows, one for each component, got 2"),
+        ({"x": torch.zeros(9, 3)}, r"^x: expected shape"),
         ({"x": torch.full((9, 2), math.nan)}, "^x: expected finite numbers, got nan in row 0, column 0"),
         ({"method": "kmeans"}, "^method: expected one of 'k-means', 'Gaussian mixture', 'spectral', got 'kmeans'"),
         ({"method": [0, 1, 2]}, r"expected one for each of the 90 rows, got shape \(3,\)"),
@@ -212,7 +212,6 @@ def test_rows_that_are_all_the_same(method, heads):
         ({"method": "spectral", "neighbours": 0}, "neighbours: expected a whole number of at least 1, got 0"),
         ({"mixture": Normal([0.0, 0.0])}, "^mixture: expected a FlowMixture, got Normal"),
     ],
-    ids=str,
 )
 def test_refuses_what_does_not_fit(options, message):
     with pytest.raises(ValueError, match=message):

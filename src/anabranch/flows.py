@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import torch
+
 from anabranch.checks import one_of, positive, positive_int
 from anabranch.networks import MLP, MaskedMLP
 from anabranch.transforms import (
@@ -184,8 +186,8 @@ def nice(
 def fold(features: int, borders: int = 1) -> list[Transform]:
     """The branches of a folded space, for `PiecewiseFlow`: the two sides of each border, opened up to the whole.
 
-    Each border is a hyperplane of its own, which is trained: an LU-factored linear map, shared by its two branches, then one
-    half of the space each. The branches of several borders overlap.
+    Each border is a hyperplane of its own, which starts at random and is trained: an LU-factored linear map, shared by its
+    two branches, then one half of the space each. The branches of several borders overlap.
 
     Args:
         features: number of features.
@@ -199,6 +201,8 @@ def fold(features: int, borders: int = 1) -> list[Transform]:
     branches: list[Transform] = []
     for i in range(positive_int("borders", borders)):
         turned = LULinear(features)
+        with torch.no_grad():  # apart from each other: borders that start as one stay one
+            turned.bias.normal_(std=0.5)
         feature = i % features
         sides = [HalfSpace(features, feature, positive) for positive in (True, False)]
         branches += [Chain({"turned": turned, "side": side}) for side in sides]

@@ -124,7 +124,7 @@ class Circles(Mixture):
         self.noise = positive("noise", noise)
         if min(radii, default=0.0) < 10 * noise:
             raise ValueError(f"radii: expected at least one, each at least 10 times the noise {noise:g}, got {radii}")
-        self.register_buffer("radii", torch.tensor(radii), persistent=False)
+        self.register_buffer("radii", torch.tensor(radii, dtype=torch.get_default_dtype()), persistent=False)
 
     def rows(self, rows: int, seed: int) -> tuple[Tensor, Tensor]:
         """So many rows of each ring, and which ring: (rings x rows, 2) and (rings x rows), in random order."""

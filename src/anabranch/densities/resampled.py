@@ -36,7 +36,7 @@ class Resampled(Density):
         base: pi, any `Density`.
         acceptance: a network from z to one number, the log-odds of a(z); with the density's context, if it takes one.
         truncation: T; None for no limit.
-        samples: draws for Z in a training step; `log_prob` takes 16 times as many.
+        samples: draws for Z in a training step; `log_prob` takes 16 times as many, for each context anew.
 
     Raises:
         ValueError: sizes that do not fit.
@@ -97,22 +97,30 @@ class Resampled(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         log_base = self.base.log_prob(x, context_for(self.base, context))
-        return log_base + self._log_factor(x, self._fixed_draws(context), context)
+        return log_base + self._log_factor(x, self._fixed_log_normaliser(context), context)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        draws = self._draws(self.samples, context) if self.training else self._fixed_draws(context)
-        return self.base.loss(x, context_for(self.base, context)) - self._log_factor(x, draws, context)
+        if self.training:
+            log_all = self._log_acceptance(self._draws(self.samples, context), context)
+            log_z = log_all.logsumexp(dim=0) - math.log(self.samples)
+        else:
+            log_z = self._fixed_log_normaliser(context)
+        return self.base.loss(x, context_for(self.base, context)) - self._log_factor(x, log_z, context)
 
-    def _log_factor(self, x: Tensor, draws: Tensor, context: Tensor | None) -> Tensor:
-        """log p(x) - log pi(x), with Z estimated from the draws."""
-        log_a, log_all = self._log_acceptance(x, context), self._log_acceptance(draws, context)
-        log_z = log_all.logsumexp(dim=0) - math.log(len(log_all))
+    def _log_factor(self, x: Tensor, log_z: Tensor, context: Tensor | None) -> Tensor:
+        """log p(x) - log pi(x)."""
+        log_a = self._log_acceptance(x, context)
         if self.truncation is None:
             return log_a - log_z
         if self.truncation == 1:
             return torch.zeros_like(log_a - log_z)
-        log_rest = (self.truncation - 1) * torch.log1p(-log_z.exp().clamp(max=1 - torch.finfo(log_z.dtype).eps))
-        return torch.logaddexp(torch.log1p(-log_rest.exp()) - log_z + log_a, log_rest)
+        last = self.truncation - 1
+        # (1 - r) / Z comes to T - 1 where Z is next to nothing, and its logarithm is a difference of infinities
+        nothing = log_z < math.log(torch.finfo(log_z.dtype).eps)
+        safe = torch.where(nothing, -1.0, log_z)
+        log_rest = last * torch.log1p(-safe.exp().clamp(max=1 - torch.finfo(log_z.dtype).eps))
+        log_share = torch.where(nothing, math.log(last), torch.log(-torch.expm1(log_rest)) - safe)
+        return torch.logaddexp(log_share + log_a, torch.where(nothing, 0.0, log_rest))
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
@@ -142,19 +150,25 @@ class Resampled(Density):
         flat = z.flatten(z.dim() - len(self.event_shape))
         return logsigmoid(self.acceptance(flat, context if self.acceptance.context else None)).squeeze(-1)
 
-    def _fixed_draws(self, context: Tensor | None) -> Tensor:
-        """Always the same, for each context whatever others come with it."""
-        one_for_all = context is None or context.numel() == 0
-        flat = [context] if context is None or one_for_all else list(context.reshape(-1, context.shape[-1]))
-        pieces = []
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiler has random numbers of its own
+    def _fixed_log_normaliser(self, context: Tensor | None) -> Tensor:
+        """log Z by draws that are always the same, for each context whatever others come with it: (*context batch)."""
+        count = 16 * self.samples
+        if context is None:
+            return self._log_acceptance(self._seeded(count, None), None).logsumexp(dim=0) - math.log(count)
+        contexts = context.reshape(-1, context.shape[-1])
+        shared = self._seeded(count, None) if self.base.context_shape is None else None
+        values = []
+        for one in contexts:
+            draws = self._seeded(count, one) if shared is None else shared
+            values.append(self._log_acceptance(draws, one.expand(count, -1)).logsumexp(dim=0) - math.log(count))
+        return torch.stack(values).reshape(context.shape[:-1]) if values else context.new_zeros(context.shape[:-1])
+
+    def _seeded(self, count: int, context: Tensor | None) -> Tensor:
         with torch.random.fork_rng():
-            for one in flat:
-                torch.manual_seed(0)
-                pieces.append(self._draws(16 * self.samples, one))
-        if context is None or one_for_all:
-            return pieces[0]
-        draws = torch.stack(pieces, dim=1)
-        return draws.reshape(len(draws), *context.shape[:-1], *self.event_shape)
+            torch.manual_seed(0)
+            own = context_for(self.base, context)
+            return self.base._sample(torch.Size([count]), own)
 
     def _draws(self, count: int, context: Tensor | None) -> Tensor:
         return self.base._sample(shape_for(self.base, torch.Size([count]), context), context_for(self.base, context))

@@ -45,9 +45,9 @@ def draw_curves(name: str, folder: Path, results: Sequence[Result]) -> None:
         return
     points: dict[str, list[tuple[float, float, float | None]]] = {}
     for result in results:
-        found = re.search(r"price .*?, ([\d.]+) blocks", result.method)
-        if found and result.log_likelihood is not None:
-            points.setdefault(f"seed {result.seed}", []).append((float(found[1]), result.log_likelihood, None))
+        if result.blocks_a_sample is not None and result.log_likelihood is not None:
+            point = (result.blocks_a_sample, result.log_likelihood, None)
+            points.setdefault(f"seed {result.seed}", []).append(point)
     if points:
         pictures.curve_picture(
             folder / f"{name}-depth.png",

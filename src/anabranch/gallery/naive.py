@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -59,7 +60,7 @@ def _priced(
 ) -> Iterator[tuple[Result, Density | None]]:
     """What a price on depth costs in likelihood, and what it saves in blocks and in time of sampling."""
     for price in _PRICES:
-        density, _ = _fitted(lambda: DepthMixture(_chain(64)), z, seed, _EPOCHS, price)
+        density, spent = _fitted(lambda: DepthMixture(_chain(64)), z, seed, _EPOCHS, price)
         if not isinstance(density, DepthMixture):
             continue
         result = mean_log_prob(density, held_out) - offset
@@ -69,8 +70,8 @@ def _priced(
             watch = Stopwatch()
             density.sample((20_000,))
             times.append(watch())
-        method = f"{name}: price {price:g}, {depth:.2f} blocks a sample, time to sample 20,000"
-        yield _row(method, seed, result, density, sorted(times)[2]), density
+        row = _row(f"{name}: depth mixture at a price of {price:g} a block", seed, result, density, spent)
+        yield replace(row, blocks_a_sample=depth, sampling_seconds=sorted(times)[2]), density
 
 
 def _fitted(

@@ -25,18 +25,23 @@ class Components(Described):
         event_shape: of each.
         context_shape: that they have in common, or None.
         bound: of their `log_prob`s.
-        support: where some may be positive.
+        loss_is_exact: whether their losses are -log_prob.
     """
 
     count: int
     event_shape: torch.Size
     context_shape: torch.Size | None
     bound: Bound
-    support: Constraint
+    loss_is_exact: bool
+
+    @property
+    @abstractmethod
+    def support(self) -> Constraint:
+        """Where some may be positive."""
 
     @abstractmethod
-    def log_probs(self, xs: Tensor, context: Tensor | None) -> Tensor:
-        """log p_k(x_k | context): (*batch, K), for xs (K, *batch, *event)."""
+    def log_probs(self, xs: Tensor, context: Tensor | None, by_loss: bool = False) -> Tensor:
+        """log p_k(x_k | context): (*batch, K), for xs (K, *batch, *event); or minus the losses, which a fit minimises."""
 
     @abstractmethod
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
@@ -63,6 +68,8 @@ class Separate(Components):
 
     def __init__(self, densities: Sequence[Density]) -> None:
         super().__init__()
+        if isinstance(densities, Density):
+            raise ValueError("components: expected a list of densities, got one; `Embedded` makes many of it")
         parts = list(densities)
         if not parts:
             raise ValueError("components: expected at least one density, got none")
@@ -75,12 +82,16 @@ class Separate(Components):
         self.context_shape = common_shape("components: context_shape", [part.context_shape for part in parts])
         self.densities = nn.ModuleList(parts)
         self.bound = "lower" if any(part.bound == "lower" for part in parts) else "exact"
-        supports = [part.support for part in parts]
-        self.support = next((s for s in supports if is_everything(s)), None) or _AnyOf(supports)
+        self.loss_is_exact = all(part.loss_is_exact for part in parts)
 
-    def log_probs(self, xs: Tensor, context: Tensor | None) -> Tensor:
-        parts = zip(self._parts(), xs, strict=True)
-        terms = [part.log_prob(x, context_for(part, context)) for part, x in parts]
+    @property
+    def support(self) -> Constraint:
+        supports = [part.support for part in self._parts()]
+        return next((s for s in supports if is_everything(s)), None) or _AnyOf(supports)
+
+    def log_probs(self, xs: Tensor, context: Tensor | None, by_loss: bool = False) -> Tensor:
+        parts = [(part, x, context_for(part, context)) for part, x in zip(self._parts(), xs, strict=True)]
+        terms = [-part.loss(x, c) if by_loss else part.log_prob(x, c) for part, x, c in parts]
         return torch.stack(torch.broadcast_tensors(*terms), dim=-1)
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
@@ -139,16 +150,21 @@ class Embedded(Components):
         self.context_shape = torch.Size([given - size]) if given > size else None
         self.bound = density.bound
         self.density = density
+        self.loss_is_exact = density.loss_is_exact
         self.embeddings = nn.Parameter(torch.randn(self.count, size))
-        self.support = density.support
 
-    def log_probs(self, xs: Tensor, context: Tensor | None) -> Tensor:
+    @property
+    def support(self) -> Constraint:
+        return self.density.support
+
+    def log_probs(self, xs: Tensor, context: Tensor | None, by_loss: bool = False) -> Tensor:
         batch_shape = xs.shape[1 : xs.dim() - len(self.event_shape)]
         vectors = self.embeddings.reshape(self.count, *(1 for _ in batch_shape), -1)
         vectors = vectors.expand(self.count, *batch_shape, -1)
         if context is not None:
             vectors = torch.cat([vectors, context.expand(*vectors.shape[:-1], context.shape[-1])], dim=-1)
-        return self.density.log_prob(xs, vectors).movedim(0, -1)
+        scores = -self.density.loss(xs, vectors) if by_loss else self.density.log_prob(xs, vectors)
+        return scores.movedim(0, -1)
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
         vectors = self.embeddings[component]
@@ -167,6 +183,7 @@ class Embedded(Components):
         fewer.to(self.embeddings)
         with torch.no_grad():
             fewer.embeddings.copy_(self.embeddings[list(stay)])
+        fewer.embeddings.requires_grad_(self.embeddings.requires_grad)
         return fewer
 
 

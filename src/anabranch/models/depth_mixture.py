@@ -193,6 +193,8 @@ class DepthMixture(Mixture):
         """
         if depth not in self.depths:
             raise ValueError(f"depth: expected one of {list(self.depths)}, got {depth}")
+        if self.components == 1:
+            raise ValueError("depth: expected a mixture of several depths, got one of a single depth: its base is p_Z")
         acceptance = Select(LogOdds(self.gate), [self.depths.index(depth)])
         return Resampled(self.base, acceptance, truncation=None, samples=samples)
 
@@ -201,7 +203,8 @@ class DepthMixture(Mixture):
         depths = [self.depths[i] for i in stay]
         # a chain has at least one block, also where only the base itself (depth 0) stays
         chain = self.chain[: max(1, depths[-1])]
-        return DepthMixture(chain, self.base, Select(self.gate, stay), depths=depths)
+        fewer = DepthMixture(chain, self.base, Select(self.gate, stay), depths=depths)
+        return fewer.train(self.training)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the chain on x, and the base on what the chain makes of x."""

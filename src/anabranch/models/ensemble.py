@@ -17,15 +17,16 @@ class Ensemble(Mixture):
     r"""p(x) = 1/M sum_m p_m(x), the mean of M fits to the same rows: a density again, and exact.
 
     Where single fits follow the accidents of few rows, each follows others, and their mean is better than they are (its
-    log-likelihood is at least the mean of theirs, by the concavity of the logarithm). If all members are mixtures of K
-    components that mean the same, which starts from one assignment see to, so is the ensemble: p(x, k) is the mean of
-    theirs. Otherwise its components are the members.
+    log-likelihood is at least the mean of theirs, by the concavity of the logarithm). Its components are the members, or,
+    of aligned mixtures, theirs.
 
     Args:
         members: the densities.
+        aligned: whether the members are mixtures of K components that mean the same in all of them, as starts from one
+            assignment see to: p(x, k) is then the mean of theirs.
 
     Raises:
-        ValueError: none, or event or context shapes that differ.
+        ValueError: none, or event or context shapes that differ; aligned members that are no mixtures of one K.
 
     Example:
         >>> import anabranch as ab
@@ -34,14 +35,15 @@ class Ensemble(Mixture):
         torch.Size([5, 2])
     """
 
-    def __init__(self, members: Sequence[Density]) -> None:
+    def __init__(self, members: Sequence[Density], aligned: bool = False) -> None:
         parts = Separate(members)
-        mixtures = [part for part in members if isinstance(part, Mixture)]
-        self_components = {part.components for part in mixtures}
-        self_aligned = len(mixtures) == parts.count and len(self_components) == 1
-        super().__init__(self_components.pop() if self_aligned else parts.count, parts.event_shape, parts.context_shape)
+        counts = {part.components if isinstance(part, Mixture) else None for part in members}
+        components = counts.pop() if aligned and len(counts) == 1 else None
+        if aligned and components is None:
+            raise ValueError("aligned: expected members that are all mixtures of as many components, got others")
+        super().__init__(components or parts.count, parts.event_shape, parts.context_shape)
         self.parts = parts
-        self.aligned = self_aligned
+        self.aligned = aligned
         self.bound = parts.bound
 
     @property

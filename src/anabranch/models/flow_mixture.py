@@ -100,7 +100,7 @@ class FlowMixture(Mixture):
         self.trunk = trunk
         self.heads = None if heads == "none" else Heads(parts.count, size, full=heads == "affine")
         self.bound = parts.bound
-        self.loss_is_exact = posterior is None
+        self.loss_is_exact = posterior is None and parts.loss_is_exact
         logits = read_weights(weights, torch.zeros(parts.count))
         self.logits = nn.Parameter(logits)
         # which components still live: `annihilate` ends one for good
@@ -127,7 +127,8 @@ class FlowMixture(Mixture):
         """log q(k | x): (*batch, components); without a network the log of the exact responsibilities."""
         if self.posterior is None:
             return super().log_posterior(x, context)
-        return self._log_q(*self._checked(x, context))
+        x, context = self._checked(x, context)
+        return self._log_q(at_every_context(x, context, len(self.event_shape)), context)
 
     def elbo(
         self, x: Tensor | ArrayLike, log_q: Tensor | None = None, context: Tensor | ArrayLike | None = None
@@ -161,7 +162,7 @@ class FlowMixture(Mixture):
             ValueError: no component would be left, or there is no such component.
         """
         chosen = list(components)
-        if any(not 0 <= k < self.components for k in chosen):
+        if any(not isinstance(k, int) or not 0 <= k < self.components for k in chosen):
             raise ValueError(f"components: expected numbers from 0 to {self.components - 1}, got {chosen}")
         alive = self.get_buffer("alive")
         after = alive.clone()
@@ -187,6 +188,9 @@ class FlowMixture(Mixture):
             if self.heads is not None and fewer.heads is not None:
                 for mine, own in zip(self.heads.parameters(), fewer.heads.parameters(), strict=True):
                     own.copy_(mine[stay])
+                    own.requires_grad_(mine.requires_grad)
+        fewer.logits.requires_grad_(self.logits.requires_grad)
+        fewer.train(self.training)
         return copy.deepcopy(fewer)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -199,6 +203,9 @@ class FlowMixture(Mixture):
         self.parts.initialize(x, self._for_parts(context))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._joint(x, context, by_loss=False)
+
+    def _joint(self, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
         x = at_every_context(x, context, len(self.event_shape))
         log_weights = self._log_weights()
         log_det = x.new_zeros(())
@@ -209,10 +216,10 @@ class FlowMixture(Mixture):
         else:
             xs, log_dets = self.heads(x)
             log_weights = log_weights + log_dets
-        return self.parts.log_probs(xs, self._for_parts(context)) + log_weights + log_det.unsqueeze(-1)
+        return self.parts.log_probs(xs, self._for_parts(context), by_loss) + log_weights + log_det.unsqueeze(-1)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        joint = self._joint_log_prob(x, context)
+        joint = self._joint(x, context, by_loss=True)
         if self.posterior is None:
             return -torch.logsumexp(joint, dim=-1)
         return -evidence_lower_bound(joint, self._log_q(x, context))

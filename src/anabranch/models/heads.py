@@ -55,7 +55,9 @@ class Heads(nn.Module):
         with torch.no_grad():
             total = responsibilities.sum(dim=0).clamp(min=1e-6)
             loc = (responsibilities.mT @ x) / total.unsqueeze(-1)
-            spread = x.var(dim=0, correction=0).clamp(min=1e-12)
+            # a column that never changes is given a width, or no gradient through its scale is finite
+            least = (1e-3 * x.mean(dim=0).abs().clamp(min=1)).square()
+            spread = torch.maximum(x.var(dim=0, correction=0), least)
             self.loc.copy_(loc)
             for k in range(len(loc)):
                 d = x - loc[k]

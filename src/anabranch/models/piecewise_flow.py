@@ -16,7 +16,7 @@ from anabranch.models.flow import default_base
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import Network
-from anabranch.transforms import Transform
+from anabranch.transforms import Chain, Transform
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
@@ -75,12 +75,13 @@ class PiecewiseFlow(Mixture):
         self.bound = base.bound
         context = 0 if context_shape is None else context_shape.numel()
         self.gate = read_gate(gate, base.event_shape.numel(), len(pieces), context, hidden)
-        self._onto = all(is_everything(branch.codomain) for branch in pieces)
+        self.loss_is_exact = base.loss_is_exact
+        self._onto = all(_onto(branch) for branch in pieces)
         self._everywhere = any(defined_everywhere(branch) for branch in pieces) and is_everything(base.support)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
-        """Where some branch is defined, and reaches the base's support; of branches with a context, their domain's."""
+        """Where some branch is defined and reaches the base's support; if a branch takes a context, the base's."""
         if self._everywhere or any(branch.context_shape is not None for branch in self._transforms()):
             return self.base.support
         return Preimage(lambda x: [branch(x) for branch in self._transforms()], self.base.support)
@@ -97,7 +98,7 @@ class PiecewiseFlow(Mixture):
         """Initialize the branches on the rows where they are defined, and the base on what they make of them."""
         images = []
         for branch in self._transforms():
-            rows = branch.domain.check(x)
+            rows = branch(x, context if branch.context_shape else None)[1] > -torch.inf
             if bool(rows.any()):
                 own = None if context is None else context[rows]
                 branch.initialize(x[rows], own)
@@ -109,14 +110,26 @@ class PiecewiseFlow(Mixture):
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         x = at_every_context(x, context, len(self.event_shape))
+        zs, log_dets = self._images(x, context)
+        score = self.base.log_prob(zs, context_for(self.base, context))
+        return self._joined(score, zs, log_dets, context)
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = at_every_context(x, context, len(self.event_shape))
+        zs, log_dets = self._images(x, context)
+        score = -self.base.loss(zs, context_for(self.base, context))
+        return -torch.logsumexp(self._joined(score, zs, log_dets, context), dim=-1)
+
+    def _images(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """z_k (branches, *batch, *event) and log |det dz_k/dx| (*batch, branches)."""
         pairs = [branch(x, context if branch.context_shape else None) for branch in self._transforms()]
-        zs = torch.stack([z for z, _ in pairs])
-        log_dets = torch.stack([log_det for _, log_det in pairs], dim=-1)
-        log_base = self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1)
+        return torch.stack([z for z, _ in pairs]), torch.stack([log_det for _, log_det in pairs], dim=-1)
+
+    def _joined(self, score: Tensor, zs: Tensor, log_dets: Tensor, context: Tensor | None) -> Tensor:
         # the gate of branch k is read at z_k: the diagonal of (branches of z, *batch, branches of the gate)
         log_weights = torch.diagonal(self._log_weights(zs, context), dim1=0, dim2=-1)
         # a branch that is not defined at x adds nothing, whatever the others make of the point taken in its place
-        return torch.where(log_dets.isneginf(), -torch.inf, log_base + log_weights + log_dets)
+        return torch.where(log_dets.isneginf(), -torch.inf, score.movedim(0, -1) + log_weights + log_dets)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
@@ -136,15 +149,30 @@ class PiecewiseFlow(Mixture):
     def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
         logits = gate_logits(self.gate, z, len(self.event_shape), context)
         if not self._onto:
-            reached = torch.stack([_reaches(branch, z) for branch in self._transforms()], dim=-1)
-            logits = logits.masked_fill(~reached, -torch.inf)
+            with torch.no_grad():
+                reached = torch.stack(
+                    [_reaches(b, z, context if b.context_shape else None) for b in self._transforms()], dim=-1
+                )
+            nowhere = ~reached.any(dim=-1, keepdim=True)  # only by rounding: such a z comes from no x
+            weights = torch.log_softmax(logits.masked_fill(~reached & ~nowhere, -torch.inf), dim=-1)
+            return weights.masked_fill(nowhere, -torch.inf)
         return torch.log_softmax(logits, dim=-1)
 
     def _transforms(self) -> list[Transform]:
         return [branch for branch in self.branches if isinstance(branch, Transform)]
 
 
-def _reaches(branch: Transform, z: Tensor) -> Tensor:
-    if is_everything(branch.codomain):
-        return torch.ones(z.shape[: z.dim() - branch.event_dim], dtype=torch.bool, device=z.device)
-    return branch.codomain.check(z)
+def _onto(branch: Transform) -> bool:
+    return all(is_everything(part.codomain) for part in branch.modules() if isinstance(part, Transform))
+
+
+def _reaches(branch: Transform, z: Tensor, context: Tensor | None) -> Tensor:
+    """Whether some x comes to z. A chain is walked back, for it does not know what its blocks together reach."""
+    reached = torch.ones(z.shape[: z.dim() - branch.event_dim], dtype=torch.bool, device=z.device)
+    if isinstance(branch, Chain) and not _onto(branch):
+        for block in reversed(list(branch)):
+            given = context if block.context_shape else None
+            reached = reached & _reaches(block, z, given)
+            z, _ = block.inverse(z, given)
+        return reached
+    return reached if is_everything(branch.codomain) else branch.codomain.check(z)

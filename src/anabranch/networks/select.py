@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from anabranch.checks import instance_of
+from anabranch.checks import instance_of, reference_tensor
 from anabranch.networks.network import Network
 
 
@@ -35,7 +35,9 @@ class Select(Network):
             raise ValueError(f"chosen: expected numbers from 0 to {network.outputs - 1}, got {chosen}")
         super().__init__(network.features, len(chosen), network.context)
         self.network = network
-        self.register_buffer("chosen", torch.tensor(chosen), persistent=False)
+        like = reference_tensor(network)
+        index = torch.tensor(chosen, device=None if like is None else like.device)
+        self.register_buffer("chosen", index, persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.network(x, context).index_select(-1, self.get_buffer("chosen"))

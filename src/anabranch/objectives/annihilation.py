@@ -36,6 +36,8 @@ class Annihilation(Objective):
         >>> objective = Likelihood() + Annihilation(support=20)
     """
 
+    uses_labels = False
+
     def __init__(self, support: float = 10.0) -> None:
         self.support = positive("support", support)
         self._rows = 1

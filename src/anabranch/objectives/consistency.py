@@ -22,13 +22,15 @@ class Consistency(Objective):
 
     Args:
         change: a number, the standard deviation of normal noise in units of each column's own; or a function from x (rows,
-            *event) to x'; or "neighbours", a random one of the nearest training rows.
+            *event) to x'; or "neighbours", a random one of the nearest training rows, columns standardised.
         neighbours: of how many.
 
     Example:
         >>> from anabranch.objectives import Consistency, Likelihood
         >>> objective = Likelihood() + 5 * Consistency(0.1)
     """
+
+    uses_labels = False
 
     def __init__(self, change: float | str | Callable[[Tensor], Tensor] = 0.1, neighbours: int = 10) -> None:
         if isinstance(change, str) and change != "neighbours":
@@ -37,6 +39,7 @@ class Consistency(Objective):
         self.neighbours = positive_int("neighbours", neighbours)
         self._table: Tensor | None = None
         self._rows: Tensor | None = None
+        self._contexts: Tensor | None = None
         self._scale: Tensor | None = None
 
     def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
@@ -45,27 +48,29 @@ class Consistency(Objective):
         if self.change == "neighbours":
             from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 (slow to import)
 
-            flat = x.flatten(1).cpu().numpy()
+            scale = self._scale.clamp(min=torch.finfo(x.dtype).tiny)
+            flat = (x / scale).flatten(1).cpu().numpy()  # a column's unit has no say in who is near
             count = min(self.neighbours, len(x) - 1)
             if count == 0:
                 raise ValueError("x: expected at least two rows for neighbours, got one")
             found = NearestNeighbors(n_neighbors=count).fit(flat).kneighbors(return_distance=False)
-            self._table, self._rows = torch.as_tensor(found), x
+            self._table, self._rows, self._contexts = torch.as_tensor(found), x, context
 
     def __call__(self, batch: Batch) -> Tensor:
         log_q = batch.log_q
-        other = batch.mixture.log_posterior(self._changed(batch), batch.context)
+        other = batch.mixture.log_posterior(*self._changed(batch))
         return 0.5 * (_divergence(log_q.detach(), other) + _divergence(other.detach(), log_q))
 
-    def _changed(self, batch: Batch) -> Tensor:
+    def _changed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         if callable(self.change):
-            return self.change(batch.x)
+            return self.change(batch.x), batch.context
         if self._table is not None and self._rows is not None:
-            mine = self._table[batch.numbers]
-            place = torch.randint(mine.shape[1], (len(mine), 1))
-            return self._rows[mine.gather(1, place).squeeze(1)].to(batch.x)
+            mine = self._table[batch.numbers.to(self._table.device)]
+            other = mine.gather(1, torch.randint(mine.shape[1], (len(mine), 1))).squeeze(1).to(self._rows.device)
+            context = None if self._contexts is None else self._contexts[other].to(batch.x)
+            return self._rows[other].to(batch.x), context
         scale = batch.x.std(dim=0, correction=0) if self._scale is None else self._scale.to(batch.x)
-        return batch.x + float(self.change) * scale * torch.randn_like(batch.x)
+        return batch.x + float(self.change) * scale * torch.randn_like(batch.x), batch.context
 
 
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

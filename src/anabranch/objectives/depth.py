@@ -25,6 +25,8 @@ class Depth(Objective):
         >>> objective = Likelihood() + 0.05 * Depth()
     """
 
+    uses_labels = False
+
     def __init__(self, samples: int = 256) -> None:
         self.samples = positive_int("samples", samples)
 

@@ -27,6 +27,8 @@ class Information(Objective):
         >>> objective = Likelihood() + 16 * Consistency(0.2) + 16 * Information()
     """
 
+    uses_labels = False
+
     def __init__(self, sureness: float = 1.0) -> None:
         self.sureness = 0.0 if sureness == 0 else positive("sureness", sureness)
 

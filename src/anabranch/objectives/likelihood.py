@@ -8,7 +8,8 @@ from torch import Tensor
 from anabranch.checks import positive
 from anabranch.densities import Density
 from anabranch.densities.mixture import evidence_lower_bound
-from anabranch.objectives.objective import Batch, Objective, as_mixture
+from anabranch.models import FlowMixture
+from anabranch.objectives.objective import Batch, Objective
 
 
 class Likelihood(Objective):
@@ -43,26 +44,34 @@ class Likelihood(Objective):
         self.labels_until = None if labels_until is None else positive("labels_until", labels_until)
 
     def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        if self.temperature != 1 and as_mixture(density).loss_is_exact:
-            raise ValueError("temperature: expected 1, since this mixture has no posterior network, got another")
+        if self.temperature != 1 and not (isinstance(density, FlowMixture) and density.posterior is not None):
+            raise ValueError(f"temperature: expected 1, since the density has no posterior network, got {self.temperature:g}")
 
     def __call__(self, batch: Batch) -> Tensor:
         if batch.labels is None:
             return self._unlabelled(batch)
+        without = self._unlabelled(batch)
+        weight = 1.0 if self.labels_until is None else max(0.0, 1 - batch.progress / self.labels_until)
+        if weight == 0:
+            return without
         labelled = batch.labels >= 0
         chosen = batch.labels.clamp(min=0).unsqueeze(-1)
-        # -inf times 0 is taken out before: a label may be of a component that is not defined at its row, and a loss is then
-        # infinite and said to be so
-        with_label = -batch.joint.gather(-1, chosen) - self.classification * batch.log_q.gather(-1, chosen)
-        weight = 1.0 if self.labels_until is None else max(0.0, 1 - batch.progress / self.labels_until)
-        without = self._unlabelled(batch)
-        both = without + weight * (with_label.squeeze(-1) - without)
-        return torch.where(labelled, both, without)
+        with_label = -batch.joint.gather(-1, chosen).squeeze(-1)
+        if self.classification:
+            with_label = with_label - self.classification * batch.log_q.gather(-1, chosen).squeeze(-1)
+        if (
+            self.labels_until is not None
+        ):  # a guess at a component that has ended since, or is not defined there, is none
+            labelled = labelled & with_label.isfinite()
+            with_label = torch.where(labelled, with_label, 0.0)
+        return torch.where(labelled, without + weight * (with_label - without), without)
 
     def _unlabelled(self, batch: Batch) -> Tensor:
-        if batch.labels is None and self.temperature == 1 and "joint" not in batch.__dict__:
-            return batch.density.loss(batch.x, batch.context)
-        if batch.mixture.loss_is_exact:
+        density = batch.density
+        own_posterior = isinstance(density, FlowMixture) and density.posterior is not None
+        if batch.labels is not None and density.loss_is_exact:
             return -torch.logsumexp(batch.joint, dim=-1)
+        if self.temperature == 1 and (batch.labels is None or not own_posterior):
+            return density.loss(batch.x, batch.context)
         temperature = self.temperature ** max(0.0, 1 - batch.progress / self.until)
         return -evidence_lower_bound(batch.joint, batch.log_q, temperature)

@@ -63,7 +63,12 @@ class Objective(ABC):
     Objectives add up and take weights: `Likelihood() + 10 * Consistency(0.1)`. To write your own, define `__call__`; one
     that wants to check or prepare something before the first step, or to act after each epoch, defines `prepare` or
     `after_epoch` too.
+
+    Attributes:
+        uses_labels: whether it reads the labels of a batch. A fit with labels wants one that does.
     """
+
+    uses_labels: bool = True
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
@@ -101,6 +106,11 @@ class Sum(Objective):
             if not isinstance(term, Objective):
                 raise ValueError(f"objective: expected an Objective, got {type(term).__name__}")
             self.terms += [(weight * w, t) for w, t in term.terms] if isinstance(term, Sum) else [(weight, term)]
+
+    @property
+    def uses_labels(self) -> bool:  # type: ignore[override]
+        """Whether some term does."""
+        return any(term.uses_labels for _, term in self.terms)
 
     def __call__(self, batch: Batch) -> Tensor:
         total = batch.x.new_zeros(len(batch.x))

@@ -310,7 +310,7 @@ DENSITIES: dict[str, Case] = {
     ),
     "mixture of depth mixtures": Case(lambda: FlowMixture([DepthMixture(_nsf(), hidden=(8,)) for _ in range(2)])),
     "ensemble": Case(lambda: Ensemble([Flow(_realnvp()), _mixture(), Flow(_nsf())])),
-    "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()])),
+    "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()], aligned=True)),
     "ensemble of context": Case(lambda: Ensemble([Flow(_realnvp(context=2)), Flow(_nsf())]), context=2),
     "overlapping branches": Case(lambda: PiecewiseFlow([_realnvp(), _nsf()], hidden=(8,))),
     "folded branches": Case(lambda: PiecewiseFlow(flows.fold(2, borders=2), base=Flow(_realnvp()), hidden=(8,))),
@@ -320,6 +320,9 @@ DENSITIES: dict[str, Case] = {
     ),
     "branches that reach a part": Case(
         lambda: PiecewiseFlow([Elementwise(Softplus()), _nsf()], base=Normal.standard(2), gate="constant")
+    ),
+    "branches of chains that reach a part": Case(
+        lambda: PiecewiseFlow([Chain({"a": Elementwise(Sigmoid(), 2), "b": _realnvp()}), _nsf()], gate="constant")
     ),
     "stacked folds": Case(
         lambda: PiecewiseFlow(flows.fold(2), base=PiecewiseFlow(flows.fold(2), hidden=(8,)), gate="constant")

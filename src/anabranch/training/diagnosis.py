@@ -33,7 +33,8 @@ class NonFiniteError(ArithmeticError):
 def explain_loss(density: Density, batch: Rows, losses: Tensor, step: int) -> NonFiniteError:
     """Find the first row whose loss is not finite and the first layer that made it so, by one more pass over that row."""
     losses = losses.detach()
-    bad = int((~torch.isfinite(losses)).nonzero()[0])
+    # the mean of finite losses may overflow: the largest is to blame then
+    bad = int(losses.nan_to_num(torch.inf).abs().argmax())
     row = int(batch.numbers[bad])
     alone = batch.take(torch.tensor([bad]))
     layer = first_non_finite_layer(density, alone.x, alone.context)

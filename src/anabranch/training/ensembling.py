@@ -38,7 +38,7 @@ def fit_ensemble(
             from the same assignment, see `start_from`.
         x: as for `fit`.
         context: as for `fit`.
-        labels: as for `fit`.
+        labels: as for `fit`. With labels the ensemble is aligned: its components are those that the labels name.
         members: how many, at most as many as folds.
         folds: into how many parts the rows are cut, at random; a member holds out one.
         seed: of the cut and of the first member; the next ones follow.
@@ -64,6 +64,8 @@ def fit_ensemble(
     count = int(np.shape(x)[0])
     if not members <= folds <= count:
         raise ValueError(f"members, folds: expected members <= folds <= {count} rows, got {members} and {folds}")
+    if labels is not None and np.shape(labels) != (count,):
+        raise ValueError(f"labels: expected one for each of the {count} rows, got shape {tuple(np.shape(labels))}")
     if "validation" in options:
         raise ValueError("validation: expected none, since each member holds out a fold, got one")
     order = np.random.default_rng(seed).permutation(count)
@@ -84,7 +86,7 @@ def fit_ensemble(
         )
         fitted.append(density)
         histories.append(history)
-    return Ensemble(fitted), histories
+    return Ensemble(fitted, aligned=labels is not None), histories
 
 
 def _rows(values: Any, index: np.ndarray[Any, Any]) -> Any:

@@ -79,7 +79,8 @@ def fit(
         warmup: the fraction of all steps spent raising the learning rate.
         clip: largest norm of the gradient.
         noise: standard deviation of normal noise on the training rows, in units of each column's own; it falls to 0 over the
-            first 70 % of the steps. It keeps a large model from fitting few rows one by one.
+            first 70 % of the steps. It keeps a large model from fitting few rows one by one. It takes rows out of bounds,
+            so a density must be defined there.
         average: d in [0, 1); above 0, validation and result have weights averaged over about the last 1 / (1 - d) steps.
         patience: stop after so many epochs without a better validation loss; None for never.
         seed: of the split, the order of rows and any noise; None draws one from torch's global generator, so that
@@ -136,6 +137,8 @@ def fit(
     if labels is not None:
         rows.labels = read_labels(density, labels, len(rows))
         objective = Likelihood() if objective is None else objective
+        if not objective.uses_labels:
+            raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
     if isinstance(validation, (int, float, np.number)):
         training, held_out = split_rows(rows, fraction("validation", validation), generator)
     else:

@@ -43,10 +43,13 @@ class Loop:
         noise: float = 0.0,
         average: float = 0.0,
     ) -> None:
-        from accelerate import Accelerator  # noqa: PLC0415 (slow to import, and only needed here)
+        # slow to import, and only needed here
+        from accelerate import Accelerator, DistributedDataParallelKwargs  # noqa: PLC0415
 
         # We place everything ourselves: the device is the caller's choice, not the machine's best.
-        self.accelerator = Accelerator(device_placement=False)
+        # An objective need not reach all parameters in every step.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=objective is not None)
+        self.accelerator = Accelerator(device_placement=False, kwargs_handlers=[unused])
         self.shares = self.accelerator.num_processes
         self.device = self.accelerator.device if self.shares > 1 else device
         self.density = density.to(self.device)

@@ -73,26 +73,26 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
     return Rows(values, given, torch.arange(len(values)))
 
 
-def read_labels(density: Density, labels: Any, rows: int) -> Tensor:
+def read_labels(density: Density, labels: Any, rows: int, name: str = "labels") -> Tensor:
     """Read and check the labels of rows: the component of each, or -1.
 
     Raises:
         ValueError: the density is no mixture, labels of another number, or ones that are no components.
     """
     if not isinstance(density, Mixture):
-        raise ValueError(f"labels: expected None, since a {type(density).__name__} has no components, got some")
-    values = read_tensor("labels", labels, None).detach().cpu()
+        raise ValueError(f"{name}: expected None, since a {type(density).__name__} has no components, got some")
+    values = read_tensor(name, labels, None).detach().cpu()
     if values.shape != (rows,):
-        raise ValueError(f"labels: expected one for each of the {rows} rows, got shape {tuple(values.shape)}")
+        raise ValueError(f"{name}: expected one for each of the {rows} rows, got shape {tuple(values.shape)}")
     whole = values.is_floating_point() and bool((values == values.round()).all())
-    if values.dtype == torch.bool or (values.is_floating_point() and not whole):
-        raise ValueError(f"labels: expected whole numbers from -1 (none) to {density.components - 1}, got others")
+    if values.dtype == torch.bool or values.is_complex() or (values.is_floating_point() and not whole):
+        raise ValueError(f"{name}: expected whole numbers from -1 (none) to {density.components - 1}, got others")
     values = values.long()
     wrong = ((values < -1) | (values >= density.components)).nonzero().flatten()
     if len(wrong):
         row = int(wrong[0])
         raise ValueError(
-            f"labels: expected numbers from -1 (none) to {density.components - 1}, the mixture's components, "
+            f"{name}: expected numbers from -1 (none) to {density.components - 1}, the mixture's components, "
             f"got {int(values[row])} in row {row}"
         )
     return values

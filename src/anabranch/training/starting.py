@@ -9,11 +9,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import instance_of, one_of, positive_int, seed_number
+from anabranch.checks import instance_of, one_of, positive_int, reference_tensor, seed_number
 from anabranch.models import FlowMixture
 from anabranch.objectives import Batch, Objective
 from anabranch.training.fit import fit
 from anabranch.training.rows import read_labels, read_rows
+
+# of the posterior network, however few rows there are
+_LEAST_STEPS = 50
 
 METHODS = ("k-means", "Gaussian mixture", "spectral")
 
@@ -47,7 +50,7 @@ def start_from(
         labels: (rows), known components, -1 where not: clusters are numbered to agree with most of them.
         runs: of k-means or the Gaussian mixture, of which the best by its own criterion is taken.
         neighbours: of a row, for "spectral".
-        epochs: of the posterior network.
+        epochs: of the posterior network, of which there are as many more as 50 steps take; 0 for none.
         seed: of the clustering and those epochs.
 
     Returns:
@@ -65,15 +68,19 @@ def start_from(
         [200, 200]
     """
     instance_of("mixture", mixture, FlowMixture)
+    like = reference_tensor(mixture)
     rows = read_rows(mixture, x, context)
+    rows = rows if like is None else rows.to(like.device)
     components = mixture.components
     if len(rows) < components:
         raise ValueError(f"x: expected at least {components} rows, one for each component, got {len(rows)}")
     seed = seed_number(seed)
     if isinstance(method, str):
-        assigned = _clusters(rows.x, method, components, positive_int("runs", runs), neighbours, seed)
+        assigned = _clusters(
+            rows.x, method, components, positive_int("runs", runs), positive_int("neighbours", neighbours), seed
+        )
     else:
-        assigned = read_labels(mixture, method, len(rows))
+        assigned = read_labels(mixture, method, len(rows), name="method")
         if bool((assigned < 0).any()):
             raise ValueError("method: expected a component for every row, got -1 for some")
     if labels is not None:
@@ -90,7 +97,7 @@ def start_from(
             labels=assigned,
             objective=_Imitation(),
             validation=0,
-            epochs=epochs,
+            epochs=max(epochs, -(-_LEAST_STEPS // -(-len(rows) // 256))),
             batch_size=256,
             learning_rate=1e-3,
             seed=seed,
@@ -111,6 +118,8 @@ class _Imitation(Objective):
 
 def _clusters(x: Tensor, method: str, components: int, runs: int, neighbours: int, seed: int) -> Tensor:
     one_of("method", method, METHODS)
+    if len(x) == components:  # a row each
+        return torch.arange(components)
     flat = x.detach().flatten(1).double().cpu().numpy()
     spread = flat.std(axis=0)
     flat = (flat - flat.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
