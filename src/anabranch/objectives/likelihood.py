@@ -45,7 +45,9 @@ class Likelihood(Objective):
 
     def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
         if self.temperature != 1 and not (isinstance(density, FlowMixture) and density.posterior is not None):
-            raise ValueError(f"temperature: expected 1, since the density has no posterior network, got {self.temperature:g}")
+            raise ValueError(
+                f"temperature: expected 1, since the density has no posterior network, got {self.temperature:g}"
+            )
 
     def __call__(self, batch: Batch) -> Tensor:
         if batch.labels is None:
