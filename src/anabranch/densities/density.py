@@ -202,6 +202,13 @@ def shape_for(part: Density, shape: torch.Size, context: Tensor | None) -> torch
     return shape + context.shape[:-1]
 
 
+def context_rows(context: Tensor | None, batch_shape: torch.Size) -> Tensor | None:
+    """The contexts of a batch as rows, one for each event: (events, c)."""
+    if context is None:
+        return None
+    return context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+
+
 def at_every_context(x: Tensor, context: Tensor | None, event_dim: int) -> Tensor:
     """x with all batch dimensions of the result, where the contexts have more of them than x."""
     if context is None:

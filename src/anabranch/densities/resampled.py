@@ -10,7 +10,7 @@ from torch.distributions.constraints import Constraint
 from torch.nn.functional import logsigmoid
 
 from anabranch.checks import instance_of, positive_int
-from anabranch.densities.density import Density, context_for, shape_for
+from anabranch.densities.density import Density, context_for, context_rows, shape_for
 from anabranch.networks import Network
 from anabranch.transforms.transform import common_shape
 
@@ -125,8 +125,7 @@ class Resampled(Density):
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
         batch_shape = z.shape[: z.dim() - len(self.event_shape)]
-        if context is not None:
-            context = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        context = context_rows(context, batch_shape)
         z = z.reshape(-1, *self.event_shape)
         waiting = torch.arange(len(z), device=z.device)
         last = _MOST_DRAWS if self.truncation is None else self.truncation

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
-from anabranch.gallery import pictures, toys
+from anabranch.gallery import naive, pictures, toys
 from anabranch.gallery.animation import animation
 from anabranch.gallery.clusters import Space
 from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
 from anabranch.gallery.grids import density_grid, square_around
-from anabranch.gallery.results import Result, clusters_of, mean_log_prob
+from anabranch.gallery.results import Result, clusters_of
+from anabranch.models import DepthMixture
 from anabranch.objectives import Likelihood
 from anabranch.training import Epoch, fit, start_from
 
@@ -64,16 +65,8 @@ def _draw_toy(name: str, folder: Path, fitted: Mapping[str, Density]) -> None:
     with replacing(folder / f"{name}-integrals.json") as temporary:
         temporary.write_text(json.dumps(integrals, indent=1) + "\n", encoding="utf-8")
     for method, density in fitted.items():
-        score = mean_log_prob(density, rows.test) - rows.log_scale
-        pictures.toy_picture(
-            folder / f"{name}-{_file_name(method)}.png",
-            rows.x,
-            rows.classes,
-            density,
-            title=f"{name}, {method}",
-            score=f"{score:.3f} nats per row, integral {integrals[method]:.4f}",
-            component_name="depth" if "depth" in method else "component",
-        )
+        path = folder / f"{name}-{_file_name(method)}.png"
+        _picture(path, rows, density, f"{name}, {method}", f", integral {integrals[method]:.4f}")
     if name == "pinwheel-3":
         _animate(name, folder, rows)
 
@@ -98,8 +91,7 @@ def _animate(name: str, folder: Path, rows: toys.Rows) -> None:
 
     def keep(epoch: Epoch) -> None:
         if epoch.epoch % (epochs // _FRAMES) == 0:
-            score = mean_log_prob(mixture, rows.test) - rows.log_scale
-            frames.append((epoch.epoch, density_grid(mixture, extent), score))
+            frames.append((epoch.epoch, density_grid(mixture, extent), rows.score(mixture)))
 
     objective = Likelihood(classification=0, labels_until=toy.hold)
     fit(
@@ -133,21 +125,24 @@ def _draw_clusters(data: Labelled, folder: Path, name: str, fitted: Mapping[str,
 
 
 def _draw_depths(folder: Path, name: str, fitted: Mapping[str, Density]) -> None:
-    for toy_name, make in (("pinwheel-5", toys.TOYS["pinwheel-5"]), ("circles", toys.TOYS["circles"])):
+    for toy_name in naive.NAMES:
         density = fitted.get(f"{toy_name}: depth mixture")
         if density is None:
             continue
-        rows = toys.Rows(make(), seed=0)
-        score = mean_log_prob(density, rows.test) - rows.log_scale
-        pictures.toy_picture(
-            folder / f"{name}-{toy_name}.png",
-            rows.x,
-            rows.classes,
-            density,
-            title=f"{toy_name}, depth mixture",
-            score=f"{score:.3f} nats per row",
-            component_name="depth",
-        )
+        rows = toys.Rows(toys.TOYS[toy_name](), seed=0)
+        _picture(folder / f"{name}-{toy_name}.png", rows, density, f"{toy_name}, depth mixture")
+
+
+def _picture(path: Path, rows: toys.Rows, density: Density, title: str, more: str = "") -> None:
+    pictures.toy_picture(
+        path,
+        rows.x,
+        rows.classes,
+        density,
+        title=title,
+        score=f"{rows.score(density):.3f} nats per row{more}",
+        component_name="depth" if isinstance(density, DepthMixture) else "component",
+    )
 
 
 def _file_name(words: str) -> str:

@@ -8,34 +8,27 @@ from dataclasses import replace
 import torch
 
 from anabranch import flows
-from anabranch.datasets import Circles, Pinwheel
 from anabranch.densities import Density, Mixture
-from anabranch.gallery.results import Result, Stopwatch, count_parameters, mean_log_prob, seeded
+from anabranch.gallery.results import Result, Stopwatch, mean_log_prob, seeded
+from anabranch.gallery.toys import TOYS, Rows, plain
 from anabranch.models import DepthMixture, Flow, FlowMixture
 from anabranch.objectives import Depth, Likelihood
 from anabranch.training import fit
 from anabranch.transforms import Chain
 
 _BLOCKS = 6
-_TOYS: dict[str, Callable[[], tuple[Pinwheel | Circles, int]]] = {
-    "pinwheel-5": lambda: (Pinwheel(5, rate=0.4), 2000),
-    "pinwheel-3": lambda: (Pinwheel(3, rate=0.25), 2000),
-    "circles": lambda: (Circles(), 5000),
-}
+NAMES = ("pinwheel-5", "pinwheel-3", "circles")
 _PRICES = (0.0, 0.02, 0.05, 0.1, 0.2)
 _EPOCHS = 150
 
 
 def run(seed: int) -> Iterator[tuple[Result, Density | None]]:
     """On every toy: one chain as a flow and as a mixture, separate flows of equal parameters and of equal time."""
-    for name, make in _TOYS.items():
-        toy, count = make()
-        x, _ = toy.rows(512, seed)
-        test, _ = toy.rows(count, 10_000 + seed)
-        yield Result(f"{name}: optimum", seed, mean_log_prob(toy, test)), None
-        mean, scale = x.mean(dim=0), x.std(dim=0)
-        z, held_out = (x - mean) / scale, (test - mean) / scale
-        offset = float(scale.log().sum())
+    for name in NAMES:
+        toy = TOYS[name]()
+        rows = Rows(toy, seed)
+        original = rows.test * rows.scale + rows.mean
+        yield Result(f"{name}: optimum", seed, mean_log_prob(toy.density, original)), None
         built: dict[str, Callable[[], Density]] = {
             "flow": lambda: Flow(_chain(64)),
             "depth mixture": lambda: DepthMixture(_chain(64)),
@@ -44,33 +37,28 @@ def run(seed: int) -> Iterator[tuple[Result, Density | None]]:
         }
         seconds: dict[str, float] = {}
         for method, build in built.items():
-            density, seconds[method] = _fitted(build, z, seed, _EPOCHS)
-            result = mean_log_prob(density, held_out) - offset
-            yield _row(f"{name}: {method}", seed, result, density, seconds[method]), density
+            density, seconds[method] = _fitted(build, rows.x, seed, _EPOCHS)
+            yield plain(f"{name}: {method}", seed, rows, density, seconds[method]), density
         share = seconds["depth mixture"] / seconds[f"{_BLOCKS} separate flows, equal networks"]
-        density, spent = _fitted(lambda: _separate(64, _BLOCKS), z, seed, max(1, round(_EPOCHS * share)))
-        result = mean_log_prob(density, held_out) - offset
-        yield _row(f"{name}: {_BLOCKS} separate flows, equal time", seed, result, density, spent), density
+        density, spent = _fitted(lambda: _separate(64, _BLOCKS), rows.x, seed, max(1, round(_EPOCHS * share)))
+        yield plain(f"{name}: {_BLOCKS} separate flows, equal time", seed, rows, density, spent), density
         if name == "pinwheel-3":
-            yield from _priced(name, z, held_out, offset, seed)
+            yield from _priced(name, rows, seed)
 
 
-def _priced(
-    name: str, z: torch.Tensor, held_out: torch.Tensor, offset: float, seed: int
-) -> Iterator[tuple[Result, Density | None]]:
+def _priced(name: str, rows: Rows, seed: int) -> Iterator[tuple[Result, Density | None]]:
     """What a price on depth costs in likelihood, and what it saves in blocks and in time of sampling."""
     for price in _PRICES:
-        density, spent = _fitted(lambda: DepthMixture(_chain(64)), z, seed, _EPOCHS, price)
+        density, spent = _fitted(lambda: DepthMixture(_chain(64)), rows.x, seed, _EPOCHS, price)
         if not isinstance(density, DepthMixture):
             continue
-        result = mean_log_prob(density, held_out) - offset
         depth = density.expected_depth()
         times = []
         for _ in range(5):
             watch = Stopwatch()
             density.sample((20_000,))
             times.append(watch())
-        row = _row(f"{name}: depth mixture at a price of {price:g} a block", seed, result, density, spent)
+        row = plain(f"{name}: depth mixture at a price of {price:g} a block", seed, rows, density, spent)
         yield replace(row, blocks_a_sample=depth, sampling_seconds=sorted(times)[2]), density
 
 
@@ -94,10 +82,6 @@ def _fitted(
         compile=False,
     )
     return density, watch()
-
-
-def _row(method: str, seed: int, value: float, density: Density, seconds: float) -> Result:
-    return Result(method, seed, value, parameters=count_parameters(density), seconds=seconds)
 
 
 def _chain(hidden: int) -> Chain:

@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import fraction, positive_int, reference_tensor
 from anabranch.densities import Density, Mixture, Resampled
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import at_every_context, context_for, shape_for
+from anabranch.densities.density import at_every_context, context_for, context_rows, shape_for
 from anabranch.models.flow import default_base
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
@@ -267,8 +267,8 @@ class DepthMixture(Mixture):
         rows = z.reshape(-1, *self.event_shape)
         order = component.flatten().argsort(descending=True)
         rows = rows[order]
-        if context is not None:
-            context = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])[order]
+        contexts = context_rows(context, batch_shape)
+        context = None if contexts is None else contexts[order]
         counts = torch.bincount(component.flatten(), minlength=self.components).tolist()
         joined = dict(zip(self.depths, counts, strict=True))
         active = 0

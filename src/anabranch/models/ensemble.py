@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Mixture
-from anabranch.densities.density import at_every_context
+from anabranch.densities.density import at_every_context, context_rows
 from anabranch.models.components import Separate
 
 
@@ -52,9 +52,9 @@ class Ensemble(Mixture):
         return self.parts.support
 
     @property
-    def members(self) -> nn.ModuleList:
+    def members(self) -> list[Density]:
         """The densities."""
-        return self.parts.densities
+        return [part for part in self.parts.densities if isinstance(part, Density)]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize every member."""
@@ -74,9 +74,7 @@ class Ensemble(Mixture):
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         batch_shape = shape if context is None else shape + context.shape[:-1]
-        own = None
-        if context is not None:
-            own = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        own = context_rows(context, batch_shape)
         member = torch.randint(self.parts.count, (batch_shape.numel(),), device=None if own is None else own.device)
         x = self.parts.draw(member, own if self.parts.context_shape is not None else None)
         return x.reshape(*batch_shape, *self.event_shape)

@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import fraction, instance_of, one_of
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import at_every_context
+from anabranch.densities.density import at_every_context, context_rows
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.weights import read_weights
 from anabranch.models.components import Components, Separate
@@ -228,9 +228,7 @@ class FlowMixture(Mixture):
         log_weights = self._log_weights()
         batch_shape = shape if context is None else shape + context.shape[:-1]
         component = draw_levels(log_weights, batch_shape).flatten()
-        own = None
-        if context is not None:
-            own = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        own = context_rows(context, batch_shape)
         z = self.parts.draw(component, self._for_parts(own))
         if self.heads is not None:
             z = self.heads.inverse(z, component)

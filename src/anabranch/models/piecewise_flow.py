@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import at_every_context, context_for, shape_for
+from anabranch.densities.density import at_every_context, context_for, context_rows, shape_for
 from anabranch.models.flow import default_base
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
@@ -136,8 +136,7 @@ class PiecewiseFlow(Mixture):
         batch_shape = z.shape[: z.dim() - len(self.event_shape)]
         branch_of = draw_levels(self._log_weights(z, context).expand(*batch_shape, self.components)).flatten()
         rows = z.reshape(len(branch_of), *self.event_shape)
-        if context is not None:
-            context = context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
+        context = context_rows(context, batch_shape)
         x = rows
         for k, branch in enumerate(self._transforms()):
             own = (branch_of == k).nonzero().squeeze(-1)

@@ -43,8 +43,7 @@ class Annihilation(Objective):
         self._rows = 1
 
     def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        if not isinstance(density, FlowMixture):
-            raise ValueError(f"density: expected a FlowMixture for annihilation, got a {type(density).__name__}")
+        _mixture(density)
         self._rows = len(x)
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -67,5 +66,6 @@ class Annihilation(Objective):
 
 
 def _mixture(density: Density) -> FlowMixture:
-    assert isinstance(density, FlowMixture)
+    if not isinstance(density, FlowMixture):
+        raise ValueError(f"density: expected a FlowMixture for annihilation, got a {type(density).__name__}")
     return density

@@ -22,7 +22,8 @@ class Consistency(Objective):
 
     Args:
         change: a number, the standard deviation of normal noise in units of each column's own; or a function from x (rows,
-            *event) to x'; or "neighbours", a random one of the nearest training rows, columns standardised.
+            *event) to x'; or "neighbours", a random one of the nearest training rows, by the
+            distance between rows as they are: scale columns that are to count alike.
         neighbours: of how many.
 
     Example:
@@ -48,8 +49,7 @@ class Consistency(Objective):
         if self.change == "neighbours":
             from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 (slow to import)
 
-            scale = self._scale.clamp(min=torch.finfo(x.dtype).tiny)
-            flat = (x / scale).flatten(1).cpu().numpy()  # a column's unit has no say in who is near
+            flat = x.flatten(1).cpu().numpy()
             count = min(self.neighbours, len(x) - 1)
             if count == 0:
                 raise ValueError("x: expected at least two rows for neighbours, got one")

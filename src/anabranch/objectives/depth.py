@@ -31,13 +31,17 @@ class Depth(Objective):
         self.samples = positive_int("samples", samples)
 
     def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        if not isinstance(density, DepthMixture):
-            raise ValueError(f"density: expected a DepthMixture for a price on depth, got a {type(density).__name__}")
+        _mixture(density)
 
     def __call__(self, batch: Batch) -> Tensor:
-        mixture = batch.density
-        assert isinstance(mixture, DepthMixture)
+        mixture = _mixture(batch.density)
         if batch.context is None:
             return mixture.mean_depth(self.samples, None).expand(len(batch.x))
         some = batch.context[torch.randint(len(batch.context), (self.samples,), device=batch.context.device)]
         return mixture.mean_depth(1, some).mean().expand(len(batch.x))
+
+
+def _mixture(density: Density) -> DepthMixture:
+    if not isinstance(density, DepthMixture):
+        raise ValueError(f"density: expected a DepthMixture for a price on depth, got a {type(density).__name__}")
+    return density
