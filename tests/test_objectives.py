@@ -508,10 +508,27 @@ def test_objectives_add_up_and_take_weights():
 def test_what_several_objectives_need_is_computed_once(monkeypatch):
     model, x = mixture(posterior=False), rows(5)
     calls = []
-    joint = model.joint_log_prob
-    monkeypatch.setattr(model, "joint_log_prob", lambda *arguments: calls.append(1) or joint(*arguments))
-    (Information() + Likelihood() + Information(0))(batch(model, x, LABELS))
-    assert len(calls) == 1
+    joint = model._joint_log_prob
+    monkeypatch.setattr(model, "_joint_log_prob", lambda *arguments: calls.append(1) or joint(*arguments))
+    monkeypatch.setattr(model, "_joint_loss", lambda *arguments: calls.append(1) or -joint(*arguments))
+    for labels in (LABELS, None):
+        calls.clear()
+        (Likelihood() + Information() + Information(0))(batch(model, x, labels))
+        assert len(calls) == 1
+
+
+def test_labels_train_parts_by_their_losses_where_those_are_no_log_probs():
+    torch.manual_seed(0)
+    posterior = randomize(ab.networks.MLP(2, 2), 1.0)
+    inner = ab.FlowMixture([ab.densities.Normal([0.0, 0.0]), ab.densities.Normal([1.0, 0.0])], posterior=posterior)
+    model, x = ab.FlowMixture([inner, ab.densities.Normal([0.0, 2.0])]), rows(5).float()
+    labels = [0, 1, 0, -1, -1]
+    mine = Likelihood(classification=0)(batch(model, x, labels))
+    labels = torch.tensor(labels)
+    bound, outer = inner.elbo(x) + math.log(0.5), ab.densities.Normal([0.0, 2.0]).log_prob(x) + math.log(0.5)
+    wanted = -torch.where(labels == 0, bound, torch.where(labels == 1, outer, torch.logaddexp(bound, outer)))
+    assert torch.allclose(mine, wanted, atol=1e-5)
+    assert float((inner.log_prob(x) - inner.elbo(x)).detach().min()) > 1e-3
 
 
 def test_parts_of_a_sum_are_prepared_and_told_of_epochs():

@@ -27,9 +27,15 @@ class Mixture(Density):
         log_posterior                      =  log of the responsibilities, or of a network's guess at them
         elbo(x, log_q)                     =  sum_k q_k (log p(x, k) - log q_k)  <=  log_prob,
                                               with equality where q is the responsibilities
+        joint_loss                         =  -joint_log_prob, or where parts are trained through bounds, those;
+        loss                               =  -logsumexp of -joint_loss over k, or the bound for the network's guess
 
     To write your own: call `super().__init__(components, event_shape, context_shape)` and define `_joint_log_prob` and
-    `_sample`.
+    `_sample`; a mixture of densities whose `loss` is not -log_prob defines `_joint_loss` too;
+    one with a network for the posterior sets `variational` and defines `_log_q`.
+
+    Attributes:
+        variational: whether `log_posterior` is a network's guess, and `loss` the bound that trains both.
 
     Args:
         components: K, how many terms the sum has.
@@ -38,6 +44,7 @@ class Mixture(Density):
     """
 
     reparameterized: bool = False
+    variational: bool = False
 
     def __init__(
         self,
@@ -53,6 +60,11 @@ class Mixture(Density):
         joint: Tensor = method(self, "_joint_log_prob")(*self._checked(x, context))
         return joint
 
+    def joint_loss(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """What a fit minimises of every k if that is a row's component: (*batch, K), nats; mostly -log p(x, k | context)."""
+        joint: Tensor = method(self, "_joint_loss")(*self._checked(x, context))
+        return joint
+
     def responsibilities(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """p(k | x, context) for every k: (*batch, K); each row sums to one.
 
@@ -63,6 +75,8 @@ class Mixture(Density):
 
     def log_posterior(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log q(k | x, context): (*batch, K): of the exact responsibilities, unless a mixture has a network for them."""
+        if self.variational:
+            return self._log_q(*self._checked(x, context))
         return torch.log_softmax(self.joint_log_prob(x, context), dim=-1)
 
     def elbo(self, x: Tensor | ArrayLike, log_q: Tensor, context: Tensor | ArrayLike | None = None) -> Tensor:
@@ -81,8 +95,21 @@ class Mixture(Density):
     @abstractmethod
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...
 
+    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return -self._joint_log_prob(x, context)
+
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return torch.logsumexp(self._joint_log_prob(x, context), dim=-1)
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        joint = -self._joint_loss(x, context)
+        if self.variational:
+            return -evidence_lower_bound(joint, self._log_q(x, context))
+        return -torch.logsumexp(joint, dim=-1)
+
+    def _log_q(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log q(k | x, context), (*batch, K), of a variational mixture."""
+        raise NotImplementedError(f"{type(self).__name__}: expected _log_q to be defined, since it is variational")
 
 
 def evidence_lower_bound(joint: Tensor, log_q: Tensor, temperature: float = 1.0) -> Tensor:

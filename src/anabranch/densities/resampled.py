@@ -16,6 +16,7 @@ from anabranch.transforms.transform import common_shape
 
 # Without a truncation, a draw refused so often has no acceptance to speak of.
 _MOST_DRAWS = 100_000
+_ROWS_AT_A_TIME = 2**18
 
 
 class Resampled(Density):
@@ -156,12 +157,18 @@ class Resampled(Density):
         if context is None:
             return self._log_acceptance(self._seeded(count, None), None).logsumexp(dim=0) - math.log(count)
         contexts = context.reshape(-1, context.shape[-1])
-        shared = self._seeded(count, None) if self.base.context_shape is None else None
-        values = []
-        for one in contexts:
-            draws = self._seeded(count, one) if shared is None else shared
-            values.append(self._log_acceptance(draws, one.expand(count, -1)).logsumexp(dim=0) - math.log(count))
-        return torch.stack(values).reshape(context.shape[:-1]) if values else context.new_zeros(context.shape[:-1])
+        values = [context.new_zeros(0)]
+        if self.base.context_shape is None:  # the same draws serve all contexts, some of them at a time
+            shared = self._seeded(count, None).unsqueeze(1)
+            for some in contexts.split(max(1, _ROWS_AT_A_TIME // count)):
+                draws = shared.expand(count, len(some), *self.event_shape)
+                log_a = self._log_acceptance(draws, some.expand(count, *some.shape))
+                values.append(log_a.logsumexp(dim=0) - math.log(count))
+        else:
+            for one in contexts:
+                log_a = self._log_acceptance(self._seeded(count, one), one.expand(count, -1))
+                values.append((log_a.logsumexp(dim=0) - math.log(count)).unsqueeze(0))
+        return torch.cat(values).reshape(context.shape[:-1])
 
     def _seeded(self, count: int, context: Tensor | None) -> Tensor:
         with torch.random.fork_rng():

@@ -179,7 +179,8 @@ class Embedded(Components):
         self.density.initialize(x, vectors)
 
     def only(self, stay: Sequence[int]) -> Embedded:
-        fewer = Embedded(self.density, len(stay), self.embeddings.shape[1])
+        with torch.random.fork_rng(devices=[]):  # the vectors drawn here are replaced
+            fewer = Embedded(self.density, len(stay), self.embeddings.shape[1])
         fewer.to(self.embeddings)
         with torch.no_grad():
             fewer.embeddings.copy_(self.embeddings[list(stay)])

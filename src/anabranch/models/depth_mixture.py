@@ -219,12 +219,10 @@ class DepthMixture(Mixture):
             zs, log_dets, context
         )
 
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        # depth is put before all batch dimensions, where it meets none of the context
+    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         x = at_every_context(x, context, len(self.event_shape))
         zs, log_dets = self._components(x, context)
-        joint = self._rest(zs, log_dets, context) - self.base.loss(zs, context_for(self.base, context)).movedim(0, -1)
-        return -torch.logsumexp(joint, dim=-1)
+        return self.base.loss(zs, context_for(self.base, context)).movedim(0, -1) - self._rest(zs, log_dets, context)
 
     def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_l (components, *batch, *event) and log |det dz_l/dx| (*batch, components) at the depths of the mixture."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Mixture
-from anabranch.densities.density import at_every_context, context_rows
+from anabranch.densities.density import at_every_context, context_for, context_rows
 from anabranch.models.components import Separate
 
 
@@ -45,6 +45,7 @@ class Ensemble(Mixture):
         self.parts = parts
         self.aligned = aligned
         self.bound = parts.bound
+        self.loss_is_exact = parts.loss_is_exact
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -61,15 +62,18 @@ class Ensemble(Mixture):
         self.parts.initialize(x, context)
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._joint(x, context, by_loss=False)
+
+    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return -self._joint(x, context, by_loss=True)
+
+    def _joint(self, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
         x = at_every_context(x, context, len(self.event_shape))
         log_share = -torch.tensor(float(self.parts.count), dtype=x.dtype, device=x.device).log()
         if not self.aligned:
-            return self.parts.log_probs(x.expand(self.parts.count, *x.shape), context) + log_share
-        joints = [
-            member.joint_log_prob(x, context if member.context_shape is not None else None)
-            for member in self.members
-            if isinstance(member, Mixture)
-        ]
+            return self.parts.log_probs(x.expand(self.parts.count, *x.shape), context, by_loss) + log_share
+        mixtures = [(m, context_for(m, context)) for m in self.members if isinstance(m, Mixture)]
+        joints = [-m.joint_loss(x, own) if by_loss else m.joint_log_prob(x, own) for m, own in mixtures]
         return torch.logsumexp(torch.stack(torch.broadcast_tensors(*joints)), dim=0) + log_share
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:

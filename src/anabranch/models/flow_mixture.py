@@ -100,6 +100,7 @@ class FlowMixture(Mixture):
         self.trunk = trunk
         self.heads = None if heads == "none" else Heads(parts.count, size, full=heads == "affine")
         self.bound = parts.bound
+        self.variational = posterior is not None
         self.loss_is_exact = posterior is None and parts.loss_is_exact
         logits = read_weights(weights, torch.zeros(parts.count))
         self.logits = nn.Parameter(logits)
@@ -122,13 +123,6 @@ class FlowMixture(Mixture):
     def weights(self) -> Tensor:
         """w: (components,)."""
         return self._log_weights().exp()
-
-    def log_posterior(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """log q(k | x): (*batch, components); without a network the log of the exact responsibilities."""
-        if self.posterior is None:
-            return super().log_posterior(x, context)
-        x, context = self._checked(x, context)
-        return self._log_q(at_every_context(x, context, len(self.event_shape)), context)
 
     def elbo(
         self, x: Tensor | ArrayLike, log_q: Tensor | None = None, context: Tensor | ArrayLike | None = None
@@ -218,11 +212,8 @@ class FlowMixture(Mixture):
             log_weights = log_weights + log_dets
         return self.parts.log_probs(xs, self._for_parts(context), by_loss) + log_weights + log_det.unsqueeze(-1)
 
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        joint = self._joint(x, context, by_loss=True)
-        if self.posterior is None:
-            return -torch.logsumexp(joint, dim=-1)
-        return -evidence_lower_bound(joint, self._log_q(x, context))
+    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return -self._joint(x, context, by_loss=True)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         log_weights = self._log_weights()
@@ -242,6 +233,7 @@ class FlowMixture(Mixture):
     def _log_q(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.posterior is None:
             raise ValueError("posterior: expected a network, got None")
+        x = at_every_context(x, context, len(self.event_shape))
         logits = self.posterior(x.flatten(x.dim() - len(self.event_shape)), context if self.posterior.context else None)
         return logits.masked_fill(~self.get_buffer("alive"), -torch.inf).log_softmax(dim=-1)
 

@@ -114,11 +114,11 @@ class PiecewiseFlow(Mixture):
         score = self.base.log_prob(zs, context_for(self.base, context))
         return self._joined(score, zs, log_dets, context)
 
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         x = at_every_context(x, context, len(self.event_shape))
         zs, log_dets = self._images(x, context)
         score = -self.base.loss(zs, context_for(self.base, context))
-        return -torch.logsumexp(self._joined(score, zs, log_dets, context), dim=-1)
+        return -self._joined(score, zs, log_dets, context)
 
     def _images(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_k (branches, *batch, *event) and log |det dz_k/dx| (*batch, branches)."""

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import positive
-from anabranch.densities import Density
+from anabranch.densities import Density, Mixture
 from anabranch.densities.mixture import evidence_lower_bound
-from anabranch.models import FlowMixture
 from anabranch.objectives.objective import Batch, Objective
 
 
@@ -44,7 +43,7 @@ class Likelihood(Objective):
         self.labels_until = None if labels_until is None else positive("labels_until", labels_until)
 
     def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        if self.temperature != 1 and not (isinstance(density, FlowMixture) and density.posterior is not None):
+        if self.temperature != 1 and not (isinstance(density, Mixture) and density.variational):
             raise ValueError(
                 f"temperature: expected 1, since the density has no posterior network, got {self.temperature:g}"
             )
@@ -70,10 +69,11 @@ class Likelihood(Objective):
 
     def _unlabelled(self, batch: Batch) -> Tensor:
         density = batch.density
-        own_posterior = isinstance(density, FlowMixture) and density.posterior is not None
-        if batch.labels is not None and density.loss_is_exact:
+        if not isinstance(density, Mixture):
+            return density.loss(batch.x, batch.context)
+        if not density.variational:
             return -torch.logsumexp(batch.joint, dim=-1)
-        if self.temperature == 1 and (batch.labels is None or not own_posterior):
+        if self.temperature == 1 and batch.labels is None:  # in one piece, that a compiler takes whole
             return density.loss(batch.x, batch.context)
         temperature = self.temperature ** max(0.0, 1 - batch.progress / self.until)
         return -evidence_lower_bound(batch.joint, batch.log_q, temperature)

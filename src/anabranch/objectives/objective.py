@@ -46,13 +46,13 @@ class Batch:
 
     @cached_property
     def joint(self) -> Tensor:
-        """log p(x, k): (rows, components)."""
-        return self.mixture.joint_log_prob(self.x, self.context)
+        """log p(x, k), or what a fit takes for it, -`joint_loss`: (rows, components)."""
+        return -self.mixture.joint_loss(self.x, self.context)
 
     @cached_property
     def log_q(self) -> Tensor:
         """log q(k | x): (rows, components), the mixture's own posterior, exact or a network's."""
-        if self.mixture.loss_is_exact:
+        if not self.mixture.variational:
             return torch.log_softmax(self.joint, dim=-1)
         return self.mixture.log_posterior(self.x, self.context)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density, Mixture
+from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.storage import load, save
 from anabranch.testing.expectations import checking, expect, expect_close, expect_fullgraph, expecting_value_error
 from anabranch.testing.normalisation import check_normalised, check_samples
@@ -251,8 +252,8 @@ def check_door(density: Density, context: Tensor | None = None) -> None:
 def check_mixture(mixture: Mixture, context: Tensor | None = None) -> None:
     """Put a mixture through what a mixture promises beside what a density does.
 
-    The joint sums to log_prob, responsibilities sum to one, and no ELBO is above log_prob, which it meets at the
-    responsibilities.
+    The joint sums to log_prob, responsibilities sum to one, no ELBO is above log_prob, which it meets at the
+    responsibilities, and the loss is made of joint_loss.
 
     Args:
         mixture: the mixture, in float32.
@@ -286,6 +287,13 @@ def _check_mixture(mixture: Mixture, context: Tensor | None) -> None:
     for log_q in (torch.zeros_like(joint), torch.randn(joint.shape).to(joint), -joint.detach().clamp(min=-100)):
         above = float((mixture.elbo(x, log_q.log_softmax(dim=-1), context) - log_p).max().detach())
         expect(above <= 1e-4, mixture, f"ELBO: expected it at or below log_prob, got {above:g} above")
+    was_training = mixture.training
+    mixture.eval()  # where a loss is no random estimate
+    losses, log_q = mixture.joint_loss(x, context), mixture.log_posterior(x, context)
+    expect(losses.shape == wanted, mixture, f"joint_loss: expected shape {wanted}, got {tuple(losses.shape)}")
+    made = evidence_lower_bound(-losses, log_q) if mixture.variational else torch.logsumexp(-losses, dim=-1)
+    expect_close(-mixture.loss(x, context), made, mixture, "loss, made of joint_loss", 1e-5)
+    mixture.train(was_training)
     one = torch.full_like(joint, -torch.inf)
     one[..., 0] = 0.0
     expect_close(mixture.elbo(x, one, context), joint[..., 0], mixture, "ELBO of a q that excludes all but one", 1e-5)
