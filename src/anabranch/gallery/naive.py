@@ -19,7 +19,7 @@ from anabranch.transforms import Chain
 _BLOCKS, _HIDDEN, _SMALL = 4, 48, 20  # separate flows of 20 have together as many parameters as a mixture of 48
 NAMES = ("pinwheel-5", "pinwheel-3", "circles")
 _PRICES = (0.0, 0.02, 0.05, 0.1, 0.2)
-_EPOCHS = 120
+_EPOCHS = 100
 
 
 def run(seed: int) -> Iterator[tuple[Result, Density | None]]:

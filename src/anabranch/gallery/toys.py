@@ -210,7 +210,16 @@ def _variational(toy: Toy, rows: Rows, assigned: Tensor, seed: int) -> tuple[Flo
     mixture = untrained(toy, seed, posterior=True)
     start_from(mixture, rows.x, assigned, epochs=20, seed=seed)
     objective = Likelihood(classification=0, labels_until=toy.hold) + Consistency(0.05)
-    fit(mixture, rows.x, labels=assigned, objective=objective, epochs=toy.epochs, seed=seed, **_SHARED)
+    fit(
+        mixture,
+        rows.x,
+        labels=assigned,
+        objective=objective,
+        epochs=toy.epochs,
+        background=toy.members > 1,
+        seed=seed,
+        **_SHARED,
+    )
     return mixture, watch()
 
 

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from anabranch.densities import Density, Normal
+from anabranch.densities import Density, StudentT
+from anabranch.models import Flow
+from anabranch.transforms import Linear
 from anabranch.transforms.domain import is_everything
 
-# as a normal of twice the variance: broad enough for rows to come, and hardly dearer than the normal itself
-_WIDER = 2.0
+# of the t densities: the fewest whole degrees that have a variance
+_FREEDOM = 3.0
 _ITERATIONS = 500
 
 
 def check_background(density: Density) -> None:
-    """Raise ValueError unless a normal can stand behind this density."""
+    """Raise ValueError unless a broad density can stand behind this one."""
     if density.context_shape is not None or len(density.event_shape) != 1 or not is_everything(density.support):
         raise ValueError(
-            "background: expected densities of all vectors and without a context, for a normal to stand behind, got a "
+            "background: expected densities of all vectors and without a context, for a broad one to stand behind, got a "
             f"{type(density).__name__} of events of shape {tuple(density.event_shape)}"
         )
 
 
-def broad_normal(x: Tensor) -> Normal:
-    """A normal with the mean of rows (rows, features) and twice their covariance, in their dtype."""
+def broad_density(x: Tensor) -> Flow:
+    """Student t densities along the principal axes of rows (rows, features), in their dtype, not trained.
+
+    They have the rows' mean and, with three degrees of freedom and the rows' covariance for a scale, three times that
+    covariance. A normal would do for rows near the others, and call impossible those that it is there for.
+    """
     rows = x.double()
-    covariance = torch.cov(rows.T).reshape(x.shape[1], x.shape[1])
-    diagonal = torch.diagonal(covariance).mean().clamp(min=1e-12)
-    jitter = 1e-6 * diagonal * torch.eye(x.shape[1], dtype=rows.dtype, device=rows.device)
-    factor = torch.linalg.cholesky(_WIDER * covariance + jitter)
-    return Normal(rows.mean(dim=0).to(x), scale_tril=factor.to(x))
+    mean = rows.mean(dim=0)
+    one = torch.eye(x.shape[1], dtype=rows.dtype, device=rows.device)
+    covariance = torch.cov(rows.T).reshape(one.shape) if len(rows) > 1 else one
+    values, axes = torch.linalg.eigh(covariance)
+    whiten = axes.T / values.clamp(min=max(1e-12, 1e-6 * float(values[-1]))).sqrt().unsqueeze(-1)
+    to_axes = Linear(x.shape[1]).to(x)
+    with torch.no_grad():
+        to_axes.weight.copy_(whiten)
+        to_axes.bias.copy_(-whiten @ mean)
+    return Flow(to_axes, base=StudentT(torch.zeros_like(mean), df=_FREEDOM)).to(x).requires_grad_(False)
+
+
+def before_background(losses: Tensor, broad: Tensor, rows: int) -> Tensor:
+    """Losses with a background of log b (rows) behind the density that has the weight of one row of so many, (rows)."""
+    w = 1 / (rows + 2)
+    return -torch.logaddexp(math.log1p(-w) - losses, math.log(w) + broad)
 
 
 def background_weight(fitted: Tensor, broad: Tensor) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from anabranch.checks import positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.models import Ensemble
-from anabranch.training.background import background_weight, broad_normal, check_background
+from anabranch.training.background import background_weight, broad_density
 from anabranch.training.fit import fit
 from anabranch.training.history import History
 from anabranch.training.rows import read_rows
@@ -44,10 +44,10 @@ def fit_ensemble(
         labels: as for `fit`. With labels the ensemble is aligned: its components are those that the labels name.
         members: how many, at most as many as folds.
         folds: into how many parts the rows are cut, at random; a member holds out one.
-        background: add a normal of the rows' mean and twice their covariance as a last member, with the weight that the
+        background: add Student t densities of the rows' mean and covariance as a last member, with the weight that the
             held-out rows ask for (and one row more): what single fits have not seen they may call impossible, and a few
             such rows among those to come cost more than all others gain. Known as the noise component of a mixture
-            (Banfield and Raftery, 1993).
+            (Banfield and Raftery, 1993). Held-out rows are scored with it, as by `fit(background=True)`.
         seed: of the cut and of the first member; the next ones follow.
         options: more options of `fit`.
 
@@ -85,14 +85,13 @@ def fit_ensemble(
         rest, out = (_rows(x, index) for index in (kept, held_out))
         given, given_out = (None if context is None else _rows(context, index) for index in (kept, held_out))
         density = build(seed + i)
-        if background:
-            check_background(density)
         history = fit(
             density,
             rest,
             given,
             labels=None if labels is None else _rows(labels, kept),
             validation=out if given_out is None else (out, given_out),
+            background=background,
             seed=seed + i,
             **options,
         )
@@ -102,7 +101,7 @@ def fit_ensemble(
     if background:
         like = reference_tensor(fitted[0])
         rows = read_rows(fitted[0], x, None).x.to("cpu" if like is None else like.device)
-        broad = broad_normal(rows)
+        broad = broad_density(rows)
         unseen = [rows[torch.as_tensor(out, device=rows.device)] for out in outs]
         pairs = [(_scores(member, part), _scores(broad, part)) for member, part in zip(fitted, unseen, strict=True)]
         weight = background_weight(*(torch.cat(scores) for scores in zip(*pairs, strict=True)))

@@ -24,6 +24,7 @@ from anabranch.checks import (
 from anabranch.densities import Density
 from anabranch.densities.compilation import compiled
 from anabranch.objectives import Likelihood, Objective
+from anabranch.training.background import check_background
 from anabranch.training.compiling import shall_compile
 from anabranch.training.history import Epoch, History
 from anabranch.training.loop import Loop
@@ -48,6 +49,7 @@ def fit(
     noise: float = 0.0,
     average: float = 0.0,
     patience: int | None = 20,
+    background: bool = False,
     seed: int | None = None,
     device: str | torch.device | None = None,
     compile: bool | Literal["auto"] = "auto",
@@ -84,6 +86,9 @@ def fit(
             so a density must be defined there.
         average: d in [0, 1); above 0, validation and result have weights averaged over about the last 1 / (1 - d) steps.
         patience: stop after so many epochs without a better validation loss; None for never.
+        background: score the validation rows as if Student t densities of the training rows' mean and covariance stood
+            behind the density, with the weight of one row, so that a single row that an otherwise good density calls
+            impossible does not decide which weights are the best. `fit_ensemble` puts it there for good.
         seed: of the split, the order of rows and any noise; None draws one from torch's global generator, so that
             `torch.manual_seed` makes everything repeatable, initial weights included.
         device: where to train; by default where the density is. The density is back on its own device afterwards.
@@ -121,6 +126,8 @@ def fit(
     if objective is not None:
         instance_of("objective", objective, Objective)
     one_of("precision", precision, PRECISIONS)
+    if background:
+        check_background(density)
     if patience is not None:
         patience = positive_int("patience", patience)
     if not any(parameter.requires_grad for parameter in density.parameters()):
@@ -165,6 +172,7 @@ def fit(
             objective=objective,
             noise=noise,
             average=average,
+            background=background,
         )
         steps = epochs * loop.batches
         history.compiled = shall_compile(compile, density, target, min(batch_size, len(training)), steps)

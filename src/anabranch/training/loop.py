@@ -12,6 +12,7 @@ from torch import Tensor
 from anabranch.densities import Density
 from anabranch.objectives import Batch, Objective
 from anabranch.training.averaging import Average
+from anabranch.training.background import before_background, broad_density
 from anabranch.training.diagnosis import NonFiniteError, explain_gradient, explain_loss
 from anabranch.training.history import Epoch, History
 from anabranch.training.precision import Precision, multiplying
@@ -42,6 +43,7 @@ class Loop:
         objective: Objective | None = None,
         noise: float = 0.0,
         average: float = 0.0,
+        background: bool = False,
     ) -> None:
         # slow to import, and only needed here
         from accelerate import Accelerator, DistributedDataParallelKwargs  # noqa: PLC0415
@@ -55,6 +57,7 @@ class Loop:
         self.density = density.to(self.device)
         self.training = training.to(self.device)
         self.held_out = None if held_out is None else held_out.to(self.device)
+        self.background = broad_density(self.training.x) if background else None
         self.history = history
         self.generator = generator
         self.batches = -(-len(training) // batch_size)
@@ -177,6 +180,8 @@ class Loop:
                 losses = self.density.loss(batch.x, batch.context)
                 if not bool(torch.isfinite(losses).all()):
                     raise self._explain(losses, batch)
+                if self.background is not None:
+                    losses = before_background(losses, self.background.log_prob(batch.x), len(self.held_out))
                 total += losses.sum()
         return float(self._mean_over_processes(total * self.shares / len(self.held_out)))
 
