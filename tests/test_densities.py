@@ -331,6 +331,10 @@ class OddMixture(Mixture):
         joint = D.Normal(self.loc, 1.0, validate_args=False).log_prob(x) - math.log(2)
         return joint[..., :1] if self.fault == "misses a component" else joint
 
+    def _joint_loss(self, x, context):
+        joint = self._joint_log_prob(x, context)
+        return -joint.flip(-1) if self.fault == "trains the other" else -joint
+
     def _log_prob(self, x, context):
         joint = self._joint_log_prob(x, context)
         return joint.amax(dim=-1) if self.fault == "takes the largest" else torch.logsumexp(joint, dim=-1)
@@ -348,6 +352,7 @@ def test_the_suite_accepts_a_mixture_of_ones_own():
     [
         ("misses a component", r"joint_log_prob: expected shape \(5, 2\), got \(5, 1\)"),
         ("takes the largest", "joint_log_prob summed"),
+        ("trains the other", "joint_loss against joint_log_prob"),
     ],
 )
 def test_the_suite_finds_in_mixtures(fault, message):

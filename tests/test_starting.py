@@ -11,7 +11,7 @@ from anabranch.densities import Normal
 from anabranch.networks import MLP
 from anabranch.objectives import Likelihood, Objective
 from anabranch.training.averaging import Average
-from anabranch.training.background import background_weight, before_background
+from anabranch.training.background import background_weight, before_background, broad_density
 
 METHODS = ("k-means", "Gaussian mixture", "spectral")
 
@@ -499,3 +499,38 @@ def test_with_a_background_one_row_does_not_decide_which_weights_are_best():
     losses, broad = torch.tensor([1.0, 1000.0]), torch.tensor([-5.0, -6.0])
     wanted = [-math.log(51 / 52 * math.exp(-1.0) + math.exp(-5.0) / 52), 6.0 + math.log(52)]
     assert before_background(losses, broad, 50).tolist() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_components_that_ended_in_all_members_leave_gradients_and_the_background_alone():
+    model = ab.FlowMixture([Normal([0.0, 0.0]), Normal([1.0, 0.0]), Normal([0.0, 1.0])])
+    model.annihilate([2])
+    x = torch.tensor([[0.3, 0.1], [12.0, 0.0]], requires_grad=True)
+    for members in ([model, model], [model, model, Normal([0.0, 0.0], scale=[5.0, 5.0])]):
+        ensemble = ab.Ensemble(members, aligned=True)
+        (gradient,) = torch.autograd.grad(ensemble.log_prob(x).sum(), x)
+        assert bool(gradient.isfinite().all())
+        r = ensemble.responsibilities(x).detach()
+        assert torch.equal(r[:, 2], torch.zeros(2)) and torch.allclose(r.sum(-1), torch.ones(2))
+    mean = torch.stack([torch.full((2,), 2 / 3).log() + model.log_prob(x), members[2].log_prob(x) - math.log(3)])
+    assert torch.allclose(ensemble.log_prob(x), mean.logsumexp(0), atol=1e-5)
+
+
+def test_an_ensemble_has_the_dtype_of_its_members():
+    parts = [ab.densities.GaussianMixture(torch.randn(3, 2).double()) for _ in range(3)]
+    x = torch.randn(4, 2).double()
+    one = ab.Ensemble([parts[0]] * 3)
+    assert torch.allclose(one.log_prob(x), parts[0].log_prob(x), rtol=0, atol=1e-14)
+    assert one.sample((2,)).dtype == torch.float64
+    weighted = ab.Ensemble(parts, weights=[0.2, 0.3, 0.5])
+    wanted = sum(w * part.log_prob(x).exp() for w, part in zip((0.2, 0.3, 0.5), parts, strict=True)).log()
+    assert torch.allclose(weighted.log_prob(x), wanted, rtol=0, atol=1e-14)
+
+
+def test_a_broad_density_has_the_size_of_every_column():
+    torch.manual_seed(0)
+    x = torch.randn(2000, 2) * torch.tensor([1.0, 1e4])
+    drawn = broad_density(x).sample((20_000,))
+    ratio = (drawn.quantile(0.75, dim=0) - drawn.quantile(0.25, dim=0)) / (x.quantile(0.75, 0) - x.quantile(0.25, 0))
+    # 1.13 of a t density of 3 degrees, more of sums of two, as columns that are alike are of their principal axes
+    assert bool(((ratio > 1.05) & (ratio < 1.4)).all()) and float(ratio[0] / ratio[1]) == pytest.approx(1, abs=0.06)
+    assert bool(broad_density(x[:1]).log_prob(x).isfinite().all())

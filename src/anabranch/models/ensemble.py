@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from anabranch.checks import reference_tensor
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
 from anabranch.densities.density import at_every_context, context_for, context_rows
@@ -27,7 +28,8 @@ class Ensemble(Mixture):
     Args:
         members: the densities.
         aligned: whether the members are mixtures of K components that mean the same in all of them, as starts from one
-            assignment see to: p(x, k) is then the mean of theirs. A member that is no mixture has an equal share in each.
+            assignment see to: p(x, k) is then the mean of theirs. A member that is no mixture has an equal share
+            in each of those that have not ended.
         weights: w, (members,), at least 0; equal by default, and normalised to sum to one. They are not trained.
 
     Raises:
@@ -40,6 +42,8 @@ class Ensemble(Mixture):
         >>> ensemble.sample((5,)).shape
         torch.Size([5, 2])
     """
+
+    log_weights: Tensor | None
 
     def __init__(
         self, members: Sequence[Density], aligned: bool = False, weights: Tensor | ArrayLike | None = None
@@ -54,7 +58,11 @@ class Ensemble(Mixture):
         self.aligned = aligned
         self.bound = parts.bound
         self.loss_is_exact = parts.loss_is_exact
-        self.register_buffer("log_weights", read_weights(weights, torch.zeros(parts.count)).log_softmax(dim=-1))
+        like = reference_tensor(parts)
+        like = torch.zeros(parts.count) if like is None else like.detach().new_zeros(parts.count)
+        # equal ones are not kept: they are exact in whatever dtype the members come to have
+        given = weights.to(like) if isinstance(weights, Tensor) else weights
+        self.register_buffer("log_weights", None if weights is None else read_weights(given, like))
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -78,22 +86,36 @@ class Ensemble(Mixture):
 
     def _joint(self, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
         x = at_every_context(x, context, len(self.event_shape))
-        log_weights = self.get_buffer("log_weights").to(x)
+        log_weights = self._log_weights(x)
         if not self.aligned:
             return self.parts.log_probs(x.expand(self.parts.count, *x.shape), context, by_loss) + log_weights
-        joints = [self._joint_of(member, x, context, by_loss) for member in self.members]
-        return torch.logsumexp(torch.stack(torch.broadcast_tensors(*joints), dim=-1) + log_weights, dim=-1)
-
-    def _joint_of(self, member: Density, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
-        own = context_for(member, context)
-        if isinstance(member, Mixture):
-            return -member.joint_loss(x, own) if by_loss else member.joint_log_prob(x, own)
-        score = -member.loss(x, own) if by_loss else member.log_prob(x, own)
-        return (score - math.log(self.components)).unsqueeze(-1).expand(*score.shape, self.components)
+        joints, others = [], []
+        for member, log_w in zip(self.members, log_weights, strict=True):
+            own = context_for(member, context)
+            if isinstance(member, Mixture):
+                joints.append((-member.joint_loss(x, own) if by_loss else member.joint_log_prob(x, own)) + log_w)
+            else:
+                others.append((-member.loss(x, own) if by_loss else member.log_prob(x, own)) + log_w)
+        stacked = torch.stack(torch.broadcast_tensors(*joints), dim=-1)
+        # a component that has ended in all of them: no sum, whose gradient would be that of infinities
+        nothing = stacked.isneginf().all(dim=-1)
+        joint = torch.where(nothing.unsqueeze(-1), 0.0, stacked).logsumexp(dim=-1).masked_fill(nothing, -torch.inf)
+        shared = ~nothing | nothing.all(dim=-1, keepdim=True)
+        for score in others:
+            share = (score - shared.sum(dim=-1).log()).unsqueeze(-1).expand(joint.shape)
+            joint = torch.where(shared, torch.logaddexp(joint, share), joint)
+        return joint
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         batch_shape = shape if context is None else shape + context.shape[:-1]
         own = context_rows(context, batch_shape)
-        member = draw_levels(self.get_buffer("log_weights"), torch.Size([batch_shape.numel()]))
+        log_weights = self._log_weights(torch.empty(0) if own is None else own)
+        member = draw_levels(log_weights, torch.Size([batch_shape.numel()]))
         x = self.parts.draw(member, own if self.parts.context_shape is not None else None)
         return x.reshape(*batch_shape, *self.event_shape)
+
+    def _log_weights(self, like: Tensor) -> Tensor:
+        """log w: (members,), in the dtype of `like`, on its device."""
+        if self.log_weights is None:
+            return like.new_full((self.parts.count,), -math.log(self.parts.count))
+        return self.log_weights.to(like)

@@ -291,6 +291,8 @@ def _check_mixture(mixture: Mixture, context: Tensor | None) -> None:
     mixture.eval()  # where a loss is no random estimate
     losses, log_q = mixture.joint_loss(x, context), mixture.log_posterior(x, context)
     expect(losses.shape == wanted, mixture, f"joint_loss: expected shape {wanted}, got {tuple(losses.shape)}")
+    if mixture.loss_is_exact:
+        expect_close(-losses, joint, mixture, "joint_loss against joint_log_prob", 1e-5)
     made = evidence_lower_bound(-losses, log_q) if mixture.variational else torch.logsumexp(-losses, dim=-1)
     expect_close(-mixture.loss(x, context), made, mixture, "loss, made of joint_loss", 1e-5)
     mixture.train(was_training)

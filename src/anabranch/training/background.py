@@ -35,9 +35,11 @@ def broad_density(x: Tensor) -> Flow:
     rows = x.double()
     mean = rows.mean(dim=0)
     one = torch.eye(x.shape[1], dtype=rows.dtype, device=rows.device)
-    covariance = torch.cov(rows.T).reshape(one.shape) if len(rows) > 1 else one
-    values, axes = torch.linalg.eigh(covariance)
-    whiten = axes.T / values.clamp(min=max(1e-12, 1e-6 * float(values[-1]))).sqrt().unsqueeze(-1)
+    # of columns of one size, lest a large one's rounding be more than all that a small one spreads
+    scale = rows.std(dim=0).clamp(min=torch.finfo(x.dtype).tiny) if len(rows) > 1 else torch.ones_like(mean)
+    correlation = torch.cov(((rows - mean) / scale).T).reshape(one.shape) if len(rows) > 1 else one
+    values, axes = torch.linalg.eigh(correlation)
+    whiten = axes.T / values.clamp(min=1e-6).sqrt().unsqueeze(-1) / scale
     to_axes = Linear(x.shape[1]).to(x)
     with torch.no_grad():
         to_axes.weight.copy_(whiten)
@@ -52,7 +54,7 @@ def before_background(losses: Tensor, broad: Tensor, rows: int) -> Tensor:
 
 
 def background_weight(fitted: Tensor, broad: Tensor) -> float:
-    r"""The weight w of a background that is most probable after rows that neither density was fitted to:
+    r"""The weight w of a background that is most probable after rows to which the fitted density was not fitted:
 
     .. math:: \log w + \log(1 - w) + \sum_i \log\big((1 - w)\, p(x_i) + w\, b(x_i)\big)
 
