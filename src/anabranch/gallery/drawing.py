@@ -19,7 +19,7 @@ from anabranch.gallery.clusters import Space
 from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
 from anabranch.gallery.grids import density_grid, square_around
 from anabranch.gallery.results import Result, clusters_of
-from anabranch.models import DepthMixture
+from anabranch.models import DepthMixture, Ensemble
 from anabranch.objectives import Likelihood
 from anabranch.training import Epoch, fit, start_from
 
@@ -141,8 +141,14 @@ def _picture(path: Path, rows: toys.Rows, density: Density, title: str, more: st
         density,
         title=title,
         score=f"{rows.score(density):.3f} nats per row{more}",
-        component_name="depth" if isinstance(density, DepthMixture) else "component",
+        component_name=_component_name(density),
     )
+
+
+def _component_name(density: Density) -> str:
+    if isinstance(density, Ensemble) and not density.aligned:
+        return "member"
+    return "depth" if isinstance(density, DepthMixture) else "component"
 
 
 def _file_name(words: str) -> str:
