@@ -1,22 +1,20 @@
 """How many components are found, from ten: annihilation beside scikit-learn's two ways.
 
-python benchmarks/annihilation.py [--seeds 4] [--first 8] [-o benchmarks/results/annihilation.json]
+python benchmarks/annihilation.py [--seeds 4] [--first 8]
 
 Gaussian data get Gaussian components; wings get flows, of which one is told by a vector which component it is. Seeds 0 to 7
 were in view while `Annihilation` was written, so the run begins with 8; the support of 20 comes from trials on them.
 """
 
-import json
 import time
 import warnings
-from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from torch import Tensor
+from trials import Row, note, write
 
 import anabranch as ab
 from anabranch.datasets import Pinwheel
@@ -101,28 +99,30 @@ def by_bic(x: Tensor, seed: int) -> int:
     return min(sizes, key=lambda k: fits[k - 1].bic(array))
 
 
-def main(
-    seeds: int = 4,
-    first: int = 8,
-    output: Annotated[Path, typer.Option("-o", "--output")] = Path(__file__).parent / "results" / "annihilation.json",
-) -> None:
-    """Fit all, print a table, write every seed down."""
+def table(results: list[Row]) -> str:
+    """Every seed's number, and the mean of the seconds."""
+    lines = ["| data | truth | annihilation | Bayesian mixture | Gaussian mixture by BIC | seconds |"]
+    lines.append("| - | - | - | - | - | - |")
+    for name, _, truth, _, _ in CASES:
+        found = [row for row in results if row["case"] == name]
+        columns = [", ".join(str(row[key]) for row in found) for key in ("found", "bayesian", "bic")]
+        seconds = sum(row["seconds"] for row in found) / len(found)
+        lines.append(f"| {name} | {truth} | {' | '.join(columns)} | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def main(seeds: int = 4, first: int = 8) -> None:
+    """Fit all, print and write."""
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
-    results = []
-    print("| data | truth | annihilation | Bayesian mixture | Gaussian mixture by BIC | seconds |")
-    print("| - | - | - | - | - | - |")
+    results: list[Row] = []
     for name, data, truth, support, epochs in CASES:
-        found = []
         for seed in range(first, first + seeds):
             x = rows(data, seed)
             mine = annihilated(data, x, seed, support, epochs)
             others = {"bayesian": bayesian(x, seed), "bic": by_bic(x, seed)}
-            found.append({"case": name, "truth": truth, "support": support, "seed": seed, **mine, **others})
-        results += found
-        columns = [", ".join(str(one[key]) for one in found) for key in ("found", "bayesian", "bic")]
-        seconds = sum(one["seconds"] for one in found) / len(found)
-        print(f"| {name} | {truth} | {' | '.join(columns)} | {seconds:.0f} |", flush=True)
-        output.write_text(json.dumps(results, indent=1) + "\n")
+            row = {"case": name, "truth": truth, "support": support, "epochs": epochs, "seed": seed}
+            note(results, row | mine | others)
+    write("annihilation", {"components": COMPONENTS, "seeds": seeds, "first": first}, results, table(results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Times are ratios to the same mixture of one component, measured in the same roun
 import statistics
 import time
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from trials import Row, note, over_seeds, write
@@ -83,8 +82,7 @@ def main(rounds: int = 9) -> None:
                 )
                 row[f"{work}, ms"] = statistics.median(times[work, k])
             note(rows, row)
-        grown = {counts[b] - counts[a] for a, b in pairwise((1, 2))}
-        print(f"{kind}: {grown.pop():,} parameters more for each component")
+        print(f"{kind}: {counts[2] - counts[1]:,} parameters more for each component")
     forms = {"parameters": ",.0f", "parameters, K = 1 is 1": ".2f"}
     forms |= {f"{work}, K = 1 is 1": ".2f" for work in WORKS}
     setting = {"features": FEATURES, "rows": ROWS, "blocks": BLOCKS, "hidden": HIDDEN, "vector": VECTOR}

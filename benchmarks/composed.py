@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import torch
-from components import timed, works_of
-from trials import OPTIONS, Row, brief, fitted, note, over_seeds, write
+from components import WORKS, timed, works_of
+from trials import OPTIONS, Row, fitted, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.densities import Density, Normal
@@ -26,6 +26,9 @@ WHOLE: Extent = (-7.0, 3.0, -7.0, 3.0)  # of what is built by hand
 AROUND: Extent = (-5.0, 5.0, -5.0, 5.0)  # of standardised rows
 FITTED = {"log-likelihood": ".3f", "blocks a sample": ".2f", "integral": ".4f", "chi-squared / cells": ".2f"}
 FITTED |= {"parameters": ",.0f", "seconds": ".0f"}
+COSTS = {"parameters": ",.0f"} | dict.fromkeys(
+    ["blocks a row", *(f"{work}, flow is 1" for work in (*WORKS, "sample"))], ".3g"
+)
 
 
 def affine(blocks: int) -> Chain:
@@ -152,13 +155,11 @@ def main(seeds: int = 4) -> None:
                     row |= checked(density, AROUND)
                 note(rows, row)
     tables = []
-    for part, by, forms in (
+    for part, by, columns in (
         ("by hand", ("L1", "L2", "method"), {"modes": ".0f", "integral": ".5f", "chi-squared / cells": ".2f"}),
-        ("cost", ("method",), dict.fromkeys(list(rows[6])[2:], brief)),
+        ("cost", ("method",), COSTS),
         ("fit", ("toy", "method"), FITTED),
     ):
-        columns = {name: ".3g" if form is brief else form for name, form in forms.items()}
-        columns |= {"parameters": ",.0f"} if part == "cost" else {}
         tables.append(over_seeds([row for row in rows if row["part"] == part], by, columns))
     write("composed", OPTIONS | {"epochs": EPOCHS}, rows, "\n\n".join(tables))
 

@@ -33,7 +33,7 @@ def fitted(start: str, number: int, rows: Rows, seed: int) -> ab.FlowMixture:
 def inconsistency(mixture: ab.FlowMixture, rows: Rows, seed: int) -> float:
     """The mean over the training rows of what the consistency term is, nats."""
     term = Consistency("neighbours")
-    term.prepare(mixture, rows.x, None)
+    term.prepare(Batch(mixture, rows.x, None, None, torch.arange(len(rows.x)), 0.0), epochs=0)
     with seeded(seed), torch.no_grad():
         numbers = torch.arange(len(rows.x)).repeat(20)
         return float(term(Batch(mixture, rows.x[numbers], None, None, numbers, 0.0)).mean())

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.autograd.functional import jacobian
@@ -209,6 +210,9 @@ def test_ended_components_are_gone_from_weights_and_q_and_never_drawn():
         ([0, 1, 2], "components: expected some to stay alive, got all 3"),
         ([3], r"components: expected numbers from 0 to 2, got \[3\]"),
         ([-1], r"components: expected numbers from 0 to 2, got \[-1\]"),
+        ([True], r"components: expected numbers from 0 to 2, got \[True\]"),
+        (1, "components: expected a list of numbers from 0 to 2, got 1"),
+        (torch.tensor(1), r"components: expected a list of numbers from 0 to 2, got tensor\(1\)"),
     ],
 )
 def test_ending_what_cannot_be_ended(components, message):
@@ -216,6 +220,13 @@ def test_ending_what_cannot_be_ended(components, message):
     with pytest.raises(ValueError, match=message):
         model.annihilate(components)
     assert model.alive.all()
+
+
+@pytest.mark.parametrize("chosen", [[np.int64(1)], np.array([1]), torch.tensor([1]), (1,)], ids=repr)
+def test_components_to_end_are_numbers_of_any_kind(chosen):
+    model = mixture()
+    model.annihilate(chosen)
+    assert model.alive.tolist() == [True, False, True]
 
 
 def test_the_last_one_alive_stays():

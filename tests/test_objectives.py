@@ -2,12 +2,13 @@
 
 import logging
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 import anabranch as ab
-from anabranch.densities import Normal
+from anabranch.densities import Normal, Uniform
 from anabranch.networks import MLP
 from anabranch.objectives import Annihilation, Batch, Consistency, Depth, Information, Likelihood, Objective
 from anabranch.objectives.message_length import message_length
@@ -344,7 +345,7 @@ def test_annihilation_by_hand():
     weights = [0.1, 0.2, 0.7]
     model, x = mixture(weights=weights), rows(50)
     objective = Annihilation(support=5)
-    objective.prepare(model, x, None)
+    objective.prepare(batch(model, x), epochs=100)
     value = objective(batch(model, x[:4]))
     assert torch.allclose(value, torch.tensor(5 / 50 * math.log(0.1 * 0.2 * 0.7), dtype=torch.float64).expand(4))
     # d/d logit_j of sum_k log w_k = 1 - K w_j: a step down takes weight from those below 1 / K
@@ -356,7 +357,7 @@ def test_annihilation_by_hand():
 def test_annihilation_of_those_alive_only():
     model, x = mixture(weights=[0.1, 0.2, 0.7]), rows(50)
     objective = Annihilation(support=5)
-    objective.prepare(model, x, None)
+    objective.prepare(batch(model, x), epochs=100)
     model.annihilate([0])
     value = objective(batch(model, x[:4]))
     wanted = 5 / 50 * (math.log(0.2 / 0.9) + math.log(0.7 / 0.9))
@@ -372,7 +373,7 @@ def test_annihilation_of_weights_of_next_to_nothing_is_finite(logit):
     with torch.no_grad():
         model.logits.copy_(torch.tensor([0.0, logit, 0.0]))
     objective = Annihilation(support=5)
-    objective.prepare(model, x, None)
+    objective.prepare(batch(model, x), epochs=100)
     value = objective(batch(model, x))
     gradient = torch.autograd.grad(value.sum(), model.logits)[0]
     assert torch.isfinite(value).all() and torch.isfinite(gradient).all()
@@ -421,6 +422,56 @@ def test_what_a_component_has_for_itself():
     shared = ab.Flow(ab.flows.realnvp(2, context=3, blocks=2, hidden=(8,)))
     assert ab.FlowMixture(ab.models.Embedded(shared, 2), heads="affine").own_parameters().tolist() == [8, 8]
     assert ab.FlowMixture([Normal.standard(2)] * 2).own_parameters().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("recipe", [ab.flows.maf, ab.flows.nsf])
+def test_weights_of_masked_networks_are_no_component_s_own_numbers(recipe):
+    small, large = (ab.Flow(recipe(2, blocks=2, hidden=hidden)) for hidden in ((4,), (64, 64)))
+    counts = ab.FlowMixture([small, large]).own_parameters().tolist()
+    assert counts[0] == counts[1] < 20
+    # so few rows as there are do not end all but one at once
+    model, x = ab.FlowMixture([ab.Flow(recipe(2, blocks=2)) for _ in range(3)]), rows(90).float()
+    ab.fit(model, x, objective=Likelihood() + Annihilation(until=0.99), validation=0, epochs=10, seed=0, callback=bool)
+    assert int(model.alive.sum()) == 3
+
+
+def test_what_is_frozen_is_no_number_of_a_component_and_does_not_move():
+    x, model = blobs(THREE), gaussians(3)
+    ab.start_from(model, x)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    shares = model.responsibilities(x).detach()
+    other = shares.roll(1, dims=-1)
+    model.heads.packed.requires_grad_(False)
+    assert model.own_parameters().tolist() == [4, 4, 4]
+    model.logits.requires_grad_(False)
+    model.follow(x, shares, other)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    told = ab.models.Embedded(ab.Flow(ab.flows.realnvp(2, context=3, blocks=2, hidden=(8,))), 2)
+    told.embeddings.requires_grad_(False)
+    assert ab.FlowMixture(told).own_parameters().tolist() == [2, 2]
+
+
+def test_a_component_has_at_least_one_number_for_each_feature():
+    shared = ab.Flow(ab.flows.realnvp(4, context=1, blocks=2, hidden=(8,)))
+    assert ab.FlowMixture(ab.models.Embedded(shared, 2)).own_parameters().tolist() == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "shares", "message"),
+    [
+        ("before", torch.ones(4, 3), r"expected shape \(4, 2\), got \(4, 3\)"),
+        ("after", torch.ones(3, 2), r"expected shape \(4, 2\), got \(3, 2\)"),
+        ("after", [[0.5, 0.5]] * 3 + [[math.nan, 1]], "expected finite numbers, got nan in row 3, column 0"),
+        ("before", [[0.5, 0.5]] * 3 + [[-1, 1]], "expected shares of at least 0, got -1.0"),
+    ],
+)
+def test_shares_that_cannot_be_followed(name, shares, message):
+    model, good = gaussians(2), {"before": torch.full((4, 2), 0.5), "after": torch.full((4, 2), 0.5).numpy()}
+    before = model.heads.loc.clone()
+    with pytest.raises(ValueError, match=f"^{name}: {message}"):
+        model.follow(torch.randn(4, 2).numpy(), **(good | {name: shares}))
+    assert torch.equal(model.heads.loc, before)
+    model.follow(torch.randn(4, 2).numpy(), **good)
 
 
 @pytest.mark.parametrize("heads", ["diagonal", "affine"])
@@ -498,13 +549,101 @@ def test_what_was_found_stays_and_no_earlier_weights_come_back():
     assert history.best_epoch > first
 
 
-def test_a_fit_too_short_for_a_search_ends_something_or_nothing_but_is_sound():
-    for epochs in (1, 2, 3):
-        model = gaussians(8)
-        x = blobs(THREE, count=20)
+def is_the_shortest_so_far(model, annihilation, x):
+    shortest = min(annihilation.lengths, key=annihilation.lengths.get)
+    assert annihilation.found == shortest == int(model.alive.sum())
+    total, weights = float(model.log_prob(x).detach().double().sum()), model.weights().detach()
+    length = message_length(total, weights, torch.full((len(weights),), 5), len(x))
+    assert length == pytest.approx(annihilation.lengths[shortest], abs=0.01)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_fit_too_short_for_a_search_has_the_shortest_message_so_far_and_says_so(epochs, caplog):
+    model, annihilation = gaussians(6), Annihilation()
+    x = blobs(THREE, count=20)
+    ab.start_from(model, x)
+    with caplog.at_level(logging.WARNING, "anabranch"):
+        ab.fit(model, x, objective=Likelihood() + annihilation, epochs=epochs, batch_size=15, validation=0, seed=0)
+    is_the_shortest_so_far(model, annihilation, x)
+    assert "too few epochs to search from 6 components: expected 15 at least" in caplog.text
+    assert "the search was cut short" in caplog.text
+    assert not hasattr(annihilation, "_x") and not annihilation._states
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("how", [True, RuntimeError, KeyboardInterrupt])
+def test_a_search_cut_short_leaves_no_collapsed_mixture(how, average, caplog):
+    x, model, annihilation, seen = blobs(THREE, count=50), gaussians(5), Annihilation(), []
+    ab.start_from(model, x)
+
+    def stop(epoch):
+        seen.append(int(model.alive.sum()))
+        if seen[-1] > 1:
+            return False
+        if how is True:
+            return True
+        raise how
+
+    options = {"epochs": 15, "batch_size": 75, "validation": 0, "seed": 0, "average": average, "callback": stop}
+    with caplog.at_level(logging.INFO, "anabranch"), nullcontext() if how is True else pytest.raises(how):
+        history = ab.fit(model, x, objective=Likelihood() + annihilation, **options)
+        assert history.best_epoch == 0 and math.isnan(history.best_loss)
+    assert seen[-1] == 1 and annihilation.found == 3
+    is_the_shortest_so_far(model, annihilation, x)
+    assert "too few epochs" not in caplog.text and "the search was cut short" in caplog.text
+
+
+def test_a_search_that_ends_says_nothing_of_an_end_cut_short(caplog):
+    _, annihilation, history = found(blobs(THREE[:1], count=50), components=2, epochs=12)
+    assert history.best_epoch > 0 and annihilation.found == 1
+    assert not hasattr(annihilation, "_x") and not annihilation._states
+    assert "cut short" not in caplog.text and "too few epochs" not in caplog.text
+
+
+def test_components_of_labels_that_hold_are_kept_and_those_of_guesses_are_not():
+    x, labels = blobs(THREE[:1], count=60), torch.full((60,), -1)
+    labels[:3] = torch.tensor([0, 2, 2])
+    for until, kept in [(None, {0, 2}), (0.1, set())]:
+        model, annihilation = gaussians(4), Annihilation()
         ab.start_from(model, x)
-        ab.fit(model, x, objective=Likelihood() + Annihilation(), epochs=epochs, batch_size=7, validation=0, seed=0)
-        assert bool(model.alive.any()) and torch.isfinite(model.log_prob(x)).all()
+        objective = Likelihood(labels_until=until) + annihilation
+        ab.fit(model, x, labels=labels, objective=objective, validation=0, epochs=12, batch_size=60, seed=0)
+        alive = set(model.alive.nonzero().flatten().tolist())
+        assert alive == kept if kept else len(alive) == 1
+
+
+@pytest.mark.parametrize("support", [None, 100])
+def test_components_that_rows_cannot_do_without_stay(support):
+    parts = [Uniform([0.0], [1.0]), Uniform([2.0], [3.0]), Uniform([2.0], [3.0]), Uniform([0.0], [3.0])]
+    x = torch.rand(40, 1, generator=torch.Generator().manual_seed(0))
+    x[20:] += 2
+    for components, wanted in [(parts[:2], 2), (parts[:3], 2), ([parts[3], parts[0]], 1)]:
+        model, annihilation = ab.FlowMixture(components), Annihilation(support=support)
+        ab.fit(model, x, objective=Likelihood() + annihilation, validation=0, epochs=12, batch_size=40, seed=0)
+        assert annihilation.found == wanted == int(model.alive.sum()) and torch.isfinite(model.log_prob(x)).all()
+
+
+def test_a_small_support_is_what_was_asked_for():
+    model, x = mixture(weights=[0.1, 0.2, 0.7]), rows(50)
+    objective = Annihilation(support=0.1)
+    objective.prepare(batch(model, x), epochs=100)
+    wanted = 0.1 / 50 * math.log(0.1 * 0.2 * 0.7)
+    assert float(objective(batch(model, x))[0].detach()) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (3, "keep: expected a list of numbers from 0 on, got 3"),
+        ("12", "keep: expected a list of numbers from 0 on, got '12'"),
+        ([0.5], r"keep: expected numbers from 0 on, got \[0.5\]"),
+        ([-1], r"keep: expected numbers from 0 on, got \[-1\]"),
+    ],
+)
+def test_what_cannot_be_kept(keep, message):
+    with pytest.raises(ValueError, match=message):
+        Annihilation(keep=keep)
+    assert Annihilation(keep=torch.tensor([1, 2])).keep == [1, 2]
 
 
 def test_least_and_keep_bound_the_search():
@@ -530,7 +669,7 @@ def test_a_component_without_support_ends_at_once():
     with torch.no_grad():
         model.logits[0] = model.logits[1:].logsumexp(0) + math.log(4 / 446)
     objective = Annihilation(support=5)
-    objective.prepare(model, x, None)
+    objective.prepare(batch(model, x), epochs=100)
     assert objective.after_epoch(model, 450) is True
     assert model.alive.tolist() == [False, True, True, True]
     assert objective.after_epoch(model, 450) is False
@@ -595,7 +734,7 @@ def test_weights_that_an_objective_has_set_are_not_averaged_with_those_before():
 def test_one_component_stays_however_few_the_rows(weights):
     model, x = mixture(weights=weights), rows(10)
     objective = Annihilation(support=1000)
-    objective.prepare(model, x, None)
+    objective.prepare(batch(model, x), epochs=100)
     for _ in range(3):
         objective.after_epoch(model, 10)
     assert int(model.alive.sum()) == 1 and torch.equal(model.weights(), model.alive.double())
@@ -714,25 +853,29 @@ def test_labels_train_parts_by_their_losses_where_those_are_no_log_probs():
     assert float((inner.log_prob(x) - inner.elbo(x)).detach().min()) > 1e-3
 
 
-def test_parts_of_a_sum_are_prepared_and_told_of_epochs():
+def test_parts_of_a_sum_are_prepared_and_told_of_epochs_and_of_the_end():
     told = []
 
     class Mine(Objective):
         def __init__(self, name):
             self.name = name
 
-        def prepare(self, density, x, context):
-            told.append((self.name, "prepare", len(x)))
+        def prepare(self, rows, epochs):
+            told.append((self.name, "prepare", len(rows.x), epochs))
 
         def after_epoch(self, density, rows):
             told.append((self.name, "epoch", rows))
+
+        def finish(self, density):
+            told.append((self.name, "finish"))
 
         def __call__(self, batch):
             return batch.density.loss(batch.x, batch.context)
 
     ab.fit(normals(), torch.randn(10, 2), objective=Mine("a") + 2 * Mine("b"), validation=0.2, epochs=2, seed=0)
     epoch = [("a", "epoch", 8), ("b", "epoch", 8)]
-    assert told == [("a", "prepare", 8), ("b", "prepare", 8), *epoch, *epoch]
+    start, end = [("a", "prepare", 8, 2), ("b", "prepare", 8, 2)], [("a", "finish"), ("b", "finish")]
+    assert told == [*start, *epoch, *epoch, *end]
 
 
 @pytest.mark.parametrize(

@@ -157,9 +157,14 @@ def test_a_cut_space_has_its_borders_where_there_are_no_rows():
     assert bool(((shares == 1) | (shares == 0)).all())
     pairs = set(zip(shares.argmax(-1).tolist(), place.tolist(), strict=True))
     assert len(pairs) == 3
-    # each piece's rows come to the base with mean 0 and deviation 1, and none lies near a border
+    # each piece's rows come to the base with mean 0 and deviation 1, and none lies near a border, where a half space has 0
     for k, branch in enumerate(model.branches):
-        z = branch(x[shares[:, k] == 1])[0]
+        z, sides = x[shares[:, k] == 1], []
+        for block in branch:
+            if isinstance(block, HalfSpace):
+                sides.append(z[:, block.feature].abs().min().item())
+            z = block(z)[0]
+        assert sides and min(sides) >= 3 - 1e-4
         assert torch.allclose(z.mean(0), torch.zeros(2), atol=1e-4)
         assert torch.allclose(z.std(0, correction=0), torch.ones(2), atol=1e-4)
     back = torch.stack(
@@ -198,14 +203,37 @@ def test_one_piece_is_all_of_the_space_and_of_one_feature_too():
 
 def test_rows_that_cannot_be_cut():
     for x, pieces, message in [
-        (torch.zeros(50, 2), 2, "x: expected rows enough for 2 pieces, got 50"),
-        (torch.randn(3, 2), 9, "x: expected rows enough for 9 pieces, got 3"),
-        (torch.randn(3), 2, "x: expected two finite rows at least"),
-        (torch.tensor([[0.0], [math.nan]]), 2, "x: expected two finite rows at least"),
-        (torch.randn(9, 2), 0, "pieces"),
+        (torch.zeros(50, 2), 2, "x: expected rows with gaps between them for 2 pieces, got 50 that can be cut into 1"),
+        (torch.randn(3, 2), 9, "x: expected rows enough for 9 pieces, got 3 that can be cut into 3"),
+        (torch.randn(3), 2, r"x: expected two rows of numbers at least, \(rows, features\), got shape \(3,\)"),
+        (torch.zeros(3, 0), 2, r"x: expected two rows of numbers at least, .* got shape \(3, 0\)"),
+        (torch.tensor([[0.0], [math.nan]]), 2, "x: expected finite numbers, got nan in row 1, column 0"),
+        (["a", "b"], 2, "x: expected a tensor or an array of numbers, got list"),
+        ([[1, 2]], 0, "pieces: expected a whole number of at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             ab.flows.cut(x, pieces)
+    for directions in (-1, 2.5):
+        with pytest.raises(ValueError, match=f"directions: expected a whole number of at least 0, got {directions}"):
+            ab.flows.cut(torch.randn(9, 2), 2, directions=directions)
+
+
+def test_rows_to_be_cut_are_read_whatever_they_are_and_branches_are_of_the_default_dtype():
+    x = torch.tensor([[-2, 0], [-3, 1], [-4, 2], [4, 0], [3, 1], [2, 2]])
+    want = ab.PiecewiseFlow(ab.flows.cut(x.float(), 2), gate="constant").log_prob(x.float())
+    for same in (x, x.double(), x.numpy(), x.double().numpy(), x.tolist()):
+        model = ab.PiecewiseFlow(ab.flows.cut(same, 2), base=Normal.standard(2), gate="constant")
+        assert torch.equal(model.log_prob(x.float()), want)
+    assert len(ab.flows.cut(x, 2, directions=0)) == 2
+
+
+@pytest.mark.parametrize(("far", "alone"), [(4, False), (5, True)])
+def test_a_twentieth_of_the_rows_is_a_piece_and_fewer_are_none(far, alone):
+    x = torch.linspace(-1, 1, 100).unsqueeze(-1)
+    x[-far:] += 50
+    model = ab.PiecewiseFlow(ab.flows.cut(x, 2), gate="constant")
+    counts = sorted(model.responsibilities(x).sum(0).round().int().tolist())
+    assert (counts == [far, 100 - far]) is alone
 
 
 def test_branches_that_do_not_fit():

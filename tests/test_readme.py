@@ -1,18 +1,24 @@
-"""The README's Python runs as it stands."""
+"""The Python of the README and of the pages in docs/ runs as it stands."""
 
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 import anabranch as ab
+from anabranch.densities import Density
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+
+
+def blocks_of(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
 def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    blocks = blocks_of(ROOT / "README.md")
     assert len(blocks) == 3
     torch.manual_seed(0)
     x = torch.randn(400, 7)
@@ -29,3 +35,23 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     assert names["flow"].log_prob(names["flow"].sample((3,))).shape == (3,)
     rings, mixture = names["rings"], names["mixture"]
     assert mixture.log_prob(rings).shape == mixture.gap(rings).shape == (400,)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in sorted((ROOT / "docs").glob("*.md")) if blocks_of(page)], ids=lambda p: p.name
+)
+def test_the_python_blocks_of_a_page_run_on_rows_of_two_features(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    x = torch.cat(
+        [torch.randn(20, 2) + torch.tensor(mean) for mean in ((-9.0, 0.0), (9.0, 0.0), (0.0, 9.0), (0.0, -9.0))]
+    )
+    names = {"ab": ab, "x": x}
+    for block in blocks_of(page):
+        exec(block, names)
+        made = [value for value in names.values() if isinstance(value, Density) and value.event_shape == (2,)]
+        assert all(bool(torch.isfinite(density.log_prob(x)).all()) for density in made if density.context_shape is None)
+
+
+def test_the_page_on_mixtures_has_blocks_that_the_tests_find():
+    assert len(blocks_of(ROOT / "docs" / "mixtures.md")) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,20 @@ def positive_int(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     return int(value)
+
+
+def numbers_below(name: str, value: Any, count: int | None = None) -> list[int]:
+    """Return `value`, several whole numbers from 0 to `count` - 1, as a list, or raise ValueError."""
+    top = "on" if count is None else f"to {count - 1}"
+    shown = value.tolist() if isinstance(value, (Tensor, np.ndarray)) else value
+    if not isinstance(shown, Iterable) or isinstance(shown, str):
+        raise ValueError(f"{name}: expected a list of numbers from 0 {top}, got {value!r}")
+    numbers = list(shown)
+    for k in numbers:
+        whole = isinstance(k, (int, np.integer)) and not isinstance(k, bool)
+        if not whole or k < 0 or (count is not None and k >= count):
+            raise ValueError(f"{name}: expected numbers from 0 {top}, got {numbers}")
+    return [int(k) for k in numbers]
 
 
 def positive(name: str, value: Any) -> float:

@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import one_of, positive, positive_int
+from anabranch.checks import finite_rows, one_of, positive, positive_int, read_tensor
 from anabranch.networks import MLP, MaskedMLP
 from anabranch.transforms import (
     Affine,
@@ -210,22 +211,27 @@ def fold(features: int, borders: int = 1) -> list[Transform]:
     return branches
 
 
-def cut(x: Tensor, pieces: int, directions: int = 64) -> list[Transform]:
+def cut(x: Tensor | ArrayLike, pieces: int, directions: int = 64) -> list[Transform]:
     """The branches of a space cut into pieces where rows leave it empty, for `PiecewiseFlow`.
 
     The widest gap is looked for along every axis and along random directions, in all pieces that there are; a hyperplane in
     its middle cuts that piece in two, and so on. Each piece is a chain of the half spaces that lead to it, and ends with a
     linear map that brings its rows to mean 0 and deviation 1. All of it is trained on.
 
-    The borders of `fold` start at random instead, often among rows.
+    Each side of a cut has at least a twentieth of the rows that it cuts (of fewer than 40, one row): fewer rows that lie
+    far out are no piece of their own, and stay in the one beside them. The borders of `fold` start at random instead, often
+    among rows.
 
     Args:
         x: rows (rows, features), best standardised.
         pieces: how many.
-        directions: how many random ones.
+        directions: how many random ones; 0 for the axes alone.
+
+    Returns:
+        branches in torch's default dtype, as all recipes are, whatever the dtype of x.
 
     Raises:
-        ValueError: rows that are not finite, or too few to be cut so often.
+        ValueError: rows that are not finite, too few to be cut so often, or without a gap.
 
     Example:
         >>> import torch
@@ -235,19 +241,28 @@ def cut(x: Tensor, pieces: int, directions: int = 64) -> list[Transform]:
         >>> model.responsibilities(x).sum(dim=0).tolist()
         [100.0, 100.0]
     """
-    if x.dim() != 2 or len(x) < 2 or not bool(torch.isfinite(x).all()):
-        raise ValueError(f"x: expected two finite rows at least, (rows, features), got shape {tuple(x.shape)}")
+    pieces, directions = positive_int("pieces", pieces), positive_int("directions", directions, least=0)
+    like = torch.empty(0)
+    x = read_tensor("x", x, like).detach()
+    if x.dim() != 2 or len(x) < 2 or x.shape[1] == 0 or x.is_complex():
+        raise ValueError(f"x: expected two rows of numbers at least, (rows, features), got shape {tuple(x.shape)}")
+    finite_rows("x", x)
+    x = x.to(like)
     features = x.shape[1]
     generator = torch.Generator().manual_seed(0)
-    many = torch.randn(directions if features > 1 else 0, features, generator=generator).to(x)
+    many = torch.randn(directions if features > 1 else 0, features, generator=generator, device="cpu").to(x)
     among = torch.cat([torch.eye(features).to(x), many / many.norm(dim=1, keepdim=True)])
-    open_pieces: list[tuple[dict[str, Transform], Tensor]] = [({}, x.detach())]
+    open_pieces: list[tuple[dict[str, Transform], Tensor]] = [({}, x)]
     with torch.no_grad():
-        while len(open_pieces) < positive_int("pieces", pieces):
+        while len(open_pieces) < pieces:
             found = [_widest_gap(rows, among) for _, rows in open_pieces]
             best = max(range(len(found)), key=lambda i: found[i][0])
             if found[best][0] <= 0:
-                raise ValueError(f"x: expected rows enough for {pieces} pieces, got {len(x)}")
+                several = max(len(rows) for _, rows in open_pieces) > 1
+                wanted = "rows with gaps between them" if several else "rows enough"
+                raise ValueError(
+                    f"x: expected {wanted} for {pieces} pieces, got {len(x)} that can be cut into {len(open_pieces)}"
+                )
             _, direction, low, high = found[best]
             layers, rows = open_pieces.pop(best)
             step = len(layers) // 2 + 1

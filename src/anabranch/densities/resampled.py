@@ -31,6 +31,9 @@ class Resampled(Density):
     to any, and `log_prob` always the same ones, so that it stays what it is. `normaliser()` gives Z with its Monte-Carlo
     error; the error of every log_prob is that of log Z, common to all x.
 
+    With a context `log_prob` estimates Z for each: where gradients are recorded, the activations of all those draws are kept
+    until the backward pass. Score many contexts under `torch.no_grad()`, or train in training mode.
+
     Source: Bauer and Mnih, 2019, "Resampled priors for variational autoencoders", arXiv:1810.11428, equation 4.
 
     Args:

@@ -13,7 +13,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities.density import Bound, Density, context_for
 from anabranch.described import Described
-from anabranch.networks import Network
+from anabranch.networks import CausalNetwork, Network
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
@@ -196,12 +196,12 @@ class Embedded(Components):
         return fewer
 
     def own_parameters(self) -> Tensor:
-        return torch.full((self.count,), self.embeddings.shape[1])
+        return torch.full((self.count,), self.embeddings.shape[1] if self.embeddings.requires_grad else 0)
 
 
 def _outside_networks(module: nn.Module) -> int:
     """How many trained numbers are not those of a network."""
-    if isinstance(module, Network):
+    if isinstance(module, (Network, CausalNetwork)):
         return 0
     here = sum(p.numel() for p in module.parameters(recurse=False) if p.requires_grad)
     return here + sum(_outside_networks(child) for child in module.children())

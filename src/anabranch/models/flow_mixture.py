@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import fraction, instance_of, one_of
+from anabranch.checks import finite_rows, fraction, instance_of, numbers_below, one_of
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
 from anabranch.densities.density import at_every_context, context_rows
+from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.weights import read_weights
 from anabranch.models.components import Components, Separate
@@ -149,16 +150,31 @@ class FlowMixture(Mixture):
                 z = x if self.trunk is None else self.trunk(x, self._for_trunk(context))[0]
                 self.heads.standardise(z, responsibilities)
 
-    def follow(self, x: Tensor, before: Tensor, after: Tensor, context: Tensor | None = None) -> None:
+    def follow(
+        self,
+        x: Tensor | ArrayLike,
+        before: Tensor | ArrayLike,
+        after: Tensor | ArrayLike,
+        context: Tensor | ArrayLike | None = None,
+    ) -> None:
         """Give every component the weight of the rows it has now and, if there are heads, move it to them.
+
+        What is frozen stays: weights, or heads of which some part is.
 
         Args:
             x: (rows, *event).
             before, after: (rows, components), the share of each component in each row when it was where it is, and now.
             context: (rows, c), if the mixture takes one.
+
+        Raises:
+            ValueError: rows that are not finite, shares of another shape, below 0 or not finite.
         """
+        x, context = self._checked(x, context)
+        finite_rows("x", x)
+        before, after = (self._read_shares(name, s, x) for name, s in (("before", before), ("after", after)))
         with torch.no_grad():
-            self.logits.copy_((after.mean(dim=0) + 1e-6 / self.components).log())
+            if self.logits.requires_grad:
+                self.logits.copy_((after.mean(dim=0) + 1e-6 / self.components).log())
             if self.heads is not None:
                 z = x if self.trunk is None else self.trunk(x, self._for_trunk(context))[0]
                 self.heads.follow(z, before, after)
@@ -166,11 +182,11 @@ class FlowMixture(Mixture):
     def own_parameters(self) -> Tensor:
         """How many numbers each component has for itself, in its head, its vector, its transforms and densities: (K).
 
-        Weights of networks are not counted; those of a density that has no others count as one for each feature.
+        Weights of networks are not counted, nor what is frozen, and none counts for less than one number for each feature.
         """
         heads = 0 if self.heads is None else self.heads.own_parameters()
         own = self.parts.own_parameters() + heads
-        return torch.where(own > 0, own, self.event_shape.numel())
+        return own.clamp(min=self.event_shape.numel())
 
     def annihilate(self, components: Sequence[int]) -> None:
         """End components: their weights are 0 from now on, whatever a fit does. At least one must stay alive.
@@ -178,9 +194,7 @@ class FlowMixture(Mixture):
         Raises:
             ValueError: no component would be left, or there is no such component.
         """
-        chosen = list(components)
-        if any(not isinstance(k, int) or not 0 <= k < self.components for k in chosen):
-            raise ValueError(f"components: expected numbers from 0 to {self.components - 1}, got {chosen}")
+        chosen = numbers_below("components", components, self.components)
         alive = self.get_buffer("alive")
         after = alive.clone()
         after[chosen] = False
@@ -259,6 +273,15 @@ class FlowMixture(Mixture):
         x = at_every_context(x, context, len(self.event_shape))
         logits = self.posterior(x.flatten(x.dim() - len(self.event_shape)), context if self.posterior.context else None)
         return logits.masked_fill(~self.get_buffer("alive"), -torch.inf).log_softmax(dim=-1)
+
+    def _read_shares(self, name: str, value: Tensor | ArrayLike, x: Tensor) -> Tensor:
+        shares = read_like(name, value, self.logits)
+        if shares.shape != (len(x), self.components):
+            raise ValueError(f"{name}: expected shape ({len(x)}, {self.components}), got {tuple(shares.shape)}")
+        finite_rows(name, shares)
+        if bool((shares < 0).any()):
+            raise ValueError(f"{name}: expected shares of at least 0, got {float(shares.min())}")
+        return shares
 
     def _for_parts(self, context: Tensor | None) -> Tensor | None:
         return None if self.parts.context_shape is None else context

@@ -44,8 +44,8 @@ class Heads(nn.Module):
         return self.loc[component] + torch.einsum("nij,nj->ni", lower, u)
 
     def own_parameters(self) -> int:
-        """How many numbers each component has here."""
-        return sum(p[0].numel() for p in self.parameters())
+        """How many trained numbers each component has here."""
+        return sum(p[0].numel() for p in self.parameters() if p.requires_grad)
 
     def standardise(self, x: Tensor, responsibilities: Tensor, shrink: float = 0.1) -> None:
         """Set the heads so that each one's rows have mean 0 and covariance 1.
@@ -79,12 +79,14 @@ class Heads(nn.Module):
         covariance to the new ones: whatever shape a component has behind its head is carried along.
 
         For a normal density behind an affine head, at its own fixed point, this is the M step of
-        expectation-maximisation. A component with hardly a row stays where it is.
+        expectation-maximisation. A component with hardly a row stays where it is; heads of which a part is frozen all stay.
 
         Args:
             x: (rows, features).
             before, after: (rows, K), the share of each component in each row.
         """
+        if not all(p.requires_grad for p in self.parameters()):
+            return
         full = self.packed is not None
         with torch.no_grad():
             lower = self._lower().double()

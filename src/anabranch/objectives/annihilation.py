@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from anabranch.checks import fraction, positive, positive_int
+from anabranch.checks import fraction, numbers_below, positive, positive_int
 from anabranch.densities import Density
 from anabranch.models import FlowMixture
 from anabranch.objectives.message_length import message_length
@@ -35,10 +35,14 @@ class Annihilation(Objective):
 
     1. While the search lasts, after each stage of some epochs, the component ends (`FlowMixture.annihilate`) without which
        the rows lose least likelihood; the others take over its rows in up to 30 steps of expectation-maximisation that
-       move their heads (`FlowMixture.follow`). A component of fewer than c_k rows ends at once. So on, down to `least`.
+       move their heads (`FlowMixture.follow`). A component of fewer than c_k rows ends at once. So on, down to `least`; a
+       component without which a row would be impossible, as with bounded supports, does not end.
     2. Finals: the number whose length was shortest is trained for another round, then the best of the smaller ones, which
        had less time since their last component ended; if its length is shorter now it stays, and meets the next.
     3. What is left of the fit trains the winner. None ends any more, and no earlier weights come back.
+
+    A fit that ends before the search does, for want of epochs, by a callback or an exception, goes back to the weights of
+    the shortest length so far and warns in the log; it also warns at the start of epochs too few for all stages and rounds.
 
     How many were found is `found`, `lengths` has the length for each number, lines of the log "anabranch" tell what
     ended, and `model.prune(0)` is the mixture without the others. Stages want to be long enough for the others to fill
@@ -48,13 +52,14 @@ class Annihilation(Objective):
 
     Args:
         support: c, rows, half the parameters that a component costs. By default half the numbers that it has for itself,
-            of its head, its vector, and its transforms and densities, at least half the number of features; weights of
-            networks are not counted, for they have far more than rows can determine. Larger for fewer components: behind
-            flows, what one component is is the user's to say, for a flow bends around anything and a few outliers pay for
-            a component of their own.
+            of its head, its vector, and its transforms and densities, at least half the number of features; what is frozen
+            is not counted, nor weights of networks, for they have far more than rows can determine. Larger for fewer
+            components: behind flows, what one component is is the user's to say, for a flow bends around anything and a few
+            outliers pay for a component of their own.
         least: the search ends with so many.
         until: the share of the fit by which search and finals are over.
-        keep: components that never end. Name those of labels that hold: a row whose component has ended is impossible.
+        keep: components that never end. Those of labels that hold (`Likelihood(labels_until=None)`) are kept unasked: a row
+            whose component has ended is impossible.
 
     Example:
         >>> import torch
@@ -78,7 +83,7 @@ class Annihilation(Objective):
         self.support = None if support is None else positive("support", support)
         self.least = positive_int("least", least)
         self.until = positive("until", fraction("until", until))
-        self.keep = [positive_int("keep", k, least=0) for k in keep]
+        self.keep = numbers_below("keep", keep)
         self.found: int | None = None
         self.lengths: dict[int, float] = {}
 
@@ -87,24 +92,32 @@ class Annihilation(Objective):
         """Whether the search is over."""
         return self.found is not None
 
-    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        mixture = _mixture(density)
-        if any(k >= mixture.components for k in self.keep):
-            raise ValueError(f"keep: expected numbers from 0 to {mixture.components - 1}, got {self.keep}")
+    def prepare(self, rows: Batch, epochs: int) -> None:
+        mixture = _mixture(rows.density)
+        held = [] if rows.labels is None else rows.labels[rows.labels >= 0].unique().tolist()
+        self._kept = {*numbers_below("keep", self.keep, mixture.components), *held}
         own = mixture.own_parameters() if self.support is None else torch.full((mixture.components,), 2 * self.support)
-        self._own = own.clamp(min=1).to(x)
-        self._x, self._context = x, context
-        self._began = int(mixture.get_buffer("alive").sum())
+        self._own = own.to(rows.x)
+        self._x, self._context, self._rows = rows.x, rows.context, len(rows.x)
+        self._began = _alive(mixture)
         self._progress = 0.0
         self._rounds = 0
         self._champion: tuple[float, dict[str, Tensor]] | None = None
         self._states: dict[int, dict[str, Tensor]] = {}
         self.found, self.lengths = None, {}
+        wanted = self._epochs_wanted(mixture)
+        if epochs < wanted:
+            _LOG.warning(
+                "fit: too few epochs to search from %d components: expected %d at least, and several for each stage, got %d",
+                self._began,
+                wanted,
+                epochs,
+            )
 
     def __call__(self, batch: Batch) -> Tensor:
         mixture = _mixture(batch.density)
         self._progress = batch.progress
-        support = self._own / 2 / len(self._x)
+        support = self._own / 2 / self._rows
         # nothing may pull at a weight that is as good as gone, without end
         penalty = support * torch.maximum(mixture.weights(), support / 10).log()
         return torch.where(mixture.get_buffer("alive"), penalty, 0.0).sum().expand(len(batch.x))
@@ -117,6 +130,23 @@ class Annihilation(Objective):
         changed = self._rounds == 0 and self._search(mixture, done / (1 - _FINALS))
         return self._finals(mixture, done) or changed
 
+    def finish(self, density: Density) -> bool:
+        if self.found is not None:
+            return False
+        mixture = _mixture(density)
+        length, _ = self._measure(mixture)
+        shortest = min(self.lengths, key=self.lengths.__getitem__)
+        mixture.load_state_dict(self._states[shortest])
+        self._settle(mixture)
+        _LOG.warning("fit: the search was cut short; components of the shortest message so far are kept")
+        return self.lengths[shortest] < length
+
+    def _epochs_wanted(self, mixture: FlowMixture) -> int:
+        """So few are enough for each stage and each round to have one, and for the search to end before the fit does."""
+        stages = min(len(self._mortal(mixture)), self._began - self.least)
+        search = max(stages / ((1 - _FINALS) * (1 - _SETTLING)), _ROUNDS / _FINALS)
+        return math.ceil(max(search / self.until, 1 / (1 - self.until)) - 1e-9)
+
     def _search(self, mixture: FlowMixture, done: float) -> bool:
         """End what has no support, and those whose turn it is when a share `done` of the search is."""
         changed = False
@@ -125,9 +155,9 @@ class Annihilation(Objective):
             changed = True
         stages = max(1, self._began - self.least)
         due = math.floor((done - _SETTLING) / (1 - _SETTLING) * stages) + 1
-        while len(self._mortal(mixture)) and _alive(mixture) > self._began - due:
+        while _alive(mixture) > self._began - due and (cheapest := self._cheapest(mixture)) is not None:
             self._measure(mixture)
-            self._end(mixture, self._cheapest(mixture))
+            self._end(mixture, cheapest)
             changed = True
         return changed
 
@@ -145,6 +175,8 @@ class Annihilation(Objective):
                 self._champion = (length, _state(mixture))
             smaller = min((k for k in self.lengths if k < count), key=self.lengths.__getitem__, default=None)
             if lost or smaller is None or self._rounds == _ROUNDS:
+                if self._champion is not None:
+                    mixture.load_state_dict(self._champion[1])
                 self._settle(mixture)
                 return True
             mixture.load_state_dict(self._states[smaller])
@@ -152,32 +184,35 @@ class Annihilation(Objective):
         return True
 
     def _settle(self, mixture: FlowMixture) -> None:
-        if self._champion is not None:
-            mixture.load_state_dict(self._champion[1])
+        """What the mixture has now is what was found; all that the search held is let go."""
         self._champion, self._states = None, {}
+        del self._x, self._context
         self.found = _alive(mixture)
         _LOG.info("fit: %d components found, message length %.1f nats", self.found, self.lengths[self.found])
 
     def _mortal(self, mixture: FlowMixture) -> list[int]:
         """Those that may end."""
         alive = mixture.get_buffer("alive").nonzero().flatten().tolist()
-        return [k for k in alive if k not in self.keep] if len(alive) > self.least else []
+        return [k for k in alive if k not in self._kept] if len(alive) > self.least else []
 
     def _unsupported(self, mixture: FlowMixture) -> int | None:
-        """The weakest of those with fewer rows than they want, if there are some."""
-        rows = (mixture.weights().detach() * len(self._x) / (self._own / 2)).tolist()
-        weak = min(self._mortal(mixture), key=rows.__getitem__, default=None)
-        return weak if weak is not None and rows[weak] < 1 else None
+        """The weakest of those with fewer rows than they want, if there are some that the rows can do without."""
+        rows = (mixture.weights().detach() * self._rows / (self._own / 2)).tolist()
+        weak = [k for k in self._mortal(mixture) if rows[k] < 1]
+        costs = self._costs(mixture) if weak else {}
+        return min((k for k in weak if k in costs), key=rows.__getitem__, default=None)
 
-    def _cheapest(self, mixture: FlowMixture) -> int:
-        """The component without which the rows lose least likelihood."""
-        joint = self._joint(mixture)
-        cost = {}
-        for k in self._mortal(mixture):
-            cost[k] = -float(
-                joint.index_fill(-1, torch.tensor([k], device=joint.device), -torch.inf).logsumexp(-1).sum()
-            )
-        return min(cost, key=cost.__getitem__)
+    def _cheapest(self, mixture: FlowMixture) -> int | None:
+        """The component without which the rows lose least likelihood, if they can do without one."""
+        costs = self._costs(mixture)
+        return min(costs, key=costs.__getitem__, default=None)
+
+    def _costs(self, mixture: FlowMixture) -> dict[int, float]:
+        """-log p of all rows without each component that may end, nats; none for one without which a row is impossible."""
+        mortal = self._mortal(mixture)
+        joint = self._joint(mixture).double() if mortal else torch.empty(0)
+        costs = {k: -float(_without(joint, k).logsumexp(dim=-1).sum()) for k in mortal}
+        return {k: cost for k, cost in costs.items() if math.isfinite(cost)}
 
     def _end(self, mixture: FlowMixture, component: int) -> None:
         """End a component, and let the others take over its rows."""
@@ -197,8 +232,10 @@ class Annihilation(Objective):
         joint = self._joint(mixture)
         total = float(joint.logsumexp(dim=-1).double().sum())
         length, count = message_length(total, mixture.weights().detach(), self._own, len(joint)), _alive(mixture)
-        if length < self.lengths.get(count, math.inf):
-            self.lengths[count], self._states[count] = length, _state(mixture)
+        length = math.inf if math.isnan(length) else length
+        if count not in self.lengths or length < self.lengths[count]:
+            self._states[count] = _state(mixture)
+            self.lengths[count] = length
         return length, count
 
     def _joint(self, mixture: FlowMixture) -> Tensor:
@@ -211,6 +248,10 @@ class Annihilation(Objective):
             joint = [mixture.joint_log_prob(x, context) for x, context in zip(xs, contexts, strict=True)]
         mixture.train(was_training)
         return torch.cat(joint)
+
+
+def _without(joint: Tensor, component: int) -> Tensor:
+    return joint.index_fill(-1, torch.tensor([component], device=joint.device), -torch.inf)
 
 
 def _shares(joint: Tensor) -> Tensor:

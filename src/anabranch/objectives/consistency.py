@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import positive, positive_int
-from anabranch.densities import Density
 from anabranch.objectives.objective import Batch, Objective, as_mixture
 
 
@@ -43,8 +42,9 @@ class Consistency(Objective):
         self._contexts: Tensor | None = None
         self._scale: Tensor | None = None
 
-    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        as_mixture(density)
+    def prepare(self, rows: Batch, epochs: int) -> None:
+        as_mixture(rows.density)
+        x = rows.x
         self._scale = x.std(dim=0, correction=0)
         if self.change == "neighbours":
             from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 (slow to import)
@@ -54,7 +54,7 @@ class Consistency(Objective):
             if count == 0:
                 raise ValueError("x: expected at least two rows for neighbours, got one")
             found = NearestNeighbors(n_neighbors=count).fit(flat).kneighbors(return_distance=False)
-            self._table, self._rows, self._contexts = torch.as_tensor(found), x, context
+            self._table, self._rows, self._contexts = torch.as_tensor(found), x, rows.context
 
     def __call__(self, batch: Batch) -> Tensor:
         log_q = batch.log_q

@@ -30,8 +30,8 @@ class Depth(Objective):
     def __init__(self, samples: int = 256) -> None:
         self.samples = positive_int("samples", samples)
 
-    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        _mixture(density)
+    def prepare(self, rows: Batch, epochs: int) -> None:
+        _mixture(rows.density)
 
     def __call__(self, batch: Batch) -> Tensor:
         mixture = _mixture(batch.density)

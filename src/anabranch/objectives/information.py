@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import positive
-from anabranch.densities import Density
 from anabranch.objectives.objective import Batch, Objective, as_mixture
 
 
@@ -32,8 +31,8 @@ class Information(Objective):
     def __init__(self, sureness: float = 1.0) -> None:
         self.sureness = 0.0 if sureness == 0 else positive("sureness", sureness)
 
-    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        as_mixture(density)
+    def prepare(self, rows: Batch, epochs: int) -> None:
+        as_mixture(rows.density)
 
     def __call__(self, batch: Batch) -> Tensor:
         q = batch.log_q.exp()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import positive
-from anabranch.densities import Density, Mixture
+from anabranch.densities import Mixture
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.objectives.objective import Batch, Objective
 
@@ -42,8 +42,13 @@ class Likelihood(Objective):
         self.until = positive("until", until)
         self.labels_until = None if labels_until is None else positive("labels_until", labels_until)
 
-    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        if self.temperature != 1 and not (isinstance(density, Mixture) and density.variational):
+    @property
+    def holds_labels(self) -> bool:
+        """Whether they are no guesses."""
+        return self.labels_until is None
+
+    def prepare(self, rows: Batch, epochs: int) -> None:
+        if self.temperature != 1 and not (isinstance(rows.density, Mixture) and rows.density.variational):
             raise ValueError(
                 f"temperature: expected 1, since the density has no posterior network, got {self.temperature:g}"
             )

@@ -61,8 +61,8 @@ class Objective(ABC):
     """One number for each row, to be minimised in the mean, as a `fit` takes it.
 
     Objectives add up and take weights: `Likelihood() + 10 * Consistency(0.1)`. To write your own, define `__call__`; one
-    that wants to check or prepare something before the first step, or to act after each epoch, defines `prepare` or
-    `after_epoch` too.
+    that wants to check or prepare something before the first step, or to act after each epoch or at the end, defines
+    `prepare`, `after_epoch` or `finish` too.
 
     Attributes:
         uses_labels: whether it reads the labels of a batch. A fit with labels wants one that does.
@@ -73,12 +73,21 @@ class Objective(ABC):
     uses_labels: bool = True
     settled: bool = True
 
+    @property
+    def holds_labels(self) -> bool:
+        """Whether labels count to the end, so that a row is impossible once its label's component has ended."""
+        return self.uses_labels
+
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
         """(rows), nats."""
 
-    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:  # noqa: B027 (may be overridden)
-        """Called once, with all training rows.
+    def prepare(self, rows: Batch, epochs: int) -> None:  # noqa: B027 (may be overridden)
+        """Called once, before the first step.
+
+        Args:
+            rows: all training rows, with their labels if those hold (`holds_labels`).
+            epochs: of the fit, at most.
 
         Raises:
             ValueError: the density is none that this objective can work on.
@@ -89,6 +98,13 @@ class Objective(ABC):
 
         Returns:
             whether it changed the density's weights, whose running mean then begins anew.
+        """
+
+    def finish(self, density: Density) -> bool | None:  # noqa: B027 (may be overridden)
+        """Called when a fit ends, also by an exception; the density has the weights by then that the fit would leave it.
+
+        Returns:
+            whether it changed them.
         """
 
     def __add__(self, other: Objective) -> Objective:
@@ -119,15 +135,20 @@ class Sum(Objective):
         """Whether some term does."""
         return any(term.uses_labels for _, term in self.terms)
 
+    @property
+    def holds_labels(self) -> bool:
+        """Whether some term does."""
+        return any(term.holds_labels for _, term in self.terms)
+
     def __call__(self, batch: Batch) -> Tensor:
         total = batch.x.new_zeros(len(batch.x))
         for weight, term in self.terms:
             total = total + weight * term(batch)
         return total
 
-    def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
+    def prepare(self, rows: Batch, epochs: int) -> None:
         for _, term in self.terms:
-            term.prepare(density, x, context)
+            term.prepare(rows, epochs)
 
     @property
     def settled(self) -> bool:  # type: ignore[override]
@@ -136,6 +157,10 @@ class Sum(Objective):
 
     def after_epoch(self, density: Density, rows: int) -> bool:
         changed = [bool(term.after_epoch(density, rows)) for _, term in self.terms]
+        return any(changed)
+
+    def finish(self, density: Density) -> bool:
+        changed = [bool(term.finish(density)) for _, term in self.terms]
         return any(changed)
 
 

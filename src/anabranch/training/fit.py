@@ -166,6 +166,7 @@ def fit(
             held_out,
             history,
             generator,
+            epochs=epochs,
             batch_size=batch_size,
             clip=clip,
             device=target,
@@ -174,13 +175,11 @@ def fit(
             average=average,
             background=background,
         )
-        steps = epochs * loop.batches
-        history.compiled = shall_compile(compile, density, target, min(batch_size, len(training)), steps)
+        history.compiled = shall_compile(compile, density, target, min(batch_size, len(training)), loop.steps)
         compilation = compiled(density) if history.compiled else nullcontext()
         try:
             with compilation:
                 loop.run(
-                    epochs,
                     learning_rate=learning_rate,
                     weight_decay=weight_decay,
                     warmup=warmup,

@@ -34,7 +34,8 @@ class History:
 
     Attributes:
         epochs: one `Epoch` each.
-        best_epoch: the number of the epoch whose weights the density now has; 0 for those it began with.
+        best_epoch: the number of the epoch whose weights the density now has; 0 for those it began with, or others that the
+            objective went back to (`Annihilation` whose search was cut short).
         stopped: why it ended: "epochs", "patience", or "callback".
         rows, validation_rows: how many rows were trained on, and held out for early stopping.
         seed: of the split and the order of the rows.
@@ -53,7 +54,7 @@ class History:
     def best_loss(self) -> float:
         """The loss of the weights kept: on the validation rows, or on the training rows where there are none.
 
-        NaN where those are the weights that the fit began with.
+        NaN where those are of no epoch.
         """
         if self.best_epoch == 0:
             return math.nan

@@ -37,6 +37,7 @@ class Loop:
         history: History,
         generator: torch.Generator,
         *,
+        epochs: int,
         batch_size: int,
         clip: float,
         device: torch.device,
@@ -65,18 +66,18 @@ class Loop:
         self.clip = clip
         self.objective = objective
         if objective is not None:
-            objective.prepare(self.density, self.training.x, self.training.context)
+            objective.prepare(self._all_rows(objective), epochs)
         self.noise = noise
         self.scale = self.training.x.std(dim=0, correction=0) * noise
         self.average = Average(self.density, average)
-        self.steps = 0
+        self.epochs = epochs
+        self.steps = epochs * self.batches
         self.good = self._snapshot()
         self.steps_done = 0
         self.settled = objective is None or objective.settled
 
     def run(
         self,
-        epochs: int,
         *,
         learning_rate: float,
         weight_decay: float,
@@ -86,20 +87,19 @@ class Loop:
         callback: Callable[[Epoch], bool | None] | None,
         progress: bool,
     ) -> None:
-        """Train; whatever ends it, the density has the best weights then."""
-        self.steps = steps = epochs * self.batches
+        """Train; whatever ends it, the density has the best weights then, or those that the objective leaves it."""
         groups = _decayed_and_not(self.density, weight_decay)
         # one loop over all weights where there is one; it is the same update
         optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=self.device.type in ("cpu", "cuda") or None)
-        schedule = warmup_cosine(optimizer, steps, warmup)
+        schedule = warmup_cosine(optimizer, self.steps, warmup)
         trained = self.density if self.objective is None else _WithObjective(self.density, self.objective)
         wrapped, optimizer = self.accelerator.prepare(trained, optimizer)
         was_training = self.density.training
         begun = time.perf_counter()
         main = self.accelerator.is_main_process
         try:
-            with FitProgress(steps, shown=progress and main) as bar:
-                for epoch in range(1, epochs + 1):
+            with FitProgress(self.steps, shown=progress and main) as bar:
+                for epoch in range(1, self.epochs + 1):
                     rate = float(schedule.get_last_lr()[0])
                     with multiplying(self.density, precision):
                         loss = self._epoch(wrapped, optimizer, schedule, bar)
@@ -121,6 +121,8 @@ class Loop:
         finally:
             self.density.load_state_dict(self.good)
             self.density.train(was_training)
+            if self.objective is not None and self.objective.finish(self.density):
+                self.history.best_epoch = 0
 
     def _epoch(
         self,
@@ -162,6 +164,12 @@ class Loop:
             total += loss.detach() * len(index)
             bar.step(loss.item())
         return float(self._mean_over_processes(total / len(order)))
+
+    def _all_rows(self, objective: Objective) -> Batch:
+        """The training rows as an objective is shown them at first: labels that are guesses are left out."""
+        rows = self.training
+        numbers = torch.arange(len(rows), device=rows.x.device)
+        return Batch(self.density, rows.x, rows.context, rows.labels if objective.holds_labels else None, numbers, 0.0)
 
     def _with_noise(self, x: Tensor, progress: float) -> Tensor:
         """x with noise that is gone after 70 % of the steps: smooth at first, what the data say at the end."""
