@@ -390,3 +390,18 @@ def test_responsibilities_are_nan_where_no_component_has_any_mass():
     far = torch.tensor([[1e30], [0.0]])
     assert mixture.log_prob(far)[0] == -math.inf
     assert mixture.responsibilities(far).isnan().tolist() == [[True, True], [False, False]]
+
+
+def test_what_pruning_costs_is_said_before_and_after(caplog):
+    torch.manual_seed(0)
+    model = randomize(ab.DepthMixture(ab.flows.realnvp(2, blocks=3, hidden=(8,)), gate="constant"), 0.3)
+    x = torch.randn(50, 2)
+    with caplog.at_level("INFO", "anabranch"):
+        fewer = model.truncate(2, x=x)
+        model.prune(0.0, x=x)
+    before, after = (float(m.log_prob(x).detach().mean()) for m in (model, fewer))
+    assert abs(before - after) > 1e-3
+    assert caplog.messages == [
+        f"depths [1, 2] of [1, 2, 3] stay: mean log-likelihood {before:.4f} nats before, {after:.4f} after",
+        f"depths [1, 2, 3] of [1, 2, 3] stay: mean log-likelihood {before:.4f} nats before, {before:.4f} after",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,8 @@ from anabranch.networks import LogOdds, Network, Select
 from anabranch.transforms import Chain
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
+
+_LOG = logging.getLogger("anabranch")
 
 
 class DepthMixture(Mixture):
@@ -152,19 +155,30 @@ class DepthMixture(Mixture):
             raise ValueError(f"depth: expected at least {self.depths[0]}, the shallowest component's, got {depth}")
         return self._only(stay)
 
-    def truncate(self, depth: int) -> DepthMixture:
-        """A copy of `up_to(depth)`: without the components deeper than that and the blocks that only they used."""
-        return copy.deepcopy(self.up_to(depth))
+    def truncate(self, depth: int, x: Tensor | ArrayLike | None = None) -> DepthMixture:
+        """A copy of `up_to(depth)`: without the components deeper than that and the blocks that only they used.
 
-    def prune(self, threshold: float = 0.01, samples: int = 10_000) -> DepthMixture:
+        Args:
+            depth: the deepest that stays.
+            x: (rows, *event), held-out rows on which the log "anabranch" says what it costs: the mean log-likelihood
+                before and after.
+
+        Raises:
+            ValueError: no component would be left.
+        """
+        return self._copied(self.up_to(depth), x)
+
+    def prune(
+        self, threshold: float = 0.01, samples: int = 10_000, x: Tensor | ArrayLike | None = None
+    ) -> DepthMixture:
         """A copy without the components that fewer than this fraction of samples have, and the blocks only they used.
 
-        The weights of those that stay are renormalised, at every z. The most frequent component stays in any case. How
-        much likelihood it costs is the difference of the two `log_prob`s on held-out rows.
+        The weights of those that stay are renormalised, at every z. The most frequent component stays in any case.
 
         Args:
             threshold: smallest fraction p(l) = E_z[p(l | z)] of a component that stays.
             samples: draws from the base with which the fractions are estimated.
+            x: (rows, *event), held-out rows, as in `truncate`.
 
         Raises:
             ValueError: a threshold outside [0, 1]; a mixture with a context, whose fractions differ from one to the other.
@@ -176,7 +190,7 @@ class DepthMixture(Mixture):
             z = self.base._sample(torch.Size([positive_int("samples", samples)]), None)
             mean = self._log_weights(z, None).exp().mean(dim=0)
         stay = [i for i, p in enumerate(mean.tolist()) if p >= threshold] or [int(mean.argmax())]
-        return copy.deepcopy(self._only(stay))
+        return self._copied(self._only(stay), x)
 
     def component_base(self, depth: int, samples: int = 4096) -> Resampled:
         r"""p(z | l) = p(l | z) p_Z(z) / p(l), from which samples of depth l start: the gate seen as a modified base.
@@ -197,6 +211,18 @@ class DepthMixture(Mixture):
             raise ValueError("depth: expected a mixture of several depths, got one of a single depth: its base is p_Z")
         acceptance = Select(LogOdds(self.gate), [self.depths.index(depth)])
         return Resampled(self.base, acceptance, truncation=None, samples=samples)
+
+    def _copied(self, fewer: DepthMixture, x: Tensor | ArrayLike | None) -> DepthMixture:
+        if x is not None:
+            with torch.no_grad():
+                before, after = (float(mixture.log_prob(x).double().mean()) for mixture in (self, fewer))
+            _LOG.info(
+                "depths %s of %s stay: mean log-likelihood %.4f nats before, %.4f after",
+                *(list(mixture.depths) for mixture in (fewer, self)),
+                before,
+                after,
+            )
+        return copy.deepcopy(fewer)
 
     def _only(self, stay: Sequence[int]) -> DepthMixture:
         """Of some components alone."""
