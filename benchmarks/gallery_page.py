@@ -7,6 +7,7 @@ Between `<!-- table NAME -->` and `<!-- end -->` comes NAME.json's table, means 
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,28 @@ def table(path: Path) -> str:
     seeds = len({result.seed for result in results})
     rows = [" | ".join(cells) for cells in summary(results)]
     lines = [" | ".join(COLUMNS), " | ".join("-" * len(COLUMNS)), *rows]
-    return f"{seeds} seed{'s' * (seeds > 1)}.\n\n" + "\n".join(f"| {line} |" for line in lines)
+    text = f"{seeds} seed{'s' * (seeds > 1)}.\n\n" + "\n".join(f"| {line} |" for line in lines)
+    return "\n\n".join([text, *depths(results)])
+
+
+def depths(results: list[Result]) -> list[str]:
+    """A second table, of what a sample costs, if that was measured."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        if result.blocks_a_sample is not None and result.sampling_seconds is not None:
+            groups.setdefault(result.method, []).append(result)
+    if not groups:
+        return []
+    lines = ["| method | blocks a sample | 20,000 samples, ms |", "| - | - | - |"]
+    for method, group in groups.items():
+        blocks = spread([result.blocks_a_sample or 0 for result in group], ".2f")
+        lines.append(f"| {method} | {blocks} | {spread([1000 * (r.sampling_seconds or 0) for r in group], '.0f')} |")
+    return ["\n".join(lines)]
+
+
+def spread(values: list[float], form: str) -> str:
+    deviation = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{form}}{deviation}"
 
 
 def filled(text: str, folder: Path) -> str:

@@ -143,12 +143,12 @@ def test_depth_against_naive_yields_every_method(monkeypatch):
         "optimum",
         "flow",
         "depth mixture",
-        "6 separate flows",
-        "6 separate flows",
-        "6 separate flows",
+        "4 separate flows",
+        "4 separate flows",
+        "4 separate flows",
         "depth mixture at a price of 0.1 a block",
     ]
     assert rows[-1].blocks_a_sample is not None and rows[-1].sampling_seconds is not None
     counts = {row.method: row.parameters for row in rows}
-    flow, few = counts["pinwheel-3: flow"], counts["pinwheel-3: 6 separate flows, equal parameters"]
+    flow, few = counts["pinwheel-3: flow"], counts["pinwheel-3: 4 separate flows, equal parameters"]
     assert few == pytest.approx(flow, rel=0.2)
