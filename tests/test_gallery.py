@@ -77,6 +77,28 @@ def test_a_toy_writes_results_and_pictures(name, seeds, small, tmp_path, monkeyp
     assert "mixture of flows" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_what_was_done_before_an_interruption_is_kept_and_said(stopped, small, tmp_path, monkeypatch, capsys):
+    def run(name, seed):
+        if seed == stopped:
+            raise KeyboardInterrupt
+        yield Result("a", seed, 1.0), None
+
+    monkeypatch.setattr(toys, "run", run)
+    monkeypatch.setattr("anabranch.gallery.experiments.draw", lambda *arguments: None)
+    monkeypatch.setattr("sys.argv", ["anabranch", "gallery", "circles", "-o", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    file = tmp_path / "circles.json"
+    if stopped == 0:
+        assert last == "anabranch: interrupted; nothing was written" and not file.exists()
+    else:
+        assert last == f"anabranch: interrupted; {file} has the seeds that were done"
+        assert [row["seed"] for row in json.loads(file.read_text())] == [0]
+
+
 def test_an_unknown_name_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["anabranch", "gallery", "pinwheel-7", "-o", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:

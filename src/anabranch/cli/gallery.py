@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from anabranch.cli.errors import complain, one_line_errors
+from anabranch.cli.errors import INTERRUPTED, complain, one_line_errors
 
 
 @one_line_errors()
@@ -36,7 +37,14 @@ def gallery(
     from anabranch.gallery import run_experiment  # noqa: PLC0415 (slow to import)
     from anabranch.gallery.results import summary  # noqa: PLC0415
 
-    results = run_experiment(name, output, seeds, data, report=lambda result: complain(_line(result)))
+    file, begun = output / f"{name}.json", time.time()
+    try:
+        results = run_experiment(name, output, seeds, data, report=lambda result: complain(_line(result)))
+    except KeyboardInterrupt:
+        if not file.exists() or file.stat().st_mtime < begun - 1:  # clocks of file systems are coarse
+            raise
+        complain(f"interrupted; {file} has the seeds that were done")
+        raise typer.Exit(INTERRUPTED) from None
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
