@@ -63,7 +63,8 @@ def fit(
 
     Args:
         density: what to fit; it is changed in place.
-        x: (rows, *event), a tensor of the density's dtype or an array. No NaN, no infinity.
+        x: (rows, *event), a tensor of the density's dtype or an array. No infinity, and no NaN unless it
+            means a gap to the density.
         context: (rows, c), if the density takes one.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.

@@ -56,7 +56,7 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
         wanted = ", ".join(["rows", *map(str, density.event_shape)])
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(values.shape)}")
     matching(name, values, density.event_shape, _on_device_of(values, like))
-    finite_rows(name, values)
+    finite_rows(name, values, gaps=density.gaps)
     given = None
     if density.context_shape is not None:
         if context is None:
