@@ -10,6 +10,7 @@ import anabranch as ab
 from anabranch.densities import Normal
 from anabranch.networks import MLP
 from anabranch.objectives import Annihilation, Batch, Consistency, Depth, Information, Likelihood, Objective
+from anabranch.objectives.message_length import message_length
 from anabranch.testing import randomize
 
 
@@ -378,44 +379,226 @@ def test_annihilation_of_weights_of_next_to_nothing_is_finite(logit):
     assert float(value[0].detach()) > 5 / 50 * 3 * math.log(5 / 50 / 10)
 
 
-def test_components_without_support_end_after_an_epoch(caplog):
-    model = mixture(5, weights=[0.02, 0.09, 0.11, 0.3, 0.48])
+def gaussians(components, heads="affine"):
+    return ab.FlowMixture([Normal.standard(2) for _ in range(components)], heads=heads)
+
+
+def blobs(centres, count=150, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([0.5 * torch.randn(count, 2, generator=generator) + torch.tensor(c) for c in centres])
+
+
+THREE = [[-3.0, 0.0], [3.0, 0.0], [0.0, 4.0]]
+
+
+def found(x, components=8, annihilation=None, epochs=40, **options):
+    model = gaussians(components)
+    ab.start_from(model, x, seed=0)
+    annihilation = Annihilation() if annihilation is None else annihilation
+    objective = Likelihood() + annihilation
+    history = ab.fit(model, x, objective=objective, **{"epochs": epochs, "batch_size": 100, "seed": 0, **options})
+    assert annihilation.found == int(model.alive.sum()) and torch.isfinite(model.log_prob(x)).all()
+    assert not model.weights()[~model.alive].any()
+    return model, annihilation, history
+
+
+def test_a_message_length_by_hand():
+    length = message_length(-1000.0, torch.tensor([0.25, 0.0, 0.75]), torch.tensor([5, 7, 3]), 480)
+    wanted = 2.5 * math.log(120) + 1.5 * math.log(360) + 0.5 * math.log(480) + 1000
+    assert length == pytest.approx(wanted)
+
+
+def test_a_component_of_few_rows_is_not_told_in_less_than_nothing():
+    wide = message_length(0.0, torch.tensor([1e-9, 1.0]), torch.tensor([100, 4]), 12)
+    assert wide == pytest.approx(2 * math.log(12) + 0.5 * math.log(12), rel=1e-5)
+
+
+def test_what_a_component_has_for_itself():
+    assert gaussians(3).own_parameters().tolist() == [5, 5, 5]
+    assert gaussians(2, heads="diagonal").own_parameters().tolist() == [4, 4]
+    parts = [Normal([0.0, 0.0], learnable=True), Normal([0.0, 0.0], scale_tril=torch.eye(2), learnable=True)]
+    assert ab.FlowMixture(parts).own_parameters().tolist() == [4, 5]
+    shared = ab.Flow(ab.flows.realnvp(2, context=3, blocks=2, hidden=(8,)))
+    assert ab.FlowMixture(ab.models.Embedded(shared, 2), heads="affine").own_parameters().tolist() == [8, 8]
+    assert ab.FlowMixture([Normal.standard(2)] * 2).own_parameters().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("heads", ["diagonal", "affine"])
+def test_components_follow_their_rows_as_in_the_m_step(heads):
+    x = blobs(THREE)
+    model = gaussians(2, heads)
+    before = torch.nn.functional.one_hot((torch.arange(450) >= 225).long(), 2).float()
+    model.place(x, before)
+    for k in range(2):  # exactly: without the shrinkage of `place`
+        mean, centred = x[before[:, k] > 0].mean(0), x[before[:, k] > 0] - x[before[:, k] > 0].mean(0)
+        covariance = centred.mT @ centred / 225
+        factor = torch.linalg.cholesky(torch.diag(covariance.diagonal()) if heads == "diagonal" else covariance)
+        with torch.no_grad():
+            model.heads.loc[k], model.heads.log_scale[k] = mean, factor.diagonal().log()
+            if heads == "affine":
+                model.heads.packed[k, 0] = factor[1, 0]
+    after = torch.rand(450, 2, generator=torch.Generator().manual_seed(0))
+    after = after / after.sum(-1, keepdim=True)
+    model.follow(x, before, after)
+    assert torch.allclose(model.weights(), after.mean(0), atol=1e-5)
+    for k in range(2):
+        share = after[:, k : k + 1] / after[:, k].sum()
+        mean = (share * x).sum(0)
+        covariance = (share * (x - mean)).mT @ (x - mean)
+        lower = model.heads._lower()[k]
+        wanted = torch.diag(covariance.diagonal()) if heads == "diagonal" else covariance
+        assert torch.allclose(model.heads.loc[k], mean, atol=1e-3)
+        assert torch.allclose(lower @ lower.mT, wanted, rtol=5e-3, atol=5e-3)
+
+
+def test_a_component_whose_rows_have_not_changed_stays_where_it_is():
+    x = blobs(THREE)
+    model = gaussians(3)
+    ab.start_from(model, x)
+    shares = model.responsibilities(x).detach()
+    before = {name: value.clone() for name, value in model.heads.state_dict().items()}
+    model.follow(x, shares, shares)
+    assert all(torch.allclose(value, before[name], atol=1e-5) for name, value in model.heads.state_dict().items())
+
+
+@pytest.mark.parametrize(("centres", "wanted"), [(THREE, 3), (THREE[:2], 2), (THREE[:1], 1)], ids=str)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_surplus_components_vanish(centres, wanted, seed, caplog):
+    x = blobs(centres, seed=seed)
     with caplog.at_level(logging.INFO, "anabranch"):
-        Annihilation(support=10).after_epoch(model, 100)
-    assert model.alive.tolist() == [False, False, True, True, True]
-    assert "components [0, 1] ended, 3 left" in caplog.text
-    wanted = torch.tensor([0.0, 0.0, 0.11, 0.3, 0.48], dtype=torch.float64) / 0.89
-    assert torch.allclose(model.weights(), wanted)
+        model, annihilation, _ = found(x)
+    assert annihilation.found == wanted and f"{wanted} components found" in caplog.text
+    assert min(annihilation.lengths, key=annihilation.lengths.get) == wanted
+    assert set(annihilation.lengths) == set(range(1, 9))
+    pruned = model.prune(0)
+    assert pruned.components == wanted and torch.allclose(pruned.log_prob(x), model.log_prob(x), atol=1e-5)
+
+
+def test_a_small_cluster_is_not_taken_for_a_surplus():
+    x = torch.cat([blobs(THREE[:2], count=200), blobs(THREE[2:], count=20)])
+    model, annihilation, _ = found(x, components=6)
+    assert annihilation.found == 3 and model.weights()[model.alive].min().item() == pytest.approx(20 / 420, abs=0.02)
+
+
+def test_what_was_found_stays_and_no_earlier_weights_come_back():
+    seen, annihilation = [], Annihilation(until=0.5)
+    model = None
+
+    def look(epoch):
+        seen.append((annihilation.found, model.alive.tolist()))
+
+    x = blobs(THREE[:2])
+    model = gaussians(6)
+    ab.start_from(model, x)
+    # next to no patience: the search must not be cut short by it
+    objective = Likelihood() + annihilation
+    history = ab.fit(model, x, objective=objective, epochs=30, batch_size=100, patience=1, seed=0, callback=look)
+    first = next(i for i, (number, _) in enumerate(seen) if number is not None)
+    assert 12 <= first <= 16 and all(alive == model.alive.tolist() for _, alive in seen[first:])
+    assert history.best_epoch > first
+
+
+def test_a_fit_too_short_for_a_search_ends_something_or_nothing_but_is_sound():
+    for epochs in (1, 2, 3):
+        model = gaussians(8)
+        x = blobs(THREE, count=20)
+        ab.start_from(model, x)
+        ab.fit(model, x, objective=Likelihood() + Annihilation(), epochs=epochs, batch_size=7, validation=0, seed=0)
+        assert bool(model.alive.any()) and torch.isfinite(model.log_prob(x)).all()
+
+
+def test_least_and_keep_bound_the_search():
+    x = blobs(THREE[:1])
+    model, annihilation, _ = found(x, components=4, annihilation=Annihilation(least=3))
+    assert annihilation.found == 3 and set(annihilation.lengths) == {3, 4}
+    model, annihilation, _ = found(x, components=4, annihilation=Annihilation(keep=[1, 2]))
+    assert model.alive.tolist() == [False, True, True, False]
+    with pytest.raises(ValueError, match=r"keep: expected numbers from 0 to 3, got \[4\]"):
+        found(x, components=4, annihilation=Annihilation(keep=[4]))
+
+
+def test_more_support_leaves_fewer():
+    x = torch.cat([blobs(THREE[:1], count=150), blobs([[-1.2, 0.0]], count=30)])
+    few = [found(x, 4, Annihilation(support=support))[1].found for support in (2.5, 100.0)]
+    assert few == [2, 1]
+
+
+def test_a_component_without_support_ends_at_once():
+    x = blobs(THREE)
+    model = gaussians(4)
+    ab.start_from(model, x)
+    with torch.no_grad():
+        model.logits[0] = model.logits[1:].logsumexp(0) + math.log(4 / 446)
+    objective = Annihilation(support=5)
+    objective.prepare(model, x, None)
+    assert objective.after_epoch(model, 450) is True
+    assert model.alive.tolist() == [False, True, True, True]
+    assert objective.after_epoch(model, 450) is False
+
+
+def test_more_components_than_rows_and_rows_many_times():
+    annihilation = Annihilation()
+    model = gaussians(12)
+    x = blobs(THREE[:1], count=5)
+    ab.fit(model, x, objective=Likelihood() + annihilation, validation=0, epochs=12, batch_size=1, seed=0)
+    assert annihilation.found is not None and torch.isfinite(model.log_prob(x)).all()
+    x = x.repeat(20, 1)
+    model, annihilation, _ = found(x, components=5, validation=0, epochs=12)
+    assert 1 <= annihilation.found <= 5
+    model, annihilation, same = gaussians(3), Annihilation(), torch.ones(30, 2)
+    ab.start_from(model, same, torch.arange(30) % 3)
+    ab.fit(model, same, objective=Likelihood() + annihilation, validation=0, epochs=12, seed=0)
+    assert annihilation.found == 1 and torch.isfinite(model.log_prob(same)).all()
+
+
+@pytest.mark.parametrize("validation", [0, 0.2])
+def test_annihilation_of_flows_with_a_posterior_network_and_running_means(validation):
+    x = blobs(THREE[:2])
+    torch.manual_seed(0)
+    shared = ab.Flow(ab.flows.realnvp(2, context=2, blocks=2, hidden=(8,)))
+    model = ab.FlowMixture(ab.models.Embedded(shared, 5), posterior=MLP(2, 5, hidden=(8,)), heads="affine")
+    ab.start_from(model, x)
+    annihilation = Annihilation()
+    ab.fit(
+        model,
+        x,
+        objective=Likelihood() + annihilation,
+        validation=validation,
+        average=0.9,
+        epochs=60,
+        batch_size=50,
+        learning_rate=0.02,
+        seed=0,
+    )
+    assert annihilation.found == int(model.alive.sum()) == 2
+    assert (model.log_posterior(x).exp() - model.responsibilities(x)).abs().mean().item() < 0.05
+
+
+def test_weights_that_an_objective_has_set_are_not_averaged_with_those_before():
+    class Set(Objective):
+        settled = False
+
+        def __call__(self, batch):
+            return batch.density.loss(batch.x)
+
+        def after_epoch(self, density, rows):
+            with torch.no_grad():
+                density.theta.loc.fill_(100.0)
+            return True
+
+    normal = Normal([0.0], learnable=True)
+    ab.fit(normal, torch.randn(20, 1), objective=Set(), average=0.9, validation=0.5, epochs=3, seed=0)
+    assert normal.theta.loc.item() == 100.0
 
 
 @pytest.mark.parametrize("weights", [[0.2, 0.5, 0.3], [1 / 3, 1 / 3, 1 / 3]], ids=str)
 def test_one_component_stays_however_few_the_rows(weights):
-    model = mixture(weights=weights)
+    model, x = mixture(weights=weights), rows(10)
+    objective = Annihilation(support=1000)
+    objective.prepare(model, x, None)
     for _ in range(3):
-        Annihilation(support=1000).after_epoch(model, 10)
-    assert int(model.alive.sum()) == 1 and bool(model.alive[max(range(3), key=weights.__getitem__)])
-    assert torch.equal(model.weights(), model.alive.double())
-
-
-def test_a_fit_with_annihilation_is_left_with_what_the_rows_support():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(400, 2, generator=generator) + 10.0 * (torch.arange(400) % 2).unsqueeze(-1)
-    model = normals(8, scale=6.0)
-    ab.fit(
-        model,
-        x,
-        objective=Likelihood() + Annihilation(support=40),
-        validation=0,
-        epochs=40,
-        batch_size=100,
-        learning_rate=0.1,
-        seed=0,
-    )
-    left = int(model.alive.sum())
-    assert 2 <= left <= 4
-    pruned = model.prune(0)
-    assert pruned.components == left and torch.allclose(pruned.log_prob(x), model.log_prob(x), atol=1e-5)
-    assert bool((pruned.weights() >= 40 / 400).all())
+        objective.after_epoch(model, 10)
+    assert int(model.alive.sum()) == 1 and torch.equal(model.weights(), model.alive.double())
 
 
 def test_annihilation_on_a_fit_that_has_ended_all_but_one_goes_on():

@@ -139,6 +139,75 @@ def test_a_fold_tells_two_clusters_apart():
     assert bool(torch.isfinite(model.log_prob(x)).all())
 
 
+def apart(count=60):
+    """Rows in three places, two of which only a slanted line tells apart, and the place of each."""
+    generator = torch.Generator().manual_seed(3)
+    place = torch.arange(3 * count) % 3
+    t = 4 * torch.rand(3 * count, generator=generator) - 2
+    beside = 0.1 * torch.randn(3 * count, generator=generator)
+    strips = torch.stack([t, t + 0.8 * (2 * place - 1) + beside], dim=-1)
+    spot = torch.stack([9 + t, beside], dim=-1)
+    return torch.where(place.unsqueeze(-1) < 2, strips, spot), place
+
+
+def test_a_cut_space_has_its_borders_where_there_are_no_rows():
+    x, place = apart()
+    model = ab.PiecewiseFlow(ab.flows.cut(x, 3), gate="constant")
+    shares = model.responsibilities(x)
+    assert bool(((shares == 1) | (shares == 0)).all())
+    pairs = set(zip(shares.argmax(-1).tolist(), place.tolist(), strict=True))
+    assert len(pairs) == 3
+    # each piece's rows come to the base with mean 0 and deviation 1, and none lies near a border
+    for k, branch in enumerate(model.branches):
+        z = branch(x[shares[:, k] == 1])[0]
+        assert torch.allclose(z.mean(0), torch.zeros(2), atol=1e-4)
+        assert torch.allclose(z.std(0, correction=0), torch.ones(2), atol=1e-4)
+    back = torch.stack(
+        [
+            branch.inverse(branch(row)[0])[0]
+            for row, k in zip(x, shares.argmax(-1), strict=True)
+            for branch in [model.branches[int(k)]]
+        ]
+    )
+    assert torch.allclose(back, x, atol=1e-4)
+
+
+def test_a_cut_space_is_a_density():
+    x, _ = apart()
+    model = ab.PiecewiseFlow(ab.flows.cut(x.double(), 3), base=Normal([0.0, 0.0]).double(), hidden=(8,)).double()
+    steps = torch.arange(-14.0, 26.0, 0.05, dtype=torch.float64) + 0.025
+    grid = torch.cartesian_prod(steps, steps[steps < 14])
+    assert model.log_prob(grid).exp().sum().item() * 0.05**2 == pytest.approx(1, abs=1e-3)
+    samples = model.sample((500,))
+    assert bool(torch.isfinite(model.log_prob(samples)).all()) and bool(model.support.check(samples).all())
+
+
+def test_a_cut_space_saves_and_loads(tmp_path):
+    x, _ = apart()
+    model = ab.PiecewiseFlow(ab.flows.cut(x, 3), gate="constant")
+    ab.save(model, tmp_path / "cut.safetensors")
+    assert torch.equal(ab.load(tmp_path / "cut.safetensors").log_prob(x), model.log_prob(x))
+
+
+def test_one_piece_is_all_of_the_space_and_of_one_feature_too():
+    x = torch.tensor([[-2.0], [-1.9], [-1.8], [1.0], [1.2], [1.3]])
+    whole, two = (ab.PiecewiseFlow(ab.flows.cut(x, pieces), gate="constant") for pieces in (1, 2))
+    assert whole.components == 1 and bool(torch.isfinite(whole.log_prob(x)).all())
+    assert two.responsibilities(x).argmax(-1).unique_consecutive().numel() == 2
+
+
+def test_rows_that_cannot_be_cut():
+    for x, pieces, message in [
+        (torch.zeros(50, 2), 2, "x: expected rows enough for 2 pieces, got 50"),
+        (torch.randn(3, 2), 9, "x: expected rows enough for 9 pieces, got 3"),
+        (torch.randn(3), 2, "x: expected two finite rows at least"),
+        (torch.tensor([[0.0], [math.nan]]), 2, "x: expected two finite rows at least"),
+        (torch.randn(9, 2), 0, "pieces"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ab.flows.cut(x, pieces)
+
+
 def test_branches_that_do_not_fit():
     for build, message in [
         (lambda: ab.PiecewiseFlow([]), "branches: expected at least one transform, got none"),

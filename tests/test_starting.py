@@ -11,6 +11,7 @@ from anabranch.densities import Normal
 from anabranch.networks import MLP
 from anabranch.objectives import Likelihood, Objective
 from anabranch.training.averaging import Average
+from anabranch.training.background import background_weight
 
 METHODS = ("k-means", "Gaussian mixture", "spectral")
 
@@ -423,3 +424,54 @@ def test_a_start_held_on_to_by_labels_that_fade():
     objective = Likelihood(labels_until=0.5)
     ab.fit(model, x, labels=assigned, objective=objective, epochs=20, batch_size=10, learning_rate=0.01, seed=0)
     assert float((model.log_posterior(x).argmax(-1) == truth).float().mean()) > 0.95
+
+
+def test_a_background_has_the_weight_that_unseen_rows_ask_for():
+    p, b = torch.full((98,), 0.0), torch.full((98,), -3.0)
+    assert background_weight(p, b) == pytest.approx(0.0104, abs=1e-3)  # hardly more than the one row of a hundred
+    p[:20] = -500.0
+    # 20 rows belong to the background, and it to hardly any other
+    assert background_weight(p, b) == pytest.approx(21 / 100, abs=0.015)
+    grid = torch.linspace(0.001, 0.999, 9981, dtype=torch.float64)
+    rest = torch.logaddexp(torch.log1p(-grid)[:, None] + p.double(), grid.log()[:, None] + b.double()).sum(-1)
+    best = grid[(rest + grid.log() + torch.log1p(-grid)).argmax()]
+    assert background_weight(p, b) == pytest.approx(float(best), abs=2e-4)
+
+
+def test_an_ensemble_with_a_background_is_a_density_that_fears_no_stray_row():
+    x, truth = blobs(components=2)
+
+    def build(seed):
+        torch.manual_seed(seed)
+        return ab.FlowMixture([Normal([8.0, 0.0], learnable=True), Normal([0.0, 8.0], learnable=True)])
+
+    options = {"labels": truth, "members": 2, "folds": 5, "epochs": 3, "progress": False}
+    plain, _ = ab.fit_ensemble(build, x, **options)
+    behind, _ = ab.fit_ensemble(build, x, background=True, **options)
+    assert behind.components == 2 and len(behind.members) == 3
+    shares = behind.log_weights.exp()
+    assert torch.allclose(shares[:2], (1 - shares[2]) / 2 * torch.ones(2)) and 0.005 < float(shares[2]) < 0.2
+    torch.manual_seed(0)
+    drawn = behind.members[2].sample((20_000,))
+    assert torch.allclose(torch.cov(drawn.T), 2 * torch.cov(x.T), rtol=0.05, atol=0.5)
+    stray = torch.tensor([[20.0, -12.0]])
+    with torch.no_grad():
+        assert float(plain.log_prob(stray)) < -100 and float(behind.log_prob(stray)) > -30
+        cost = (plain.log_prob(x) - behind.log_prob(x)).mean()
+        assert float(cost) < -math.log(1 - float(shares[2])) + 1e-4
+        joint = behind.joint_log_prob(stray)[0]  # which belongs to no component
+    assert float((joint[0] - joint[1]).abs()) < 1e-4
+    with pytest.raises(ValueError, match="background: expected densities of all vectors and without a context"):
+        ab.fit_ensemble(lambda seed: ab.densities.Uniform([0.0], [1.0]), torch.rand(20, 1), background=True)
+
+
+def test_an_ensemble_weighs_its_members():
+    one, two = Normal([0.0]), Normal([4.0])
+    x = torch.tensor([[1.0], [3.0]])
+    ensemble = ab.Ensemble([one, two], weights=[1.0, 3.0])
+    wanted = torch.logaddexp(one.log_prob(x) + math.log(0.25), two.log_prob(x) + math.log(0.75))
+    assert torch.allclose(ensemble.log_prob(x), wanted)
+    torch.manual_seed(0)
+    assert float((ensemble.sample((4000,)) > 2).float().mean()) == pytest.approx(0.25 * 0.023 + 0.75 * 0.977, abs=0.03)
+    with pytest.raises(ValueError, match="weights: expected numbers of at least 0"):
+        ab.Ensemble([one, two], weights=[1.0, -1.0])

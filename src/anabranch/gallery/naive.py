@@ -16,10 +16,10 @@ from anabranch.objectives import Depth, Likelihood
 from anabranch.training import fit
 from anabranch.transforms import Chain
 
-_BLOCKS = 6
+_BLOCKS, _HIDDEN, _SMALL = 4, 48, 20  # separate flows of 20 have together as many parameters as a mixture of 48
 NAMES = ("pinwheel-5", "pinwheel-3", "circles")
 _PRICES = (0.0, 0.02, 0.05, 0.1, 0.2)
-_EPOCHS = 150
+_EPOCHS = 120
 
 
 def run(seed: int) -> Iterator[tuple[Result, Density | None]]:
@@ -30,17 +30,17 @@ def run(seed: int) -> Iterator[tuple[Result, Density | None]]:
         original = rows.test * rows.scale + rows.mean
         yield Result(f"{name}: optimum", seed, mean_log_prob(toy.density, original)), None
         built: dict[str, Callable[[], Density]] = {
-            "flow": lambda: Flow(_chain(64)),
-            "depth mixture": lambda: DepthMixture(_chain(64)),
-            f"{_BLOCKS} separate flows, equal parameters": lambda: _separate(20, _BLOCKS),
-            f"{_BLOCKS} separate flows, equal networks": lambda: _separate(64, _BLOCKS),
+            "flow": lambda: Flow(_chain(_HIDDEN)),
+            "depth mixture": lambda: DepthMixture(_chain(_HIDDEN)),
+            f"{_BLOCKS} separate flows, equal parameters": lambda: _separate(_SMALL, _BLOCKS),
+            f"{_BLOCKS} separate flows, equal networks": lambda: _separate(_HIDDEN, _BLOCKS),
         }
         seconds: dict[str, float] = {}
         for method, build in built.items():
             density, seconds[method] = _fitted(build, rows.x, seed, _EPOCHS)
             yield plain(f"{name}: {method}", seed, rows, density, seconds[method]), density
         share = seconds["depth mixture"] / seconds[f"{_BLOCKS} separate flows, equal networks"]
-        density, spent = _fitted(lambda: _separate(64, _BLOCKS), rows.x, seed, max(1, round(_EPOCHS * share)))
+        density, spent = _fitted(lambda: _separate(_HIDDEN, _BLOCKS), rows.x, seed, max(1, round(_EPOCHS * share)))
         yield plain(f"{name}: {_BLOCKS} separate flows, equal time", seed, rows, density, spent), density
         if name == "pinwheel-3":
             yield from _priced(name, rows, seed)
@@ -49,7 +49,7 @@ def run(seed: int) -> Iterator[tuple[Result, Density | None]]:
 def _priced(name: str, rows: Rows, seed: int) -> Iterator[tuple[Result, Density | None]]:
     """What a price on depth costs in likelihood, and what it saves in blocks and in time of sampling."""
     for price in _PRICES:
-        density, spent = _fitted(lambda: DepthMixture(_chain(64)), rows.x, seed, _EPOCHS, price)
+        density, spent = _fitted(lambda: DepthMixture(_chain(_HIDDEN)), rows.x, seed, _EPOCHS, price)
         if not isinstance(density, DepthMixture):
             continue
         depth = density.expected_depth()

@@ -130,14 +130,21 @@ def run(name: str, seed: int) -> Iterator[tuple[Result, Density | None]]:
     yield _result("variational mixture of flows, one fit", seed, rows, variational, seconds), variational
     watch = Stopwatch()
     depths, _ = fit_ensemble(
-        deep, rows.x, members=members, seed=seed, epochs=toy.epochs * 3 // 4, weight_decay=0.1, **_SHARED
+        deep,
+        rows.x,
+        members=members,
+        background=members > 1,
+        seed=seed,
+        epochs=toy.epochs * 3 // 4,
+        weight_decay=0.1,
+        **_SHARED,
     )
     depth_seconds = watch()
     single = depths.members[0]
     yield plain("depth mixture, one fit", seed, rows, single, depth_seconds / members), single
     if members > 1:
         yield plain(f"depth mixture, {members} fits", seed, rows, depths, depth_seconds), depths
-    both = Ensemble([*mixtures.members, *depths.members])
+    both = Ensemble([mixtures, depths])
     result = plain(f"both, {2 * members} fits", seed, rows, both, mixture_seconds + depth_seconds)
     yield replace(result, **scores(rows.test_classes, clusters_of(mixtures, rows.test))), both
 
@@ -179,7 +186,15 @@ def _fit_mixtures(
 ) -> Ensemble:
     start = Likelihood(classification=0, labels_until=toy.hold)
     ensemble, _ = fit_ensemble(
-        build, rows.x, labels=assigned, members=members, seed=seed, objective=start, epochs=toy.epochs, **_SHARED
+        build,
+        rows.x,
+        labels=assigned,
+        members=members,
+        background=members > 1,
+        seed=seed,
+        objective=start,
+        epochs=toy.epochs,
+        **_SHARED,
     )
     if rows.labels is None:
         return ensemble

@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities.density import Bound, Density, context_for
 from anabranch.described import Described
+from anabranch.networks import Network
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
@@ -54,6 +55,10 @@ class Components(Described):
     @abstractmethod
     def only(self, stay: Sequence[int]) -> Components:
         """Some of them, with the same parameters (not copies)."""
+
+    @abstractmethod
+    def own_parameters(self) -> Tensor:
+        """How many trained numbers each component has for itself, those of networks not counted: (K)."""
 
 
 class Separate(Components):
@@ -113,6 +118,9 @@ class Separate(Components):
     def only(self, stay: Sequence[int]) -> Separate:
         parts = self._parts()
         return Separate([parts[k] for k in stay])
+
+    def own_parameters(self) -> Tensor:
+        return torch.tensor([_outside_networks(part) for part in self._parts()])
 
     def _parts(self) -> list[Density]:
         return [part for part in self.densities if isinstance(part, Density)]
@@ -186,6 +194,17 @@ class Embedded(Components):
             fewer.embeddings.copy_(self.embeddings[list(stay)])
         fewer.embeddings.requires_grad_(self.embeddings.requires_grad)
         return fewer
+
+    def own_parameters(self) -> Tensor:
+        return torch.full((self.count,), self.embeddings.shape[1])
+
+
+def _outside_networks(module: nn.Module) -> int:
+    """How many trained numbers are not those of a network."""
+    if isinstance(module, Network):
+        return 0
+    here = sum(p.numel() for p in module.parameters(recurse=False) if p.requires_grad)
+    return here + sum(_outside_networks(child) for child in module.children())
 
 
 class _AnyOf(constraints.Constraint):

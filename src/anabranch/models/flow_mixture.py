@@ -149,6 +149,29 @@ class FlowMixture(Mixture):
                 z = x if self.trunk is None else self.trunk(x, self._for_trunk(context))[0]
                 self.heads.standardise(z, responsibilities)
 
+    def follow(self, x: Tensor, before: Tensor, after: Tensor, context: Tensor | None = None) -> None:
+        """Give every component the weight of the rows it has now and, if there are heads, move it to them.
+
+        Args:
+            x: (rows, *event).
+            before, after: (rows, components), the share of each component in each row when it was where it is, and now.
+            context: (rows, c), if the mixture takes one.
+        """
+        with torch.no_grad():
+            self.logits.copy_((after.mean(dim=0) + 1e-6 / self.components).log())
+            if self.heads is not None:
+                z = x if self.trunk is None else self.trunk(x, self._for_trunk(context))[0]
+                self.heads.follow(z, before, after)
+
+    def own_parameters(self) -> Tensor:
+        """How many numbers each component has for itself, in its head, its vector, its transforms and densities: (K).
+
+        Weights of networks are not counted; those of a density that has no others count as one for each feature.
+        """
+        heads = 0 if self.heads is None else self.heads.own_parameters()
+        own = self.parts.own_parameters() + heads
+        return torch.where(own > 0, own, self.event_shape.numel())
+
     def annihilate(self, components: Sequence[int]) -> None:
         """End components: their weights are 0 from now on, whatever a fit does. At least one must stay alive.
 

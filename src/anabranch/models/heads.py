@@ -43,6 +43,10 @@ class Heads(nn.Module):
         lower = lower_factor(self.log_scale, self.packed)[component]
         return self.loc[component] + torch.einsum("nij,nj->ni", lower, u)
 
+    def own_parameters(self) -> int:
+        """How many numbers each component has here."""
+        return sum(p[0].numel() for p in self.parameters())
+
     def standardise(self, x: Tensor, responsibilities: Tensor, shrink: float = 0.1) -> None:
         """Set the heads so that each one's rows have mean 0 and covariance 1.
 
@@ -69,3 +73,46 @@ class Heads(nn.Module):
                     self.log_scale[k] = 0.5 * torch.diagonal(covariance).log()
                     continue
                 self.log_scale[k], self.packed[k] = pack_factor(torch.linalg.cholesky(covariance))
+
+    def follow(self, x: Tensor, before: Tensor, after: Tensor) -> None:
+        r"""Move each component from the rows it had to those it has now, by the affine map that takes their mean and
+        covariance to the new ones: whatever shape a component has behind its head is carried along.
+
+        For a normal density behind an affine head, at its own fixed point, this is the M step of
+        expectation-maximisation. A component with hardly a row stays where it is.
+
+        Args:
+            x: (rows, features).
+            before, after: (rows, K), the share of each component in each row.
+        """
+        full = self.packed is not None
+        with torch.no_grad():
+            lower = self._lower().double()
+            least = 1e-4 * x.double().var(dim=0, correction=0).clamp(min=1e-12)
+            for k in range(len(self.loc)):
+                if float(torch.minimum(before[:, k].sum(), after[:, k].sum())) <= x.shape[1]:
+                    continue
+                old, old_factor = _moments(x.double(), before[:, k], least, full)
+                new, new_factor = _moments(x.double(), after[:, k], least, full)
+                # new_factor old_factor^-1, of triangular factors, is triangular with a positive diagonal
+                move = torch.linalg.solve_triangular(old_factor, new_factor, upper=False, left=False)
+                self.loc[k] = new + move @ (self.loc[k].double() - old)
+                log_scale, packed = pack_factor(move @ lower[k])
+                self.log_scale[k] = log_scale
+                if self.packed is not None:
+                    self.packed[k] = packed
+
+    def _lower(self) -> Tensor:
+        if self.packed is None:
+            return torch.diag_embed(self.log_scale.exp())
+        return lower_factor(self.log_scale, self.packed)
+
+
+def _moments(x: Tensor, share: Tensor, least: Tensor, full: bool) -> tuple[Tensor, Tensor]:
+    """Mean (features) and lower factor of the covariance (features, features) of rows of which one has a share."""
+    share = share.double().unsqueeze(-1) / share.double().sum()
+    mean = (share * x).sum(dim=0)
+    d = x - mean
+    if not full:
+        return mean, torch.diag_embed(((share * d.square()).sum(dim=0) + least).sqrt())
+    return mean, torch.linalg.cholesky((share * d).mT @ d + torch.diag(least))

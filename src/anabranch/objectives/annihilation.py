@@ -3,66 +3,227 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive
+from anabranch.checks import fraction, positive, positive_int
 from anabranch.densities import Density
 from anabranch.models import FlowMixture
+from anabranch.objectives.message_length import message_length
 from anabranch.objectives.objective import Batch, Objective
 
 _LOG = logging.getLogger("anabranch")
+_ROWS_AT_ONCE = 8192
+# of the search: its first part trains the mixture as it began, its last part is for the finals, so many rounds of them
+_SETTLING, _FINALS, _ROUNDS = 0.12, 0.5, 3
+# steps by which the others take over the rows of a component that has ended, and the share of a row that is no step
+_STEPS, _STANDSTILL = 30, 0.01
 
 
 class Annihilation(Objective):
-    r"""A prior on the weights that makes small ones smaller, divided by the number n of rows:
+    r"""Ends components until the message that tells mixture and rows is shortest.
 
-    .. math:: \frac{c}{n} \sum_{k\ \text{alive}} \log w_k .
+    The message length, with c_k half the parameters of component k and K those alive of n rows, is
 
-    It is the part of a minimum message length that depends on the weights, for components of 2c parameters, and the
-    logarithm of a Dirichlet density of concentration -c. A component with support from fewer than c rows loses weight
-    from step to step; below c / n it is ended for good (`FlowMixture.annihilate`), and a line of the log "anabranch" says
-    so. Start with more components than can be needed; how many are left is `model.alive.sum()`, and `model.prune()` is the
-    mixture without the others.
-    Source: Figueiredo and Jain, 2002, "Unsupervised learning of finite mixture models", with n c in place of its count of
-    a component's parameters: networks have far more than their data can determine.
+    .. math:: \sum_{k\ \text{alive}} c_k \log n w_k + \tfrac{K - 1}{2} \log n - \sum_i \log p(x_i).
+
+    The first sum, divided by n, is what this objective adds. It is not enough: a gradient on the logits takes
+    hundreds of epochs to decide between components that share a cluster, so components are also ended one by one.
+
+    1. While the search lasts, after each stage of some epochs, the component ends (`FlowMixture.annihilate`) without which
+       the rows lose least likelihood; the others take over its rows in up to 30 steps of expectation-maximisation that
+       move their heads (`FlowMixture.follow`). A component of fewer than c_k rows ends at once. So on, down to `least`.
+    2. Finals: the number whose length was shortest is trained for another round, then the best of the smaller ones, which
+       had less time since their last component ended; if its length is shorter now it stays, and meets the next.
+    3. What is left of the fit trains the winner. None ends any more, and no earlier weights come back.
+
+    How many were found is `found`, `lengths` has the length for each number, lines of the log "anabranch" tell what
+    ended, and `model.prune(0)` is the mixture without the others. Stages want to be long enough for the others to fill
+    the gap: some ten epochs each for flows, a few for Gaussians. All rows are evaluated up to 30 times when one ends.
+    Source: Figueiredo and Jain, 2002, "Unsupervised learning of finite mixture models"; there the weakest ends, and the
+    shortest length is taken without finals.
 
     Args:
-        support: c, rows.
+        support: c, rows, half the parameters that a component costs. By default half the numbers that it has for itself,
+            of its head, its vector, and its transforms and densities, at least half the number of features; weights of
+            networks are not counted, for they have far more than rows can determine. Larger for fewer components: behind
+            flows, what one component is is the user's to say, for a flow bends around anything and a few outliers pay for
+            a component of their own.
+        least: the search ends with so many.
+        until: the share of the fit by which search and finals are over.
+        keep: components that never end. Name those of labels that hold: a row whose component has ended is impossible.
 
     Example:
+        >>> import torch
+        >>> import anabranch as ab
         >>> from anabranch.objectives import Annihilation, Likelihood
-        >>> objective = Likelihood() + Annihilation(support=20)
+        >>> x = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+        >>> x[150:] += 8
+        >>> model = ab.FlowMixture([ab.densities.Normal.standard(2) for _ in range(5)], heads="affine")
+        >>> assigned = ab.start_from(model, x, seed=0)
+        >>> annihilation = Annihilation()
+        >>> history = ab.fit(model, x, objective=Likelihood() + annihilation, epochs=40, patience=None, seed=0)
+        >>> annihilation.found, model.prune(0).components
+        (2, 2)
     """
 
     uses_labels = False
 
-    def __init__(self, support: float = 10.0) -> None:
-        self.support = positive("support", support)
-        self._rows = 1
+    def __init__(
+        self, support: float | None = None, least: int = 1, until: float = 0.8, keep: Sequence[int] = ()
+    ) -> None:
+        self.support = None if support is None else positive("support", support)
+        self.least = positive_int("least", least)
+        self.until = positive("until", fraction("until", until))
+        self.keep = [positive_int("keep", k, least=0) for k in keep]
+        self.found: int | None = None
+        self.lengths: dict[int, float] = {}
+
+    @property
+    def settled(self) -> bool:  # type: ignore[override]
+        """Whether the search is over."""
+        return self.found is not None
 
     def prepare(self, density: Density, x: Tensor, context: Tensor | None) -> None:
-        _mixture(density)
-        self._rows = len(x)
+        mixture = _mixture(density)
+        if any(k >= mixture.components for k in self.keep):
+            raise ValueError(f"keep: expected numbers from 0 to {mixture.components - 1}, got {self.keep}")
+        own = mixture.own_parameters() if self.support is None else torch.full((mixture.components,), 2 * self.support)
+        self._own = own.clamp(min=1).to(x)
+        self._x, self._context = x, context
+        self._began = int(mixture.get_buffer("alive").sum())
+        self._progress = 0.0
+        self._rounds = 0
+        self._champion: tuple[float, dict[str, Tensor]] | None = None
+        self._states: dict[int, dict[str, Tensor]] = {}
+        self.found, self.lengths = None, {}
 
     def __call__(self, batch: Batch) -> Tensor:
-        weights = _mixture(batch.density).weights()
+        mixture = _mixture(batch.density)
+        self._progress = batch.progress
+        support = self._own / 2 / len(self._x)
         # nothing may pull at a weight that is as good as gone, without end
-        penalty = weights.clamp(min=self.support / self._rows / 10).log()
-        alive = _mixture(batch.density).get_buffer("alive")
-        total = torch.where(alive, penalty, 0.0).sum()
-        return (self.support / self._rows * total).expand(len(batch.x))
+        penalty = support * torch.maximum(mixture.weights(), support / 10).log()
+        return torch.where(mixture.get_buffer("alive"), penalty, 0.0).sum().expand(len(batch.x))
 
-    def after_epoch(self, density: Density, rows: int) -> None:
+    def after_epoch(self, density: Density, rows: int) -> bool:
+        if self.found is not None:
+            return False
         mixture = _mixture(density)
-        weights = mixture.weights().detach()
-        alive = mixture.get_buffer("alive")
-        gone = (alive & (weights < self.support / rows)).nonzero().flatten().tolist()
-        gone = [k for k in gone if k != int(weights.argmax())]
-        if gone:
-            mixture.annihilate(gone)
-            _LOG.info("fit: components %s ended, %d left", gone, int(alive.sum()))
+        done = self._progress / self.until
+        changed = self._rounds == 0 and self._search(mixture, done / (1 - _FINALS))
+        return self._finals(mixture, done) or changed
+
+    def _search(self, mixture: FlowMixture, done: float) -> bool:
+        """End what has no support, and those whose turn it is when a share `done` of the search is."""
+        changed = False
+        while (weak := self._unsupported(mixture)) is not None:
+            self._end(mixture, weak)
+            changed = True
+        stages = max(1, self._began - self.least)
+        due = math.floor((done - _SETTLING) / (1 - _SETTLING) * stages) + 1
+        while len(self._mortal(mixture)) and _alive(mixture) > self._began - due:
+            self._measure(mixture)
+            self._end(mixture, self._cheapest(mixture))
+            changed = True
+        return changed
+
+    def _finals(self, mixture: FlowMixture, done: float) -> bool:
+        """Let the best number and the next smaller ones meet, each after a round of training."""
+        if done < 1 - _FINALS + self._rounds * _FINALS / _ROUNDS:
+            return False
+        length, count = self._measure(mixture)
+        if self._rounds == 0:
+            count = min(self.lengths, key=self.lengths.__getitem__)
+            mixture.load_state_dict(self._states[count])
+        else:
+            lost = self._champion is not None and length >= self._champion[0]
+            if not lost:
+                self._champion = (length, _state(mixture))
+            smaller = min((k for k in self.lengths if k < count), key=self.lengths.__getitem__, default=None)
+            if lost or smaller is None or self._rounds == _ROUNDS:
+                self._settle(mixture)
+                return True
+            mixture.load_state_dict(self._states[smaller])
+        self._rounds += 1
+        return True
+
+    def _settle(self, mixture: FlowMixture) -> None:
+        if self._champion is not None:
+            mixture.load_state_dict(self._champion[1])
+        self._champion, self._states = None, {}
+        self.found = _alive(mixture)
+        _LOG.info("fit: %d components found, message length %.1f nats", self.found, self.lengths[self.found])
+
+    def _mortal(self, mixture: FlowMixture) -> list[int]:
+        """Those that may end."""
+        alive = mixture.get_buffer("alive").nonzero().flatten().tolist()
+        return [k for k in alive if k not in self.keep] if len(alive) > self.least else []
+
+    def _unsupported(self, mixture: FlowMixture) -> int | None:
+        """The weakest of those with fewer rows than they want, if there are some."""
+        rows = (mixture.weights().detach() * len(self._x) / (self._own / 2)).tolist()
+        weak = min(self._mortal(mixture), key=rows.__getitem__, default=None)
+        return weak if weak is not None and rows[weak] < 1 else None
+
+    def _cheapest(self, mixture: FlowMixture) -> int:
+        """The component without which the rows lose least likelihood."""
+        joint = self._joint(mixture)
+        cost = {}
+        for k in self._mortal(mixture):
+            cost[k] = -float(
+                joint.index_fill(-1, torch.tensor([k], device=joint.device), -torch.inf).logsumexp(-1).sum()
+            )
+        return min(cost, key=cost.__getitem__)
+
+    def _end(self, mixture: FlowMixture, component: int) -> None:
+        """End a component, and let the others take over its rows."""
+        before = _shares(self._joint(mixture))
+        mixture.annihilate([component])
+        for _ in range(_STEPS):
+            after = _shares(self._joint(mixture))
+            mixture.follow(self._x, before, after, self._context)
+            moved = float((after - before).abs().sum(dim=-1).mean())
+            before = after
+            if moved < _STANDSTILL:
+                break
+        _LOG.info("fit: component %d ended, %d left", component, _alive(mixture))
+
+    def _measure(self, mixture: FlowMixture) -> tuple[float, int]:
+        """Length and number of the components that are left, remembered if it is the shortest of that number."""
+        joint = self._joint(mixture)
+        total = float(joint.logsumexp(dim=-1).double().sum())
+        length, count = message_length(total, mixture.weights().detach(), self._own, len(joint)), _alive(mixture)
+        if length < self.lengths.get(count, math.inf):
+            self.lengths[count], self._states[count] = length, _state(mixture)
+        return length, count
+
+    def _joint(self, mixture: FlowMixture) -> Tensor:
+        """log p(x, k) of all rows: (rows, components)."""
+        was_training = mixture.training
+        mixture.eval()
+        with torch.no_grad():
+            xs = self._x.split(_ROWS_AT_ONCE)
+            contexts = [None] * len(xs) if self._context is None else self._context.split(_ROWS_AT_ONCE)
+            joint = [mixture.joint_log_prob(x, context) for x, context in zip(xs, contexts, strict=True)]
+        mixture.train(was_training)
+        return torch.cat(joint)
+
+
+def _shares(joint: Tensor) -> Tensor:
+    """Responsibilities; of a row that no component can explain, none."""
+    return joint.softmax(dim=-1).nan_to_num(nan=0.0)
+
+
+def _state(mixture: FlowMixture) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in mixture.state_dict().items()}
+
+
+def _alive(mixture: FlowMixture) -> int:
+    return int(mixture.get_buffer("alive").sum())
 
 
 def _mixture(density: Density) -> FlowMixture:

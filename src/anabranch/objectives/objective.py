@@ -66,9 +66,12 @@ class Objective(ABC):
 
     Attributes:
         uses_labels: whether it reads the labels of a batch. A fit with labels wants one that does.
+        settled: False as long as it still changes what is fitted: a fit goes on then whatever its patience, and keeps no
+            earlier weights.
     """
 
     uses_labels: bool = True
+    settled: bool = True
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
@@ -81,8 +84,12 @@ class Objective(ABC):
             ValueError: the density is none that this objective can work on.
         """
 
-    def after_epoch(self, density: Density, rows: int) -> None:  # noqa: B027 (may be overridden)
-        """Called after every epoch, with the number of training rows."""
+    def after_epoch(self, density: Density, rows: int) -> bool | None:  # noqa: B027 (may be overridden)
+        """Called after every epoch, with the number of training rows.
+
+        Returns:
+            whether it changed the density's weights, whose running mean then begins anew.
+        """
 
     def __add__(self, other: Objective) -> Objective:
         return Sum([(1.0, self), (1.0, other)])
@@ -122,9 +129,14 @@ class Sum(Objective):
         for _, term in self.terms:
             term.prepare(density, x, context)
 
-    def after_epoch(self, density: Density, rows: int) -> None:
-        for _, term in self.terms:
-            term.after_epoch(density, rows)
+    @property
+    def settled(self) -> bool:  # type: ignore[override]
+        """Whether every term is."""
+        return all(term.settled for _, term in self.terms)
+
+    def after_epoch(self, density: Density, rows: int) -> bool:
+        changed = [bool(term.after_epoch(density, rows)) for _, term in self.terms]
+        return any(changed)
 
 
 def as_mixture(density: Density) -> Mixture:

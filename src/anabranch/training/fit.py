@@ -68,7 +68,8 @@ def fit(
         context: (rows, c), if the density takes one.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.
-        objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by `loss`.
+        objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by `loss`,
+            and begins when the objective no longer changes what is fitted (`Objective.settled`).
         validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
             tuple of both); 0 for none.
         epochs: at most so many passes over the training rows.

@@ -69,6 +69,7 @@ class Loop:
         self.steps = 0
         self.good = self._snapshot()
         self.steps_done = 0
+        self.settled = objective is None or objective.settled
 
     def run(
         self,
@@ -99,8 +100,8 @@ class Loop:
                     rate = float(schedule.get_last_lr()[0])
                     with multiplying(self.density, precision):
                         loss = self._epoch(wrapped, optimizer, schedule, bar)
-                    if self.objective is not None:
-                        self.objective.after_epoch(self.density, len(self.training))
+                    if self.objective is not None and self.objective.after_epoch(self.density, len(self.training)):
+                        self.average.restart()
                     with self.average.applied():
                         validation = self._validate()
                         seconds = time.perf_counter() - begun
@@ -187,9 +188,12 @@ class Loop:
         self.history.epochs.append(record)
         best = self.history.epochs[self.history.best_epoch - 1].validation if self.history.best_epoch else None
         # the mean of losses that are finite may overflow, and is no best then
-        if record.validation is None or record.validation < (math.inf if best is None else best):
+        better = record.validation is None or record.validation < (math.inf if best is None else best)
+        # weights of before an objective had settled are no choice after it
+        if better or not self.settled:
             self.history.best_epoch = record.epoch
             self.good = self._snapshot()
+        self.settled = self.objective is None or self.objective.settled
 
     def _mean_over_processes(self, value: Tensor) -> Tensor:
         if self.shares == 1:
