@@ -15,7 +15,7 @@ import anabranch as ab
 from anabranch.cli import app
 from anabranch.tables import read_table, write_table
 
-QUICK = ["--blocks", "1", "--hidden", "8", "--bins", "4", "--epochs", "2"]
+QUICK = ["--model", "depth", "--blocks", "1", "--hidden", "8", "--bins", "4", "--epochs", "2"]
 
 
 @pytest.fixture(autouse=True)

@@ -5,5 +5,6 @@ from anabranch.families.family import Family
 from anabranch.families.lattice import Lattice
 from anabranch.families.levels import Levels
 from anabranch.families.logistics import Logistics
+from anabranch.families.panel import Panel
 
-__all__ = ["Atoms", "Family", "Lattice", "Levels", "Logistics"]
+__all__ = ["Atoms", "Family", "Lattice", "Levels", "Logistics", "Panel"]

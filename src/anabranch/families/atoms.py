@@ -18,7 +18,8 @@ class Atoms(Family):
     .. math:: p(x) = w_j \text{ at } x = a_j, \qquad p(x) = w_0\, p_0(x) \text{ elsewhere.}
 
     log_prob is the logarithm of a probability at an atom and of a density elsewhere: sums over atoms and integrals over the
-    rest come to one together.
+    rest come to one together. Where p_0 itself is of probabilities (a `Lattice`), an atom has more than that would give it:
+    p(a_j) = w_j + w_0 p_0(a_j).
 
     Args:
         inner: the family of p_0.
@@ -40,14 +41,11 @@ class Atoms(Family):
             raise ValueError(f"values: expected some, different from each other, got {self.values}")
         super().__init__(1 + len(self.values) + inner.parameters_of_one, 1 + len(self.values) + inner.inputs)
         self.inner = inner
+        self.discrete = inner.discrete
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         log_w, rest = self._read(theta)
-        at = self._at(x)
-        off = ~at.any(dim=-1)
-        smooth = log_w[..., 0] + self.inner.log_prob(x, rest)
-        atom = torch.where(at, log_w[..., 1:], -torch.inf).amax(dim=-1)
-        return torch.where(off, smooth, atom)
+        return atoms_log_prob(self._at(x), log_w, self.inner.log_prob(x, rest), self.inner.discrete)
 
     def contains(self, x: Tensor) -> Tensor:
         return self._at(x).any(dim=-1) | self.inner.contains(x)
@@ -73,16 +71,15 @@ class Atoms(Family):
         w = log_w.exp()
         values, order = self._tensor(theta).sort()
         result = u.new_full(torch.broadcast_shapes(u.shape, theta.shape[:-1]), torch.nan)
-        # walking up the atoms: what lies left of one, then its own
+        # walking up the atoms: what lies left of one, then its own (on a lattice with the inner family's share there)
         less = torch.zeros_like(result)
         open_ = torch.ones_like(result, dtype=torch.bool)
         for place, j in enumerate(order.tolist()):
             value = values[place].expand(result.shape)
-            smooth = w[..., 0] * self.inner.below(value, rest)[0]
-            left = smooth + less
-            before = open_ & (u <= left)
+            under, over = (w[..., 0] * p for p in self.inner.below(value, rest))
+            before = open_ & (u <= under + less)
             result = torch.where(before, self._inner_quantile(u - less, w, rest), result)
-            at = open_ & ~before & (u <= left + w[..., 1 + j])
+            at = open_ & ~before & (u <= over + less + w[..., 1 + j])
             result = torch.where(at, value, result)
             open_ = open_ & ~before & ~at
             less = less + w[..., 1 + j]
@@ -123,3 +120,13 @@ class Atoms(Family):
 
     def _tensor(self, like: Tensor) -> Tensor:
         return torch.tensor(self.values, dtype=like.dtype, device=like.device)
+
+
+def atoms_log_prob(at: Tensor, log_w: Tensor, inner: Tensor, discrete: bool) -> Tensor:
+    """log p, (*batch), from which atom x is at, (*batch, atoms), the log-weights (*batch, 1 + atoms) and log p_0(x)."""
+    smooth = log_w[..., 0] + inner
+    # where x is at no atom, a number that is not read, so that no infinity meets a gradient
+    off = ~at.any(dim=-1)
+    atom = torch.where(at | off.unsqueeze(-1), log_w[..., 1:], -torch.inf).amax(dim=-1)
+    at_atom = torch.logaddexp(smooth, atom) if discrete else atom
+    return torch.where(off, smooth, at_atom)

@@ -46,11 +46,6 @@ class Family(Described, ABC):
         self.parameters_of_one = positive_int("parameters", parameters)
         self.inputs = positive_int("inputs", inputs)
 
-    @property
-    def kind(self) -> object:
-        """Families of equal kind can be evaluated together, their columns side by side; by default none can."""
-        return id(self)
-
     @abstractmethod
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor: ...
 

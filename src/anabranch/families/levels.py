@@ -36,14 +36,8 @@ class Levels(Family):
         super().__init__(self.count, min(self.count, _READ))
         self.vectors = nn.Parameter(torch.randn(self.count, _READ)) if self.count > _READ else None
 
-    @property
-    def kind(self) -> object:
-        return (type(self), self.count)
-
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
-        level = self._level(x)
-        chosen = theta.log_softmax(dim=-1).gather(-1, level.unsqueeze(-1)).squeeze(-1)
-        return torch.where(x.isnan(), torch.nan, torch.where(x == level, chosen, -torch.inf))
+        return levels_log_prob(x, theta, self.count)
 
     def contains(self, x: Tensor) -> Tensor:
         return x == self._level(x)
@@ -74,3 +68,11 @@ class Levels(Family):
 
     def _level(self, x: Tensor) -> Tensor:
         return x.nan_to_num().round().clamp(0, self.count - 1).long()
+
+
+def levels_log_prob(x: Tensor, theta: Tensor, count: int | Tensor) -> Tensor:
+    """log P(x | theta), (*batch), of `count` levels; theta (*batch, levels) may be longer, -inf then."""
+    most = torch.as_tensor(count, dtype=x.dtype, device=x.device) - 1
+    level = torch.minimum(x.nan_to_num().round().clamp(min=0), most)
+    chosen = theta.log_softmax(dim=-1).gather(-1, level.long().unsqueeze(-1)).squeeze(-1)
+    return torch.where(x.isnan(), torch.nan, torch.where(x == level, chosen, -torch.inf))

@@ -15,11 +15,14 @@ from torch.nn.functional import linear, silu
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities import Density
 from anabranch.densities.density import at_every_context, context_rows
-from anabranch.families import Family, Logistics
+from anabranch.families import Family, Logistics, Panel
+from anabranch.families.panel import offsets
 from anabranch.networks import ResidualMLP
 
 # in evaluation mode a loss is the mean over so many subsets of each row, always the same ones
 _SUBSETS = 4
+# rows times columns in one go of log_prob
+_PASSES = 2**14
 
 
 class AnyOrder(Density):
@@ -106,9 +109,16 @@ class AnyOrder(Density):
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randperm(len(parts), generator=generator).tolist() for _ in range(self.orders - 1)]
         self._orders = [list(range(len(parts))), *drawn]
-        self._groups = _alike(parts)
-        self._parameters_at = _offsets(self.sizes)
-        self._inputs_at = _offsets(self.inputs)
+        self._parameters_at = offsets(self.sizes)
+        self._inputs_at = offsets(self.inputs)
+        self.panel = Panel(parts)
+        # for every number that the entrance reads: which of the features it is, or behind those the one that says "known"
+        begun = offsets(self.panel.inputs)
+        ones = sum(self.panel.inputs)
+        places = [[*range(at.start, at.stop), ones + i] for i, at in enumerate(begun)]
+        self.register_buffer("_read_from", torch.tensor([place for row in places for place in row]), False)
+        columns = [i for i, size in enumerate(self.inputs) for _ in range(size)]
+        self.register_buffer("_column_of", torch.tensor(columns), False)
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
@@ -159,17 +169,69 @@ class AnyOrder(Density):
             known: columns that come before, and are not scored.
             context: as elsewhere.
         """
-        order = range(len(self.sizes)) if order is None else order
+        order = list(range(len(self.sizes)) if order is None else order)
         x = at_every_context(x, context, 1)
-        walk = Walk(self, x.shape[:-1], context, like=x)
+        # few enough rows at a time that what the passes hold stays in the processor's cache
+        rows = max(1, _PASSES // len(order))
+        flat = x.reshape(-1, x.shape[-1])
+        given = context_rows(context, x.shape[:-1])
+        parts = [
+            self._terms(piece, order, known, None if given is None else given[k * rows : (k + 1) * rows])
+            for k, piece in enumerate(flat.split(rows))
+        ]
+        return torch.cat(parts).reshape(*x.shape[:-1], len(order))
+
+    def _terms(self, x: Tensor, order: Sequence[int], known: Sequence[int], context: Tensor | None) -> Tensor:
+        """The same of rows (n, columns), all passes at once."""
+        observed = ~x.isnan()
+        values = torch.where(observed, x, 0.0)
+        added = self._added(values, observed)
+        entered = self.entrance.bias.expand(len(x), -1)
         for i in known:
-            walk.reveal(i, x[..., i])
-        terms = []
+            entered = entered + added[i]
+        before = []
         for i in order:
-            log_p = self.family(i).log_prob(x[..., i], walk.theta(i))
-            terms.append(torch.where(x[..., i].isnan(), 0.0, log_p))
-            walk.reveal(i, x[..., i])
-        return torch.stack(terms, dim=-1)
+            before.append(entered)
+            entered = entered + added[i]
+        log_p = torch.where(observed, self._scored(values, torch.stack(before), order, context), 0.0)
+        return log_p[:, order]
+
+    def _added(self, values: Tensor, observed: Tensor) -> Tensor:
+        """What each column of rows (n, columns) adds to the first layer when it becomes known: (columns, n, width)."""
+        read, weight = self._read(values, observed), self.entrance.weight
+        return torch.stack([linear(read[:, at], weight[:, at]) for at in self._inputs_at])
+
+    def _scored(self, values: Tensor, entered: Tensor, order: Sequence[int], context: Tensor | None) -> Tensor:
+        """log p of the columns in the order, each with a first layer of its own (order, n, width): (n, columns)."""
+        h = self.trunk_of(entered, context)
+        pieces = list(values.new_zeros(len(values), sum(self.sizes)).split(self.sizes, dim=-1))
+        for t, i in enumerate(order):
+            at = self._parameters_at[i]
+            pieces[i] = linear(h[t], self.heads.weight[at], self.heads.bias[at])
+        return self.panel.log_prob(values, torch.cat(pieces, dim=-1))
+
+    def leave_one_out(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """log p(x_i | all others that x has) for every column i: (*batch, columns), nats; NaN for a gap.
+
+        Args:
+            x: (*batch, columns).
+            context: as elsewhere.
+        """
+        x, context = self._checked(x, context)
+        x = at_every_context(x, context, 1)
+        columns = len(self.sizes)
+        flat, given = x.reshape(-1, columns), context_rows(context, x.shape[:-1])
+        rows = max(1, _PASSES // columns)
+        parts = []
+        for k, piece in enumerate(flat.split(rows)):
+            observed = ~piece.isnan()
+            values = torch.where(observed, piece, 0.0)
+            added = self._added(values, observed)
+            entered = self.entrance.bias + added.sum(dim=0)
+            own = None if given is None else given[k * rows : (k + 1) * rows]
+            log_p = self._scored(values, entered - added, range(columns), own)
+            parts.append(torch.where(observed, log_p, torch.nan))
+        return torch.cat(parts).reshape(x.shape)
 
     def marginal(self, columns: Sequence[int]) -> Density:
         """p(x_columns), exact by the chain rule in this order; it shares this model's parameters.
@@ -258,33 +320,20 @@ class AnyOrder(Density):
         shown = observed & (rank < t)
         scored = observed & (rank >= t)
         known = torch.where(observed, x, 0.0)
-        theta = self._all_parameters(self._features(known), shown, context)
-        log_p = self._log_probs(known, theta)
+        theta = self.heads(self.trunk_of(self.entrance(self._read(known, shown)), context))
+        log_p = self.panel.log_prob(known, theta)
         total = torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True)
         return -(total * n / (n - t).clamp(min=1)).squeeze(-1)
 
-    def _features(self, x: Tensor) -> list[Tensor]:
-        """What the entrance reads of each column: (*batch, inputs + 1) each, the last a one."""
-        return [_with_one(self.family(i).features(x[..., i])) for i in range(len(self.sizes))]
-
-    def _all_parameters(self, features: list[Tensor], shown: Tensor, context: Tensor | None) -> Tensor:
-        read = torch.cat([f * shown[..., i : i + 1] for i, f in enumerate(features)], dim=-1)
-        return self.heads(self.trunk_of(self.entrance(read), context))
+    def _read(self, x: Tensor, shown: Tensor) -> Tensor:
+        """What the entrance reads of rows, (*batch, all inputs): of each column its features and a one, or if not shown zeros."""
+        features = torch.cat([self.panel.features(x), torch.ones_like(x)], dim=-1)
+        features = features.index_select(-1, self.get_buffer("_read_from"))
+        return features * shown.to(x.dtype).index_select(-1, self.get_buffer("_column_of"))
 
     def trunk_of(self, entered: Tensor, context: Tensor | None) -> Tensor:
         """What heads read, of what the entrance has added up."""
         return silu(self.trunk(silu(entered), context if self.trunk.context else None))
-
-    def _log_probs(self, x: Tensor, theta: Tensor) -> Tensor:
-        """log p of every column, (*batch, columns), columns of one kind together."""
-        result: list[Tensor] = [x[..., 0]] * len(self.sizes)
-        for group in self._groups:
-            values = x[..., group] if len(group) > 1 else x[..., group[0]].unsqueeze(-1)
-            parameters = torch.stack([theta[..., self._parameters_at[i]] for i in group], dim=-2)
-            log_p = self.family(group[0]).log_prob(values, parameters)
-            for place, i in enumerate(group):
-                result[i] = log_p[..., place]
-        return torch.stack(result, dim=-1)
 
 
 class Walk:
@@ -334,19 +383,6 @@ class ColumnByColumn(constraints.Constraint):
 
 def _with_one(features: Tensor) -> Tensor:
     return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
-
-
-def _offsets(sizes: Sequence[int]) -> list[slice]:
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-
-
-def _alike(families: Sequence[Family]) -> list[list[int]]:
-    """The columns in groups whose families can be evaluated together."""
-    groups: dict[object, list[int]] = {}
-    for i, family in enumerate(families):
-        groups.setdefault(family.kind, []).append(i)
-    return list(groups.values())
 
 
 @contextmanager
