@@ -215,7 +215,10 @@ class Cauchy(Logistics.__base__):
 class TestPanel:
     def test_gives_the_numbers_of_each_family(self):
         torch.manual_seed(0)
-        families = [make().double() for make in FAMILIES.values()] + [Cauchy(), *(Levels(n).double() for n in (3, 33, 2))]
+        families = [make().double() for make in FAMILIES.values()] + [
+            Cauchy(),
+            *(Levels(n).double() for n in (3, 33, 2)),
+        ]
         panel = Panel(families)
         theta = [parameters(family, 12, seed=i) for i, family in enumerate(families)]
         x = torch.stack([family.sample(t) for family, t in zip(families, theta, strict=True)], dim=-1)

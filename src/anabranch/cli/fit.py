@@ -33,7 +33,12 @@ class Structure(StrEnum):
 
 @one_line_errors()
 def fit(
-    table: Annotated[Path, typer.Argument(help="The table: .csv, .csv.gz, .parquet, .arrow, .feather, .npy, .npz.")],
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="The table: .csv, .csv.gz, .parquet, .arrow, .feather, .npy, .npz; or a folder of .parquet."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the model.")],
     columns: Annotated[
         str | None, typer.Option(metavar="COLS", help="Columns to model, a,b,c; by default all that are not given.")
@@ -41,7 +46,9 @@ def fit(
     given: Annotated[str | None, typer.Option(metavar="COLS", help="Columns to condition on, a,b,c.")] = None,
     kinds: Annotated[
         str | None,
-        typer.Option(metavar="COL=KIND,...", help="Kinds of columns in place of what is inferred, a=categorical,b=bounded."),
+        typer.Option(
+            metavar="COL=KIND,...", help="Kinds of columns in place of what is inferred, a=categorical,b=bounded."
+        ),
     ] = None,
     model: Annotated[
         Model | None,
@@ -51,15 +58,15 @@ def fit(
         ),
     ] = None,
     structure: Annotated[Structure, typer.Option(help="Of the spline blocks.")] = Structure.AUTOREGRESSIVE,
-    blocks: Annotated[int | None, typer.Option(help="How many; by default 5 of splines, 3 of any order.")] = None,
+    blocks: Annotated[int | None, typer.Option(help="How many; by default 5 of splines, 2 of any order.")] = None,
     hidden: Annotated[
         str | None,
-        typer.Option(metavar="SIZES", help="Hidden sizes of each spline block, by default 128,128, or the width, 256."),
+        typer.Option(metavar="SIZES", help="Hidden sizes of each spline block, by default 128,128, or the width, 128."),
     ] = None,
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 50 (any order: 5,000, 200)."),
+        typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 50 (any order: 100)."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in one step, by default 512 (any order: 256), at most an eighth of them.")
@@ -68,6 +75,9 @@ def fit(
         float | None, typer.Option(help="The highest reached, by default 5e-3 (any order: 2e-3).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read a Parquet file in pieces, never whole; a folder always is.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, ...")] = "cpu",
 ) -> None:
     """Fit a density to the rows of a table and write it to a file.
@@ -76,11 +86,11 @@ def fit(
     reported, in nats per row and in the data's own units, beside that of two simple densities: a Gaussian copula and
     independent columns, or of numbers alone a Gaussian mixture and a Gaussian.
     """
-    from anabranch.tables import fit_table, read_table  # noqa: PLC0415 (slow to import)
+    from anabranch.tables import TableStream, fit_table, read_table  # noqa: PLC0415 (slow to import)
 
     check_output(output)
     sizes = None if hidden is None else _read_sizes(hidden)
-    data = read_table(table)
+    data = TableStream(table) if stream or table.is_dir() else read_table(table)
     if output.exists() and output.samefile(table):
         raise ValueError(f"{output}: is the table itself; write the model to another file")
     with about(table):

@@ -50,7 +50,7 @@ class Panel(nn.Module):
             for key, columns in found.items()
         )
         order: list[int] = []
-        inputs: list[int] = []
+        inputs: list[tuple[int, int]] = []
         begun = 0
         for number, (group, columns) in enumerate(zip(self._groups, found.values(), strict=True)):
             order += columns
@@ -63,10 +63,10 @@ class Panel(nn.Module):
             width = len(group.features_at[0])
             for k, i in enumerate(columns):
                 mine = [begun + k * width + place for place, used in enumerate(group.features_at[k]) if used]
-                inputs += zip(range(read_at[i].start, read_at[i].stop), mine, strict=True)  # type: ignore[arg-type]
+                inputs += zip(range(read_at[i].start, read_at[i].stop), mine, strict=True)
             begun += width * len(columns)
         self.register_buffer("back", torch.tensor(order).argsort(), False)
-        self.register_buffer("inputs_back", torch.tensor([place for _, place in sorted(inputs)]), False)  # type: ignore[misc]
+        self.register_buffer("inputs_back", torch.tensor([at for _, at in sorted(inputs)]), False)
         self._padded = any(None in row for group in self._groups for row in group.parameters)
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class Panel(nn.Module):
 
 
 class _Group(ABC):
-    """Columns of one kind.
+    """Columns of one kind, made of their families.
 
     Attributes:
         parameters: for each column, which of its family's parameters stands where in a padded theta; None for a pad.
@@ -104,6 +104,9 @@ class _Group(ABC):
 
     parameters: list[list[int | None]]
     features_at: list[list[bool]]
+
+    @abstractmethod
+    def __init__(self, families: list[Family]) -> None: ...
 
     @abstractmethod
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:

@@ -105,6 +105,7 @@ class AnyOrder(Density):
         self.heads = nn.Linear(width, sum(self.sizes))
         nn.init.normal_(self.heads.weight, std=0.01)
         nn.init.zeros_(self.heads.bias)
+        self.register_buffer("initialized", torch.tensor(False))
         self.orders = positive_int("orders", orders)
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randperm(len(parts), generator=generator).tolist() for _ in range(self.orders - 1)]
@@ -132,8 +133,14 @@ class AnyOrder(Density):
         return part  # type: ignore[return-value]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set what families read off a sample, and start each column at its own marginal, whatever is known of others."""
+        """Set what families read off a sample, and start each column at its own marginal, whatever is known of others.
+
+        Once: a fit does it with its first batch, and leaves alone what more rows, or an earlier fit, have set.
+        """
+        if bool(self.get_buffer("initialized")):
+            return
         with torch.no_grad():
+            self.get_buffer("initialized").fill_(True)
             for i in range(len(self.sizes)):
                 seen = x[:, i][~x[:, i].isnan()]
                 if len(seen):
@@ -326,7 +333,7 @@ class AnyOrder(Density):
         return -(total * n / (n - t).clamp(min=1)).squeeze(-1)
 
     def _read(self, x: Tensor, shown: Tensor) -> Tensor:
-        """What the entrance reads of rows, (*batch, all inputs): of each column its features and a one, or if not shown zeros."""
+        """What the entrance reads, (*batch, all inputs): of each column its features and a one, or zeros if not shown."""
         features = torch.cat([self.panel.features(x), torch.ones_like(x)], dim=-1)
         features = features.index_select(-1, self.get_buffer("_read_from"))
         return features * shown.to(x.dtype).index_select(-1, self.get_buffer("_column_of"))

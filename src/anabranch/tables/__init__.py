@@ -8,6 +8,7 @@ from anabranch.tables.model import TableModel
 from anabranch.tables.read import read_table
 from anabranch.tables.report import Report, Score
 from anabranch.tables.schema import Schema
+from anabranch.tables.stream import TableStream
 from anabranch.tables.write import write_table
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Score",
     "TableError",
     "TableModel",
+    "TableStream",
     "TableWarning",
     "as_table",
     "columns",

@@ -16,8 +16,8 @@ from anabranch.training.baseline import choose_gaussian_mixture, conditional_log
 from anabranch.training.copula import fit_gaussian_copula
 from anabranch.training.marginals import Marginals
 
-# epochs of full passes over the training rows, for the few numbers of each column
-_STEPS = 1_000
+# of a fit of the few numbers that each column has
+_STEPS = 400
 _COPULA = "Gaussian copula"
 _MARGINALS = "independent columns"
 
@@ -58,7 +58,7 @@ def fit_marginals(parts: Sequence[Column], train: Float64, validate: Float64, se
         validation=held_out,
         epochs=max(3, round(_STEPS / max(1, len(x) / batch))),
         batch_size=batch,
-        learning_rate=0.02,
+        learning_rate=0.03,
         patience=None,
         seed=seed,
         compile=False,

@@ -27,6 +27,7 @@ from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
 from anabranch.tables.report import Report, Score
 from anabranch.tables.schema import Schema
+from anabranch.tables.stream import TableStream
 from anabranch.tables.types import flat
 from anabranch.training import Epoch, History, NonFiniteError, fit
 
@@ -34,6 +35,8 @@ from anabranch.training import Epoch, History, NonFiniteError, fit
 _LEAST_ROWS = 50
 # further out, in standard deviations, float32 is about to lose the square
 _FARTHEST = 1e15
+# rows of a stream that are held out for each of the two purposes, at most
+_HELD_OUT = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,24 +83,26 @@ def fit_table(
 
     A table with discrete columns, atoms or gaps is fitted by `models.AnyOrder`, and reported beside a Gaussian copula and
     independent columns, each by its own family, in the same mixed unit; rows with gaps count with what they have. A
-    table of real numbers alone is standardised and fitted by a mixture of flows, and reported beside a Gaussian mixture (full
-    covariances, the number of components chosen on the validation rows; EM on at most 20,000 rows) and a Gaussian. With
-    given columns these are fitted to all columns jointly, and their marginal over the given ones is taken off.
+    table of real numbers alone is standardised and fitted by a mixture of flows, and reported beside a Gaussian mixture
+    (full covariances, the number of components chosen on the validation rows; EM on at most 20,000 rows) and a Gaussian.
+    With given columns these are fitted to all columns jointly, and their marginal over the given ones is taken off.
 
     Args:
-        table: a data frame of pandas, polars, pyarrow or another that narwhals reads, or a NumPy array.
+        table: a data frame of pandas, polars, pyarrow or another that narwhals reads, a NumPy array, or a `TableStream` of
+            Parquet files larger than memory. Of that all rows are fitted but 10,000 at most to stop by and as many to
+            report on, which are, with statistics and baselines, of a sample.
         columns: the columns to model; all that are not given, by default.
         given: columns to condition on, without gaps.
         kinds: for some columns the kind, a word or a `Column`, in place of what would be inferred. For "any-order".
         model: "any-order"; "depth", the exact mixture over the prefixes of the blocks, or "flow", all blocks as one flow,
             which take real numbers without gaps. By default the first for a table that needs it, and "depth" for others.
         structure: of the spline blocks, "autoregressive" or "coupling" (at least 2 columns; faster to sample).
-        blocks: by default 5 of splines, or 3 residual ones of any order.
+        blocks: by default 5 of splines, or 2 residual ones of any order.
         hidden: sizes of the hidden layers of each spline block, by default (128, 128); or the one width for any order,
-            by default 256.
+            by default 128.
         bins: of the splines, as in `flows.nsf`.
-        epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 50; for any order 5,000
-            and 4 to 200. The fit ends early when the validation rows get no better for a quarter of them.
+        epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 50, or for any order
+            4 to 100. The fit ends early when the validation rows get no better for a quarter of them.
         batch_size: rows in one step, by default 512, or 256 for any order; small tables take an eighth of the training rows.
         learning_rate: the highest reached; by default 5e-3, or 2e-3 for any order.
         seed: of everything random: the split, initial weights, order of rows, the baselines' starts.
@@ -140,15 +145,23 @@ def fit_table(
     target = None if device is None else device_here("device", device)
     if model is not None:
         one_of("model", model, tuple(_NAMES))
-    table = as_table(table)
-    _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
-    train, validate, test = _split(table.num_rows, seed)
+    stream = table if isinstance(table, TableStream) else None
+    if stream is None:
+        table = as_table(table)
+        _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
+        train, validate, test = _split(table.num_rows, seed)
+        everything, fitted_rows = table.num_rows, len(train)
+    else:
+        used = None if columns is None else [*columns, *(name for name in given if name not in columns)]
+        table, numbers = stream.sample(seed, None if used is None else _present(stream, used))
+        _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
+        train, validate, test = _split(len(numbers), seed)
+        validate, test = validate[:_HELD_OUT], test[:_HELD_OUT]
+        everything, fitted_rows = stream.rows, stream.rows - len(validate) - len(test)
     schema, model = _schema(table, columns, given, train, kinds, model)
     mixed = model == "any-order"
     if not mixed:
-        _check_rows(
-            table, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
-        )
+        _check_rows(table, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns")
 
     x, context = schema.encode(table)
     if not mixed:
@@ -158,7 +171,7 @@ def fit_table(
     options: dict[str, Any] = {"model": model}
     if mixed:
         width = _width(hidden)
-        blocks = 3 if blocks is None else blocks
+        blocks = 2 if blocks is None else blocks
         options |= {"blocks": blocks, "hidden": width}
     else:
         sizes = (128, 128) if hidden is None else (hidden,) if isinstance(hidden, int) else tuple(hidden)
@@ -172,7 +185,7 @@ def fit_table(
         else:
             density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
     length = _MIXED_LENGTH if mixed else _LENGTH
-    epochs, batch_size = _length(len(train), batch_size or length.batch, epochs, length)
+    epochs, batch_size = _length(fitted_rows, batch_size or length.batch, epochs, length)
     learning_rate = length.rate if learning_rate is None else learning_rate
     options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
 
@@ -187,9 +200,10 @@ def fit_table(
     try:
         if mixed:  # from all training rows, not from a first batch
             density.initialize(*rows(train))
+        streamed = None if stream is None else stream.training(schema, numbers[np.r_[validate, test]], dtype)
         history = fit(
             density,
-            *rows(train),
+            *(rows(train) if streamed is None else (streamed, None)),
             validation=rows(validate),
             epochs=epochs,
             batch_size=batch_size,
@@ -233,7 +247,7 @@ def fit_table(
         parameters=sum(p.numel() for p in density.parameters() if p.requires_grad),
         columns=list(schema.columns),
         given=list(schema.given),
-        rows={"all": table.num_rows, "training": len(train), "validation": len(validate), "test": len(test)},
+        rows={"all": everything, "training": fitted_rows, "validation": len(validate), "test": len(test)},
         seed=seed,
         unit=schema.unit,
         scores=[Score.of(name, log_p, own_units[_NAMES[model]]) for name, log_p in own_units.items()],
@@ -258,7 +272,9 @@ def _schema(
     """The schema that the model takes, and the model, which is for the table to say if the user does not."""
     if model in ("depth", "flow"):
         if kinds:
-            raise ValueError(f"kinds: expected none with model={model!r}, which takes every column as continuous, got some")
+            raise ValueError(
+                f"kinds: expected none with model={model!r}, which takes every column as continuous, got some"
+            )
         return Schema.standardised(table, columns, given, rows=train), model
     schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
     if model is None and not kinds and not schema.discrete and not _gaps(schema, table):
@@ -269,13 +285,18 @@ def _schema(
     return schema, "any-order"
 
 
+def _present(stream: TableStream, names: Sequence[str]) -> list[str]:
+    """The columns among those asked for that the stream has; the schema says which it lacks."""
+    return [name for name in names if name in stream.column_names] or stream.column_names
+
+
 def _gaps(schema: Schema, table: pa.Table) -> bool:
     return any(bool(np.isnan(part.encode(flat(table.column(part.name)))).any()) for part in schema.parts)
 
 
 def _width(hidden: Sequence[int] | int | None) -> int:
     """The one width of a network of any order."""
-    sizes = {256} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
+    sizes = {128} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
     if len(sizes) != 1:
         raise ValueError(f"hidden: expected one width for a model of any order, got {sorted(sizes)}")
     return positive_int("hidden", sizes.pop())

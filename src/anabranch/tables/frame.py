@@ -90,7 +90,9 @@ def _better(frame: Any, error: Exception) -> TableError:
     names = [str(name) for name in getattr(frame, "columns", [])]
     for name in names:
         if names.count(name) > 1:
-            return TableError(f"column {name!r} is there {names.count(name)} times; give every column a name of its own")
+            return TableError(
+                f"column {name!r} is there {names.count(name)} times; give every column a name of its own"
+            )
     for place, name in enumerate(names):
         try:
             _array(name, frame.iloc[:, place].tolist() if hasattr(frame, "iloc") else frame[name].to_list())
@@ -109,8 +111,8 @@ def _array(name: str, values: list[Any]) -> pa.Array:
         numbers = all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in (value, first[1]))
         if type(value) is not type(first[1]) and not numbers:
             raise TableError(
-                f"column {name!r} holds values of different types, {type(first[1]).__name__} ({first[1]!r} in row {first[0]}) "
-                f"and {type(value).__name__} ({value!r} in row {row}); make them of one type"
+                f"column {name!r} holds values of different types, {type(first[1]).__name__} ({first[1]!r} in row "
+                f"{first[0]}) and {type(value).__name__} ({value!r} in row {row}); make them of one type"
             )
     try:
         return pa.array(values, from_pandas=True)

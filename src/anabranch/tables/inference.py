@@ -30,12 +30,13 @@ from anabranch.tables.frame import TableError
 from anabranch.tables.types import flat, is_number, is_text, is_time
 
 KINDS: dict[str, type[Column]] = {
-    kind.kind: kind
-    for kind in (Continuous, Positive, Bounded, Integer, Ordinal, Rounded, Categorical, Boolean, Time)
+    kind.kind: kind for kind in (Continuous, Positive, Bounded, Integer, Ordinal, Rounded, Categorical, Boolean, Time)
 }
 
 # so few different numbers, each in ten rows on average, are levels
 _FEW, _ROWS_OF_ONE = 20, 10
+# but not if they are whole and the least or largest of them has a smaller share than this
+_RARE = 0.01
 # text of more different values than this, and more than half as many as rows, names the rows
 _NAMES, _NAMES_SHARE = 1000, 0.5
 # text of which so many values are numbers is a column of numbers with some stray words
@@ -48,9 +49,10 @@ def infer_column(name: str, column: Any, rows: Rows | None = None, kind: str | C
     """The column that some values are, or of the kind that is asked for.
 
     - truth values: `Boolean`; text, and categories of pandas and polars: `Categorical`; dates and times: `Time`
-    - at most 20 different numbers, in ten rows each on average: `Ordinal`
+    - at most 20 different numbers, in ten rows each on average: `Ordinal`; not if they are whole and the least or the
+      largest is in less than one row of a hundred, since there may be others beyond
     - whole numbers: `Integer`; decimals, and floats of at most 6 decimals of which one in twenty repeats another: `Rounded`
-    - other floats: `Positive` or `Bounded` (between 0 and 1) where a normal distribution fits their logarithm, or their logit,
+    - other floats: `Positive` or `Bounded` (between 0 and 1) where a normal distribution fits their logarithm, or logit,
       clearly better than themselves; otherwise `Continuous`, with heavy tails bent if that is better
 
     and with atoms where values repeat more than those around them.
@@ -98,7 +100,7 @@ def _of_numbers(name: str, values: pa.Array, rows: Rows | None) -> Column:
         seen = pc.filter(seen, pc.invert(pc.is_nan(seen)))
     few = len(pc.unique(seen.slice(0, 10_000))) <= _FEW
     distinct = len(seen.unique()) if few else _FEW + 1
-    if distinct <= _FEW and len(seen) >= _ROWS_OF_ONE * distinct:
+    if distinct <= _FEW and len(seen) >= _ROWS_OF_ONE * distinct and not _has_a_tail(seen):
         return Ordinal.infer(name, values, rows)
     if pa.types.is_integer(values.type):
         return Integer.infer(name, values, rows)
@@ -112,6 +114,13 @@ def _of_numbers(name: str, values: pa.Array, rows: Rows | None) -> Column:
     if 1 - len(np.unique(x)) / len(x) > _TIES and _is_rounded(x, rest, values.type):
         return Rounded.infer(name, values, rows)
     return _best_map(name, rest if len(rest) > 1 else x, atoms).infer(name, values, rows)
+
+
+def _has_a_tail(seen: pa.Array) -> bool:
+    """Whether numbers are counts, whole and their least or largest rare, so that there may be others beyond."""
+    x = seen.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    ends = [float((x == end).mean()) for end in (x.min(), x.max())]
+    return bool((x == np.round(x)).all()) and min(ends) < _RARE
 
 
 def _is_rounded(x: Float64, rest: Float64, kind: pa.DataType) -> bool:
@@ -170,8 +179,8 @@ def _check_words(name: str, values: pa.Array) -> None:
     seen = len(values) - values.null_count
     if len(distinct) > _NAMES and len(distinct) > _NAMES_SHARE * seen:
         raise TableError(
-            f"column {name!r} holds {len(distinct):,} different texts in {seen:,} rows, which name the rows and tell nothing "
-            "of others; leave it out, or declare its kind, 'categorical' (kinds=)"
+            f"column {name!r} holds {len(distinct):,} different texts in {seen:,} rows, which name the rows and tell "
+            "nothing of others; leave it out, or declare its kind, 'categorical' (kinds=)"
         )
 
 

@@ -86,7 +86,7 @@ class TableModel(Described):
         return self.log_prob_encoded(x, context) + self.schema.log_det(x)
 
     def surprise(self, table: Any) -> Float64:
-        """-log p(x_i | all else that the row has) for every cell: (rows, columns), nats in the column's own unit; NaN for a gap.
+        """-log p(x_i | all else that the row has) of every cell: (rows, columns), nats in the column's unit; NaN for a gap.
 
         Which cells of a row are unlikely, given its others. Of an `AnyOrder` density.
 
@@ -112,7 +112,7 @@ class TableModel(Described):
         return TableModel(self.schema.select(columns), density.marginal(self._numbers(columns)))
 
     def conditional(self, values: Mapping[str, Any]) -> TableModel:
-        """The model of the other columns given these values, exact; it shares this one's parameters. Of an `AnyOrder` density.
+        """The model of the other columns given these values, exact, with this one's parameters. Of an `AnyOrder` density.
 
         Args:
             values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing.
@@ -221,9 +221,7 @@ class TableModel(Described):
             raise ValueError(f"columns: expected some of {have}, got {unknown[0]!r}")
         return [self.schema.columns.index(name) for name in columns]
 
-    def _batches(
-        self, x: Float64, context: Float64 | None
-    ) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+    def _batches(self, x: Float64, context: Float64 | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Encoded rows as tensors, few enough at a time: which rows, they, and their contexts."""
         size = self._batch_rows()
         for begin in range(0, len(x), size):

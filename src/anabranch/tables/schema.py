@@ -85,8 +85,8 @@ class Schema(Described):
                 columns are then x0, x1, ...
             columns: the columns to model; all that are not given, by default.
             given: the columns on which to condition.
-            rows: (n,), the rows from which to take statistics, the training rows; all by default. What a column can hold, its
-                categories, bounds and steps, is read off all rows.
+            rows: (n,), the rows from which to take statistics, the training rows; all by default. What a column can hold,
+                its categories, bounds and steps, is read off all rows.
             kinds: for some columns, by name: the word for their kind, or a `Column`, in place of what would be inferred.
 
         Raises:
@@ -102,7 +102,9 @@ class Schema(Described):
         kinds = dict(kinds or {})
         unknown = [name for name in kinds if name not in (*chosen, *given)]
         if unknown:
-            raise ValueError(f"kinds: expected columns of the schema, {', '.join(map(repr, chosen))}, got {unknown[0]!r}")
+            raise ValueError(
+                f"kinds: expected columns of the schema, {', '.join(map(repr, chosen))}, got {unknown[0]!r}"
+            )
         found = {name: infer_column(name, table.column(name), rows, kinds.get(name)) for name in (*chosen, *given)}
         for name, column in found.items():
             if column.name != name:
@@ -183,7 +185,9 @@ class Schema(Described):
         for part in (*self.parts, *self.given_parts):
             if part.name == name:
                 return part
-        raise ValueError(f"expected one of the columns {', '.join(map(repr, (*self.columns, *self.given)))}, got {name!r}")
+        raise ValueError(
+            f"expected one of the columns {', '.join(map(repr, (*self.columns, *self.given)))}, got {name!r}"
+        )
 
     def with_column(self, column: Column) -> Schema:
         """The schema with another column in place of the one of that name.
@@ -258,7 +262,7 @@ class Schema(Described):
         return np.concatenate(pieces, axis=1)
 
     def encode_row(self, values: Mapping[str, Any]) -> Float64:
-        """One observation, by the columns' names and in their own units, as an encoded row (columns,): NaN where nothing is said.
+        """One observation, by the columns' names and in their units, as an encoded row (columns,), NaN where nothing is said.
 
         Raises:
             ValueError: a column that is not modelled.
@@ -469,8 +473,9 @@ def _warn_of_ties(column: Column, values: Any) -> None:
     ties = 1 - len(np.unique(z)) / max(1, len(z))
     if ties > 0.5:
         warnings.warn(
-            f"column {column.name!r}: {100 * ties:.0f}% of its values repeat others, though it is taken as continuous; a density "
-            "can grow at each of them, so its log-likelihood means little: declare its kind, 'rounded' or 'ordinal' (kinds=)",
+            f"column {column.name!r}: {100 * ties:.0f}% of its values repeat others, though it is taken as continuous; a "
+            "density can grow at each of them, so its log-likelihood means little: declare its kind (kinds=), 'rounded' or "
+            "'ordinal'",
             TableWarning,
             stacklevel=3,
         )

@@ -21,7 +21,7 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
-from anabranch.families import Atoms, Lattice, Levels, Logistics
+from anabranch.families import Lattice, Levels, Logistics
 from anabranch.models import AnyOrder, DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow, Subset
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize

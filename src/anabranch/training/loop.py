@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from anabranch.training.diagnosis import NonFiniteError, explain_gradient, expla
 from anabranch.training.history import Epoch, History
 from anabranch.training.precision import Precision, multiplying
 from anabranch.training.progress import FitProgress
-from anabranch.training.rows import Rows
+from anabranch.training.rows import Rows, RowStream
 from anabranch.training.schedule import warmup_cosine
 from anabranch.transforms import Transform
 
@@ -31,7 +31,7 @@ class Loop:
     def __init__(
         self,
         density: Density,
-        training: Rows,
+        training: Rows | RowStream,
         held_out: Rows | None,
         history: History,
         generator: torch.Generator,
@@ -53,7 +53,7 @@ class Loop:
         self.shares = self.accelerator.num_processes
         self.device = self.accelerator.device if self.shares > 1 else device
         self.density = density.to(self.device)
-        self.training = training.to(self.device)
+        self.training = training.to(self.device) if isinstance(training, Rows) else training
         self.held_out = None if held_out is None else held_out.to(self.device)
         self.history = history
         self.generator = generator
@@ -61,10 +61,10 @@ class Loop:
         self.batch_size = batch_size
         self.clip = clip
         self.objective = objective
-        if objective is not None:
+        if objective is not None and isinstance(self.training, Rows):
             objective.prepare(self.density, self.training.x, self.training.context)
         self.noise = noise
-        self.scale = self.training.x.std(dim=0, correction=0) * noise
+        self.scale = self.training.x.std(dim=0, correction=0) * noise if isinstance(self.training, Rows) else noise
         self.average = Average(self.density, average)
         self.steps = 0
         self.good = self._snapshot()
@@ -128,11 +128,8 @@ class Loop:
     ) -> float:
         """One pass over the training rows; the mean loss on the way."""
         self.density.train()
-        order = torch.randperm(len(self.training), generator=self.generator)
         total = torch.zeros((), device=self.device)
-        for index in order.tensor_split(self.batches):
-            mine = index[self.accelerator.process_index :: self.shares]
-            batch = self.training.take(mine)
+        for batch, mine, rows in self._deal():
             if self.steps_done == 0:
                 with torch.no_grad():
                     self.density.initialize(batch.x, batch.context)
@@ -156,9 +153,21 @@ class Loop:
             optimizer.step()
             schedule.step()
             self.average.step()
-            total += loss.detach() * len(index)
+            total += loss.detach() * rows
             bar.step(loss.item())
-        return float(self._mean_over_processes(total / len(order)))
+        return float(self._mean_over_processes(total / len(self.training)))
+
+    def _deal(self) -> Iterator[tuple[Rows, Tensor, int]]:
+        """The batches of an epoch: this process's share, its numbers, and how many rows all shares have."""
+        share = slice(self.accelerator.process_index, None, self.shares)
+        if isinstance(self.training, Rows):
+            order = torch.randperm(len(self.training), generator=self.generator)
+            for index in order.tensor_split(self.batches):
+                yield self.training.take(index[share]), index[share], len(index)
+            return
+        for batch in self.training.batches_of(self.batch_size, self.generator):
+            numbers = torch.arange(len(batch))[share]
+            yield batch.take(numbers).to(self.device), batch.numbers[share], len(batch)
 
     def _with_noise(self, x: Tensor, progress: float) -> Tensor:
         """x with noise that is gone after 70 % of the steps: smooth at first, what the data say at the end."""

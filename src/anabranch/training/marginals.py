@@ -76,14 +76,14 @@ class Marginals(Density):
         """P(X_i < x_i) and P(X_i <= x_i), twice (*batch, columns); NaN for a gap."""
         theta = self.theta.expand(*x.shape[:-1], -1)
         pairs = [self.family(i).below(x[..., i], theta[..., at]) for i, at in enumerate(self._at)]
-        return tuple(
-            torch.where(x.isnan(), torch.nan, torch.stack(side, dim=-1)) for side in zip(*pairs, strict=True)
-        )  # type: ignore[return-value]
+        return tuple(torch.where(x.isnan(), torch.nan, torch.stack(side, dim=-1)) for side in zip(*pairs, strict=True))  # type: ignore[return-value]
 
     def quantile(self, u: Tensor) -> Tensor:
         """The smallest x_i with P(X_i <= x_i) >= u_i: (*batch, columns)."""
         theta = self.theta.expand(*u.shape[:-1], -1)
-        return torch.stack([self.family(i).quantile(u[..., i], theta[..., at]) for i, at in enumerate(self._at)], dim=-1)
+        return torch.stack(
+            [self.family(i).quantile(u[..., i], theta[..., at]) for i, at in enumerate(self._at)], dim=-1
+        )
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start each column where its family says that a sample lies."""

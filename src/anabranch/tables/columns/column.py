@@ -54,7 +54,7 @@ class Column(Described, ABC):
         from anabranch.tables.types import type_of  # noqa: PLC0415 (the argument hides the word)
 
         self.name = str(name)
-        self.type = type
+        self.type_name = type
         self.arrow_type: pa.DataType = type_of(type)
 
     @classmethod

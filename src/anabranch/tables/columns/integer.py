@@ -80,17 +80,17 @@ class Integer(Stepped):
             return int(limits.min), int(limits.max)
         return -LARGEST_EXACT, LARGEST_EXACT
 
-    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:  # type: ignore[type-arg]
+    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
         return _read(self.name, values)
 
-    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:  # type: ignore[type-arg]
+    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:
         dtype = self.arrow_type.to_pandas_dtype()
-        if self.type == "halffloat":
+        if self.type_name == "halffloat":
             return pa.array(n.astype(np.float64), mask=gaps).cast(pa.float16(), safe=False)
-        return pa.array(n.astype(dtype), type_of(self.type), mask=gaps)
+        return pa.array(n.astype(dtype), type_of(self.type_name), mask=gaps)
 
 
-def _read(name: str, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:  # type: ignore[type-arg]
+def _read(name: str, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
     """Whole numbers as int64, or uint64 where that is their type, and which are gaps."""
     check_number(name, values)
     if pa.types.is_integer(values.type):
@@ -101,6 +101,8 @@ def _read(name: str, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.
     x = read_floats(name, values)
     gaps = np.isnan(x)
     with np.errstate(invalid="ignore"):
-        refuse(name, "whole numbers", values, ~gaps & (x != np.round(x)), "round it, or take it as 'continuous' (kinds=)")
+        refuse(
+            name, "whole numbers", values, ~gaps & (x != np.round(x)), "round it, or take it as 'continuous' (kinds=)"
+        )
         refuse(name, "whole numbers up to 2^53", values, np.abs(x) > LARGEST_EXACT, "take it as 'continuous' (kinds=)")
     return np.where(gaps, 0.0, x).astype(np.int64), gaps

@@ -72,15 +72,17 @@ class OfLevels(Column):
                 # some value that the type does not hold is no level: find it below
                 whole = self._set.cast(values.type, safe=False)
                 self._refuse(values, pc.and_(values.is_valid(), pc.invert(pc.is_in(values, whole))).to_numpy(False))
-        raise TableError(f"column {self.name!r}: expected values of type {self.type}, got {values.type}; convert them")
+        raise TableError(
+            f"column {self.name!r}: expected values of type {self.type_name}, got {values.type}; convert them"
+        )
 
     def _refuse(self, values: pa.Array, unseen: Any) -> None:
         rows = np.flatnonzero(unseen)
         value = values[int(rows[0])].as_py()
         raise TableError(
-            f"column {self.name!r}: {value!r} in row {rows[0]} (rows count from 0; {len(rows)} of {len(values)} rows) is none "
-            f"of the {len(self.levels):,} values that were fitted ({shown(self.levels)}); correct it, leave a gap (null) "
-            "there, or fit to rows that have it"
+            f"column {self.name!r}: {value!r} in row {rows[0]} (rows count from 0; {len(rows)} of {len(values)} rows) is "
+            f"none of the {len(self.levels):,} values that were fitted ({shown(self.levels)}); correct it, leave a gap "
+            "(null) there, or fit to rows that have it"
         )
 
 

@@ -20,7 +20,7 @@ _LOG_OF_ZERO = -746.0
 
 
 class Positive(Smooth):
-    r"""z = (log x - loc) / scale for x > 0, with log |dz/dx| = -log scale - log x. A zero may be an atom, and lies below all.
+    r"""z = (log x - loc) / scale for x > 0, with log |dz/dx| = -log scale - log x. A zero may be an atom, below all.
 
     Args:
         name: of the column.
@@ -43,9 +43,7 @@ class Positive(Smooth):
 
     kind = "positive"
 
-    def __init__(
-        self, name: str, loc: float, scale: float, type: str = "double", atoms: Sequence[float] = ()
-    ) -> None:
+    def __init__(self, name: str, loc: float, scale: float, type: str = "double", atoms: Sequence[float] = ()) -> None:
         super().__init__(name, type, atoms)
         if not np.isfinite(loc):
             raise ValueError(f"loc: expected a finite number, got {loc}")
@@ -77,7 +75,9 @@ class Positive(Smooth):
 
     def _check(self, x: Float64, values: pa.Array) -> None:
         beside = "" if 0.0 not in self.atoms else " or 0"
-        refuse(self.name, f"numbers above 0{beside}", values, x <= 0, "correct it, or fit with kinds='continuous' for it")
+        refuse(
+            self.name, f"numbers above 0{beside}", values, x <= 0, "correct it, or fit with kinds='continuous' for it"
+        )
 
     def _line(self, x: Float64) -> Float64:
         return (np.where(x == 0, _LOG_OF_ZERO, np.log(x)) - self.loc) / self.scale

@@ -53,7 +53,7 @@ class Rounded(Stepped):
     ) -> None:
         super().__init__(name, type, origin, loc, scale, bend, 1, low, high, atoms)
         self.digits = positive_int("digits", digits, least=0)
-        if not (self.type in ("double", "float") or pa.types.is_decimal(self.arrow_type)):
+        if not (self.type_name in ("double", "float") or pa.types.is_decimal(self.arrow_type)):
             raise ValueError(f"type: expected 'double', 'float' or a decimal type, got {type!r}")
 
     @classmethod
@@ -66,7 +66,9 @@ class Rounded(Stepped):
             x = read_floats(name, values)
             digits = digits_of(x[~np.isnan(x)], single=pa.types.is_float32(values.type))
         if digits is None:
-            raise TableError(f"column {name!r}: expected numbers of at most 6 decimals, got others; take it as 'continuous'")
+            raise TableError(
+                f"column {name!r}: expected numbers of at most 6 decimals, got others; take it as 'continuous'"
+            )
         kind = str(values.type) if pa.types.is_decimal(values.type) or pa.types.is_float32(values.type) else "double"
         column = cls(name, digits, type=kind)
         n, gaps = column._wholes(values)
@@ -87,7 +89,7 @@ class Rounded(Stepped):
             return -most, most
         return -LARGEST_EXACT, LARGEST_EXACT
 
-    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:  # type: ignore[type-arg]
+    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
         check_number(self.name, values)
         remedy = "round it, or take it as 'continuous' (kinds=)"
         if pa.types.is_decimal(values.type):
@@ -106,7 +108,7 @@ class Rounded(Stepped):
         refuse(self.name, self._steps_of, values, ~gaps & ~(same & (np.abs(n) <= LARGEST_EXACT)), remedy)
         return n.astype(np.int64), gaps
 
-    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:  # type: ignore[type-arg]
+    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:
         if pa.types.is_decimal(self.arrow_type):
             pairs = zip(n.tolist(), gaps.tolist(), strict=True)
             exact = [None if gap else Decimal(value).scaleb(-self.digits) for value, gap in pairs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError
@@ -104,12 +105,12 @@ def atoms_of(values: Float64, step: float = 0.0) -> list[float]:
     if not len(often):
         return []
     if step > 0:
-        often = np.array([i for i in often if _sticks_out(i, distinct, counts, step)], dtype=int)
+        often = np.array([i for i in often if _sticks_out(int(i), distinct, counts, step)], dtype=np.intp)
     most = often[np.argsort(-counts[often], kind="stable")][:_MOST_ATOMS]
     return [float(value) for value in np.sort(distinct[most])]
 
 
-def _sticks_out(i: int, distinct: Float64, counts: Float64, step: float) -> bool:
+def _sticks_out(i: int, distinct: Float64, counts: NDArray[np.integer], step: float) -> bool:
     """Whether a value has more rows than the nearest hundredth of the others on either side would put there."""
     wanted = 0.01 * counts.sum()
     rows = points = 0.0

@@ -118,7 +118,7 @@ def listed(numbers: Sequence[float], most: int = 5) -> str:
     return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
 
 
-def observed(x: NDArray[np.float64], rows: NDArray[np.integer] | None) -> Float64:  # type: ignore[type-arg]
+def observed(x: NDArray[np.float64], rows: NDArray[np.integer] | None) -> Float64:
     """The values among `rows` that are no gaps; those of all rows, where these hold less than two different ones."""
     mine = x if rows is None else x[rows]
     mine = mine[~np.isnan(mine)]

@@ -22,6 +22,8 @@ Int64 = NDArray[np.int64]
 # so many steps from the origin float64 tells every point from its neighbours, and with a bend so many
 _FARTHEST = 2**50
 _FARTHEST_BENT = 2**40
+# up to so many different numbers are few
+_FEW = 20
 
 
 class Stepped(Column):
@@ -125,11 +127,11 @@ class Stepped(Column):
         return f"{self._steps_of}, about {about}, by {self.scale:.4g} steps{bent}{ends}{atoms}"
 
     @abstractmethod
-    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:  # type: ignore[type-arg]
+    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
         """n of every value, 0 for a gap, and which are gaps; TableError for a value that has none."""
 
     @abstractmethod
-    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:  # type: ignore[type-arg]
+    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:
         """The values of n, of the column's type."""
 
     @abstractmethod
@@ -143,7 +145,7 @@ class Stepped(Column):
 
     @property
     def _unsigned(self) -> bool:
-        return self.type == "uint64"
+        return self.type_name == "uint64"
 
     def _limits(self) -> tuple[int, int]:
         """The least and largest n that the type holds."""
@@ -155,7 +157,7 @@ class Stepped(Column):
             most if self.high is None else min(most, self.high)
         )
 
-    def _check(self, n: NDArray[np.integer], gaps: NDArray[np.bool_], values: pa.Array) -> None:  # type: ignore[type-arg]
+    def _check(self, n: NDArray[np.integer], gaps: NDArray[np.bool_], values: pa.Array) -> None:
         remedy = "correct it, or fit with kinds='continuous' for it"
         if self.low is not None:
             refuse(self.name, f"nothing below {self._shown(self.low)}", values, ~gaps & (n < self.low), remedy)
@@ -165,7 +167,7 @@ class Stepped(Column):
             off = ~gaps & (_difference(n, self.origin) % self.step != 0)
             refuse(self.name, self._steps_of, values, off, "round it, or fit to rows that have such values")
 
-    def _steps(self, n: NDArray[np.integer]) -> Int64:  # type: ignore[type-arg]
+    def _steps(self, n: NDArray[np.integer]) -> Int64:
         return _difference(n, self.origin) // self.step
 
     def _unit(self, n: int) -> float:
@@ -191,7 +193,7 @@ class Shape:
     def __init__(
         self,
         name: str,
-        n: NDArray[np.integer],  # type: ignore[type-arg]
+        n: NDArray[np.integer],
         gaps: NDArray[np.bool_],
         rows: Rows | None,
         step: int = 1,
@@ -212,7 +214,8 @@ class Shape:
         m = (_difference(n, middle) // step).astype(np.float64)
         m[gaps] = np.nan
         mine = observed(m, rows)
-        atoms = atoms_of(mine, 1.0)
+        # of a few numbers each that is frequent is one, of many those that stick out
+        atoms = atoms_of(mine, 1.0 if len(np.unique(mine)) > _FEW else 0.0)
         rest = mine[~np.isin(mine, atoms)]
         if len(rest) < 2 or bool((rest == rest[0]).all()):
             rest = mine
@@ -249,7 +252,7 @@ def digits_of(x: Float64, most: int = 6, single: bool = False) -> int | None:
     return None
 
 
-def _difference(n: NDArray[np.integer], origin: int) -> Int64:  # type: ignore[type-arg]
+def _difference(n: NDArray[np.integer], origin: int) -> Int64:
     """n - origin; of numbers beyond int64 the difference has to be within."""
     if n.dtype == np.uint64:  # modulo 2^64, where the difference is right
         return (n - np.uint64(origin % 2**64)).view(np.int64)
@@ -257,7 +260,7 @@ def _difference(n: NDArray[np.integer], origin: int) -> Int64:  # type: ignore[t
         return n.astype(np.int64) - np.int64(origin)
 
 
-def _shifted(n: Int64, origin: int, unsigned: bool) -> NDArray[np.integer]:  # type: ignore[type-arg]
+def _shifted(n: Int64, origin: int, unsigned: bool) -> NDArray[np.integer]:
     if unsigned:
         return n.view(np.uint64) + np.uint64(origin % 2**64)
     with np.errstate(over="ignore"):

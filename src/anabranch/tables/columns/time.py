@@ -74,7 +74,7 @@ class Time(Stepped):
         column = cls(name, type="date32" if kind == "date32[day]" else kind)
         n, gaps = column._wholes(values)
         seen = n[~gaps]
-        step = natural_step(seen, _natural_steps(values.type))
+        step = natural_step(seen.astype(np.int64), _natural_steps(values.type))
         shape = Shape(name, n, gaps, rows, step, lossless=False)
         return cls(name, shape.origin, shape.loc, shape.scale, shape.bend, step, kind, shape.atoms)
 
@@ -100,7 +100,7 @@ class Time(Stepped):
             return -(2**63) + 1, 2**63 - 1
         return 0, _DAY * per_second - 1
 
-    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:  # type: ignore[type-arg]
+    def _wholes(self, values: pa.Array) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
         gaps = values.is_null().to_numpy(zero_copy_only=False)
         if pa.types.is_null(values.type):
             return np.zeros(len(values), dtype=np.int64), gaps
@@ -108,7 +108,7 @@ class Time(Stepped):
             own = values.cast(self.arrow_type)
         except pa.ArrowException as error:
             raise TableError(
-                f"column {self.name!r}: expected {self.type}, got {values.type} ({' '.join(str(error).split())})"
+                f"column {self.name!r}: expected {self.type_name}, got {values.type} ({' '.join(str(error).split())})"
             ) from error
         narrow = pa.types.is_date32(self.arrow_type) or pa.types.is_time32(self.arrow_type)
         ticks = own.view(pa.int32() if narrow else pa.int64())
@@ -118,11 +118,11 @@ class Time(Stepped):
         if len(bad):  # its text may be beyond what Python's own dates can write
             raise TableError(
                 f"column {self.name!r}: the date in row {bad[0]} (rows count from 0; {len(bad)} of {len(n)} rows) is out of "
-                f"range, {n[bad[0]]} ticks of {self.type} from 1970; the years 1 to 9999 are taken: correct it"
+                f"range, {n[bad[0]]} ticks of {self.type_name} from 1970; the years 1 to 9999 are taken: correct it"
             )
         return n, gaps
 
-    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:  # type: ignore[type-arg]
+    def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:
         narrow = pa.types.is_date32(self.arrow_type) or pa.types.is_time32(self.arrow_type)
         ticks = pa.array(n.astype(np.int32 if narrow else np.int64), mask=gaps)
         return ticks.view(self.arrow_type)
