@@ -60,6 +60,8 @@ EXACT = {
     "heavy counts": pa.array(np.round(np.exp(6 + 3 * RNG.normal(size=400))).astype(np.int64)),
     "tenths": pa.array(np.round(RNG.normal(size=400), 1)),
     "float32 hundredths": pa.array(np.round(RNG.normal(size=4000), 2).astype(np.float32)),
+    "millionths from 0": pa.array(np.round(np.r_[0.0, 0.0, 300 + 100 * RNG.normal(size=300)], 6).repeat(2)),
+    "millionths about 1e5": pa.array(np.round(1e5 + RNG.normal(size=300), 6).repeat(2)),
     "decimals": pa.array([Decimal(int(n)).scaleb(-3) for n in RNG.integers(-5000, 5000, 40)], pa.decimal128(9, 3)),
     "dates": pa.array([datetime.date(1, 1, 1), datetime.date(9999, 12, 31), datetime.date(2024, 2, 29)] * 4),
     "seconds": stamps("s"),

@@ -169,7 +169,8 @@ def _on_lattice(x: Tensor, step: Tensor, origin: Tensor, low: Tensor, high: Tens
     off = (u - origin - step * torch.round((u - origin) / step)).abs()
     # the last digit of x, as a difference of u
     digit = 4 * torch.finfo(x.dtype).eps * (x.abs() * (1 + (bend * u).square()).sqrt() + origin.abs() + u.abs())
-    return (off <= _NEAR * step + digit) & (u > low - 0.5 * step) & (u < high + 0.5 * step) & x.isfinite()
+    reach = 0.5 * step + digit
+    return (off <= _NEAR * step + digit) & (u > low - reach) & (u < high + reach) & x.isfinite()
 
 
 def _bent(u: Tensor, bend: Tensor) -> Tensor:

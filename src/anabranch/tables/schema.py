@@ -262,7 +262,7 @@ class Schema(Described):
         return np.concatenate(pieces, axis=1)
 
     def encode_row(self, values: Mapping[str, Any]) -> Float64:
-        """One observation, by the columns' names and in their units, as an encoded row (columns,), NaN where nothing is said.
+        """One observation, by the columns' names and in their units, as an encoded row (columns,), NaN where nothing is.
 
         Raises:
             ValueError: a column that is not modelled.
