@@ -14,8 +14,8 @@ from anabranch.families.lattice import Lattice, lattice_log_prob
 from anabranch.families.levels import Levels, levels_log_prob
 from anabranch.families.logistics import Logistics, come_through, mixture_log_prob
 
-# columns of levels are padded to the longest of their group: the number of levels of all in one is within this factor
-_PADDING = 4
+# columns of levels or with atoms are padded to the longest of their group: the numbers of all in one are within this factor
+_PADDING = 3
 
 
 class Panel(nn.Module):
@@ -51,20 +51,21 @@ class Panel(nn.Module):
         )
         order: list[int] = []
         inputs: list[tuple[int, int]] = []
+        wanted: list[int] = []
         begun = 0
-        for number, (group, columns) in enumerate(zip(self._groups, found.values(), strict=True)):
+        end = sum(self.sizes)  # behind all parameters there is a -inf, for the pads
+        for group, columns in zip(self._groups, found.values(), strict=True):
             order += columns
-            # where each number of a padded group's parameters lies, and behind them all what is -inf
-            places = [[p if p is None else at[i].start + p for p in group.parameters[k]] for k, i in enumerate(columns)]
-            end = sum(self.sizes)
-            flat = [end if p is None else p for row in places for p in row]
-            self.register_buffer(f"theta_{number}", torch.tensor(flat), False)
-            self.register_buffer(f"columns_{number}", torch.tensor(columns), False)
             width = len(group.features_at[0])
             for k, i in enumerate(columns):
+                wanted += [end if p is None else at[i].start + p for p in group.parameters[k]]
                 mine = [begun + k * width + place for place, used in enumerate(group.features_at[k]) if used]
                 inputs += zip(range(read_at[i].start, read_at[i].stop), mine, strict=True)
             begun += width * len(columns)
+        self._columns = [len(columns) for columns in found.values()]
+        self._thetas = [len(group.parameters[0]) * k for group, k in zip(self._groups, self._columns, strict=True)]
+        self.register_buffer("order", torch.tensor(order), False)
+        self.register_buffer("theta_from", torch.tensor(wanted), False)
         self.register_buffer("back", torch.tensor(order).argsort(), False)
         self.register_buffer("inputs_back", torch.tensor([at for _, at in sorted(inputs)]), False)
         self._padded = any(None in row for group in self._groups for row in group.parameters)
@@ -78,19 +79,19 @@ class Panel(nn.Module):
         """
         if self._padded:
             theta = torch.cat([theta, theta.new_full((*theta.shape[:-1], 1), -torch.inf)], dim=-1)
-        results = []
-        for number, group in enumerate(self._groups):
-            values = x.index_select(-1, self.get_buffer(f"columns_{number}"))
-            mine = theta.index_select(-1, self.get_buffer(f"theta_{number}"))
-            results.append(group.log_prob(values, mine.unflatten(-1, (values.shape[-1], -1))))
+        # one gathering for all groups: the gradient of each would be as large as theta
+        thetas = theta.index_select(-1, self.get_buffer("theta_from")).split(self._thetas, dim=-1)
+        columns = x.index_select(-1, self.get_buffer("order")).split(self._columns, dim=-1)
+        results = [
+            group.log_prob(values, mine.unflatten(-1, (values.shape[-1], -1)))
+            for group, values, mine in zip(self._groups, columns, thetas, strict=True)
+        ]
         return torch.cat(results, dim=-1).index_select(-1, self.get_buffer("back"))
 
     def features(self, x: Tensor) -> Tensor:
         """What a network reads of every column, one column's behind the other's: (*batch, sum of the families' inputs)."""
-        results = []
-        for number, group in enumerate(self._groups):
-            read = group.features(x.index_select(-1, self.get_buffer(f"columns_{number}")))
-            results.append(read.flatten(-2))
+        columns = x.index_select(-1, self.get_buffer("order")).split(self._columns, dim=-1)
+        results = [group.features(values).flatten(-2) for group, values in zip(self._groups, columns, strict=True)]
         return torch.cat(results, dim=-1).index_select(-1, self.get_buffer("inputs_back"))
 
 
@@ -240,13 +241,18 @@ def _alike(family: Family, number: int) -> tuple[object, ...]:
     if isinstance(family, Lattice):
         return Lattice, family.smooth.components, family.inputs
     if isinstance(family, Atoms) and isinstance(family.inner, Logistics | Lattice):
-        return (Atoms, *_alike(family.inner, number))
+        return (Atoms, *_alike(family.inner, number), _size(len(family.values)))
     if isinstance(family, Levels):
-        size = 0
-        while _PADDING**size < family.count:
-            size += 1
-        return (Levels if family.vectors is None else "vectors"), size
+        return (Levels if family.vectors is None else "vectors"), _size(family.count)
     return "alone", number
+
+
+def _size(count: int) -> int:
+    """Equal for counts that may be padded to one length."""
+    size = 0
+    while _PADDING**size < count:
+        size += 1
+    return size
 
 
 def _smooth(family: Family) -> Logistics:
