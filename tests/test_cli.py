@@ -15,7 +15,7 @@ import anabranch as ab
 from anabranch.cli import app
 from anabranch.tables import read_table, write_table
 
-QUICK = ["--blocks", "1", "--hidden", "8", "--bins", "4", "--epochs", "2"]
+QUICK = ["--model", "depth", "--blocks", "1", "--hidden", "8", "--bins", "4", "--epochs", "2"]
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +205,7 @@ def bad_tables(folder):
         folder / "table.txt": ["ends in one of"],
         with_height("text.csv", ["tall", *height[1:].astype(str)]): ["'height' holds text", "'tall' in row 0"],
         with_height("gap.csv", [*height[:3], None, *height[4:]]): ["'height'", "a gap in row 3"],
-        with_height("nan.parquet", [*height[:4], np.nan, *height[5:]]): ["'height'", "NaN in row 4"],
+        with_height("nan.parquet", [*height[:4], np.nan, *height[5:]]): ["'height'", "in row 4"],
         with_height("inf.parquet", [*height[:5], np.inf, *height[6:]]): ["'height'", "infinity in row 5"],
     }
 
@@ -365,3 +365,53 @@ class TestProgram:
         done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=ENVIRONMENT, check=False)
         assert done.stdout == "height,weight,year\n"
         assert done.stderr == ""
+
+
+def test_mixed_columns_with_gaps(tmp_path):
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 2, 120)
+    size = np.where(rng.random(120) < 0.2, np.nan, 3.0 * colour + rng.normal(size=120))
+    words = np.array(["red", "blue"])[colour]
+    table = pa.table({"size, cm": pa.array(size, from_pandas=True), "colour": words, "n": rng.integers(0, 90, 120)})
+    write_table(table, tmp_path / "t.parquet")
+    quick = ["--epochs", "2", "--hidden", "8", "--blocks", "1"]
+    result = run(
+        "fit", tmp_path / "t.parquet", "-o", tmp_path / "m", *quick, "--kinds", "size, cm=continuous,n=integer"
+    )
+    assert result.exit_code == 0, result.stderr
+    for text in (
+        "any order",
+        "Gaussian copula",
+        "independent columns",
+        "density in size, cm; probability of colour, n",
+    ):
+        assert text in result.stdout
+    for text in ("categorical", "2 texts: 'blue', 'red'", "density in size, cm; probability of colour, n"):
+        assert text in run("info", tmp_path / "m").stdout
+    scored = run("score", tmp_path / "m", tmp_path / "t.parquet", "-o", tmp_path / "s.csv")
+    assert scored.exit_code == 0, scored.stderr
+    assert np.isfinite(read_table(tmp_path / "s.csv")["log_likelihood"].to_numpy()).all()
+    drawn = run("sample", tmp_path / "m", "-n", "5", "-o", tmp_path / "n.parquet")
+    assert drawn.exit_code == 0, drawn.stderr
+    assert read_table(tmp_path / "n.parquet").schema.equals(table.schema)
+    strange = table.set_column(1, "colour", pa.array(["green", *words[1:]]))
+    write_table(strange, tmp_path / "u.csv")
+    complains(
+        run("score", tmp_path / "m", tmp_path / "u.csv"), "u.csv", "column 'colour': 'green' in row 0", "leave a gap"
+    )
+    complains(
+        run("fit", tmp_path / "t.parquet", "-o", tmp_path / "m", "--kinds", "width=integer"),
+        "--kinds",
+        "'width=integer'",
+    )
+
+
+def test_a_folder_is_streamed(tmp_path):
+    (tmp_path / "rows").mkdir()
+    for part in range(2):
+        write_table(numbers(100, seed=part), tmp_path / "rows" / f"{part}.parquet")
+    result = run("fit", tmp_path / "rows", "-o", tmp_path / "m", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    assert "200 rows" in result.stdout
+    (tmp_path / "rows" / "1.parquet").write_text("damaged")
+    complains(run("fit", tmp_path / "rows", "-o", tmp_path / "m", *QUICK), tmp_path / "rows", "Parquet")

@@ -15,7 +15,8 @@ from scipy import stats
 
 import anabranch as ab
 from anabranch.storage import read_metadata
-from anabranch.tables import Schema, TableModel, TableWarning, as_table, fit_table, read_table, write_table
+from anabranch.tables import Schema, TableModel, TableStream, TableWarning, as_table, fit_table, read_table, write_table
+from anabranch.tables.columns import Continuous
 
 
 @pytest.fixture(autouse=True)
@@ -191,32 +192,31 @@ class TestFrames:
 class TestSchema:
     def test_standardises(self):
         table = numbers()
-        schema = Schema.infer(table, ["b", "a"], given=["c"])
+        schema = Schema.standardised(table, ["b", "a"], given=["c"])
         x, context = schema.encode(table)
         assert x.dtype == context.dtype == np.float64
         for z in (x, context):
             np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-12)
             np.testing.assert_allclose(z.std(axis=0), 1)
-        assert schema.log_det == pytest.approx(
-            -np.log([table["a"].to_numpy().std(), table["b"].to_numpy().std()]).sum()
-        )
+        want = -np.log([table["a"].to_numpy().std(), table["b"].to_numpy().std()]).sum()
+        np.testing.assert_allclose(schema.log_det(x), want)
 
     def test_decode_gives_back_names_values_and_floating_types(self):
         table = numbers()
-        schema = Schema.infer(table)
+        schema = Schema.standardised(table)
         again = schema.decode(schema.encode(table)[0])
         assert again.schema == pa.schema({"a": pa.float64(), "b": pa.float32(), "c": pa.float64()})
         for name in "abc":
             np.testing.assert_allclose(again[name].to_numpy(), table[name].to_numpy(), rtol=1e-7)
-        schema = Schema.infer(table, ["a"], given=["c"])
+        schema = Schema.standardised(table, ["a"], given=["c"])
         x, context = schema.encode(table)
         assert schema.decode(x, context).column_names == ["c", "a"]
         np.testing.assert_allclose(schema.decode(x, context)["c"].to_numpy(), table["c"].to_numpy())
 
     def test_statistics_come_from_the_rows_named(self):
         table = pa.table({"a": [0.0, 2.0, 100.0]})
-        schema = Schema.infer(table, rows=np.array([0, 1]))
-        assert (schema.loc, schema.scale) == ((1.0,), (1.0,))
+        schema = Schema.standardised(table, rows=np.array([0, 1]))
+        assert (schema.column("a").loc, schema.column("a").scale) == (1.0, 1.0)
 
     @pytest.mark.parametrize(
         ("loc", "scale"), [(1.7e9, 1e-3), (0.0, 1e300), (0.0, 1e-300), (1e300, 1e290), (-1e-300, 1e-302), (0.0, 5e307)]
@@ -224,7 +224,7 @@ class TestSchema:
     def test_huge_tiny_and_narrow_values_keep_their_digits(self, loc, scale):
         z = np.linspace(-1.7, 1.7, 101)
         values = loc + scale * z
-        x, _ = Schema.infer(table := pa.table({"t": values})).encode(table)
+        x, _ = Schema.standardised(table := pa.table({"t": values})).encode(table)
         # what is lost was lost when the values themselves were rounded
         rounding = 1e-12 + 4 * np.spacing(abs(loc) + scale) / scale
         np.testing.assert_allclose(x[:, 0], z / z.std(), atol=rounding)
@@ -240,7 +240,7 @@ class TestSchema:
                 "yes": [True, False, True],
             }
         )
-        x, context = Schema.infer(table, given=["yes"]).encode(table)
+        x, context = Schema.standardised(table, given=["yes"]).encode(table)
         np.testing.assert_allclose(x[:, 0], x[:, 1])
         np.testing.assert_allclose(context[:, 0] > 0, [True, False, True])
 
@@ -263,25 +263,25 @@ class TestSchema:
     )
     def test_columns_that_cannot_be_modelled_are_named(self, column, said):
         with pytest.raises(ValueError, match=said) as caught:
-            Schema.infer(pa.table({"a": [1.0, 2.0, 3.0], "z": column}))
+            Schema.standardised(pa.table({"a": [1.0, 2.0, 3.0], "z": column}))
         assert "\n" not in str(caught.value)
 
     def test_columns_that_are_missing_or_named_twice(self):
         table = numbers()
         with pytest.raises(ValueError, match=r"no column 'd'.* it has 'a', 'b', 'c'"):
-            Schema.infer(table, ["a", "d"])
+            Schema.standardised(table, ["a", "d"])
         with pytest.raises(ValueError, match="no columns 'd', 'e'"):
-            Schema.infer(table, ["a", "d"], given=["e"])
+            Schema.standardised(table, ["a", "d"], given=["e"])
         with pytest.raises(ValueError, match="'a' is named twice"):
-            Schema.infer(table, ["a", "a"])
+            Schema.standardised(table, ["a", "a"])
         with pytest.raises(ValueError, match="'a' is in both"):
-            Schema.infer(table, ["a"], given=["a"])
+            Schema.standardised(table, ["a"], given=["a"])
         with pytest.raises(ValueError, match="some column to model"):
-            Schema.infer(table, given=["a", "b", "c"])
+            Schema.standardised(table, given=["a", "b", "c"])
 
     def test_other_columns_than_at_fitting(self):
         table = numbers()
-        schema = Schema.infer(table, ["a"], given=["c"])
+        schema = Schema.standardised(table, ["a"], given=["c"])
         more = table.append_column("text", pa.array(["x"] * len(table))).select(["text", "c", "b", "a"])
         np.testing.assert_array_equal(schema.encode(more)[0], schema.encode(table)[0])
         with pytest.raises(ValueError, match="no column 'c', which the model has; it has 'a', 'b'"):
@@ -293,26 +293,21 @@ class TestSchema:
         values = np.arange(100.0)
         values[:12] = 3.0
         with pytest.warns(TableWarning, match="column 'a' holds the value 3 in 12% of its rows"):
-            Schema.infer(pa.table({"a": values}))
-        Schema.infer(pa.table({"a": [0.0, 0.0, 1.0]}))  # few rows prove nothing
-        Schema.infer(pa.table({"g": values, "b": np.arange(100.0)}), given=["g"])
+            Schema.standardised(pa.table({"a": values}))
+        Schema.standardised(pa.table({"a": [0.0, 0.0, 1.0]}))  # few rows prove nothing
+        Schema.standardised(pa.table({"g": values, "b": np.arange(100.0)}), given=["g"])
 
     def test_the_constructor_checks(self):
-        for arguments in (
-            {"columns": [], "loc": [], "scale": []},
-            {"columns": ["a", "a"], "loc": [0, 0], "scale": [1, 1]},
-            {"columns": ["a"], "loc": [0, 0], "scale": [1]},
-            {"columns": ["a"], "loc": [math.nan], "scale": [1]},
-            {"columns": ["a"], "loc": [0], "scale": [0]},
-            {"columns": ["a"], "loc": [0], "scale": [1], "types": ["int"]},
-            {"columns": ["a"], "loc": [0], "scale": [1], "given": ["b"]},
-        ):
+        a, b = Continuous("a", 0.0, 1.0), Continuous("b", 0.0, 1.0)
+        for columns, given in (([], []), ([a, a], []), ([a], [a]), ([], [a]), (["a"], [])):
             with pytest.raises(ValueError, match="expected"):
-                Schema(**arguments)
+                Schema(columns, given)
+        with pytest.raises(ValueError, match="expected one of the columns 'a', 'b', got 'c'"):
+            Schema([a], [b]).column("c")
 
 
 def normal_model(table, given=()):
-    schema = Schema.infer(table, given=given)
+    schema = Schema.standardised(table, given=given)
     d = len(schema.columns)
     if given:
         return TableModel(schema, ab.densities.Normal(torch.zeros(d), context=len(given)))
@@ -416,7 +411,7 @@ class TestTableModel:
             def _sample_and_log_prob(self, shape, context):
                 raise NotImplementedError
 
-        schema = Schema(["y"], [5.0], [2.0], given=["g"], given_loc=[100.0], given_scale=[10.0])
+        schema = Schema([Continuous("y", 5.0, 2.0)], [Continuous("g", 100.0, 10.0)])
         model = TableModel(schema, Centred())
         got = model.log_prob(pa.table({"y": [6.0, 9.0], "g": [110.0, 90.0]}))
         np.testing.assert_allclose(got, stats.norm.logpdf([6.0, 9.0], [7.0, 3.0], 2.0), rtol=1e-5)
@@ -431,7 +426,7 @@ class TestTableModel:
                 parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
         # within the networks of a flow, infinities of both signs meet, which makes NaN
         for density in (ab.densities.Normal.standard(2), flow):
-            model = TableModel(Schema.infer(table), density)
+            model = TableModel(Schema.standardised(table), density)
             far = pa.table({"a": [10.0, 1e300, 1e38, -1.7e308, 10.5], "b": [-3.0, -3.0, 1e38, 1.7e308, -2.9]})
             with pytest.warns(TableWarning, match=r"row 1 .*3 of 5 rows"):
                 log_p = model.log_prob(far)
@@ -440,14 +435,14 @@ class TestTableModel:
 
     def test_nan_from_the_density_is_an_error_that_names_the_row(self):
         table = numbers().select(["a"])
-        model = TableModel(Schema.infer(table), ab.densities.Normal(torch.zeros(1), learnable=True))
+        model = TableModel(Schema.standardised(table), ab.densities.Normal(torch.zeros(1), learnable=True))
         with torch.no_grad():
             model.density.theta.loc.fill_(math.nan)
         with pytest.raises(ValueError, match=r"row 0 .*the model gives nan"):
             model.log_prob(table)
 
     def test_shapes_are_checked(self):
-        schema = Schema(["a"], [0.0], [1.0])
+        schema = Schema([Continuous("a", 0.0, 1.0)])
         with pytest.raises(ValueError, match=r"expected event shape \(1,\), got \(2,\)"):
             TableModel(schema, ab.densities.Normal.standard(2))
         with pytest.raises(ValueError, match="expected context shape None"):
@@ -458,10 +453,10 @@ class TestTableModel:
         model = normal_model(table)
         ab.save(model, tmp_path / "m.safetensors")
         again = ab.load(tmp_path / "m.safetensors")
-        assert again.schema.loc == model.schema.loc  # every bit of the float64
+        assert again.schema.column("größe, m").loc == model.schema.column("größe, m").loc  # every bit of the float64
         assert again.schema.columns == model.schema.columns
         np.testing.assert_array_equal(again.log_prob(table), model.log_prob(table))
-        assert again.double().schema.scale == model.schema.scale
+        assert again.double().schema.column("n").scale == model.schema.column("n").scale
 
     def test_load_needs_no_import_of_tables(self, tmp_path):
         ab.save(normal_model(numbers()), tmp_path / "m.safetensors")
@@ -474,7 +469,7 @@ class TestTableModel:
         assert done.stdout.split() == ["[]", "TableModel"]
 
 
-QUICK = {"blocks": 2, "hidden": (16,), "bins": 4, "epochs": 3, "progress": False}
+QUICK = {"model": "depth", "blocks": 2, "hidden": (16,), "bins": 4, "epochs": 3, "progress": False}
 
 
 class TestFitTable:
@@ -507,7 +502,7 @@ class TestFitTable:
         table = numbers(300)
         model, _ = fit_table(table, seed=3, **QUICK)
         train = table["a"].to_numpy()[np.random.default_rng(3).permutation(300)[60:]]
-        assert model.schema.loc[0] == pytest.approx(train.mean(), rel=1e-12)
+        assert model.schema.column("a").loc == pytest.approx(train.mean(), rel=1e-12)
 
     def test_the_seed_repeats_everything(self):
         table = numbers(100)
@@ -534,7 +529,7 @@ class TestFitTable:
         rng = np.random.default_rng(0)
         g = rng.normal(size=600)
         table = pa.table({"g": 1000 * g, "k": g > 0.5, "y": 3 * g + 0.1 * rng.normal(size=600)})
-        model, report = fit_table(table, given=["g", "k"], blocks=2, hidden=(16,), epochs=2)
+        model, report = fit_table(table, given=["g", "k"], model="depth", blocks=2, hidden=(16,), epochs=2)
         assert report.columns == ["y"]
         assert report.given == ["g", "k"]
         truth = -0.5 * math.log(2 * math.pi * math.e * 0.01)
@@ -544,7 +539,7 @@ class TestFitTable:
 
     @pytest.mark.parametrize("options", [{"model": "flow"}, {"structure": "coupling"}, {"columns": ["b"]}])
     def test_options(self, options):
-        model, report = fit_table(numbers(100), **QUICK, **options)
+        model, report = fit_table(numbers(100), **(QUICK | options))
         assert type(model.density).__name__ == ("Flow" if "model" in options else "DepthMixture")
         assert np.isfinite(report.scores[0].mean)
         assert model.sample(4, seed=0).column_names == options.get("columns", ["a", "b", "c"])
@@ -554,14 +549,14 @@ class TestFitTable:
         [(80_000, 512, (16, 512)), (10_000_000, 512, (4, 512)), (2000, 512, (50, 250)), (240, 512, (50, 32))],
     )
     def test_default_length(self, rows, batch, expected):
-        from anabranch.tables.fit_table import _length
+        from anabranch.tables.fit_table import _LENGTH, _length
 
-        assert _length(rows, batch, None) == expected
+        assert _length(rows, batch, None, _LENGTH) == expected
 
     def test_bad_input(self):
         table = numbers(100)
         for options, said in (
-            ({"model": "gan"}, "model: expected one of 'depth', 'flow', got 'gan'"),
+            ({"model": "gan"}, "model: expected one of 'any-order', 'depth', 'flow', got 'gan'"),
             ({"structure": "x"}, "structure: expected one of"),
             ({"columns": ["a"], "structure": "coupling"}, "features: expected at least 2"),
             ({"blocks": 0}, "blocks: expected a whole number of at least 1"),
@@ -572,7 +567,7 @@ class TestFitTable:
             ({"device": "abacus"}, "device: expected one that torch has here"),
         ):
             with pytest.raises(ValueError, match=said):
-                fit_table(table, **options)
+                fit_table(table, **({"model": "depth"} | options))
         with pytest.raises(ValueError, match="has 49 rows, and it takes at least 50"):
             fit_table(table.slice(0, 49), **QUICK)
         wide = pa.table({f"c{i}": np.random.default_rng(i).normal(size=60) for i in range(31)})
@@ -606,7 +601,7 @@ def test_the_named_index_of_a_pandas_frame_is_no_column():
 
 @pytest.mark.parametrize("argument", ["columns", "given"])
 def test_one_name_is_no_list_of_names(argument):
-    for call in (Schema.infer, fit_table):
+    for call in (Schema.infer, Schema.standardised, fit_table):
         with pytest.raises(
             ValueError, match=rf"{argument}: expected a list of names, got the string 'ab'; give \['ab'\]"
         ):
@@ -614,7 +609,7 @@ def test_one_name_is_no_list_of_names(argument):
 
 
 def test_a_given_value_for_which_nothing_finite_is_drawn_is_named():
-    schema = Schema(["h"], [0.0], [1.0], given=["g"], given_loc=[0.0], given_scale=[1.0])
+    schema = Schema([Continuous("h", 0.0, 1.0)], [Continuous("g", 0.0, 1.0)])
     model = TableModel(schema, ab.densities.Normal(torch.zeros(1), context=1))
     with pytest.raises(ValueError, match=r"draws for row 1 of given \(rows count from 0\) \(2 of 4 draws\)"):
         model.sample(2, pa.table({"g": [0.0, 1e39]}))
@@ -624,9 +619,216 @@ def test_a_fit_in_double_precision():
     torch.set_default_dtype(torch.float64)
     try:
         model, _ = fit_table(
-            numbers(), columns=["a", "b"], given=["c"], blocks=1, hidden=(4,), epochs=1, progress=False
+            numbers(), columns=["a", "b"], given=["c"], model="depth", blocks=1, hidden=(4,), epochs=1, progress=False
         )
     finally:
         torch.set_default_dtype(torch.float32)
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     assert np.isfinite(model.log_prob(numbers())).all()
+
+
+def mixed(rows=400, seed=0, gaps=0.2):
+    """A colour that decides a mean, a count, a capped measurement with gaps, and a flag."""
+    rng = np.random.default_rng(seed)
+    colour = rng.integers(0, 3, rows)
+    size = np.minimum(3 * colour + rng.normal(size=rows), 6.5)
+    count = rng.poisson(2 + 4 * colour)
+    size[rng.random(rows) < gaps] = np.nan
+    return pa.table(
+        {
+            "size": pa.array(size, from_pandas=True),
+            "count": pa.array(count, pa.int16()),
+            "colour": pa.array(np.array(["green", "red", "blue"])[colour]),
+            "dark": pa.array(colour + rng.random(rows) > 1.5),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def any_order():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    fitted = fit_table(mixed(1500), hidden=48, blocks=1, epochs=25, batch_size=100, learning_rate=5e-3, progress=False)
+    torch.set_num_threads(before)
+    return fitted
+
+
+class TestAnyOrder:
+    def test_is_the_default_where_it_is_needed(self, any_order):
+        model, report = any_order
+        assert type(model.density).__name__ == "AnyOrder"
+        assert [score.name for score in report.scores] == ["any order", "Gaussian copula", "independent columns"]
+        assert report.unit == "nats per row; density in size (at 6.5 a probability); probability of count, colour, dark"
+        real = pa.table({"a": np.random.default_rng(0).normal(size=100)})
+        gap = pa.table({"a": pa.array([None, *real["a"].to_pylist()[1:]])})
+        quick = {"epochs": 1, "blocks": 1, "hidden": 8, "progress": False}
+        assert fit_table(real, **quick)[1].options["model"] == "depth"
+        assert fit_table(gap, **quick)[1].options["model"] == "any-order"
+
+    def test_is_ahead_of_both_baselines(self, any_order):
+        any_, copula, independent = any_order[1].scores
+        assert any_.mean > copula.mean > independent.mean
+        assert any_.gain == 0
+        assert independent.gain > 1
+
+    def test_log_prob_is_that_of_the_density_and_the_units(self, any_order):
+        model, _ = any_order
+        table = mixed(50, seed=3)
+        x, _ = model.schema.encode(table)
+        with torch.no_grad():
+            want = model.density.log_prob(model.schema.tensor(x, torch.float32)).numpy() + model.schema.log_det(x)
+        np.testing.assert_allclose(model.log_prob(table), want, rtol=1e-5)
+
+    def test_probabilities_and_densities_come_to_one_in_own_units(self, any_order):
+        model, _ = any_order
+        colours = model.marginal(["colour"])
+        p = np.exp(colours.log_prob(pa.table({"colour": ["red", "green", "blue"]})))
+        assert p.sum() == pytest.approx(1, abs=1e-5)
+        grid = np.linspace(-40, 40, 80_002)
+        sizes = model.marginal(["size"])
+        density = np.exp(sizes.log_prob(pa.table({"size": grid})))
+        atom = np.exp(sizes.log_prob(pa.table({"size": [6.5]})))[0]
+        assert np.trapezoid(density, grid) + atom == pytest.approx(1, abs=2e-3)
+        assert atom > 0.05
+        counts = model.marginal(["count"]).log_prob(pa.table({"count": pa.array(range(200), pa.int16())}))
+        assert np.exp(counts).sum() == pytest.approx(1, abs=1e-4)
+
+    def test_gaps_are_the_marginal(self, any_order):
+        model, _ = any_order
+        table = mixed(20, gaps=0.0)
+        gap = table.set_column(2, "colour", pa.nulls(20, pa.string()))
+        want = model.marginal(["size", "count", "dark"]).log_prob(table)
+        np.testing.assert_allclose(model.log_prob(gap), want, atol=1e-5)
+
+    def test_conditional_times_marginal_is_the_joint(self, any_order):
+        model, _ = any_order
+        row = {"size": 5.5, "count": 7, "colour": "blue", "dark": True}
+        table = pa.Table.from_pylist([row])
+        given = model.conditional({"size": 5.5})
+        assert given.schema.columns == ("count", "colour", "dark")
+        joint = model.log_prob(table)
+        np.testing.assert_allclose(given.log_prob(table) + model.marginal(["size"]).log_prob(table), joint, atol=1e-4)
+        drawn = given.sample(500, seed=0)
+        assert drawn["colour"].to_pylist().count("blue") > 400
+
+    def test_samples_have_the_types_and_no_gaps(self, any_order):
+        model, _ = any_order
+        table = mixed(3000, seed=1)
+        drawn = model.sample(3000, seed=0)
+        assert drawn.schema == table.schema
+        assert all(column.null_count == 0 for column in drawn.columns)
+        size, want = drawn["size"].to_numpy(), table["size"].drop_null().to_numpy()
+        assert abs((size == 6.5).mean() - (want == 6.5).mean()) < 0.05
+        shares = [np.mean([c == "blue" for c in t["colour"].to_pylist()]) for t in (drawn, table)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.06)
+
+    def test_surprise_finds_the_cell_that_does_not_fit(self, any_order):
+        model, _ = any_order
+        rows = [
+            {"size": 6.2, "count": 9, "colour": "blue", "dark": True},
+            {"size": 6.2, "count": 9, "colour": "green", "dark": True},
+            {"size": None, "count": 0, "colour": "green", "dark": False},
+        ]
+        table = pa.Table.from_pylist(rows, schema=mixed(5).schema)
+        surprise = model.surprise(table)
+        assert surprise.shape == (3, 4)
+        assert np.isnan(surprise[2, 0])
+        assert surprise[1].argmax() == 2
+        assert surprise[1, 2] > surprise[0, 2] + 3
+        # in own units: the same cell by the definition
+        others = {name: value for name, value in rows[0].items() if name != "size"}
+        want = -model.conditional(others).log_prob(table.slice(0, 1))
+        assert surprise[0, 0] == pytest.approx(float(want[0]), abs=1e-4)
+
+    def test_given_columns(self):
+        model, report = fit_table(mixed(300), given=["colour", "count"], hidden=8, blocks=1, epochs=2, progress=False)
+        assert report.given == ["colour", "count"]
+        assert model.density.context_shape == (4,)
+        assert all(np.isfinite(score.mean) for score in report.scores)
+        drawn = model.sample(2, given=mixed(3))
+        assert drawn.column_names == ["colour", "count", "size", "dark"]
+
+    def test_other_models_say_what_is_missing(self):
+        model, _ = fit_table(numbers(100), **QUICK)
+        for ask in (
+            lambda: model.surprise(numbers(5)),
+            lambda: model.marginal(["a"]),
+            lambda: model.conditional({"a": 1.0}),
+        ):
+            with pytest.raises(ValueError, match=r"expected a model of any order .* got a DepthMixture"):
+                ask()
+        with pytest.raises(ValueError, match=r"'colour' holds text .* which only the model 'any-order' takes"):
+            fit_table(mixed(100), model="flow")
+        with pytest.raises(ValueError, match="'size': expected finite numbers, got a gap in row"):
+            fit_table(mixed(100), ["size"], model="flow")
+        with pytest.raises(ValueError, match="kinds: expected none with model='flow'"):
+            fit_table(numbers(100), model="flow", kinds={"a": "positive"})
+        with pytest.raises(ValueError, match=r"hidden: expected one width for a model of any order, got \[4, 8\]"):
+            fit_table(mixed(100), hidden=(8, 4))
+
+    def test_a_density_without_gaps_refuses_them_by_name(self):
+        model, _ = fit_table(numbers(100), **QUICK)
+        with pytest.raises(ValueError, match="column 'b': expected finite numbers, got a gap in row 0"):
+            model.log_prob(pa.table({"a": [1.0], "b": pa.array([None], pa.float32()), "c": [1]}))
+
+
+class TestStreams:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        table = mixed(1000)
+        (tmp_path / "rows").mkdir()
+        for part in range(4):
+            write_table(table.slice(250 * part, 250), tmp_path / "rows" / f"{part}.parquet")
+        return tmp_path / "rows"
+
+    def test_every_row_is_met_once_an_epoch(self, folder, monkeypatch):
+        monkeypatch.setattr("anabranch.tables.stream._READ", 60)
+        stream = TableStream(folder, sample=100, buffer=200)
+        assert stream.rows == 1000
+        schema = Schema.infer(mixed(1000))
+        encoded = stream.training(schema, np.array([3, 400, 999]), torch.float32)
+        assert len(encoded) == 997
+        generator = torch.Generator().manual_seed(0)
+        batches = list(encoded.batches_of(32, generator))
+        numbers = torch.cat([batch.numbers for batch in batches])
+        assert sorted(numbers.tolist()) == [i for i in range(1000) if i not in (3, 400, 999)]
+        assert [len(batch) for batch in batches[:-1]] == [32] * (len(batches) - 1)
+        assert not torch.equal(numbers[:200].sort().values, numbers[:200])
+        x, _ = schema.encode(mixed(1000))
+        for batch in batches[:3]:
+            want = schema.tensor(x[batch.numbers.numpy()], torch.float32)
+            torch.testing.assert_close(batch.x, want, equal_nan=True)
+
+    def test_the_sample_has_what_is_rare(self, tmp_path):
+        table = mixed(5000).to_pydict()
+        table["colour"][4321] = "ultraviolet"
+        table["count"][77] = 3000
+        write_table(pa.table(table), tmp_path / "t.parquet")
+        sample, numbers = TableStream(tmp_path / "t.parquet", sample=300).sample(seed=0)
+        assert len(set(numbers.tolist())) == 300
+        assert sample.slice(0, 300).to_pydict()["count"] == [table["count"][i] for i in numbers]
+        schema = Schema.infer(sample, rows=np.arange(300))
+        assert "ultraviolet" in schema.column("colour").levels
+        schema.encode(pa.table(table))
+
+    def test_a_fit(self, folder):
+        model, report = fit_table(
+            TableStream(folder, sample=300, buffer=200), hidden=8, blocks=1, epochs=2, progress=False
+        )
+        assert report.rows == {"all": 1000, "training": 940, "validation": 30, "test": 30}
+        assert np.isfinite(model.log_prob(mixed(50))).all()
+
+    def test_bad_files(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no such file or folder"):
+            TableStream(tmp_path / "none.parquet")
+        (tmp_path / "text.parquet").write_text("hello")
+        with pytest.raises(ValueError, match=r"text\.parquet: not readable as Parquet, or damaged"):
+            TableStream(tmp_path / "text.parquet")
+        write_table(mixed(20_000), tmp_path / "t.parquet")
+        whole = bytearray((tmp_path / "t.parquet").read_bytes())
+        half = len(whole) // 2
+        whole[4:half] = np.random.default_rng(0).bytes(half - 4)  # the pages, not the footer
+        (tmp_path / "t.parquet").write_bytes(bytes(whole))
+        with pytest.raises(ValueError, match=r"t\.parquet: not readable as Parquet, or damaged") as caught:
+            TableStream(tmp_path / "t.parquet").sample(0)
+        assert "\n" not in str(caught.value)

@@ -141,9 +141,9 @@ def broadcasting(name: str, shape: torch.Size, other_name: str, other: torch.Siz
             )
 
 
-def finite_rows(name: str, tensor: Tensor) -> None:
-    """Raise ValueError naming row and column if some value of `tensor` (rows, ...) is NaN or infinite."""
-    bad = ~torch.isfinite(tensor)
+def finite_rows(name: str, tensor: Tensor, gaps: bool = False) -> None:
+    """Raise ValueError naming row and column if a value of `tensor` (rows, ...) is infinite, or NaN without gaps."""
+    bad = torch.isinf(tensor) if gaps else ~torch.isfinite(tensor)
     if not bool(bad.any()):
         return
     where = bad.nonzero()

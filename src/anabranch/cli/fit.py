@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from anabranch.cli.names import split_names
 class Model(StrEnum):
     """What `--model` may be."""
 
+    ANY_ORDER = "any-order"
     DEPTH = "depth"
     FLOW = "flow"
 
@@ -31,35 +33,64 @@ class Structure(StrEnum):
 
 @one_line_errors()
 def fit(
-    table: Annotated[Path, typer.Argument(help="The table: .csv, .csv.gz, .parquet, .arrow, .feather, .npy, .npz.")],
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="The table: .csv, .csv.gz, .parquet, .arrow, .feather, .npy, .npz; or a folder of .parquet."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the model.")],
     columns: Annotated[
         str | None, typer.Option(metavar="COLS", help="Columns to model, a,b,c; by default all that are not given.")
     ] = None,
     given: Annotated[str | None, typer.Option(metavar="COLS", help="Columns to condition on, a,b,c.")] = None,
-    model: Annotated[Model, typer.Option(help="A mixture over the depths of the flow, or the flow.")] = Model.DEPTH,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COL=KIND,...", help="Kinds of columns in place of what is inferred, a=categorical,b=bounded."
+        ),
+    ] = None,
+    model: Annotated[
+        Model | None,
+        typer.Option(
+            help="Any order, for columns of all kinds and gaps; a mixture over the depths of a flow, or the flow, for "
+            "numbers. By default what the table needs, and depth if it needs nothing."
+        ),
+    ] = None,
     structure: Annotated[Structure, typer.Option(help="Of the spline blocks.")] = Structure.AUTOREGRESSIVE,
-    blocks: Annotated[int, typer.Option(help="How many.")] = 5,
-    hidden: Annotated[str, typer.Option(metavar="SIZES", help="Hidden sizes of each block's network.")] = "128,128",
+    blocks: Annotated[int | None, typer.Option(help="How many; by default 5 of splines, 2 of any order.")] = None,
+    hidden: Annotated[
+        str | None,
+        typer.Option(metavar="SIZES", help="Hidden sizes of each spline block, by default 128,128, or the width, 128."),
+    ] = None,
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 50.")
+        int | None,
+        typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 50 (any order: 100)."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows in one step, at most an eighth of them.")] = 512,
-    learning_rate: Annotated[float, typer.Option(help="The highest reached.")] = 5e-3,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows in one step, by default 512 (any order: 256), at most an eighth of them.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The highest reached, by default 5e-3 (any order: 2e-3).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read a Parquet file in pieces, never whole; a folder always is.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, ...")] = "cpu",
 ) -> None:
     """Fit a density to the rows of a table and write it to a file.
 
     Eight tenths of the rows are fitted, one tenth says when to stop, and the last is held out: its log-likelihood is
-    reported, in nats per row and in the data's own units, beside that of a Gaussian mixture and a Gaussian.
+    reported, in nats per row and in the data's own units, beside that of two simple densities: a Gaussian copula and
+    independent columns, or of numbers alone a Gaussian mixture and a Gaussian.
     """
-    from anabranch.tables import fit_table, read_table  # noqa: PLC0415 (slow to import)
+    from anabranch.tables import TableStream, fit_table, read_table  # noqa: PLC0415 (slow to import)
 
     check_output(output)
-    sizes = _read_sizes(hidden)
-    data = read_table(table)
+    sizes = None if hidden is None else _read_sizes(hidden)
+    data = TableStream(table) if stream or table.is_dir() else read_table(table)
     if output.exists() and output.samefile(table):
         raise ValueError(f"{output}: is the table itself; write the model to another file")
     with about(table):
@@ -67,7 +98,8 @@ def fit(
             data,
             None if columns is None else split_names(columns, data.column_names),
             () if given is None else split_names(given, data.column_names),
-            model=model.value,
+            kinds=None if kinds is None else _read_kinds(kinds, data.column_names),
+            model=None if model is None else model.value,
             structure=structure.value,
             blocks=blocks,
             hidden=sizes,
@@ -109,6 +141,7 @@ def show_report(name: str, report: dict[str, Any]) -> None:
         f"baselines in {report['seconds']['baselines']:.0f} s",
     )
     console.print(facts, markup=False)
+    unit = report.get("unit")
     scores = Table(title="Held-out log-likelihood, nats per row in the data's own units", title_justify="left")
     scores.add_column("density")
     scores.add_column("log p", justify="right")
@@ -118,12 +151,33 @@ def show_report(name: str, report: dict[str, Any]) -> None:
         scores.add_row(score["name"], _with_error(score["mean"], score["standard_error"]), gain)
     console.print()
     console.print(scores, markup=False)
+    if unit:
+        console.print(f"Unit: {unit}.", markup=False)
     console.print("After ±: the standard error over the held-out rows; that of a gain is of paired differences.")
 
 
 def _with_error(value: float | None, error: float | None) -> str:
     # what is infinite is None in a report
     return "-inf" if value is None else f"{value:.3f}" + ("" if error is None else f" ± {error:.3f}")
+
+
+def _read_kinds(text: str, available: Sequence[str]) -> dict[str, str]:
+    """Kinds of columns, a=categorical,b=bounded; names may hold commas and equals signs of their own."""
+    kinds: dict[str, str] = {}
+    begun = ""
+    for piece in text.split(","):
+        begun += piece
+        name, sign, kind = begun.rpartition("=")
+        if sign and (name in available or name.strip() in available):
+            kinds[name if name in available else name.strip()] = kind.strip()
+            begun = ""
+        else:
+            begun += ","
+    if begun:
+        raise ValueError(
+            f"--kinds: expected columns of the table and their kinds, such as a=categorical,b=bounded, got {begun[:-1]!r}"
+        )
+    return kinds
 
 
 def _read_sizes(text: str) -> list[int]:

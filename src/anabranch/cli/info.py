@@ -34,14 +34,12 @@ def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
     )
     metadata = header["metadata"]
     if isinstance(loaded, TableModel):
-        columns = Table("column", "role", "mean", "standard deviation", "type", title="Columns", title_justify="left")
-        schema = loaded.schema
-        for name, loc, scale, kind in zip(schema.columns, schema.loc, schema.scale, schema.types, strict=True):
-            columns.add_row(name, "modelled", f"{loc:.6g}", f"{scale:.6g}", {"float": "float32"}.get(kind, "float64"))
-        for name, loc, scale in zip(schema.given, schema.given_loc, schema.given_scale, strict=True):
-            columns.add_row(name, "given", f"{loc:.6g}", f"{scale:.6g}", "")
+        columns = Table("column", "role", "kind", "values", title="Columns", title_justify="left")
+        for row in loaded.schema.rows():
+            columns.add_row(*row)
         console.print()
         console.print(columns, markup=False)
+        console.print(f"Log-likelihoods are in {loaded.unit}.", markup=False)
     report = metadata.pop("report", None)
     if report is not None:
         console.print()

@@ -22,7 +22,10 @@ def score(
         Path | None, typer.Option("--output", "-o", help="Where to write it; standard output, as CSV, by default.")
     ] = None,
 ) -> None:
-    """Add a column `log_likelihood` to a table: nats per row, in the data's own units."""
+    """Add a column `log_likelihood` to a table: nats per row, in the data's own units.
+
+    Of a row with gaps it is that of what was observed, where the model takes gaps.
+    """
     import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
     from anabranch.tables import read_table  # noqa: PLC0415

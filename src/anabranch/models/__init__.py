@@ -1,10 +1,12 @@
 """Models: densities made of transforms, mixtures and networks."""
 
+from anabranch.models.any_order import AnyOrder
 from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.ensemble import Ensemble
 from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
 from anabranch.models.piecewise_flow import PiecewiseFlow
+from anabranch.models.subset import Subset
 
-__all__ = ["DepthMixture", "Embedded", "Ensemble", "Flow", "FlowMixture", "PiecewiseFlow"]
+__all__ = ["AnyOrder", "DepthMixture", "Embedded", "Ensemble", "Flow", "FlowMixture", "PiecewiseFlow", "Subset"]

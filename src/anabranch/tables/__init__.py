@@ -1,21 +1,27 @@
 """Tables: columns with names and units on one side, tensors and likelihoods on the other."""
 
+from anabranch.tables import columns
+from anabranch.tables.columns import Column, TableWarning
 from anabranch.tables.fit_table import fit_table
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
 from anabranch.tables.read import read_table
 from anabranch.tables.report import Report, Score
-from anabranch.tables.schema import Schema, TableWarning
+from anabranch.tables.schema import Schema
+from anabranch.tables.stream import TableStream
 from anabranch.tables.write import write_table
 
 __all__ = [
+    "Column",
     "Report",
     "Schema",
     "Score",
     "TableError",
     "TableModel",
+    "TableStream",
     "TableWarning",
     "as_table",
+    "columns",
     "fit_table",
     "read_table",
     "write_table",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,42 @@ from rich.console import Console
 from anabranch import flows
 from anabranch.checks import device_here, one_of, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
-from anabranch.models import DepthMixture, Flow
+from anabranch.models import AnyOrder, DepthMixture, Flow
+from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
+from anabranch.tables.columns import Categorical, Column, TableWarning, Time
+from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
 from anabranch.tables.report import Report, Score
-from anabranch.tables.schema import Float64, Schema, TableWarning
+from anabranch.tables.schema import Schema
+from anabranch.tables.stream import TableStream
+from anabranch.tables.types import flat
 from anabranch.training import Epoch, History, NonFiniteError, fit
-from anabranch.training.baseline import choose_gaussian_mixture, conditional_log_prob, fit_gaussian_mixture
 
 # 80 % to fit, 10 % to stop by, 10 % to report on: below this, the last two say nothing
 _LEAST_ROWS = 50
-# the default length of a fit: 16 epochs of 80,000 rows in batches of 512
-_STEPS = 2_500
-_FEWEST_EPOCHS, _MOST_EPOCHS = 4, 50
 # further out, in standard deviations, float32 is about to lose the square
 _FARTHEST = 1e15
+# rows of a stream that are held out for each of the two purposes, at most
+_HELD_OUT = 10_000
+
+
+@dataclass(frozen=True)
+class _Length:
+    """How long and how fast a fit goes by default."""
+
+    steps: int
+    fewest: int
+    most: int
+    batch: int
+    rate: float
+    decay: float
+    average: float
+
+
+# of flows: 16 epochs of 80,000 rows in batches of 512
+_LENGTH = _Length(steps=2_500, fewest=4, most=50, batch=512, rate=5e-3, decay=1e-5, average=0.0)
+_MIXED_LENGTH = _Length(steps=2_500, fewest=4, most=100, batch=256, rate=2e-3, decay=1e-2, average=0.99)
 
 
 def fit_table(
@@ -40,14 +62,15 @@ def fit_table(
     columns: Sequence[str] | None = None,
     given: Sequence[str] = (),
     *,
-    model: str = "depth",
+    kinds: Mapping[str, str | Column] | None = None,
+    model: str | None = None,
     structure: str = "autoregressive",
-    blocks: int = 5,
-    hidden: Sequence[int] = (128, 128),
+    blocks: int | None = None,
+    hidden: Sequence[int] | int | None = None,
     bins: int = 8,
     epochs: int | None = None,
-    batch_size: int = 512,
-    learning_rate: float = 5e-3,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -55,23 +78,34 @@ def fit_table(
 ) -> tuple[TableModel, Report]:
     """Fit a density to the rows of a table, and report its held-out log-likelihood beside two simple densities'.
 
-    The rows are shuffled and split: 80 % to fit, 10 % to stop by, 10 % to report on. Columns are standardised with the
-    training rows' statistics. The Gaussian and the Gaussian mixture (full covariances, the number of components chosen on
-    the validation rows) see the same rows; EM runs on at most 20,000 of them. With given columns they are fitted to all
-    columns jointly, and their exact marginal over the given ones is taken off.
+    The rows are shuffled and split: 80 % to fit, 10 % to stop by, 10 % to report on. What statistics the columns need comes
+    from the training rows.
+
+    A table with discrete columns, atoms or gaps is fitted by `models.AnyOrder`, and reported beside a Gaussian copula and
+    independent columns, each by its own family, in the same mixed unit; rows with gaps count with what they have. A
+    table of real numbers alone is standardised and fitted by a mixture of flows, and reported beside a Gaussian mixture
+    (full covariances, the number of components chosen on the validation rows; EM on at most 20,000 rows) and a Gaussian.
+    With given columns these are fitted to all columns jointly, and their marginal over the given ones is taken off.
 
     Args:
-        table: a pyarrow table or a data frame (pandas, polars, ...), of finite numbers.
+        table: a data frame of pandas, polars, pyarrow or another that narwhals reads, a NumPy array, or a `TableStream` of
+            Parquet files larger than memory. Of that all rows are fitted but 10,000 at most to stop by and as many to
+            report on, which are, with statistics and baselines, of a sample.
         columns: the columns to model; all that are not given, by default.
-        given: columns to condition on.
-        model: "depth", the exact mixture over the prefixes of the blocks, or "flow", all blocks as one flow.
+        given: columns to condition on, without gaps.
+        kinds: for some columns the kind, a word or a `Column`, in place of what would be inferred. For "any-order".
+        model: "any-order"; "depth", the exact mixture over the prefixes of the blocks, or "flow", all blocks as one flow,
+            which take real numbers without gaps. By default the first for a table that needs it, and "depth" for others.
         structure: of the spline blocks, "autoregressive" or "coupling" (at least 2 columns; faster to sample).
-        blocks, hidden, bins: as in `flows.nsf`.
-        epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 50. The fit ends
-            early when the validation rows get no better for a quarter of them.
-        batch_size: rows in one step; small tables take an eighth of the training rows.
-        learning_rate: the highest reached.
-        seed: of everything random: the split, initial weights, order of rows, the mixture's start.
+        blocks: by default 5 of splines, or 2 residual ones of any order.
+        hidden: sizes of the hidden layers of each spline block, by default (128, 128); or the one width for any order,
+            by default 128.
+        bins: of the splines, as in `flows.nsf`.
+        epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 50, or for any order
+            4 to 100. The fit ends early when the validation rows get no better for a quarter of them.
+        batch_size: rows in one step, by default 512, or 256 for any order; small tables take an eighth of the training rows.
+        learning_rate: the highest reached; by default 5e-3, or 2e-3 for any order.
+        seed: of everything random: the split, initial weights, order of rows, the baselines' starts.
         device: where to train; the CPU by default.
         progress: whether to show a progress bar (on terminals).
         callback: called with every `Epoch`; return True to stop.
@@ -85,8 +119,8 @@ def fit_table(
         NonFiniteError: the loss became NaN or infinite.
 
     Warns:
-        TableWarning: likelihoods of this table can grow without bound: one value fills many rows of a column, or some
-            columns are a linear function of others.
+        TableWarning: likelihoods of this table can grow without bound: one value fills many rows of a column that is taken
+            as continuous, or some columns are a linear function of others.
 
     Example:
         >>> import numpy, pyarrow
@@ -98,42 +132,84 @@ def fit_table(
         {'all': 200, 'training': 160, 'validation': 20, 'test': 20}
         >>> [score.name for score in report.scores]
         ['depth mixture', 'Gaussian mixture of 1', 'Gaussian']
+        >>> table = table.append_column("tall", pyarrow.array(x[:, 0] > 1))
+        >>> model, report = fit_table(table, hidden=8, epochs=2)
+        >>> [score.name for score in report.scores]
+        ['any order', 'Gaussian copula', 'independent columns']
+        >>> report.unit
+        'nats per row; density in height, weight; probability of tall'
     """
-    batch_size = positive_int("batch_size", batch_size)
+    batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     epochs = None if epochs is None else positive_int("epochs", epochs)
     seed = seed_number(seed)
     target = None if device is None else device_here("device", device)
-    table = as_table(table)
-    _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
-    train, validate, test = _split(table.num_rows, seed)
-    schema = Schema.infer(table, columns, given, rows=train)
-    width = len(schema.columns) + len(schema.given)
-    _check_rows(table, 2 * width, "estimate the covariance of so many columns")
+    if model is not None:
+        one_of("model", model, tuple(_NAMES))
+    stream = table if isinstance(table, TableStream) else None
+    if stream is None:
+        table = as_table(table)
+        _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
+        train, validate, test = _split(table.num_rows, seed)
+        everything, fitted_rows = table.num_rows, len(train)
+    else:
+        used = None if columns is None else [*columns, *(name for name in given if name not in columns)]
+        table, numbers = stream.sample(seed, None if used is None else _present(stream, used))
+        _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
+        train, validate, test = _split(len(numbers), seed)
+        validate, test = validate[:_HELD_OUT], test[:_HELD_OUT]
+        everything, fitted_rows = stream.rows, stream.rows - len(validate) - len(test)
+    schema, model = _schema(table, columns, given, train, kinds, model)
+    mixed = model == "any-order"
+    if not mixed:
+        _check_rows(table, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns")
 
     x, context = schema.encode(table)
-    _check_distances(schema, x, context)
-    _warn_of_linear_dependence(schema, x[train])
+    if not mixed:
+        _check_distances(schema, x, context)
+        _warn_of_linear_dependence(schema, x[train])
 
+    options: dict[str, Any] = {"model": model}
+    if mixed:
+        width = _width(hidden)
+        blocks = 2 if blocks is None else blocks
+        options |= {"blocks": blocks, "hidden": width}
+    else:
+        sizes = (128, 128) if hidden is None else (hidden,) if isinstance(hidden, int) else tuple(hidden)
+        blocks = 5 if blocks is None else blocks
+        options |= {"structure": structure, "blocks": blocks, "hidden": [int(size) for size in sizes], "bins": bins}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        density = _build(model, structure, len(schema.columns), len(schema.given), blocks, hidden, bins)
-    epochs, batch_size = _length(len(train), batch_size, epochs)
+        density: Density
+        if mixed:
+            density = AnyOrder(schema.families(), schema.context_size, width, blocks)
+        else:
+            density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
+    length = _MIXED_LENGTH if mixed else _LENGTH
+    epochs, batch_size = _length(fitted_rows, batch_size or length.batch, epochs, length)
+    learning_rate = length.rate if learning_rate is None else learning_rate
+    options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
 
     like = reference_tensor(density)
+    dtype = torch.get_default_dtype() if like is None else like.dtype
 
     def rows(index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor | None]:
         # in the density's dtype, torch's default when it was built
-        return read_tensor("x", x[index], like), None if context is None else read_tensor("x", context[index], like)
+        return schema.tensor(x[index], dtype), None if context is None else read_tensor("context", context[index], like)
 
     begun = time.perf_counter()
     try:
+        if mixed:  # from all training rows, not from a first batch
+            density.initialize(*rows(train))
+        streamed = None if stream is None else stream.training(schema, numbers[np.r_[validate, test]], dtype)
         history = fit(
             density,
-            *rows(train),
+            *(rows(train) if streamed is None else (streamed, None)),
             validation=rows(validate),
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            weight_decay=length.decay,
+            average=length.average,
             patience=max(4, epochs // 4),
             seed=seed,
             device=target,
@@ -151,55 +227,86 @@ def fit_table(
     fitted = time.perf_counter()
 
     table_model = TableModel(schema, density)
-    joint = x if context is None else np.concatenate([context, x], axis=1)
     results = {_NAMES[model]: table_model.log_prob_encoded(x[test], None if context is None else context[test])}
-    with _waiting("baselines: Gaussian mixtures", shown=progress):
-        results |= _baselines(joint[train], joint[validate], joint[test], len(schema.given), seed)
-    own_units = {name: log_p + schema.log_det for name, log_p in results.items()}
+    with _waiting("baselines", shown=progress):
+        if mixed:
+            both = Schema([*schema.given_parts, *schema.parts]).encode(table)[0] if schema.given else x
+            results |= mixed_baselines(schema, both[train], both[validate], both[test], len(schema.given), seed)
+        else:
+            joint = x if context is None else np.concatenate([context, x], axis=1)
+            results |= gaussian_baselines(joint[train], joint[validate], joint[test], schema.context_size, seed)
+    log_det = schema.log_det(x[test])
+    own_units = {name: log_p + log_det for name, log_p in results.items()}
+    words = (
+        f"{_NAMES[model]}, {blocks} residual block{'s' * (blocks > 1)} of {width}"
+        if mixed
+        else f"{_NAMES[model]} of {blocks} spline {structure} block{'s' * (blocks > 1)}"
+    )
     report = Report(
-        model=f"{_NAMES[model]} of {blocks} spline {structure} block{'s' * (blocks > 1)}",
+        model=words,
         parameters=sum(p.numel() for p in density.parameters() if p.requires_grad),
         columns=list(schema.columns),
         given=list(schema.given),
-        rows={"all": table.num_rows, "training": len(train), "validation": len(validate), "test": len(test)},
+        rows={"all": everything, "training": fitted_rows, "validation": len(validate), "test": len(test)},
         seed=seed,
+        unit=schema.unit,
         scores=[Score.of(name, log_p, own_units[_NAMES[model]]) for name, log_p in own_units.items()],
         **_outcome(history),
         seconds={"fit": fitted - begun, "baselines": time.perf_counter() - fitted},
-        options={
-            "model": model,
-            "structure": structure,
-            "blocks": blocks,
-            "hidden": [int(size) for size in hidden],
-            "bins": bins,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-        },
+        options=options,
     )
     return table_model, report
 
 
-_NAMES = {"depth": "depth mixture", "flow": "flow"}
+_NAMES = {"any-order": "any order", "depth": "depth mixture", "flow": "flow"}
+
+
+def _schema(
+    table: pa.Table,
+    columns: Sequence[str] | None,
+    given: Sequence[str],
+    train: NDArray[np.int64],
+    kinds: Mapping[str, str | Column] | None,
+    model: str | None,
+) -> tuple[Schema, str]:
+    """The schema that the model takes, and the model, which is for the table to say if the user does not."""
+    if model in ("depth", "flow"):
+        if kinds:
+            raise ValueError(
+                f"kinds: expected none with model={model!r}, which takes every column as continuous, got some"
+            )
+        return Schema.standardised(table, columns, given, rows=train), model
+    schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
+    if model is None and not kinds and not schema.discrete and not _gaps(schema, table):
+        numbers = all(not isinstance(part, Categorical) for part in schema.given_parts)
+        times = any(isinstance(part, Time) for part in schema.given_parts)
+        if numbers and not times:
+            return Schema.standardised(table, columns, given, rows=train), "depth"
+    return schema, "any-order"
+
+
+def _present(stream: TableStream, names: Sequence[str]) -> list[str]:
+    """The columns among those asked for that the stream has; the schema says which it lacks."""
+    return [name for name in names if name in stream.column_names] or stream.column_names
+
+
+def _gaps(schema: Schema, table: pa.Table) -> bool:
+    return any(bool(np.isnan(part.encode(flat(table.column(part.name)))).any()) for part in schema.parts)
+
+
+def _width(hidden: Sequence[int] | int | None) -> int:
+    """The one width of a network of any order."""
+    sizes = {128} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
+    if len(sizes) != 1:
+        raise ValueError(f"hidden: expected one width for a model of any order, got {sorted(sizes)}")
+    return positive_int("hidden", sizes.pop())
 
 
 def _build(
     model: str, structure: str, features: int, context: int, blocks: int, hidden: Sequence[int], bins: int
 ) -> Density:
-    one_of("model", model, tuple(_NAMES))
     chain = flows.nsf(features, context, blocks, hidden, bins, structure=structure)
     return DepthMixture(chain, hidden=(64, 64)) if model == "depth" else Flow(chain)
-
-
-def _baselines(
-    train: Float64, validate: Float64, test: Float64, given: int, seed: int
-) -> dict[str, NDArray[np.float64]]:
-    """log p of the test rows under a chosen Gaussian mixture and under the Gaussian, in standardised units."""
-    mixture = choose_gaussian_mixture(train, validate, given=given, seed=seed)
-    return {
-        f"Gaussian mixture of {mixture.components}": conditional_log_prob(mixture, test, given),
-        "Gaussian": conditional_log_prob(fit_gaussian_mixture(train, 1, seed), test, given),
-    }
 
 
 @contextmanager
@@ -213,12 +320,12 @@ def _waiting(text: str, shown: bool) -> Iterator[None]:
         yield
 
 
-def _length(rows: int, batch_size: int, epochs: int | None) -> tuple[int, int]:
+def _length(rows: int, batch_size: int, epochs: int | None, length: _Length) -> tuple[int, int]:
     """Epochs and the batch size for so many training rows."""
     batch_size = min(batch_size, max(32, rows // 8))
     if epochs is None:
-        epochs = round(_STEPS / math.ceil(rows / batch_size))
-        epochs = min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS)
+        epochs = round(length.steps / math.ceil(rows / batch_size))
+        epochs = min(max(epochs, length.fewest), length.most)
     return epochs, batch_size
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 
 class TableError(ValueError):
@@ -16,30 +18,109 @@ def as_table(frame: Any) -> pa.Table:
     """Return `frame` as a `pyarrow.Table`, without a copy where that is possible.
 
     Args:
-        frame: a `pyarrow.Table`, or anything that has `__arrow_c_stream__`: a pandas, polars, duckdb, ... frame. The index
-            of a pandas frame is no column.
+        frame: a data frame of pyarrow, pandas, polars or another library that narwhals reads; anything that has
+            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ... The index of a pandas frame is no
+            column.
 
     Raises:
         ValueError: it is something else.
-        TableError: it holds no rows, or two columns have the same name.
+        TableError: it holds no rows, two columns have the same name, or one holds values of different types.
 
     Example:
-        >>> import pandas
+        >>> import numpy, pandas
         >>> from anabranch.tables import as_table
         >>> as_table(pandas.DataFrame({"height": [1.7, 1.8]})).column_names
         ['height']
+        >>> as_table(numpy.eye(2)).column_names
+        ['x0', 'x1']
     """
     if isinstance(frame, pa.Table):
-        table = frame
-    elif hasattr(frame, "__arrow_c_stream__"):
-        table = pa.table(frame)
-        table = table.drop_columns(_index_of_pandas(table.schema))
+        check_names(frame)
+        return frame
+    if isinstance(frame, np.ndarray):
+        table = _of_array(frame)
     else:
-        raise ValueError(
-            f"table: expected a pyarrow table, or a data frame that Arrow can read, got {type(frame).__name__}"
-        )
+        import narwhals  # noqa: PLC0415 (what is Arrow already does not need it)
+
+        try:
+            native = narwhals.from_native(frame, pass_through=True)
+        except (narwhals.exceptions.NarwhalsError, ValueError) as error:  # a name that is there twice, for one
+            raise _better(frame, error) from error
+        if isinstance(native, narwhals.LazyFrame):
+            native = native.collect()
+        if isinstance(native, narwhals.DataFrame):
+            table = _of_frame(frame, native)
+        elif hasattr(frame, "__arrow_c_stream__"):
+            table = pa.table(frame)
+        else:
+            raise ValueError(
+                "table: expected a data frame (pandas, polars, pyarrow, ...) or a 2-D NumPy array, "
+                f"got {type(frame).__name__}"
+            )
+    table = table.drop_columns(_index_of_pandas(table.schema))
     check_names(table)
     return table
+
+
+def _of_array(x: NDArray[Any]) -> pa.Table:
+    if x.ndim != 2:
+        raise ValueError(f"table: expected an array of shape (rows, columns), got shape {x.shape}")
+    names = [f"x{i}" for i in range(x.shape[1])]
+    arrays = []
+    for name, values in zip(names, x.T, strict=True):
+        if values.dtype.kind == "f":  # Arrow knows no long double and no foreign byte order; NaN is a gap
+            wide = values.astype(np.float64 if values.dtype.itemsize > 8 else values.dtype.newbyteorder("="))
+            arrays.append(pa.array(wide, from_pandas=True))
+        elif values.dtype.kind in "iub":
+            arrays.append(pa.array(values.astype(values.dtype.newbyteorder("="))))
+        else:
+            arrays.append(_array(name, values.tolist()))
+    return pa.Table.from_arrays(arrays, names=names)
+
+
+def _of_frame(frame: Any, native: Any) -> pa.Table:
+    try:
+        return native.to_arrow()
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise _better(frame, error) from error
+
+
+def _better(frame: Any, error: Exception) -> TableError:
+    """What is wrong with a frame that Arrow does not take, with the column."""
+    names = [str(name) for name in getattr(frame, "columns", [])]
+    for name in names:
+        if names.count(name) > 1:
+            return TableError(
+                f"column {name!r} is there {names.count(name)} times; give every column a name of its own"
+            )
+    for place, name in enumerate(names):
+        try:
+            _array(name, frame.iloc[:, place].tolist() if hasattr(frame, "iloc") else frame[name].to_list())
+        except TableError as found:
+            return found
+    return TableError(f"the table cannot be read ({' '.join(str(error).split())})")
+
+
+def _array(name: str, values: list[Any]) -> pa.Array:
+    """Values of one type as an Arrow array; None and NaN are gaps."""
+    first: tuple[int, Any] | None = None
+    for row, value in enumerate(values):
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            continue
+        first = (row, value) if first is None else first
+        numbers = all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in (value, first[1]))
+        if type(value) is not type(first[1]) and not numbers:
+            raise TableError(
+                f"column {name!r} holds values of different types, {type(first[1]).__name__} ({first[1]!r} in row "
+                f"{first[0]}) and {type(value).__name__} ({value!r} in row {row}); make them of one type"
+            )
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        what = type(first[1]).__name__ if first else "nothing"
+        raise TableError(
+            f"column {name!r} holds {what}, which no column can be made of ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _index_of_pandas(schema: pa.Schema) -> list[str]:

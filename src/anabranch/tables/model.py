@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from torch import Tensor
 from anabranch.checks import positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.described import Described
+from anabranch.models import AnyOrder
+from anabranch.tables.columns import TableWarning
+from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
-from anabranch.tables.schema import Float64, Schema, TableWarning
+from anabranch.tables.schema import Schema
 
 # numbers in one batch, rows times columns: a model's working memory is some hundred times that
 _BATCH_NUMBERS = 2**17
@@ -27,7 +31,7 @@ class TableModel(Described):
 
     Args:
         schema: the columns.
-        density: the density of the standardised columns, with a context of the standardised given columns if there are any.
+        density: the density of the encoded columns, with a context of the encoded given columns if there are any.
 
     Raises:
         ValueError: the density has another number of features, or of context features, than the schema has columns.
@@ -36,7 +40,8 @@ class TableModel(Described):
         >>> import pyarrow, torch
         >>> import anabranch as ab
         >>> from anabranch.tables import Schema, TableModel
-        >>> schema = Schema(["height"], loc=[170.0], scale=[10.0])
+        >>> from anabranch.tables.columns import Continuous
+        >>> schema = Schema([Continuous("height", loc=170.0, scale=10.0)])
         >>> model = TableModel(schema, ab.densities.Normal.standard(1))
         >>> model.log_prob(pyarrow.table({"height": [170.0]})).round(4)
         array([-3.2215])
@@ -49,7 +54,7 @@ class TableModel(Described):
         wanted = torch.Size([len(schema.columns)])
         if density.event_shape != wanted:
             raise ValueError(f"density: expected event shape {tuple(wanted)}, got {tuple(density.event_shape)}")
-        given = torch.Size([len(schema.given)]) if schema.given else None
+        given = torch.Size([schema.context_size]) if schema.given else None
         if density.context_shape != given:
             raise ValueError(
                 f"density: expected context shape {given and tuple(given)}, "
@@ -58,34 +63,84 @@ class TableModel(Described):
         self.schema = schema
         self.density = density
 
+    @property
+    def unit(self) -> str:
+        """The unit of `log_prob`, in words: which columns have a density, and which a probability."""
+        return self.schema.unit
+
     def log_prob(self, table: Any) -> Float64:
-        """log p of every row, (rows,), in nats, of a density in the columns' own units.
+        """log p of every row, (rows,), in nats: a density in the columns' own units, a probability where they are discrete.
 
         Args:
-            table: a pyarrow table or a data frame with the model's columns, in any order; others are ignored.
+            table: a data frame with the model's columns, in any order; others are ignored. With a density that takes gaps
+                (`AnyOrder`) log p of a row is that of what was observed, the marginal over the rest; 0 if that is nothing.
 
         Raises:
-            TableError: a column is missing or holds text, gaps, NaN or infinite values; a row for which the model gives NaN.
+            TableError: a column is missing or holds what it cannot, or a gap where the density takes none; a row for which
+                the model gives NaN.
 
         Warns:
             TableWarning: rows so far out that their density is below any float; their log p is -inf.
         """
         x, context = self.schema.encode(table)
-        return self.log_prob_encoded(x, context) + self.schema.log_det
+        return self.log_prob_encoded(x, context) + self.schema.log_det(x)
+
+    def surprise(self, table: Any) -> Float64:
+        """-log p(x_i | all else that the row has) of every cell: (rows, columns), nats in the column's unit; NaN for a gap.
+
+        Which cells of a row are unlikely, given its others. Of an `AnyOrder` density.
+
+        Raises:
+            ValueError: the density is another.
+            TableError: as for `log_prob`.
+        """
+        density = self._any_order("surprise")
+        x, context = self.schema.encode(table)
+        result = np.empty_like(x)
+        with torch.no_grad():
+            for rows, values, given in self._batches(x, context):
+                result[rows] = -density.leave_one_out(values, given).cpu().numpy()
+        return result - self.schema.log_dets(x)
+
+    def marginal(self, columns: Sequence[str]) -> TableModel:
+        """The model of some of the columns, exact; it shares this one's parameters. Of an `AnyOrder` density.
+
+        Raises:
+            ValueError: the density is another; a column that is not modelled, or twice the same.
+        """
+        density = self._any_order("marginal")
+        return TableModel(self.schema.select(columns), density.marginal(self._numbers(columns)))
+
+    def conditional(self, values: Mapping[str, Any]) -> TableModel:
+        """The model of the other columns given these values, exact, with this one's parameters. Of an `AnyOrder` density.
+
+        Args:
+            values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing.
+
+        Raises:
+            ValueError: the density is another; a column that is not modelled; none is left.
+            TableError: a value that its column cannot hold.
+        """
+        density = self._any_order("conditional")
+        x = self.schema.encode_row(values)
+        rest = [name for name in self.schema.columns if name not in values]
+        seen = self._numbers(list(values))
+        told = self.schema.tensor(x[None], self._dtype, _device(self.density))[0, seen]
+        return TableModel(self.schema.select(rest), density.conditional(seen, told))
 
     def log_prob_encoded(self, x: Float64, context: Float64 | None) -> Float64:
-        """log p of standardised rows (rows, columns), in nats, of a density in standardised units."""
+        """log p of encoded rows (rows, columns), in nats, of a density of encoded numbers."""
+        if not self.density.gaps:
+            self.schema.check_gaps(x)
         result = np.empty(len(x))
-        size = self._batch_rows()
         with torch.no_grad():
-            for begin in range(0, len(x), size):
-                rows = slice(begin, begin + size)
-                c = None if context is None else self._tensor(context[rows])
-                result[rows] = self.density.log_prob(self._tensor(x[rows]), c).cpu().numpy()
+            for rows, values, given in self._batches(x, context):
+                result[rows] = self.density.log_prob(values, given).cpu().numpy()
         # a distance that the density's dtype cannot square overflows on the way, to NaN or to -inf: the limit is -inf
         like = reference_tensor(self.density)
         largest = np.sqrt(torch.finfo(torch.float32 if like is None else like.dtype).max) / len(self.schema.columns)
-        result[(np.abs(x) > largest).any(axis=1)] = -np.inf
+        smooth = np.array([not part.discrete for part in self.schema.parts])
+        result[(smooth & (np.abs(x) > largest)).any(axis=1)] = -np.inf
         bad = np.flatnonzero(np.isnan(result) | (result == np.inf))
         if len(bad):
             raise TableError(
@@ -103,7 +158,7 @@ class TableModel(Described):
         return result
 
     def sample(self, n: int, given: Any = None, seed: int | None = None) -> pa.Table:
-        """New rows, with the columns' names, units and floating types (integer columns come as float64).
+        """New rows, with the columns' names, units and types, and no gaps.
 
         Args:
             n: how many; with given columns, how many for each row of `given`.
@@ -151,6 +206,29 @@ class TableModel(Described):
         kept = [seen.column(name).take(pa.array(index)) for name in self.schema.given]
         return pa.Table.from_arrays([*kept, *drawn.columns], names=[*self.schema.given, *self.schema.columns])
 
+    def _any_order(self, what: str) -> AnyOrder:
+        if not isinstance(self.density, AnyOrder):
+            raise ValueError(
+                f"{what}: expected a model of any order (fit_table(model='any-order')), got a {type(self.density).__name__}"
+            )
+        return self.density
+
+    def _numbers(self, columns: Sequence[str]) -> list[int]:
+        """Where the columns of these names are."""
+        unknown = [name for name in columns if name not in self.schema.columns]
+        if unknown:
+            have = ", ".join(map(repr, self.schema.columns))
+            raise ValueError(f"columns: expected some of {have}, got {unknown[0]!r}")
+        return [self.schema.columns.index(name) for name in columns]
+
+    def _batches(self, x: Float64, context: Float64 | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """Encoded rows as tensors, few enough at a time: which rows, they, and their contexts."""
+        size = self._batch_rows()
+        for begin in range(0, len(x), size):
+            rows = slice(begin, begin + size)
+            given = None if context is None else self._tensor(context[rows])
+            yield rows, self.schema.tensor(x[rows], self._dtype, _device(self.density)), given
+
     def _draw(self, n: int, context: Float64 | None) -> Float64:
         total = n if context is None else len(context)
         size = self._batch_rows()
@@ -166,11 +244,14 @@ class TableModel(Described):
     def _batch_rows(self) -> int:
         return max(1, min(8192, _BATCH_NUMBERS // len(self.schema.columns)))
 
-    def _tensor(self, values: Float64) -> Tensor:
+    @property
+    def _dtype(self) -> torch.dtype:
         like = reference_tensor(self.density)
+        return torch.float32 if like is None else like.dtype
+
+    def _tensor(self, values: Float64) -> Tensor:
         with np.errstate(over="ignore"):
-            dtype = torch.float32 if like is None else like.dtype
-            return torch.from_numpy(values).to(dtype).to(_device(self.density))
+            return torch.from_numpy(values).to(self._dtype).to(_device(self.density))
 
 
 def _device(density: Density) -> torch.device:

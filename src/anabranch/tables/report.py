@@ -45,7 +45,8 @@ class Report:
         columns, given: names of the modelled and of the given columns.
         rows: how many rows the table had, and "training", "validation" and "test" rows among them.
         seed: of the split, the initial weights and the order of rows.
-        scores: held-out log-likelihoods: of the model, of a Gaussian mixture, of a Gaussian.
+        unit: of the scores, in words: which columns have a density, and which a probability.
+        scores: held-out log-likelihoods: of the model, and of two simple densities.
         epochs, best_epoch, stopped: passes over the training rows, the one whose weights were kept, and why it ended.
         seconds: spent on the fit and on the baselines.
         options: the arguments of the fit.
@@ -57,6 +58,7 @@ class Report:
     given: list[str]
     rows: dict[str, int]
     seed: int
+    unit: str
     scores: list[Score]
     epochs: int
     best_epoch: int

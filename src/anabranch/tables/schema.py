@@ -1,96 +1,73 @@
-"""What the columns of a table are, and how they become standardised numbers and come back."""
+"""What the columns of a table are, and how they become numbers and come back."""
 
 from __future__ import annotations
 
-import math
+import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from anabranch.checks import instance_of
 from anabranch.described import Described
+from anabranch.families import Family
+from anabranch.tables.columns import Column, Continuous, TableWarning
+from anabranch.tables.columns.column import Float64
+from anabranch.tables.columns.reading import LARGEST_EXACT, first_text
 from anabranch.tables.frame import TableError, as_table
-
-Float64 = NDArray[np.float64]
+from anabranch.tables.inference import infer_column
+from anabranch.tables.types import flat, is_number, is_text
 
 # a value in more rows than this is an atom: no density is finite there
 _ATOM_FRACTION = 0.05
 _ATOM_ROWS = 10
-# float64 holds every whole number up to here
-_LARGEST_EXACT = 2**53
-
-
-class TableWarning(UserWarning):
-    """Something about a table for which its likelihoods should be read with caution."""
 
 
 class Schema(Described):
-    r"""The columns of a table as standardised numbers, and back.
+    r"""The columns of a table as numbers, one float64 for each value, and back.
 
-    Each modelled column becomes z = (x - loc) / scale, so a density of z is one of x with
+    A density of the encoded row z is one of the row x in the columns' own units, and a probability where they are discrete:
 
-    .. math:: \log p(x) = \log p(z) + \texttt{log\_det}, \qquad \texttt{log\_det} = -\sum_i \log \texttt{scale}_i .
+    .. math:: \log p(x) = \log p(z) + \sum_i \log |dz_i / dx_i|, \qquad \text{the sum over columns that have a density.}
 
-    All of this is done in float64: a column of 1.7e9 with a spread of 1 keeps its digits. Usually made by `Schema.infer`.
+    Usually made by `Schema.infer`, and edited with `with_column`.
 
     Args:
-        columns: names of the modelled columns.
-        loc, scale: one number for each of them, in its unit.
-        types: what `decode` gives them back as, "float" (32 bits) or "double"; "double" by default.
-        given: names of the columns on which the density is conditioned.
-        given_loc, given_scale: one number for each of these.
+        columns: the modelled columns.
+        given: columns on which the density is conditioned.
 
     Raises:
-        ValueError: lengths that do not fit, a name that is there twice, a scale that is not positive.
+        ValueError: none to model, or two of one name.
 
     Example:
         >>> import pyarrow
         >>> from anabranch.tables import Schema
-        >>> table = pyarrow.table({"height": [1.5, 1.7, 1.9], "weight": [50, 70, 90]})
+        >>> table = pyarrow.table({"height": [1.52, 1.71, None, 1.9], "colour": ["red", "blue", "red", "red"]})
         >>> schema = Schema.infer(table)
         >>> x, context = schema.encode(table)
-        >>> x.mean(axis=0).round(6) + 0.0
-        array([0., 0.])
         >>> schema.decode(x).to_pydict()
-        {'height': [1.5, 1.7, 1.9], 'weight': [50.0, 70.0, 90.0]}
+        {'height': [1.52, 1.71, None, 1.9], 'colour': ['red', 'blue', 'red', 'red']}
+        >>> schema.unit
+        'nats per row; density in height; probability of colour'
     """
 
-    def __init__(
-        self,
-        columns: Sequence[str],
-        loc: Sequence[float],
-        scale: Sequence[float],
-        types: Sequence[str] | None = None,
-        given: Sequence[str] = (),
-        given_loc: Sequence[float] = (),
-        given_scale: Sequence[float] = (),
-    ) -> None:
+    def __init__(self, columns: Sequence[Column], given: Sequence[Column] = ()) -> None:
         super().__init__()
-        self.columns = tuple(_read_names("columns", columns))
-        self.given = tuple(_read_names("given", given))
-        self.loc, self.scale = _read_numbers("loc", loc), _read_numbers("scale", scale)
-        self.given_loc, self.given_scale = _read_numbers("given_loc", given_loc), _read_numbers("scale", given_scale)
-        self.types = ("double",) * len(self.columns) if types is None else tuple(types)
+        for column in (*columns, *given):
+            instance_of("columns", column, Column)
+        self.modelled = nn.ModuleList(columns)
+        self.conditions = nn.ModuleList(given)
+        self.columns = tuple(column.name for column in columns)
+        self.given = tuple(column.name for column in given)
         names = [*self.columns, *self.given]
         if not self.columns or len(set(names)) < len(names):
             raise ValueError(f"columns, given: expected different names and some column to model, got {names}")
-        for name, values, wanted in (
-            ("loc", self.loc, self.columns),
-            ("scale", self.scale, self.columns),
-            ("types", self.types, self.columns),
-            ("given_loc", self.given_loc, self.given),
-            ("given_scale", self.given_scale, self.given),
-        ):
-            if len(values) != len(wanted):
-                raise ValueError(f"{name}: expected {len(wanted)}, one for each column, got {len(values)}")
-        if not all(scale > 0 for scale in (*self.scale, *self.given_scale)):
-            raise ValueError("scale: expected positive numbers, got others")
-        if not set(self.types) <= {"float", "double"}:
-            raise ValueError(f"types: expected 'float' or 'double' for each column, got {self.types}")
 
     @classmethod
     def infer(
@@ -99,17 +76,55 @@ class Schema(Described):
         columns: Sequence[str] | None = None,
         given: Sequence[str] = (),
         rows: NDArray[np.integer[Any]] | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
     ) -> Schema:
-        """The schema of a table, with the mean and the standard deviation of each column as loc and scale.
-
-        Every column that is used has to hold finite numbers. Modelled columns are floats or integers; integers come back as
-        float64, since their density is one of real numbers. Given columns may be booleans too.
+        """The schema of a table: what kind each column is (see `infer_column`), and the statistics it needs.
 
         Args:
-            table: a pyarrow table or a data frame.
+            table: a data frame of pandas, polars, pyarrow or another that narwhals reads, or a 2-D NumPy array, whose
+                columns are then x0, x1, ...
             columns: the columns to model; all that are not given, by default.
             given: the columns on which to condition.
-            rows: (n,), the rows from which to take means and deviations, the training rows; all by default.
+            rows: (n,), the rows from which to take statistics, the training rows; all by default. What a column can hold,
+                its categories, bounds and steps, is read off all rows.
+            kinds: for some columns, by name: the word for their kind, or a `Column`, in place of what would be inferred.
+
+        Raises:
+            TableError: a column that is missing, or of no kind: gaps only, one value only, infinite or mixed values, names
+                of rows. It names the column, and where one is to blame the first such row, counted from 0.
+            ValueError: kinds of columns that are not used, or that do not exist.
+
+        Warns:
+            TableWarning: many values of a continuous column repeat, beside its atoms.
+        """
+        table = as_table(table)
+        chosen, given = _choose(table, columns, given)
+        kinds = dict(kinds or {})
+        unknown = [name for name in kinds if name not in (*chosen, *given)]
+        if unknown:
+            raise ValueError(
+                f"kinds: expected columns of the schema, {', '.join(map(repr, chosen))}, got {unknown[0]!r}"
+            )
+        found = {name: infer_column(name, table.column(name), rows, kinds.get(name)) for name in (*chosen, *given)}
+        for name, column in found.items():
+            if column.name != name:
+                raise ValueError(f"kinds[{name!r}]: expected a column of that name, got {column.name!r}")
+        for name in chosen:
+            _warn_of_ties(found[name], table.column(name))
+        return cls([found[name] for name in chosen], [found[name] for name in given])
+
+    @classmethod
+    def standardised(
+        cls,
+        table: Any,
+        columns: Sequence[str] | None = None,
+        given: Sequence[str] = (),
+        rows: NDArray[np.integer[Any]] | None = None,
+    ) -> Schema:
+        """The schema of a table of numbers without gaps, every column continuous, z = (x - mean) / standard deviation.
+
+        What a density of real vectors takes. Modelled columns are floats or integers, which come back as float64; given
+        columns may be truth values too.
 
         Raises:
             TableError: a column that is missing, holds text, gaps, NaN or infinite values, or one value only. It names the
@@ -119,79 +134,252 @@ class Schema(Described):
             TableWarning: one value fills more than a twentieth of a modelled column: a density can grow there without bound.
         """
         table = as_table(table)
-        given = _read_names("given", given)
-        everything = [name for name in table.column_names if name not in given]
-        chosen = everything if columns is None else _read_names("columns", columns)
-        if not chosen:
-            raise TableError("columns: expected some column to model, got none besides those given")
-        for name in chosen:
-            if name in given or chosen.count(name) > 1:
-                where = "in both columns and given" if name in given else "named twice in columns"
-                raise TableError(f"column {name!r} is {where}; name it once")
-        _check_present(table, [*chosen, *given], "but was asked for")
-        _check_types(table, chosen, given)
-
-        locs, scales = [], []
-        for name in [*chosen, *given]:
-            values = _column(table, name)
-            values = values if rows is None else values[rows]
-            loc, scale = _standard(name, values, everything=rows is None)
-            locs.append(loc)
-            scales.append(scale)
+        chosen, given = _choose(table, columns, given)
+        for name in (*chosen, *given):
+            _check_type(table, name, discrete=name in given)
+        found = {}
+        for name in (*chosen, *given):
+            values = flat(table.column(name))
+            values = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
+            x = _finite(name, values)
+            mine = x if rows is None else x[rows]
+            if bool((mine == mine[0]).all()):
+                where = "every row" if rows is None else "every training row"
+                raise TableError(f"column {name!r} is constant, it holds {mine[0]:g} in {where}; leave it out")
+            found[name] = Continuous.plain(name, values, rows)
             if name in chosen:
-                _warn_of_atoms(name, values)
-        types = [
-            "float" if table.schema.field(name).type in (pa.float16(), pa.float32()) else "double" for name in chosen
-        ]
-        d = len(chosen)
-        return cls(chosen, locs[:d], scales[:d], types, given, locs[d:], scales[d:])
+                _warn_of_atoms(name, mine)
+        return cls([found[name] for name in chosen], [found[name] for name in given])
 
     @property
-    def log_det(self) -> float:
-        """log |det dz/dx| of the standardisation, nats per row: what is added to a log-density of z to get that of x."""
-        return -math.fsum(math.log(scale) for scale in self.scale)
+    def parts(self) -> list[Column]:
+        """The modelled columns."""
+        return [_column(part) for part in self.modelled]
 
-    def encode(self, table: Any) -> tuple[Float64, Float64 | None]:
-        """The standardised rows of a table.
+    @property
+    def given_parts(self) -> list[Column]:
+        """The given columns."""
+        return [_column(part) for part in self.conditions]
 
-        Returns:
-            x (rows, columns), and the context (rows, given columns), or None without given columns. Both float64.
+    @property
+    def context_size(self) -> int:
+        """How many numbers the context has, 0 without given columns."""
+        return sum(part.context_size for part in self.given_parts)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether some modelled column has probabilities, all of it or atoms."""
+        return any(part.discrete or len(part.atoms_encoded) for part in self.parts)
+
+    @property
+    def unit(self) -> str:
+        """The unit of log p, in words."""
+        return f"nats per row; {_listed(self.parts)}"
+
+    def column(self, name: str) -> Column:
+        """A column by its name, modelled or given.
 
         Raises:
-            TableError: the table lacks a column, or one holds text, gaps, NaN or infinite values. Other columns are ignored.
+            ValueError: there is none of that name.
+        """
+        for part in (*self.parts, *self.given_parts):
+            if part.name == name:
+                return part
+        raise ValueError(
+            f"expected one of the columns {', '.join(map(repr, (*self.columns, *self.given)))}, got {name!r}"
+        )
+
+    def with_column(self, column: Column) -> Schema:
+        """The schema with another column in place of the one of that name.
+
+        Raises:
+            ValueError: there is none of that name.
+
+        Example:
+            >>> import pyarrow
+            >>> from anabranch.tables import Schema
+            >>> from anabranch.tables.columns import Bounded
+            >>> schema = Schema.infer(pyarrow.table({"share": [0.25, 0.375, 0.8125]}))
+            >>> schema.with_column(Bounded("share", 0.0, 1.0)).column("share").kind
+            'bounded'
+        """
+        self.column(column.name)
+        replace = {column.name: column}
+        return Schema(
+            [replace.get(part.name, part) for part in self.parts],
+            [replace.get(part.name, part) for part in self.given_parts],
+        )
+
+    def select(self, columns: Sequence[str]) -> Schema:
+        """The schema of some of the modelled columns, in this order, and all given ones."""
+        return Schema([self.column(name) for name in columns], self.given_parts)
+
+    def families(self) -> list[Family]:
+        """A new family for each modelled column, of its encoded values."""
+        return [part.family() for part in self.parts]
+
+    def log_det(self, x: Float64) -> Float64:
+        """(rows,), nats: what is added to log p of encoded rows x (rows, columns) for that in the columns' own units."""
+        return self.log_dets(x).sum(axis=1)
+
+    def log_dets(self, x: Float64) -> Float64:
+        """The same for each column, (rows, columns)."""
+        return np.stack([part.log_det(x[:, i]) for i, part in enumerate(self.parts)], axis=1)
+
+    def encode(self, table: Any) -> tuple[Float64, Float64 | None]:
+        """The encoded rows of a table.
+
+        Returns:
+            x (rows, columns), NaN for gaps, and the context (rows, context_size), or None without given columns. Both
+            float64.
+
+        Raises:
+            TableError: the table lacks a column, or one holds what it cannot; a gap in a given column. Other columns are
+                ignored.
         """
         table = as_table(table)
         _check_present(table, [*self.columns, *self.given], "which the model has")
-        _check_types(table, self.columns, self.given)
-        x = _standardised(table, self.columns, self.loc, self.scale)
+        x = np.stack([part.encode(flat(table.column(part.name))) for part in self.parts], axis=1)
         return x, self.encode_given(table) if self.given else None
 
     def encode_given(self, table: Any) -> Float64:
-        """The standardised given columns of a table alone, (rows, given columns), float64.
+        """The encoded given columns of a table alone, (rows, context_size), float64.
 
         Raises:
             TableError: as for `encode`.
         """
         table = as_table(table)
         _check_present(table, self.given, "on which the model's density is conditioned")
-        _check_types(table, (), self.given)
-        return _standardised(table, self.given, self.given_loc, self.given_scale)
+        pieces = []
+        for part in self.given_parts:
+            values = flat(table.column(part.name))
+            values = values.cast(pa.int8()) if _truth_as_number(part, values) else values
+            z = part.encode(values)
+            gaps = np.flatnonzero(np.isnan(z))
+            if len(gaps):
+                raise TableError(_not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
+            pieces.append(part.context(z))
+        return np.concatenate(pieces, axis=1)
+
+    def encode_row(self, values: Mapping[str, Any]) -> Float64:
+        """One observation, by the columns' names and in their units, as an encoded row (columns,), NaN where nothing is.
+
+        Raises:
+            ValueError: a column that is not modelled.
+            TableError: a value that its column cannot hold.
+
+        Example:
+            >>> import pyarrow
+            >>> from anabranch.tables import Schema
+            >>> schema = Schema.infer(pyarrow.table({"a": [0.1, 0.25, 0.7], "c": ["x", "y", "x"]}))
+            >>> schema.encode_row({"c": "y"})
+            array([nan,  1.])
+        """
+        x = np.full(len(self.columns), np.nan)
+        for name, value in values.items():
+            if name not in self.columns:
+                raise ValueError(f"expected one of the columns {', '.join(map(repr, self.columns))}, got {name!r}")
+            part = self.column(name)
+            if value is None:
+                continue
+            try:
+                array = pa.array([value.item() if isinstance(value, np.generic) else value])
+            except pa.ArrowException as error:
+                raise TableError(f"column {name!r}: expected one value, got {value!r}") from error
+            x[self.columns.index(name)] = part.encode(array)[0]
+        return x
 
     def decode(self, x: Float64, context: Float64 | None = None) -> pa.Table:
-        """The table of standardised rows: the inverse of `encode`.
+        """The table of encoded rows: the inverse of `encode`.
 
         Args:
-            x: (rows, columns).
-            context: (rows, given columns); with it the given columns come first, as float64.
+            x: (rows, columns), NaN for gaps.
+            context: (rows, context_size); with it the given columns come first.
         """
         names, arrays = list(self.columns), []
         if context is not None:
             names = [*self.given, *names]
-            arrays = [pa.array(context[:, i] * self.given_scale[i] + self.given_loc[i]) for i in range(len(self.given))]
-        for i, kind in enumerate(self.types):
-            values = np.asarray(x[:, i], dtype=np.float64) * self.scale[i] + self.loc[i]
-            arrays.append(pa.array(values.astype(np.float32) if kind == "float" else values))
+            ends = np.cumsum([part.context_size for part in self.given_parts])
+            pieces = np.split(np.asarray(context, dtype=np.float64), ends[:-1], axis=1)
+            for part, piece in zip(self.given_parts, pieces, strict=True):
+                arrays.append(part.decode(part.from_context(piece)))
+        arrays += [part.decode(np.asarray(x[:, i], dtype=np.float64)) for i, part in enumerate(self.parts)]
         return pa.Table.from_arrays(arrays, names=names)
+
+    def decode_column(self, name: str, z: Float64) -> pa.Array:
+        """Encoded numbers (n) of one column as its values."""
+        return self.column(name).decode(np.asarray(z, dtype=np.float64))
+
+    def tensor(self, x: Float64, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+        """Encoded rows (rows, columns) in a model's dtype.
+
+        Atoms stay what they are in float32 too; a value beside one that would be rounded to it becomes the next number.
+        """
+        with np.errstate(over="ignore"):
+            result = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64)).to(dtype)
+        if dtype == torch.float64:
+            return result.to(device)
+        for i, part in enumerate(self.parts):
+            for code in part.atoms_encoded:
+                same = result[:, i] == torch.tensor(code, dtype=dtype)
+                near = same & torch.from_numpy(x[:, i] != code)
+                up = torch.nextafter(result[:, i], torch.tensor(torch.inf, dtype=dtype))
+                result[:, i] = torch.where(near, up, result[:, i])
+        return result.to(device)
+
+    def check_gaps(self, x: Float64) -> None:
+        """Raise TableError if some encoded value is a gap: for densities that take none."""
+        for name, z in zip(self.columns, x.T, strict=True):
+            gaps = np.flatnonzero(np.isnan(z))
+            if len(gaps):
+                raise TableError(_not_finite(name, "a gap", gaps, len(z)))
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, role, kind and description of every column, for print."""
+        both = [(part, "modelled") for part in self.parts] + [(part, "given") for part in self.given_parts]
+        return [(part.name, role, part.kind, part.description) for part, role in both]
+
+    def __repr__(self) -> str:
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        text = io.StringIO()
+        table = Table("column", "role", "kind", "values", box=None, pad_edge=False)
+        for row in self.rows():
+            table.add_row(*row)
+        Console(file=text, width=120, highlight=False).print(table, markup=False)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _column(part: nn.Module) -> Column:
+    assert isinstance(part, Column)
+    return part
+
+
+def _choose(table: pa.Table, columns: Sequence[str] | None, given: Sequence[str]) -> tuple[list[str], list[str]]:
+    given = _read_names("given", given)
+    everything = [name for name in table.column_names if name not in given]
+    chosen = everything if columns is None else _read_names("columns", columns)
+    if not chosen:
+        raise TableError("columns: expected some column to model, got none besides those given")
+    for name in chosen:
+        if name in given or chosen.count(name) > 1:
+            where = "in both columns and given" if name in given else "named twice in columns"
+            raise TableError(f"column {name!r} is {where}; name it once")
+    _check_present(table, [*chosen, *given], "but was asked for")
+    return chosen, given
+
+
+def _listed(parts: Sequence[Column]) -> str:
+    """Their units, those of one kind together."""
+    smooth = [part for part in parts if not part.discrete]
+    pieces = []
+    if smooth:
+        words = [part.unit.removeprefix("density in ") for part in smooth]
+        pieces.append(f"density in {', '.join(words)}")
+    if discrete := [part.name for part in parts if part.discrete]:
+        pieces.append(f"probability of {', '.join(discrete)}")
+    return "; ".join(pieces)
 
 
 def _read_names(name: str, names: Sequence[str]) -> list[str]:
@@ -199,13 +387,6 @@ def _read_names(name: str, names: Sequence[str]) -> list[str]:
     if isinstance(names, str):
         raise ValueError(f"{name}: expected a list of names, got the string {names!r}; give [{names!r}]")
     return list(names)
-
-
-def _read_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{name}: expected finite numbers, got {numbers}")
-    return numbers
 
 
 def _check_present(table: pa.Table, names: Sequence[str], why: str) -> None:
@@ -216,70 +397,45 @@ def _check_present(table: pa.Table, names: Sequence[str], why: str) -> None:
         raise TableError(f"the table has no {some}, {why}; it has {have}")
 
 
-def _check_types(table: pa.Table, columns: Sequence[str], given: Sequence[str]) -> None:
-    for name in columns:
-        _check_type(table, name, discrete=False)
-    for name in given:
-        _check_type(table, name, discrete=True)
-
-
 def _check_type(table: pa.Table, name: str, discrete: bool) -> None:
     kind = table.schema.field(name).type
-    if _is_numeric(kind) or (discrete and pa.types.is_boolean(kind)):
+    if is_number(kind) or (discrete and pa.types.is_boolean(kind)):
         return
     if pa.types.is_null(kind):
         raise TableError(f"column {name!r} is empty, it holds gaps only; leave it out")
     if pa.types.is_boolean(kind):
         what = "holds true and false, which have no density"
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        row, text = _first_text(table.column(name))
+    elif is_text(kind) or pa.types.is_dictionary(kind):
+        row, text = first_text(flat(table.column(name)))
         what = f"holds text ({text!r} in row {row})"
     else:
         what = f"holds no numbers but {kind}"
-    numeric = [field.name for field in table.schema if _is_numeric(field.type)]
+    numeric = [field.name for field in table.schema if is_number(field.type)]
     if not numeric:
-        raise TableError(f"column {name!r} {what}, and no column of the table holds numbers")
+        raise TableError(f"column {name!r} {what}, and no column of the table holds numbers; model it with 'any-order'")
     listed = ",".join(numeric[:20]) + (",..." if len(numeric) > 20 else "")
-    raise TableError(f"column {name!r} {what}; choose among the numeric columns with --columns (columns=): {listed}")
+    raise TableError(
+        f"column {name!r} {what}, which only the model 'any-order' takes; choose that, or choose among the numeric columns "
+        f"with --columns (columns=): {listed}"
+    )
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
-
-
-def _first_text(column: pa.ChunkedArray) -> tuple[int, str]:
-    """The first value that is not the text of a number (a single stray word makes a text column of a numeric one)."""
-    first: tuple[int, str] | None = None
-    for row, value in enumerate(column.to_pylist()):
-        if value is None:
-            continue
-        first = first or (row, value)
-        try:
-            float(value)
-        except ValueError:
-            return row, value
-    return first or (0, "")
-
-
-def _column(table: pa.Table, name: str) -> Float64:
+def _finite(name: str, values: pa.Array) -> Float64:
     """A column as finite float64 numbers (rows,)."""
-    column = table.column(name)
-    if column.null_count:
-        rows = np.flatnonzero(column.is_null().to_numpy())
-        raise TableError(_not_finite(name, "a gap", rows, table.num_rows))
-    if pa.types.is_integer(column.type):
-        extremes = pc.min_max(column).as_py()
-        if max(-extremes["min"], extremes["max"]) > _LARGEST_EXACT:
+    if values.null_count:
+        raise TableError(_not_finite(name, "a gap", np.flatnonzero(values.is_null().to_numpy(False)), len(values)))
+    if pa.types.is_integer(values.type):
+        extremes = pc.min_max(values).as_py()
+        if max(-extremes["min"], extremes["max"]) > LARGEST_EXACT:
             raise TableError(
                 f"column {name!r} holds whole numbers beyond 2^53, which would lose their last digits; subtract an offset "
                 "from it, or leave it out"
             )
-    values: Float64 = column.cast(pa.float64(), safe=False).to_numpy()
-    bad = np.flatnonzero(~np.isfinite(values))
+    x: Float64 = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    bad = np.flatnonzero(~np.isfinite(x))
     if len(bad):
-        value = values[bad[0]]
-        raise TableError(_not_finite(name, "NaN" if np.isnan(value) else "infinity", bad, table.num_rows))
-    return values
+        raise TableError(_not_finite(name, "NaN" if np.isnan(x[bad[0]]) else "infinity", bad, len(x)))
+    return x
 
 
 def _not_finite(name: str, what: str, bad: NDArray[np.integer[Any]], rows: int) -> str:
@@ -290,35 +446,8 @@ def _not_finite(name: str, what: str, bad: NDArray[np.integer[Any]], rows: int) 
     )
 
 
-def _standard(name: str, values: Float64, everything: bool) -> tuple[float, float]:
-    """Mean and standard deviation, without overflow for the largest of numbers and without loss for narrow ones."""
-    first = float(values[0])
-    if bool((values == first).all()):
-        rows = "every row" if everything else "every training row"
-        raise TableError(f"column {name!r} is constant, it holds {first:g} in {rows}; leave it out")
-    # powers of two: multiplying by them is exact
-    exponent = int(np.frexp(np.abs(values).max())[1])
-    small = np.ldexp(values, -exponent)
-    mean = float(small.mean())
-    deviation = small - mean
-    largest = float(np.abs(deviation).max())
-    spread = math.sqrt(float(np.square(deviation / largest).mean())) * largest
-    loc, scale = math.ldexp(mean, exponent), math.ldexp(spread, exponent)
-    if scale == 0:
-        raise TableError(
-            f"column {name!r} spreads over less than the smallest of floats; multiply it by a large number"
-        )
-    return loc, scale
-
-
-def _standardised(table: pa.Table, names: Sequence[str], loc: Sequence[float], scale: Sequence[float]) -> Float64:
-    z = np.empty((table.num_rows, len(names)))
-    for i, name in enumerate(names):
-        # in units of a power of two near the scale: exact, and x - loc cannot overflow where z does not
-        mantissa, exponent = math.frexp(scale[i])
-        with np.errstate(over="ignore"):
-            z[:, i] = (np.ldexp(_column(table, name), -exponent) - math.ldexp(loc[i], -exponent)) / mantissa
-    return z
+def _truth_as_number(part: Column, values: pa.Array) -> bool:
+    return isinstance(part, Continuous) and pa.types.is_boolean(values.type)
 
 
 def _warn_of_atoms(name: str, values: Float64) -> None:
@@ -328,7 +457,25 @@ def _warn_of_atoms(name: str, values: Float64) -> None:
         share = 100 * counts[most] / len(values)
         warnings.warn(
             f"column {name!r} holds the value {distinct[most]:g} in {share:.0f}% of its rows; a density can grow there "
-            "without bound, so its log-likelihood means little: leave the column out or take it as given",
+            "without bound, so its log-likelihood means little: leave the column out, take it as given, or model it with "
+            "'any-order', for which such a value has a probability",
+            TableWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_ties(column: Column, values: Any) -> None:
+    """A continuous column of which many values repeat that are no atoms: its density can grow at each of them."""
+    if column.discrete:
+        return
+    z = column.encode(flat(values))
+    z = z[~np.isnan(z) & ~np.isin(z, column.atoms_encoded)]
+    ties = 1 - len(np.unique(z)) / max(1, len(z))
+    if ties > 0.5:
+        warnings.warn(
+            f"column {column.name!r}: {100 * ties:.0f}% of its values repeat others, though it is taken as continuous; a "
+            "density can grow at each of them, so its log-likelihood means little: declare its kind (kinds=), 'rounded' or "
+            "'ordinal'",
             TableWarning,
             stacklevel=3,
         )

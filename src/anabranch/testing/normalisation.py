@@ -99,7 +99,7 @@ def check_samples(density: Density, context: Tensor | None = None, draws: int = 
                 variance = share * (1 - share) / draws + float(weights.square() @ (below - wanted).square())
                 error = math.sqrt(variance)
                 expect(
-                    abs(wanted - share) <= 5 * error,
+                    abs(wanted - share) <= 5 * error + 1e-9,
                     density,
                     f"samples against log_prob: expected a share of {wanted:.3f} (error {error:.3f}) below "
                     f"{float(threshold):.3f} along {[round(float(u), 2) for u in direction]}, got {share:.3f}",

@@ -21,7 +21,8 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
-from anabranch.models import DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow
+from anabranch.families import Lattice, Levels, Logistics
+from anabranch.models import AnyOrder, DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow, Subset
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
@@ -248,6 +249,14 @@ def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable:
     return GaussianMixture(loc, weights=[0.2, 0.3, 0.5], context=context, learnable=learnable, hidden=(8,), **scale)
 
 
+def _any_order(context: int = 0, orders: int = 1) -> AnyOrder:
+    return AnyOrder([Logistics(2), Levels(3), Logistics(1)], context, hidden=8, blocks=1, orders=orders)
+
+
+def _of_levels() -> AnyOrder:
+    return AnyOrder([Levels(3), Lattice(1.0, low=0.0, high=3.0, components=2), Levels(2)], hidden=8, blocks=1)
+
+
 DENSITIES: dict[str, Case] = {
     "normal": Case(lambda: Normal([0.5, -1.0], scale=[1.0, 2.0], learnable=True)),
     "full normal": Case(lambda: Normal([0.5, -1.0], scale_tril=[[1.0, 0.0], [0.5, 2.0]], learnable=True)),
@@ -282,6 +291,15 @@ DENSITIES: dict[str, Case] = {
         context=2,
         compiles=False,
     ),
+    "any order": Case(_any_order),
+    "any order of context": Case(lambda: _any_order(context=2), context=2),
+    "any order of several": Case(lambda: _any_order(orders=3)),
+    "any order of reals": Case(lambda: AnyOrder(2, hidden=8)),
+    "any order of levels": Case(_of_levels),
+    "any order of one column": Case(lambda: AnyOrder([Logistics(2)], hidden=8)),
+    "marginal of any order": Case(lambda: _any_order().marginal([2, 1])),
+    "conditional of any order": Case(lambda: _any_order().conditional([2], [0.5])),
+    "conditional of any order, of context": Case(lambda: Subset(_any_order(context=1), [1, 0], [2]), context=2),
     "base of one depth": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).component_base(2), compiles=False),
     "pinwheel": Case(lambda: Pinwheel(3), compiles=False),
     "circles": Case(lambda: Circles((1.0, 0.5), noise=0.05)),

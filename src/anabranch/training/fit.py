@@ -29,12 +29,12 @@ from anabranch.training.compiling import shall_compile
 from anabranch.training.history import Epoch, History
 from anabranch.training.loop import Loop
 from anabranch.training.precision import PRECISIONS, Precision
-from anabranch.training.rows import read_labels, read_rows, read_validation, split_rows
+from anabranch.training.rows import Rows, RowStream, read_labels, read_rows, read_validation, split_rows
 
 
 def fit(
     density: Density,
-    x: Tensor | ArrayLike,
+    x: Tensor | ArrayLike | RowStream,
     context: Tensor | ArrayLike | None = None,
     *,
     labels: Tensor | ArrayLike | None = None,
@@ -65,7 +65,9 @@ def fit(
 
     Args:
         density: what to fit; it is changed in place.
-        x: (rows, *event), a tensor of the density's dtype or an array. No NaN, no infinity.
+        x: (rows, *event), a tensor of the density's dtype or an array. No infinity, and no NaN unless it
+            means a gap to the density. Or a `RowStream` of rows that do not lie in memory, contexts included, which takes no
+            labels, objective, noise or background, and rows of one's own for validation, or none.
         context: (rows, c), if the density takes one.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.
@@ -139,16 +141,28 @@ def fit(
     seed = int(torch.randint(2**31, ()).item()) if seed is None else seed_number(seed)
     generator = torch.Generator().manual_seed(seed)
 
-    rows = read_rows(density, x, context)
+    if isinstance(x, RowStream):
+        if context is not None or labels is not None or objective is not None or noise or background:
+            raise ValueError("x: expected rows in memory with context, labels, objective, noise or background, got a stream")
+        if isinstance(validation, (int, float, np.number)) and validation:
+            raise ValueError(f"validation: expected rows, or 0, with a stream of rows, got {validation}")
+        rows: Rows | RowStream = x
+    else:
+        rows = read_rows(density, x, context)
     if len(rows) == 0:
         raise ValueError("x: expected at least one row, got none")
-    if labels is not None:
+    if background and isinstance(rows, Rows) and bool(torch.isnan(rows.x).any()):
+        raise ValueError("background: expected rows without gaps, for a broad density to stand behind, got some with NaN")
+    if labels is not None and isinstance(rows, Rows):
         rows.labels = read_labels(density, labels, len(rows))
         objective = Likelihood() if objective is None else objective
         if not objective.uses_labels:
             raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
-    if isinstance(validation, (int, float, np.number)):
+    training: Rows | RowStream
+    if isinstance(validation, (int, float, np.number)) and isinstance(rows, Rows):
         training, held_out = split_rows(rows, fraction("validation", validation), generator)
+    elif isinstance(validation, (int, float, np.number)):
+        training, held_out = rows, None
     else:
         training, held_out = rows, read_validation(density, validation)
     history = History(len(training), 0 if held_out is None else len(held_out), seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from anabranch.training.diagnosis import NonFiniteError, explain_gradient, expla
 from anabranch.training.history import Epoch, History
 from anabranch.training.precision import Precision, multiplying
 from anabranch.training.progress import FitProgress
-from anabranch.training.rows import Rows
+from anabranch.training.rows import Rows, RowStream
 from anabranch.training.schedule import warmup_cosine
 from anabranch.transforms import Transform
 
@@ -32,7 +32,7 @@ class Loop:
     def __init__(
         self,
         density: Density,
-        training: Rows,
+        training: Rows | RowStream,
         held_out: Rows | None,
         history: History,
         generator: torch.Generator,
@@ -56,19 +56,19 @@ class Loop:
         self.shares = self.accelerator.num_processes
         self.device = self.accelerator.device if self.shares > 1 else device
         self.density = density.to(self.device)
-        self.training = training.to(self.device)
+        self.training = training.to(self.device) if isinstance(training, Rows) else training
         self.held_out = None if held_out is None else held_out.to(self.device)
-        self.background = broad_density(self.training.x) if background else None
+        self.background = broad_density(self.training.x) if background and isinstance(self.training, Rows) else None
         self.history = history
         self.generator = generator
         self.batches = -(-len(training) // batch_size)
         self.batch_size = batch_size
         self.clip = clip
         self.objective = objective
-        if objective is not None:
-            objective.prepare(self._all_rows(objective), epochs)
+        if objective is not None and isinstance(self.training, Rows):
+            objective.prepare(self._all_rows(self.training, objective), epochs)
         self.noise = noise
-        self.scale = self.training.x.std(dim=0, correction=0) * noise
+        self.scale = _spread(self.training.x) * noise if isinstance(self.training, Rows) else noise
         self.average = Average(self.density, average)
         self.epochs = epochs
         self.steps = epochs * self.batches
@@ -133,11 +133,8 @@ class Loop:
     ) -> float:
         """One pass over the training rows; the mean loss on the way."""
         self.density.train()
-        order = torch.randperm(len(self.training), generator=self.generator)
         total = torch.zeros((), device=self.device)
-        for index in order.tensor_split(self.batches):
-            mine = index[self.accelerator.process_index :: self.shares]
-            batch = self.training.take(mine)
+        for batch, mine, rows in self._deal():
             if self.steps_done == 0:
                 with torch.no_grad():
                     self.density.initialize(batch.x, batch.context)
@@ -161,13 +158,24 @@ class Loop:
             optimizer.step()
             schedule.step()
             self.average.step()
-            total += loss.detach() * len(index)
+            total += loss.detach() * rows
             bar.step(loss.item())
-        return float(self._mean_over_processes(total / len(order)))
+        return float(self._mean_over_processes(total / len(self.training)))
 
-    def _all_rows(self, objective: Objective) -> Batch:
+    def _deal(self) -> Iterator[tuple[Rows, Tensor, int]]:
+        """The batches of an epoch: this process's share, its numbers, and how many rows all shares have."""
+        share = slice(self.accelerator.process_index, None, self.shares)
+        if isinstance(self.training, Rows):
+            order = torch.randperm(len(self.training), generator=self.generator)
+            for index in order.tensor_split(self.batches):
+                yield self.training.take(index[share]), index[share], len(index)
+            return
+        for batch in self.training.batches_of(self.batch_size, self.generator):
+            numbers = torch.arange(len(batch))[share]
+            yield batch.take(numbers).to(self.device), batch.numbers[share], len(batch)
+
+    def _all_rows(self, rows: Rows, objective: Objective) -> Batch:
         """The training rows as an objective is shown them at first: labels that are guesses are left out."""
-        rows = self.training
         numbers = torch.arange(len(rows), device=rows.x.device)
         return Batch(self.density, rows.x, rows.context, rows.labels if objective.holds_labels else None, numbers, 0.0)
 
@@ -230,6 +238,13 @@ class _WithObjective(torch.nn.Module):
         self, x: Tensor, context: Tensor | None, labels: Tensor | None, numbers: Tensor, progress: float
     ) -> Tensor:
         return self.objective(Batch(self.density, x, context, labels, numbers, progress))
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The standard deviation of what is observed in each column of x (rows, *event), gaps left out."""
+    if not bool(torch.isnan(x).any()):
+        return x.std(dim=0, correction=0)
+    return (x - x.nanmean(dim=0)).square().nanmean(dim=0).sqrt().nan_to_num(0.0)
 
 
 def _decayed_and_not(density: Density, weight_decay: float) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,22 @@ class Rows:
             yield self.take(torch.arange(begin, min(begin + size, len(self))))
 
 
+class RowStream(ABC):
+    """Rows that do not lie in memory: `fit` takes one in place of rows, and goes through it once an epoch.
+
+    .. code-block:: text
+
+        len(stream)                          how many rows there are
+        batches_of(size, generator)          -> all of them once, in random order, `size` at a time, as `Rows`
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches_of(self, size: int, generator: torch.Generator) -> Iterator[Rows]: ...
+
+
 def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
     """Read and check rows for a density.
 
@@ -56,7 +73,7 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
         wanted = ", ".join(["rows", *map(str, density.event_shape)])
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(values.shape)}")
     matching(name, values, density.event_shape, _on_device_of(values, like))
-    finite_rows(name, values)
+    finite_rows(name, values, gaps=density.gaps)
     given = None
     if density.context_shape is not None:
         if context is None:

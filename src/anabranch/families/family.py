@@ -1,0 +1,84 @@
+"""The contract of a family of distributions of one number."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import positive_int
+from anabranch.described import Described
+
+
+class Family(Described, ABC):
+    r"""Distributions p(x | theta) of one number, for whatever gives the parameters, and what a network reads of x.
+
+    .. code-block:: text
+
+        log_prob(x, theta)   -> (*batch)    nats: a log-density, or where x has a probability, its logarithm
+        sample(theta)        -> (*batch)
+        below(x, theta)      -> (*batch), (*batch)    P(X < x) and P(X <= x); equal where x has no probability of its own
+        quantile(u, theta)   -> (*batch)    the smallest x with P(X <= x) >= u
+        mean(theta)          -> (*batch)
+        features(x)          -> (*batch, inputs)      of an observed x
+        start(x)             -> (parameters)          that fit a sample x (n) by itself
+        contains(x)          -> (*batch) of booleans   whether x can be, whatever theta
+        initialize(x)        set what `features` reads off a sample
+
+        x      (*batch)
+        theta  (*batch, parameters), any real numbers
+
+    A NaN in x gives NaN. To write your own: call `super().__init__(parameters, inputs)` and define the rest.
+
+    Attributes:
+        discrete: whether every x has a probability, so that log_prob is the logarithm of one.
+
+    Args:
+        parameters: how many numbers theta has.
+        inputs: how many `features` has.
+    """
+
+    discrete: bool = False
+
+    def __init__(self, parameters: int, inputs: int) -> None:
+        super().__init__()
+        self.parameters_of_one = positive_int("parameters", parameters)
+        self.inputs = positive_int("inputs", inputs)
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def sample(self, theta: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def quantile(self, u: Tensor, theta: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def mean(self, theta: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def start(self, x: Tensor) -> Tensor: ...
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Whether x (*batch) can be; by default every finite number."""
+        return x.isfinite()
+
+    def initialize(self, x: Tensor) -> None:
+        """Set what `features` reads off a sample (n)."""
+
+
+def quantiles_of(x: Tensor, shares: Tensor) -> Tensor:
+    """Quantiles of a sample (n), interpolated; also of one too large for `torch.quantile`."""
+    ordered = x.sort().values
+    place = shares.to(x) * (len(x) - 1)
+    lower = place.floor().long()
+    upper = place.ceil().long()
+    return torch.lerp(ordered[lower], ordered[upper], place - lower)

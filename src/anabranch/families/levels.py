@@ -1,0 +1,78 @@
+"""Categories."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from anabranch.checks import positive_int
+from anabranch.densities.categorical import draw_levels
+from anabranch.families.family import Family
+
+# up to so many levels a network reads a number for each; of more, as long a learned vector
+_READ = 32
+
+
+class Levels(Family):
+    r"""x in 0, ..., count - 1 with probabilities softmax(theta); anything else has probability 0.
+
+    `below`, `quantile` and `mean` take the levels in their order.
+
+    Args:
+        count: how many levels.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.families import Levels
+        >>> Levels(3).log_prob(torch.tensor(2.0), torch.zeros(3)).exp()
+        tensor(0.3333)
+    """
+
+    discrete = True
+
+    def __init__(self, count: int) -> None:
+        self.count = positive_int("count", count)
+        super().__init__(self.count, min(self.count, _READ))
+        self.vectors = nn.Parameter(torch.randn(self.count, _READ)) if self.count > _READ else None
+
+    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
+        return levels_log_prob(x, theta, self.count)
+
+    def contains(self, x: Tensor) -> Tensor:
+        return x == self._level(x)
+
+    def sample(self, theta: Tensor) -> Tensor:
+        return draw_levels(theta).to(theta.dtype)
+
+    def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        p = theta.softmax(dim=-1)
+        level = self._level(x).unsqueeze(-1)
+        total = p.cumsum(dim=-1).gather(-1, level).squeeze(-1)
+        return total - p.gather(-1, level).squeeze(-1), total
+
+    def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
+        reached = theta.softmax(dim=-1).cumsum(dim=-1) < u.unsqueeze(-1)
+        return reached.sum(dim=-1).clamp(max=self.count - 1).to(theta.dtype)
+
+    def mean(self, theta: Tensor) -> Tensor:
+        return theta.softmax(dim=-1) @ torch.arange(self.count, dtype=theta.dtype, device=theta.device)
+
+    def features(self, x: Tensor) -> Tensor:
+        level = self._level(x)
+        return one_hot(level, self.count).to(x.dtype) if self.vectors is None else self.vectors[level]
+
+    def start(self, x: Tensor) -> Tensor:
+        seen = torch.bincount(self._level(x).cpu(), minlength=self.count).to(x)
+        return ((seen + 0.5) / (seen.sum() + 0.5 * self.count)).log()
+
+    def _level(self, x: Tensor) -> Tensor:
+        return x.nan_to_num().round().clamp(0, self.count - 1).long()
+
+
+def levels_log_prob(x: Tensor, theta: Tensor, count: int | Tensor) -> Tensor:
+    """log P(x | theta), (*batch), of `count` levels; theta (*batch, levels) may be longer, -inf then."""
+    most = torch.as_tensor(count, dtype=x.dtype, device=x.device) - 1
+    level = torch.minimum(x.nan_to_num().round().clamp(min=0), most)
+    chosen = theta.log_softmax(dim=-1).gather(-1, level.long().unsqueeze(-1)).squeeze(-1)
+    return torch.where(x.isnan(), torch.nan, torch.where(x == level, chosen, -torch.inf))

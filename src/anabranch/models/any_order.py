@@ -1,0 +1,399 @@
+"""An autoregressive model of columns of any kinds in any order: every marginal and every conditional."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.nn.functional import linear, silu
+
+from anabranch.checks import instance_of, positive_int
+from anabranch.densities import Density
+from anabranch.densities.density import at_every_context, context_rows
+from anabranch.families import Family, Logistics, Panel
+from anabranch.families.panel import offsets
+from anabranch.networks import ResidualMLP
+
+# in evaluation mode a loss is the mean over so many subsets of each row, always the same ones
+_SUBSETS = 4
+# rows times columns in one go of log_prob
+_PASSES = 2**14
+
+
+class AnyOrder(Density):
+    r"""p(x_i | x_A) by one network for every column i and every set A of others, and by the chain rule everything else:
+
+    .. math:: p(x) = \prod_t p(x_{\sigma_t} \mid x_{\sigma_1}, \ldots, x_{\sigma_{t-1}})
+
+    for an order sigma. Columns may be of any `Family`: continuous, on a lattice, categories, with atoms. A NaN in x is a
+    gap, something that was not observed: log_prob is then that of what was, the exact marginal for the order used, and a
+    fit maximises the likelihood of the observed values alone.
+
+    A fit minimises the mean over random orders: for each row a random set of its observed values is shown to the network,
+    and the others are scored,
+
+    .. math:: \text{loss}(x) = \frac{n}{n - t} \sum_{i \notin A} -\log p(x_i \mid x_A), \qquad |A| = t
+              \text{ uniform in } 0, \ldots, n - 1,
+
+    whose expectation is the mean over orders of -log p(x), from above the loss of their mixture. A network cannot be
+    made consistent: another order gives a somewhat different p. `orders` averages several, as one exact density, and
+    `log_prob_of_orders` shows how far they are apart.
+
+    log_prob and sampling take one pass of the network for each column, but its first layer, which is added up as columns
+    become known.
+    Source: Uria, Murray and Larochelle, 2014, arXiv:1310.1757 (orderless NADE); Hoogeboom et al., 2022, arXiv:2110.02037.
+
+    Args:
+        families: one for each column; or how many columns there are, all of them `Logistics()`.
+        context: size of a context, 0 for none.
+        hidden: width of the network.
+        blocks: its residual blocks.
+        orders: how many orders log_prob averages: first that of the columns, then random ones, which are part of the model.
+        seed: of these.
+
+    Raises:
+        ValueError: no families, or something else among them.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> from anabranch.families import Levels, Logistics
+        >>> model = ab.models.AnyOrder([Logistics(), Logistics(), Levels(3)], hidden=32)
+        >>> x = model.sample((100,))
+        >>> x[0, 1] = torch.nan  # a gap
+        >>> model.log_prob(x).shape
+        torch.Size([100])
+        >>> model.conditional([2], [1.0]).sample((5,)).shape
+        torch.Size([5, 2])
+    """
+
+    reparameterized = False
+    loss_is_exact = False
+    loss_is_estimate = True
+    gaps = True
+
+    def __init__(
+        self,
+        families: Sequence[Family] | int,
+        context: int = 0,
+        hidden: int = 128,
+        blocks: int = 2,
+        orders: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(families, int):
+            families = [Logistics() for _ in range(positive_int("families", families))]
+        parts = list(families)
+        if not parts:
+            raise ValueError("families: expected one for each column, got none")
+        for part in parts:
+            instance_of("families", part, Family)
+        context = positive_int("context", context, least=0)
+        super().__init__((len(parts),), (context,) if context else None)
+        self.families = nn.ModuleList(parts)
+        width = positive_int("hidden", hidden)
+        # what is known of a column: its features and that it is known
+        self.inputs = [part.inputs + 1 for part in parts]
+        self.sizes = [part.parameters_of_one for part in parts]
+        self.entrance = nn.Linear(sum(self.inputs), width)
+        self.trunk = ResidualMLP(width, width, context=context, hidden=width, blocks=blocks, activation="silu")
+        self.heads = nn.Linear(width, sum(self.sizes))
+        nn.init.normal_(self.heads.weight, std=0.01)
+        nn.init.zeros_(self.heads.bias)
+        self.register_buffer("initialized", torch.tensor(False))
+        self.orders = positive_int("orders", orders)
+        generator = torch.Generator().manual_seed(seed)
+        drawn = [torch.randperm(len(parts), generator=generator).tolist() for _ in range(self.orders - 1)]
+        self._orders = [list(range(len(parts))), *drawn]
+        self._parameters_at = offsets(self.sizes)
+        self._inputs_at = offsets(self.inputs)
+        self.panel = Panel(parts)
+        # for every number that the entrance reads: which of the features it is, or behind those the one that says "known"
+        begun = offsets(self.panel.inputs)
+        ones = sum(self.panel.inputs)
+        places = [[*range(at.start, at.stop), ones + i] for i, at in enumerate(begun)]
+        self.register_buffer("_read_from", torch.tensor([place for row in places for place in row]), False)
+        columns = [i for i, size in enumerate(self.inputs) for _ in range(size)]
+        self.register_buffer("_column_of", torch.tensor(columns), False)
+
+    @property
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
+        """Every column what its family can be, or a gap."""
+        return ColumnByColumn([self.family(i) for i in range(len(self.sizes))])
+
+    def family(self, column: int) -> Family:
+        """The family of a column."""
+        part = self.families[column]
+        instance_of("families", part, Family)
+        return part  # type: ignore[return-value]
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set what families read off a sample, and start each column at its own marginal, whatever is known of others.
+
+        Once: a fit does it with its first batch, and leaves alone what more rows, or an earlier fit, have set.
+        """
+        if bool(self.get_buffer("initialized")):
+            return
+        with torch.no_grad():
+            self.get_buffer("initialized").fill_(True)
+            for i in range(len(self.sizes)):
+                seen = x[:, i][~x[:, i].isnan()]
+                if len(seen):
+                    self.family(i).initialize(seen)
+                    self.heads.bias[self._parameters_at[i]] = self.family(i).start(seen)
+
+    def log_prob_of_orders(self, x: Tensor, orders: int | None = None, context: Tensor | None = None) -> Tensor:
+        """log p(x) in each of several orders, (*batch, orders), nats: as far apart as the model is inconsistent.
+
+        Args:
+            x: (*batch, columns).
+            orders: how many random ones; the model's own by default.
+            context: as elsewhere.
+        """
+        x, context = self._checked(x, context)
+        own = self._orders
+        if orders is not None:
+            own = [torch.randperm(len(self.sizes)).tolist() for _ in range(positive_int("orders", orders))]
+        return torch.stack([self.terms(x, order, context=context).sum(dim=-1) for order in own], dim=-1)
+
+    def terms(
+        self,
+        x: Tensor,
+        order: Sequence[int] | None = None,
+        known: Sequence[int] = (),
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """log p(x_i | what comes before it in the order), (*batch, columns in the order), nats; 0 for a gap.
+
+        Args:
+            x: (*batch, columns).
+            order: columns, which need not be all: the others are left out. All, in their order, by default.
+            known: columns that come before, and are not scored.
+            context: as elsewhere.
+        """
+        order = list(range(len(self.sizes)) if order is None else order)
+        x = at_every_context(x, context, 1)
+        # few enough rows at a time that what the passes hold stays in the processor's cache
+        rows = max(1, _PASSES // len(order))
+        flat = x.reshape(-1, x.shape[-1])
+        given = context_rows(context, x.shape[:-1])
+        parts = [
+            self._terms(piece, order, known, None if given is None else given[k * rows : (k + 1) * rows])
+            for k, piece in enumerate(flat.split(rows))
+        ]
+        return torch.cat(parts).reshape(*x.shape[:-1], len(order))
+
+    def _terms(self, x: Tensor, order: Sequence[int], known: Sequence[int], context: Tensor | None) -> Tensor:
+        """The same of rows (n, columns), all passes at once."""
+        observed = ~x.isnan()
+        values = torch.where(observed, x, 0.0)
+        added = self._added(values, observed)
+        entered = self.entrance.bias.expand(len(x), -1)
+        for i in known:
+            entered = entered + added[i]
+        before = []
+        for i in order:
+            before.append(entered)
+            entered = entered + added[i]
+        log_p = torch.where(observed, self._scored(values, torch.stack(before), order, context), 0.0)
+        return log_p[:, order]
+
+    def _added(self, values: Tensor, observed: Tensor) -> Tensor:
+        """What each column of rows (n, columns) adds to the first layer when it becomes known: (columns, n, width)."""
+        read, weight = self._read(values, observed), self.entrance.weight
+        return torch.stack([linear(read[:, at], weight[:, at]) for at in self._inputs_at])
+
+    def _scored(self, values: Tensor, entered: Tensor, order: Sequence[int], context: Tensor | None) -> Tensor:
+        """log p of the columns in the order, each with a first layer of its own (order, n, width): (n, columns)."""
+        h = self.trunk_of(entered, context)
+        pieces = list(values.new_zeros(len(values), sum(self.sizes)).split(self.sizes, dim=-1))
+        for t, i in enumerate(order):
+            at = self._parameters_at[i]
+            pieces[i] = linear(h[t], self.heads.weight[at], self.heads.bias[at])
+        return self.panel.log_prob(values, torch.cat(pieces, dim=-1))
+
+    def leave_one_out(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """log p(x_i | all others that x has) for every column i: (*batch, columns), nats; NaN for a gap.
+
+        Args:
+            x: (*batch, columns).
+            context: as elsewhere.
+        """
+        x, context = self._checked(x, context)
+        x = at_every_context(x, context, 1)
+        columns = len(self.sizes)
+        flat, given = x.reshape(-1, columns), context_rows(context, x.shape[:-1])
+        rows = max(1, _PASSES // columns)
+        parts = []
+        for k, piece in enumerate(flat.split(rows)):
+            observed = ~piece.isnan()
+            values = torch.where(observed, piece, 0.0)
+            added = self._added(values, observed)
+            entered = self.entrance.bias + added.sum(dim=0)
+            own = None if given is None else given[k * rows : (k + 1) * rows]
+            log_p = self._scored(values, entered - added, range(columns), own)
+            parts.append(torch.where(observed, log_p, torch.nan))
+        return torch.cat(parts).reshape(x.shape)
+
+    def marginal(self, columns: Sequence[int]) -> Density:
+        """p(x_columns), exact by the chain rule in this order; it shares this model's parameters.
+
+        Raises:
+            ValueError: a column that does not exist, or twice the same.
+        """
+        from anabranch.models.subset import Subset  # noqa: PLC0415 (it builds on this file)
+
+        return Subset(self, columns)
+
+    def conditional(self, columns: Sequence[int], values: Tensor | ArrayLike | None = None) -> Density:
+        """p(x_rest | x_columns), of the other columns in their order; it shares this model's parameters.
+
+        Args:
+            columns: the observed columns.
+            values: (len(columns),), what was observed. Without it the result is a density with a context: the observed
+                values, followed by this model's own context if it has one.
+
+        Raises:
+            ValueError: a column that does not exist, all of them, or values of another shape.
+        """
+        from anabranch.models.subset import Subset  # noqa: PLC0415 (it builds on this file)
+
+        rest = [i for i in range(len(self.sizes)) if i not in set(columns)]
+        return Subset(self, rest, columns, values)
+
+    def parameters_given(self, x: Tensor, column: int, context: Tensor | None = None) -> Tensor:
+        """theta of p(x_column | all others that x has): (*batch, parameters); what x has in that column is not read."""
+        x = at_every_context(x, context, 1)
+        walk = Walk(self, x.shape[:-1], context, like=x)
+        for i in range(len(self.sizes)):
+            if i != column:
+                walk.reveal(i, x[..., i])
+        return walk.theta(column)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if self.orders == 1:
+            return self.terms(x, context=context).sum(dim=-1)
+        each = self.log_prob_of_orders(x, context=context)
+        return torch.logsumexp(each, dim=-1) - math.log(self.orders)
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        batch_shape = shape if context is None else shape + context.shape[:-1]
+        rows = context_rows(context, batch_shape)
+        x = self.heads.weight.new_full((batch_shape.numel(), len(self.sizes)), torch.nan)
+        which = torch.randint(self.orders, (len(x),), device=x.device)
+        for one in range(self.orders):
+            mine = (which == one).nonzero().squeeze(-1)
+            own = None if rows is None else rows[mine]
+            x[mine] = self.drawn(x[mine], self._orders[one], context=own)
+        return x.reshape(*batch_shape, len(self.sizes))
+
+    def drawn(
+        self,
+        x: Tensor,
+        order: Sequence[int],
+        known: Sequence[int] = (),
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """x with the columns of the order drawn, one after the other, given those that are known: (*batch, columns)."""
+        columns = list(x.unbind(dim=-1))
+        walk = Walk(self, x.shape[:-1], context, like=x)
+        for i in known:
+            walk.reveal(i, columns[i])
+        for i in order:
+            columns[i] = self.family(i).sample(walk.theta(i))
+            walk.reveal(i, columns[i])
+        return torch.stack(columns, dim=-1)
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if self.training:
+            return self._loss_of_subset(x, context)
+        with _same_draws():
+            losses = [self._loss_of_subset(x, context) for _ in range(_SUBSETS)]
+        return torch.stack(losses).mean(dim=0)
+
+    def _loss_of_subset(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = at_every_context(x, context, 1)
+        observed = ~x.isnan()
+        n = observed.sum(dim=-1, keepdim=True)
+        # the first t of the observed columns, in a random order, are shown
+        keys = torch.where(observed, torch.rand(x.shape, dtype=x.dtype, device=x.device), 2.0)
+        rank = keys.argsort(dim=-1).argsort(dim=-1)
+        t = (torch.rand(n.shape, dtype=x.dtype, device=x.device) * n).floor().clamp(max=(n - 1).clamp(min=0))
+        shown = observed & (rank < t)
+        scored = observed & (rank >= t)
+        known = torch.where(observed, x, 0.0)
+        theta = self.heads(self.trunk_of(self.entrance(self._read(known, shown)), context))
+        log_p = self.panel.log_prob(known, theta)
+        total = torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True)
+        return -(total * n / (n - t).clamp(min=1)).squeeze(-1)
+
+    def _read(self, x: Tensor, shown: Tensor) -> Tensor:
+        """What the entrance reads, (*batch, all inputs): of each column its features and a one, or zeros if not shown."""
+        features = torch.cat([self.panel.features(x), torch.ones_like(x)], dim=-1)
+        features = features.index_select(-1, self.get_buffer("_read_from"))
+        return features * shown.to(x.dtype).index_select(-1, self.get_buffer("_column_of"))
+
+    def trunk_of(self, entered: Tensor, context: Tensor | None) -> Tensor:
+        """What heads read, of what the entrance has added up."""
+        return silu(self.trunk(silu(entered), context if self.trunk.context else None))
+
+
+class Walk:
+    """Rows of which columns become known one after the other.
+
+    Args:
+        model: the model.
+        batch_shape: of the rows.
+        context: (*batch, c), or None.
+        like: a tensor of the rows' dtype and device.
+    """
+
+    def __init__(self, model: AnyOrder, batch_shape: torch.Size, context: Tensor | None, like: Tensor) -> None:
+        self.model = model
+        self.context = context
+        self.entered = model.entrance.bias.expand(*batch_shape, -1).to(like)
+
+    def theta(self, column: int) -> Tensor:
+        """The parameters of a column given all that are known: (*batch, parameters)."""
+        model, at = self.model, self.model._parameters_at[column]
+        h = model.trunk_of(self.entered, self.context)
+        return linear(h, model.heads.weight[at], model.heads.bias[at])
+
+    def reveal(self, column: int, x: Tensor) -> None:
+        """From now on this column is known, where x (*batch) is no gap."""
+        model, at = self.model, self.model._inputs_at[column]
+        known = ~x.isnan()
+        read = _with_one(model.family(column).features(torch.where(known, x, 0.0)))
+        added = linear(read * known.unsqueeze(-1), model.entrance.weight[:, at])
+        self.entered = self.entered + added
+
+
+class ColumnByColumn(constraints.Constraint):
+    """Every number of the last dimension is one that its family can be, or a gap."""
+
+    event_dim = 1
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        super().__init__()
+        self.families = list(families)
+        self.is_discrete = any(family.discrete for family in families)
+
+    def check(self, value: Tensor) -> Tensor:
+        columns = zip(self.families, value.unbind(dim=-1), strict=True)
+        return torch.stack([family.contains(x) | x.isnan() for family, x in columns]).all(dim=0)
+
+
+def _with_one(features: Tensor) -> Tensor:
+    return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
+
+
+@contextmanager
+def _same_draws() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield

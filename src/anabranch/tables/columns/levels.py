@@ -1,0 +1,92 @@
+"""Columns of levels: what categories, ordered numbers and truth values have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anabranch.families import Family, Levels
+from anabranch.tables.columns.column import Column, Float64
+from anabranch.tables.frame import TableError
+from anabranch.tables.types import flat, is_text
+
+
+class OfLevels(Column):
+    """One of some values, each with a probability: z is its number, 0, 1, ...
+
+    Args:
+        name: of the column.
+        type: the Arrow type that `decode` gives back.
+        levels: the values.
+    """
+
+    discrete = True
+
+    def __init__(self, name: str, type: str, levels: Sequence[Any]) -> None:
+        super().__init__(name, type)
+        self.levels = list(levels)
+        self._set = pa.array(self.levels, self.arrow_type)
+        if not len(self._set) or self._set.null_count or len(self._set.unique()) < len(self._set):
+            raise ValueError(f"levels: expected some, different from each other and no gaps, got {shown(self.levels)}")
+
+    def encode(self, values: pa.Array) -> Float64:
+        values = flat(values)
+        own = self._cast(values)
+        if pa.types.is_floating(own.type):
+            own = pc.if_else(pc.is_nan(own), None, own)
+        found = pc.index_in(own, value_set=self._set)
+        unseen = pc.and_(own.is_valid(), found.is_null()).to_numpy(zero_copy_only=False)
+        if unseen.any():
+            self._refuse(values, unseen)
+        return np.array(found.cast(pa.float64()).fill_null(np.nan))
+
+    def decode(self, z: Float64) -> pa.Array:
+        gaps = np.isnan(z)
+        number = np.clip(np.round(np.where(gaps, 0.0, z)), 0, len(self.levels) - 1).astype(np.int64)
+        return self._set.take(pa.array(number, mask=gaps))
+
+    def log_det(self, z: Float64) -> Float64:
+        return np.zeros_like(z)
+
+    def family(self) -> Family:
+        return Levels(len(self.levels))
+
+    @property
+    def description(self) -> str:
+        return f"{len(self.levels):,} levels: {shown(self.levels)}"
+
+    def _cast(self, values: pa.Array) -> pa.Array:
+        if values.type == self.arrow_type or pa.types.is_null(values.type):
+            return values.cast(self.arrow_type)
+        same = is_text(values.type) == is_text(self.arrow_type)
+        boolean = pa.types.is_boolean(values.type) or pa.types.is_boolean(self.arrow_type)
+        if same and not boolean:
+            try:
+                # floats of 32 bits and the 64-bit ones that were written of them are the same level
+                return values.cast(self.arrow_type, safe=not pa.types.is_float32(self.arrow_type))
+            except pa.ArrowException:
+                # some value that the type does not hold is no level: find it below
+                whole = self._set.cast(values.type, safe=False)
+                self._refuse(values, pc.and_(values.is_valid(), pc.invert(pc.is_in(values, whole))).to_numpy(False))
+        raise TableError(
+            f"column {self.name!r}: expected values of type {self.type_name}, got {values.type}; convert them"
+        )
+
+    def _refuse(self, values: pa.Array, unseen: Any) -> None:
+        rows = np.flatnonzero(unseen)
+        value = values[int(rows[0])].as_py()
+        raise TableError(
+            f"column {self.name!r}: {value!r} in row {rows[0]} (rows count from 0; {len(rows)} of {len(values)} rows) is "
+            f"none of the {len(self.levels):,} values that were fitted ({shown(self.levels)}); correct it, leave a gap "
+            "(null) there, or fit to rows that have it"
+        )
+
+
+def shown(levels: Sequence[Any], most: int = 5) -> str:
+    """Levels in a few words."""
+    words = ", ".join(repr(level)[:40] if isinstance(level, str) else str(level) for level in levels[:most])
+    return words + (", ..." if len(levels) > most else "")

@@ -1,0 +1,101 @@
+"""Columns that know nothing of each other: the simplest density of rows of any kinds, beside which others are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from anabranch.checks import instance_of
+from anabranch.densities import Density
+from anabranch.families import Family, Panel
+from anabranch.families.panel import offsets
+from anabranch.models.any_order import ColumnByColumn
+
+
+class Marginals(Density):
+    r"""p(x) = prod_i p(x_i | theta_i): each column by a member of its own family, whatever the others are.
+
+    A NaN is a gap, whose factor is left out: exact, since the columns are independent.
+
+    Args:
+        families: one for each column.
+
+    Raises:
+        ValueError: no families, or something else among them.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> from anabranch.families import Levels, Logistics
+        >>> from anabranch.training.marginals import Marginals
+        >>> x = torch.stack([torch.randn(500), torch.randint(3, (500,)).float()], dim=1)
+        >>> marginals = Marginals([Logistics(), Levels(3)])
+        >>> history = ab.fit(marginals, x, epochs=2, seed=0)
+        >>> marginals.log_prob(x).shape
+        torch.Size([500])
+    """
+
+    reparameterized = False
+    gaps = True
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        parts = list(families)
+        if not parts:
+            raise ValueError("families: expected one for each column, got none")
+        for part in parts:
+            instance_of("families", part, Family)
+        super().__init__((len(parts),))
+        self.families = nn.ModuleList(parts)
+        self.panel = Panel(parts)
+        self._at = offsets(self.panel.sizes)
+        self.theta = nn.Parameter(torch.zeros(sum(self.panel.sizes)))
+        for part in parts:  # what a network would read of x is of no use here
+            part.requires_grad_(False)
+
+    @property
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
+        """Every column what its family can be, or a gap."""
+        return ColumnByColumn([self.family(i) for i in range(len(self._at))])
+
+    def family(self, column: int) -> Family:
+        """The family of a column."""
+        part = self.families[column]
+        assert isinstance(part, Family)
+        return part
+
+    def terms(self, x: Tensor) -> Tensor:
+        """log p(x_i) of every column, (*batch, columns), nats; 0 for a gap."""
+        observed = ~x.isnan()
+        log_p = self.panel.log_prob(torch.where(observed, x, 0.0), self.theta.expand(*x.shape[:-1], -1))
+        return torch.where(observed, log_p, 0.0)
+
+    def below(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X_i < x_i) and P(X_i <= x_i), twice (*batch, columns); NaN for a gap."""
+        theta = self.theta.expand(*x.shape[:-1], -1)
+        pairs = [self.family(i).below(x[..., i], theta[..., at]) for i, at in enumerate(self._at)]
+        return tuple(torch.where(x.isnan(), torch.nan, torch.stack(side, dim=-1)) for side in zip(*pairs, strict=True))  # type: ignore[return-value]
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """The smallest x_i with P(X_i <= x_i) >= u_i: (*batch, columns)."""
+        theta = self.theta.expand(*u.shape[:-1], -1)
+        return torch.stack(
+            [self.family(i).quantile(u[..., i], theta[..., at]) for i, at in enumerate(self._at)], dim=-1
+        )
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Start each column where its family says that a sample lies."""
+        with torch.no_grad():
+            for i, at in enumerate(self._at):
+                seen = x[:, i][~x[:, i].isnan()]
+                if len(seen):
+                    self.theta[at] = self.family(i).start(seen)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.terms(x).sum(dim=-1)
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        drawn = [self.family(i).sample(self.theta[at].expand(*shape, -1)) for i, at in enumerate(self._at)]
+        return torch.stack(drawn, dim=-1)

@@ -1,0 +1,236 @@
+"""Models of any order: the chain rule, gaps, marginals and conditionals, and many passes at once."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+
+import anabranch as ab
+from anabranch.families import Atoms, Lattice, Levels, Logistics
+from anabranch.models import AnyOrder, Subset
+from anabranch.models.any_order import Walk
+from anabranch.testing import randomize
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.set_grad_enabled(request.cls is TestFit):
+        yield
+    torch.set_num_threads(before)
+
+
+def mixed(context=0, orders=1, seed=0):
+    torch.manual_seed(seed)
+    families = [
+        Logistics(3),
+        Levels(3),
+        Lattice(0.5, low=-1.0, high=1.0, components=2),
+        Atoms(Logistics(2), [0.5]),
+        Atoms(Lattice(1.0, low=0.0, components=2), [0.0]),
+        Levels(40),
+    ]
+    return randomize(AnyOrder(families, context, hidden=12, blocks=1, orders=orders), scale=0.4).double().eval()
+
+
+def with_gaps(x, share=0.3, seed=0):
+    gaps = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < share
+    return torch.where(gaps, torch.nan, x)
+
+
+def walked(model, x, order, context=None):
+    """The chain rule one column after the other, each family by itself."""
+    walk = Walk(model, x.shape[:-1], context, like=x)
+    terms = []
+    for i in order:
+        log_p = model.family(i).log_prob(x[..., i], walk.theta(i))
+        terms.append(torch.where(x[..., i].isnan(), 0.0, log_p))
+        walk.reveal(i, x[..., i])
+    return torch.stack(terms, dim=-1)
+
+
+class TestChainRule:
+    @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 3, 1, 0, 2, 4), (2, 5)])
+    def test_all_passes_at_once_are_the_passes_one_by_one(self, order):
+        model = mixed()
+        x = with_gaps(model.sample((50,)))
+        torch.testing.assert_close(model.terms(x, order), walked(model, x, order))
+
+    def test_with_a_context_and_few_rows_at_a_time(self, monkeypatch):
+        model = mixed(context=2)
+        context = torch.randn(9, 2).double()
+        x = with_gaps(model.sample((), context))
+        want = model.log_prob(x, context)
+        torch.testing.assert_close(walked(model, x, range(6), context).sum(-1), want)
+        monkeypatch.setattr("anabranch.models.any_order._PASSES", 2 * 6)
+        torch.testing.assert_close(model.log_prob(x, context), want)
+        torch.testing.assert_close(model.log_prob(x[0], context)[0], want[0])
+
+    def test_sums_to_one(self):
+        torch.manual_seed(0)
+        families = [Levels(3), Lattice(1.0, low=0.0, high=2.0, components=2), Levels(2)]
+        model = randomize(AnyOrder(families, hidden=8, orders=3), scale=0.5).double()
+        points = torch.tensor(list(itertools.product(range(3), range(3), range(2)))).double()
+        assert float(model.log_prob(points).exp().sum()) == pytest.approx(1)
+        each = model.log_prob_of_orders(points).exp()
+        torch.testing.assert_close(each.sum(dim=0), torch.ones(3).double())
+        assert float((each[:, 0] - each[:, 1]).abs().max()) > 1e-3  # the orders do differ
+
+    def test_integrates_to_one_over_gaps_atoms_and_levels(self):
+        torch.manual_seed(0)
+        model = randomize(AnyOrder([Atoms(Logistics(2), [0.3]), Levels(2)], hidden=8), scale=0.5).double()
+        grid = torch.linspace(-60, 60, 40_002).double()
+        total = 0.0
+        for level in (0.0, 1.0):
+            rows = torch.stack([grid, torch.full_like(grid, level)], dim=-1)
+            total += float(torch.trapezoid(model.log_prob(rows).exp(), grid))
+            total += float(model.log_prob(torch.tensor([0.3, level], dtype=torch.float64)).exp())
+        assert total == pytest.approx(1, abs=1e-4)
+
+
+class TestGaps:
+    def test_a_gap_is_summed_out_exactly(self):
+        torch.manual_seed(0)
+        model = randomize(AnyOrder([Levels(3), Levels(4), Logistics(2)], hidden=8), scale=0.5).double()
+        # the last columns of the order: whatever lies behind them does not see the gap
+        x = model.sample((5,))
+        known = x.clone()
+        known[:, 2] = torch.nan
+        grid = torch.linspace(-60, 60, 20_001).double()
+        for row, gap in zip(x, known, strict=True):
+            rows = row.repeat(len(grid), 1)
+            rows[:, 2] = grid
+            total = torch.trapezoid(model.log_prob(rows).exp(), grid).log()
+            assert float(total) == pytest.approx(float(model.log_prob(gap)), abs=1e-5)
+
+    def test_of_nothing_at_all(self):
+        assert float(mixed().log_prob(torch.full((6,), math.nan).double())) == 0
+
+    def test_a_gap_is_the_marginal(self):
+        model = mixed()
+        x = model.sample((20,))
+        gaps = x.clone()
+        gaps[:, [1, 4]] = torch.nan
+        rest = [0, 2, 3, 5]
+        torch.testing.assert_close(model.log_prob(gaps), model.marginal(rest).log_prob(x[:, rest]))
+
+
+class TestSubsets:
+    def test_conditional_times_marginal_is_the_joint(self):
+        model = mixed()
+        x = model.sample((20,))
+        # in the order that begins with what is observed
+        order = [1, 3, 0, 2, 4, 5]
+        joint = model.terms(x, order).sum(-1)
+        rest = [0, 2, 4, 5]
+        marginal = model.marginal([1, 3]).log_prob(x[:, [1, 3]])
+        conditional = model.conditional([1, 3]).log_prob(x[:, rest], x[:, [1, 3]])
+        torch.testing.assert_close(marginal + conditional, joint)
+        for row in x[:3]:
+            one = model.conditional([1, 3], row[[1, 3]])
+            torch.testing.assert_close(
+                one.log_prob(row[rest]) + model.marginal([1, 3]).log_prob(row[[1, 3]]), model.terms(row, order).sum(-1)
+            )
+
+    def test_draws_of_a_conditional(self):
+        torch.manual_seed(0)
+        model = randomize(AnyOrder([Levels(2), Levels(3)], hidden=8), scale=1.0).double()
+        given = model.conditional([0], [1.0])
+        torch.manual_seed(1)
+        drawn = given.sample((20_000,))
+        want = given.log_prob(torch.arange(3.0).double().unsqueeze(-1)).exp()
+        shares = torch.bincount(drawn[:, 0].long(), minlength=3) / len(drawn)
+        assert float((shares - want).abs().max()) < 0.015
+        assert float(want.sum()) == pytest.approx(1)
+
+    def test_bad_columns(self):
+        model = mixed()
+        for wanted, observed in (([], [0]), ([0, 0], []), ([0], [0]), ([6], []), ([-1], [])):
+            with pytest.raises(ValueError, match="columns: expected different numbers from 0 to 5"):
+                Subset(model, wanted, observed)
+        with pytest.raises(ValueError, match="values: expected shape"):
+            model.conditional([0, 1], [1.0])
+
+    def test_leave_one_out_is_the_conditional_of_each(self):
+        model = mixed()
+        x = with_gaps(model.sample((12,)))
+        got = model.leave_one_out(x)
+        assert torch.equal(got.isnan(), x.isnan())
+        for i in range(6):
+            theta = model.parameters_given(x, i)
+            want = model.family(i).log_prob(x[:, i], theta)
+            torch.testing.assert_close(got[:, i], want, equal_nan=True)
+
+
+class TestFit:
+    def test_the_loss_is_the_mean_over_orders(self):
+        model = mixed().train()
+        x = with_gaps(model.sample((4,)), 0.2)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            draws = model.loss(x.expand(4000, *x.shape))
+        orders = list(itertools.permutations(range(6)))[::7]
+        want = -torch.stack([model.terms(x, order).sum(-1) for order in orders]).mean(0)
+        error = draws.std(0) / math.sqrt(4000) + 0.05
+        assert bool(((draws.mean(0) - want).abs() < 4 * error).all())
+
+    def test_gradients_reach_all_that_is_seen(self):
+        model = mixed().train()
+        x = with_gaps(model.sample((200,)))
+        x[0] = torch.nan
+        model.loss(x).mean().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert bool(parameter.grad.isfinite().all()), name
+
+    def test_learns_dependence_through_gaps(self):
+        torch.manual_seed(0)
+        a = torch.randint(2, (2000,)).float()
+        x = torch.stack([a, 2 * a - 1 + 0.3 * torch.randn(2000)], dim=1)
+        x = with_gaps(x.double(), 0.2).float()
+        model = AnyOrder([Levels(2), Logistics(2)], hidden=32, blocks=1)
+        ab.fit(model, x, epochs=12, batch_size=100, learning_rate=5e-3, seed=0, compile=False)
+        given = model.conditional([0])
+        right = given.log_prob(torch.tensor([[1.0]]), torch.tensor([[1.0]]))
+        wrong = given.log_prob(torch.tensor([[1.0]]), torch.tensor([[0.0]]))
+        assert float((right - wrong).detach()) > 5
+        back = model.conditional([1], [1.0]).log_prob(torch.tensor([1.0]))
+        assert float(back.detach()) > -0.05
+
+    def test_a_row_of_gaps_alone_costs_nothing(self):
+        model = mixed().train()
+        assert float(model.loss(torch.full((6,), math.nan).double()).detach()) == 0
+
+
+class TestShapes:
+    @pytest.mark.parametrize("family", [Logistics(2), Levels(2), Atoms(Logistics(2), [0.0])])
+    def test_one_column_and_one_row(self, family):
+        torch.manual_seed(0)
+        model = AnyOrder([family], hidden=8)
+        x = model.sample((1,))
+        assert model.log_prob(x).shape == (1,)
+        assert model.log_prob(x[0]).shape == ()
+        theta = model.parameters_given(x, 0)
+        torch.testing.assert_close(model.log_prob(x), family.log_prob(x[:, 0], theta))
+        assert model.loss(x).shape == (1,)
+
+    def test_float32_and_float64(self):
+        model = mixed()
+        x = model.sample((30,))
+        torch.testing.assert_close(
+            copy.deepcopy(model).float().log_prob(x.float()).double(), model.log_prob(x), atol=1e-3, rtol=1e-4
+        )
+
+    def test_no_rows(self):
+        model = mixed()
+        assert model.log_prob(torch.empty(0, 6).double()).shape == (0,)
+        assert model.leave_one_out(torch.empty(0, 6).double()).shape == (0, 6)
+
+    def test_families_are_checked(self):
+        with pytest.raises(ValueError, match="families: expected one for each column, got none"):
+            AnyOrder([])
+        with pytest.raises(ValueError, match="families: expected a Family, got str"):
+            AnyOrder(["x"])

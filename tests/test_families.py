@@ -1,0 +1,258 @@
+"""Families of distributions of one number: sums and integrals, quantiles, draws, and many of them side by side."""
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from anabranch.densities import Density
+from anabranch.families import Atoms, Lattice, Levels, Logistics, Panel
+from anabranch.storage import load, save
+
+
+def bent(u, bend):
+    return math.asinh(bend * u) / bend
+
+
+FAMILIES = {
+    "logistics": lambda: Logistics(3),
+    "one logistic": lambda: Logistics(1),
+    "lattice": lambda: Lattice(0.5, origin=0.1, components=3),
+    "lattice with ends": lambda: Lattice(0.5, origin=0.0, low=-1.0, high=2.0, components=3),
+    "lattice with one end": lambda: Lattice(0.25, low=0.0, components=3),
+    "fine lattice": lambda: Lattice(1e-3, low=-1.0, high=1.0, components=3),
+    "bent lattice": lambda: Lattice(1.0, origin=0.5, low=-20.5, high=300.5, components=3, bend=2.0),
+    "levels": lambda: Levels(5),
+    "one level": lambda: Levels(1),
+    "many levels": lambda: Levels(40),
+    "atoms": lambda: Atoms(Logistics(3), [0.0, -1.5, 1.0]),
+    "atoms on a lattice": lambda: Atoms(Lattice(0.5, low=-1.0, components=3), [1.0, -1.0]),
+    "atoms on a bent lattice": lambda: Atoms(
+        Lattice(1.0, low=0.0, high=300.0, components=3, bend=1.0), [0.0, bent(3.0, 1.0)]
+    ),
+}
+
+
+def support(family):
+    """All x of a discrete family within reach."""
+    if isinstance(family, Atoms):
+        return support(family.inner)
+    if isinstance(family, Levels):
+        return torch.arange(float(family.count), dtype=torch.float64)
+    step, origin, low, high, bend = family.numbers
+    reach = 80.0 if bend == 0 else 3000.0
+    n = torch.arange(math.ceil((max(low, -reach) - origin) / step), math.floor((min(high, reach) - origin) / step) + 1)
+    u = origin + step * n.double()
+    return u if bend == 0 else torch.asinh(bend * u) / bend
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    torch.manual_seed(0)
+    return FAMILIES[request.param]().double()
+
+
+def parameters(family, rows=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, family.parameters_of_one, generator=generator, dtype=torch.float64)
+
+
+class TestOne:
+    def test_sums_and_integrals_come_to_one(self, family):
+        for theta in parameters(family):
+            if family.discrete:
+                x = support(family)
+                total = family.log_prob(x, theta.expand(len(x), -1)).exp().sum()
+            else:
+                # a logistic's tail has e^-80 beyond 80 scales; the atoms lie between points of the grid
+                x = torch.linspace(-120, 120, 400_003, dtype=torch.float64)
+                total = torch.trapezoid(family.log_prob(x, theta.expand(len(x), -1)).exp(), x)
+                if isinstance(family, Atoms):
+                    atoms = torch.tensor(family.values, dtype=torch.float64)
+                    total = total + family.log_prob(atoms, theta.expand(len(atoms), -1)).exp().sum()
+            assert float(total) == pytest.approx(1, abs=1e-4)
+
+    def test_below_is_the_sum_of_what_is_below(self, family):
+        (theta,) = parameters(family, 1)
+        if family.discrete:
+            x = support(family)
+            p = family.log_prob(x, theta.expand(len(x), -1)).exp()
+            left, right = family.below(x, theta.expand(len(x), -1))
+            torch.testing.assert_close(right, p.cumsum(0), atol=1e-6, rtol=0)
+            torch.testing.assert_close(right - left, p, atol=1e-6, rtol=0)
+        else:
+            x = torch.linspace(-3, 3, 61, dtype=torch.float64, requires_grad=True)
+            left, _ = family.below(x, theta.expand(61, -1))
+            (slope,) = torch.autograd.grad(left.sum(), x)
+            values = x.detach()
+            away = torch.ones(61, dtype=torch.bool)
+            for atom in getattr(family, "values", ()):
+                away &= (values - atom).abs() > 1e-9
+                at = torch.tensor(atom, dtype=torch.float64)
+                under, over = family.below(at, theta)
+                assert float(over - under) == pytest.approx(float(family.log_prob(at, theta).exp()))
+            torch.testing.assert_close(slope[away], family.log_prob(values, theta.expand(61, -1)).exp()[away])
+
+    def test_quantiles_are_the_smallest_that_reach(self, family):
+        (theta,) = parameters(family, 1, seed=1)
+        u = torch.linspace(0.001, 0.999, 201, dtype=torch.float64)
+        many = theta.expand(201, -1)
+        x = family.quantile(u, many)
+        left, right = family.below(x, many)
+        assert bool((right >= u - 1e-7).all())
+        assert bool((left <= u + 1e-7).all())
+        assert bool((x.diff() >= 0).all())
+        assert bool(family.contains(x).all())
+
+    def test_draws_have_the_distribution(self, family):
+        torch.manual_seed(1)
+        (theta,) = parameters(family, 1)
+        n = 40_000
+        x = family.sample(theta.expand(n, -1))
+        assert bool(family.contains(x).all())
+        assert bool(family.log_prob(x, theta.expand(n, -1)).isfinite().all())
+        for at in (*x[:20], *torch.quantile(x, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64))):
+            left, right = family.below(at, theta)
+            for share, p in (((x < at).double().mean(), left), ((x <= at).double().mean(), right)):
+                assert abs(float(share - p)) < 5 * math.sqrt(max(0.0, float(p * (1 - p))) / n) + 1e-4
+        spread = float(x.std()) / math.sqrt(n)
+        assert float(family.mean(theta)) == pytest.approx(float(x.mean()), abs=6 * spread + 0.02)
+
+    def test_gaps_and_what_cannot_be(self, family):
+        (theta,) = parameters(family, 1)
+        assert bool(family.log_prob(torch.tensor(math.nan, dtype=torch.float64), theta).isnan())
+        if family.discrete:
+            off = torch.tensor([0.1374, -1e9 - 0.3], dtype=torch.float64)
+            assert not bool(family.contains(off).any())
+            assert bool(family.log_prob(off, theta.expand(2, -1)).isneginf().all())
+
+    def test_derivatives_are_finite_and_right(self, family):
+        theta = parameters(family).requires_grad_()
+        x = family.sample(theta.detach())
+        assert torch.autograd.gradcheck(lambda t: family.log_prob(x, t), (theta,))
+        far = family.quantile(torch.full((3,), 1e-12, dtype=torch.float64), theta.detach())
+        (slope,) = torch.autograd.grad(family.log_prob(far, theta).sum(), theta)
+        assert bool(slope.isfinite().all())
+
+    def test_start_is_near_the_sample(self, family):
+        torch.manual_seed(3)
+        (theta,) = parameters(family, 1)
+        x = family.sample(theta.expand(2000, -1))
+        family.initialize(x)
+        fitted = family.log_prob(x, family.start(x).expand(2000, -1)).mean()
+        assert float(fitted) > float(family.log_prob(x, theta.expand(2000, -1)).mean()) - 0.5
+
+    def test_features(self, family):
+        x = family.sample(parameters(family, 7))
+        assert family.features(x).shape == (7, family.inputs)
+        assert family.features(x[0]).shape == (family.inputs,)
+
+
+class TestLattice:
+    def test_probabilities_are_differences_of_the_logistic_function(self):
+        family = Lattice(2.0, origin=1.0, low=-3.0, components=1).double()
+        theta = torch.tensor([0.0, 0.4, math.log(1.5)], dtype=torch.float64)
+        own = stats.logistic(0.4, math.exp(-7 + math.log1p(math.exp(7 + math.log(1.5)))))
+        for x, want in ((-3.0, own.cdf(-2)), (1.0, own.cdf(2) - own.cdf(0)), (61.0, own.sf(60) - own.sf(62))):
+            got = float(family.log_prob(torch.tensor(x, dtype=torch.float64), theta).exp())
+            assert got == pytest.approx(want, rel=1e-6)
+
+    @pytest.mark.parametrize("bend", [0.0, 3.0])
+    @pytest.mark.parametrize("step", [1.0, 1e-3, 1e-6, 1e-9])
+    def test_float32_agrees_with_float64_however_fine_the_cells(self, step, bend):
+        family = Lattice(step, components=4, bend=bend)
+        theta = parameters(family, 50)
+        x = copy_of(family).double().sample(theta)
+        exact = copy_of(family).double().log_prob(x, theta)
+        got = family.log_prob(x.float(), theta.float()).double()
+        torch.testing.assert_close(got, exact, atol=2e-3, rtol=1e-4)
+
+    def test_fine_cells_have_density_times_width(self):
+        family = Lattice(1e-7, components=4).double()
+        theta = parameters(family, 20)
+        x = family.sample(theta)
+        torch.testing.assert_close(family.log_prob(x, theta), family.smooth.log_prob(x, theta) + math.log(1e-7))
+
+    def test_ends_in_the_wrong_order(self):
+        with pytest.raises(ValueError, match="high: expected at least low, 2, got 1"):
+            Lattice(1.0, low=2.0, high=1.0)
+
+
+class TestAtoms:
+    def test_an_atom_in_float32_is_one(self):
+        code = float(torch.tensor(0.1).double())
+        family = Atoms(Logistics(2), [code])
+        theta = torch.zeros(family.parameters_of_one)
+        assert float(family.log_prob(torch.tensor(code), theta)) == pytest.approx(math.log(0.5))
+        off = torch.nextafter(torch.tensor(code), torch.tensor(1.0))
+        assert float(family.log_prob(off, theta)) < math.log(0.5) - 0.5
+
+    def test_values_are_checked(self):
+        for values in ([], [1.0, 1.0]):
+            with pytest.raises(ValueError, match="values: expected some, different"):
+                Atoms(Logistics(), values)
+
+
+class Cauchy(Logistics.__base__):
+    """A family of someone else's: the panel evaluates it by itself."""
+
+    def __init__(self):
+        super().__init__(2, 1)
+
+    def log_prob(self, x, theta):
+        return torch.distributions.Cauchy(theta[..., 0], theta[..., 1].exp()).log_prob(x)
+
+    def features(self, x):
+        return x.unsqueeze(-1)
+
+    def sample(self, theta):
+        return theta[..., 0]
+
+    below = quantile = mean = start = sample
+
+
+class TestPanel:
+    def test_gives_the_numbers_of_each_family(self):
+        torch.manual_seed(0)
+        families = [make().double() for make in FAMILIES.values()] + [
+            Cauchy(),
+            *(Levels(n).double() for n in (3, 33, 2)),
+        ]
+        panel = Panel(families)
+        theta = [parameters(family, 12, seed=i) for i, family in enumerate(families)]
+        x = torch.stack([family.sample(t) for family, t in zip(families, theta, strict=True)], dim=-1)
+        want = [f.log_prob(x[..., i], t) for i, (f, t) in enumerate(zip(families, theta, strict=True))]
+        torch.testing.assert_close(panel.log_prob(x, torch.cat(theta, dim=-1)), torch.stack(want, dim=-1))
+        read = torch.cat([family.features(x[..., i]) for i, family in enumerate(families)], dim=-1)
+        torch.testing.assert_close(panel.features(x), read)
+        deep = panel.log_prob(x.reshape(3, 4, -1), torch.cat(theta, dim=-1).reshape(3, 4, -1))
+        torch.testing.assert_close(deep, torch.stack(want, dim=-1).reshape(3, 4, -1))
+
+    def test_has_no_state(self):
+        assert not Panel([Logistics(), Levels(3)]).state_dict()
+
+
+def copy_of(family):
+    import copy
+
+    return copy.deepcopy(family)
+
+
+def test_files(tmp_path):
+    class Holder(Density):
+        def __init__(self, families):
+            super().__init__((len(families),))
+            self.families = torch.nn.ModuleList(families)
+
+        def _log_prob(self, x, context):
+            return x.sum(-1)
+
+        def _sample(self, shape, context):
+            return torch.zeros(*shape, len(self.families))
+
+    torch.manual_seed(0)
+    save(Holder([make() for make in FAMILIES.values()]), tmp_path / "f")
+    again = load(tmp_path / "f")
+    assert [type(family).__name__ for family in again.families] == [type(make()).__name__ for make in FAMILIES.values()]
+    assert again.families[6].numbers == FAMILIES["bent lattice"]().numbers
