@@ -1,7 +1,11 @@
 """Queries: against the closed form of a Gaussian mixture that pretends to have none, and against integrals on a grid."""
 
+import copy
+import functools
 import math
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +19,11 @@ from anabranch.families import Atoms, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder, Embedded
 from anabranch.queries import EstimatedSubset, Interval, QueryWarning
 from anabranch.queries.diagnostics import effective_samples, r_hat
+from anabranch.queries.importance import Joint
+from anabranch.queries.moves import Moves, noise_space
+from anabranch.queries.student_mixture import StudentMixture
 from anabranch.testing import randomize
-from anabranch.testing.normalisation import check_normalised, check_samples
-from anabranch.transforms import Chain, Elementwise, Inverse, Permutation, Sigmoid
+from anabranch.transforms import Chain, Elementwise, Inverse, LULinear, Permutation, Sigmoid
 
 LOC = [[-1.5, 0.0, 1.0], [1.0, 1.0, -1.0], [0.5, -1.5, 0.0]]
 TRIL = [
@@ -32,12 +38,14 @@ def gaussians(dtype=torch.float64):
     return GaussianMixture(torch.tensor(LOC, dtype=dtype), **options)
 
 
+@functools.cache  # what stands in for a density is fitted once for each object
 def secret(density=None):
     """The same density as a flow over it, whose closed form no query knows."""
     chain = Chain([Permutation([2, 0, 1]), Permutation([1, 2, 0])])
     return ab.Flow(chain, gaussians() if density is None else density)
 
 
+@functools.cache
 def flow(context=0):
     """Two features, curved, in float64."""
     torch.manual_seed(0)
@@ -69,6 +77,17 @@ def mixed(context=0):
     torch.manual_seed(0)
     families = [Levels(3), Logistics(2), Lattice(1.0, 0.0, 0.0, 4.0, components=2), Atoms(Logistics(2), [0.0])]
     return randomize(AnyOrder(families, context=context, hidden=16, blocks=1), 0.4, seed=1)
+
+
+def test_the_page_of_docs_runs(capsys):
+    page = (Path(__file__).parent.parent / "docs" / "queries.md").read_text()
+    torch.manual_seed(0)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(block, names)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == re.search(r"# (\[3\.5.*\(exact\))", page)[1] and printed[1] == "0 (exact)"
+    assert bool((names["mean"].standard_error <= 0.05).all()) and "P(price > 2, depth < 1)" in printed[-3]
 
 
 # marginal
@@ -129,11 +148,6 @@ def test_a_marginal_of_a_flow_is_that_of_the_grid(on_grid):
     found = estimated.log_prob_with_error(GRID[some].unsqueeze(-1))
     assert float(((found.value - wanted[some]) / found.standard_error).abs().max()) < 5
     assert float(found.standard_error.max()) < 0.1
-    narrow = queries.marginal(flow().float(), 0, proposals=128)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", QueryWarning)
-        check_normalised(narrow, None, 500)
-        check_samples(narrow, None, 500)
 
 
 def test_a_poor_marginal_warns_and_says_what_to_raise():
@@ -209,10 +223,6 @@ def test_every_move_leaves_the_conditional_as_it_is(kind):
     torch.manual_seed(0)
     chain = ab.flows.nsf(features=3, blocks=1, hidden=(8,), bins=4)
     model = randomize(ab.Flow(chain), 0.3, seed=1).double()
-    from anabranch.queries.importance import Joint
-    from anabranch.queries.moves import Moves, noise_space
-    from anabranch.queries.student_mixture import StudentMixture
-
     stand_in = StudentMixture.of(model, seed=0)
     moves = Moves(Joint(model, [1], [0, 2]), stand_in, torch.tensor([[0.4]], dtype=torch.float64))
     chains, _ = moves.start(3000, 30_000)
@@ -229,17 +239,28 @@ def test_every_move_leaves_the_conditional_as_it_is(kind):
     assert float((before == chains.x[:, 0]).double().mean()) < 0.3
 
 
-def test_a_narrow_ridge_is_walked_by_gradients():
-    """Where the stand-in is poor, Hamiltonian moves still find their way."""
+def test_chains_that_start_badly_still_come_to_the_conditional():
+    """From a stand-in of another density, far too wide and beside it: a Gaussian, as a linear flow with a noise space."""
     torch.manual_seed(0)
-    base = Normal(torch.zeros(6, dtype=torch.float64))
-    ring = randomize(ab.Flow(ab.flows.realnvp(features=6, blocks=4, hidden=(8,))), 0.3, seed=2).double()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", QueryWarning)
-        derived = queries.condition(ab.Flow(ring.transform, base), {0: 0.5}, proposals=64, chains=64, moves=40)
-        found = derived.diagnosis()
-    assert set(found.accepted) == {"independent", "noise", "hamiltonian"}
-    assert float(found.r_hat.max()) < 1.1
+    model = randomize(ab.Flow(Chain([LULinear(4), LULinear(4)])), 0.3, seed=1).double()
+    w = torch.func.jacrev(lambda x: model.transform(x)[0])(torch.zeros(4).double()).detach()
+    loc = -torch.linalg.solve(w, model.transform(torch.zeros(4).double())[0].detach())
+    exact = Normal(loc, scale_tril=torch.linalg.cholesky(torch.linalg.inv(w.mT @ w)))
+    wide = StudentMixture.of(Normal(torch.full((4,), 6.0), scale=5.0).double(), seed=0)
+    values = torch.tensor([[0.5]], dtype=torch.float64)
+    moves = Moves(Joint(model, [1], [0, 2, 3]), wide, values)
+    chains, (log_p, error, effective) = moves.start(256, 4096)
+    wanted = queries.marginal(exact, 1).log_prob(values)
+    assert not moves.proposals_only and 5 < float(effective) < 400
+    assert float((log_p - wanted).abs()) < 4 * float(error)
+    chains = moves.warm_up(chains, 30)
+    assert set(moves.accepted) == {"independent", "noise", "hamiltonian"}
+    assert 0.6 < moves.accepted["hamiltonian"] < 0.9 and moves.accepted["independent"] < 0.2
+    torch.manual_seed(1)
+    drawn = queries.condition(exact, {1: 0.5}).sample((4000,))
+    for column in range(3):
+        assert stats.ks_2samp(chains.x[:, 0, column], drawn[:, column]).pvalue > 1e-3
+        assert len(chains.x[:, 0, column].unique()) > 250
 
 
 def test_impossible_and_wrong_observations_are_refused():
@@ -311,14 +332,14 @@ def test_contexts_are_fixed_first():
 
 
 def test_dtypes_copies_and_changes(tmp_path):
-    derived = queries.condition(flow(), {0: 0.3}, proposals=256)
+    derived = queries.condition(copy.deepcopy(flow()), {0: 0.3}, proposals=64, chains=32, moves=16)
     x = torch.tensor([[0.2], [1.0]], dtype=torch.float64)
     assert derived.log_prob(x).dtype == torch.float64 and derived.sample().shape == (1,)
     before = derived.log_prob(x)
     ab.save(derived, tmp_path / "conditional.safetensors")
     assert torch.equal(ab.load(tmp_path / "conditional.safetensors").log_prob(x), before)
     assert derived.float().sample((0,)).shape == (0, 1)
-    model = flow()
+    model = copy.deepcopy(flow())
     derived = queries.marginal(model, 1, proposals=256)
     old = derived.log_prob(x)
     randomize(model, 0.3, seed=9)
@@ -381,19 +402,15 @@ def test_expectations_by_draws_come_with_honest_errors():
 def test_expectations_given_what_was_observed_by_chains():
     exact = queries.expectation(gaussians(), "mean", {1: 0.2}).value
     z = []
-    for seed in range(4):
-        torch.manual_seed(seed)
-        found = queries.expectation(secret(), "mean", {1: 0.2}, samples=5000, seed=seed)
+    for seed in range(3):
+        found = queries.expectation(secret(), "mean", {1: 0.2}, samples=1500, seed=seed, chains=64, moves=12)
         assert not found.exact and float(found.value[1]) == pytest.approx(0.2)
         z.append(((found.value - exact) / found.standard_error)[[0, 2]])
     assert float(torch.stack(z).abs().max()) < 4
     # f sees whole rows, with what was observed in its place
-    whole = queries.expectation(secret(), lambda x: x[:, 1], {1: 0.2}, samples=500, seed=0)
-    assert (
-        float(whole.effective_samples) == 512
-        and float(whole.value) == pytest.approx(0.2)
-        and float(whole.standard_error) < 1e-9
-    )
+    whole = queries.expectation(secret(), lambda x: x[:, 1], {1: 0.2}, samples=500, seed=0, chains=100, moves=8)
+    assert float(whole.value) == pytest.approx(0.2) and float(whole.standard_error) == 0
+    assert float(whole.effective_samples) == 500
 
 
 def test_probabilities(on_grid):
@@ -552,20 +569,20 @@ def gappy(density, count=60):
 def test_imputations_keep_what_was_observed_and_have_its_distribution(make):
     density = make()
     rows = gappy(density)
-    drawn = queries.impute(density, rows, draws=2, seed=0)
+    drawn = queries.impute(density, rows, draws=2, seed=0, moves=6)
     assert drawn.shape == (2, *rows.shape) and bool(drawn.isfinite().all()) and drawn.dtype == rows.dtype
     seen = ~rows.isnan()
     assert torch.equal(drawn[:, seen], rows[seen].expand(2, -1))
     assert not torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn, queries.impute(density, rows, draws=2, seed=0))
+    assert torch.equal(drawn, queries.impute(density, rows, draws=2, seed=0, moves=6))
     assert bool(density.support.check(drawn).all())
     if make not in (gaussians, secret):
         return
     # rows of the density with gaps, filled from it, are rows of the density again
     torch.manual_seed(4)
-    full = density.sample((400,))
+    full = density.sample((300,))
     holes = torch.where(torch.rand(full.shape) < 0.5, torch.nan, full)
-    filled = queries.impute(density, holes, seed=1)[0]
+    filled = queries.impute(density, holes, seed=1, moves=4, proposals=256)[0]
     fresh = density.sample((3000,))
     for column in range(full.shape[1]):
         assert stats.ks_2samp(filled[:, column], fresh[:, column]).pvalue > 1e-3, column

@@ -35,7 +35,8 @@ class Moves:
 
     One sweep is, one after the other,
 
-    - four independence moves: x_H from the stand-in's q(x_H | a), whose draws also start the chains, by importance resampling;
+    - four independence moves: x_H from the stand-in's q(x_H | a), whose draws also start the chains, by importance
+      resampling;
     - in the noise space of a flow with a standard normal base, a step of the preconditioned Crank-Nicolson kind. The noise
       of a row needs all its columns, so the observed ones get a shadow y_O, drawn from q(y_O | x_H), and the state is
       z = f(y_O, x_H). With N(z) the base, p(a, x_H) q(y_O | x_H) |det dx/dz| / N(z) = p(a, x_H) q(y_O | x_H) / p(y_O, x_H),

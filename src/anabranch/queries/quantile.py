@@ -59,7 +59,7 @@ def quantile(
         >>> import anabranch as ab
         >>> mixture = ab.densities.GaussianMixture([[0.0, 1.0], [4.0, 2.0]])
         >>> print(ab.queries.quantile(mixture, 0, [0.25, 0.5]))
-        [-7.97829e-05, 2] (exact)
+        [-7.93614e-05, 2] (exact)
     """
     features = check_density(density)
     (column,) = read_columns([column], features)

@@ -115,8 +115,8 @@ def ask(
           P(price > 2, carat < 1 | price < 3)
                                          ^
         >>> print(ab.queries.ask(mixture, "Q[0.1, 0.9](price | carat = 4)", columns))
-        Q[0.1](price)  0.71789
-        Q[0.9](price)  3.28133
+        Q[0.1](price)  0.717896
+        Q[0.9](price)  3.28138
     """
     return _Evaluator(density, question, columns, context, tolerance, samples, seed, sampling).answer()
 
