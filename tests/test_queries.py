@@ -246,7 +246,7 @@ def test_chains_that_start_badly_still_come_to_the_conditional():
     w = torch.func.jacrev(lambda x: model.transform(x)[0])(torch.zeros(4).double()).detach()
     loc = -torch.linalg.solve(w, model.transform(torch.zeros(4).double())[0].detach())
     exact = Normal(loc, scale_tril=torch.linalg.cholesky(torch.linalg.inv(w.mT @ w)))
-    wide = StudentMixture.of(Normal(torch.full((4,), 6.0), scale=5.0).double(), seed=0)
+    wide = StudentMixture.of(Normal(torch.full((4,), 2.0), scale=3.0).double(), seed=0)
     values = torch.tensor([[0.5]], dtype=torch.float64)
     moves = Moves(Joint(model, [1], [0, 2, 3]), wide, values)
     chains, (log_p, error, effective) = moves.start(256, 4096)

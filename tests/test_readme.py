@@ -13,7 +13,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     torch.manual_seed(0)
     x = torch.randn(400, 7)
     names = {"x": x}
