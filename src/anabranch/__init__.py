@@ -4,7 +4,7 @@ Flows, exact mixtures of flows and the densities they stand on: one kind of obje
 and saved.
 """
 
-from anabranch import densities, flows, models, networks, objectives, training, transforms
+from anabranch import densities, flows, models, networks, objectives, queries, training, transforms
 from anabranch.models import DepthMixture, Ensemble, Flow, FlowMixture, PiecewiseFlow
 from anabranch.storage import load, save
 from anabranch.training import History, NonFiniteError, fit, fit_best_of, fit_ensemble, start_from
@@ -28,6 +28,7 @@ __all__ = [
     "models",
     "networks",
     "objectives",
+    "queries",
     "save",
     "start_from",
     "training",

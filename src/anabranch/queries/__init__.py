@@ -1,0 +1,42 @@
+"""Questions to any density: marginals, conditionals, expectations, probabilities, quantiles, modes, and gaps filled."""
+
+from anabranch.queries.at_context import AtContext
+from anabranch.queries.columns import Columns, Plain
+from anabranch.queries.condition import condition
+from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
+from anabranch.queries.estimated_subset import Diagnosis, EstimatedSubset
+from anabranch.queries.expectation import expectation
+from anabranch.queries.grammar import Question, QuestionError, parse
+from anabranch.queries.impute import impute
+from anabranch.queries.marginal import marginal
+from anabranch.queries.mode import Mode, mode
+from anabranch.queries.probability import probability
+from anabranch.queries.quantile import quantile
+from anabranch.queries.questions import Answer, Line, ask
+from anabranch.queries.region import Interval
+
+__all__ = [
+    "Answer",
+    "AtContext",
+    "Columns",
+    "Diagnosis",
+    "Estimate",
+    "EstimatedSubset",
+    "ImpossibleError",
+    "Interval",
+    "Line",
+    "Mode",
+    "Plain",
+    "QueryWarning",
+    "Question",
+    "QuestionError",
+    "ask",
+    "condition",
+    "expectation",
+    "impute",
+    "marginal",
+    "mode",
+    "parse",
+    "probability",
+    "quantile",
+]

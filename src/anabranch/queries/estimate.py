@@ -1,0 +1,62 @@
+"""What a query answers: a value, how far it may be off, and what that rests on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class QueryWarning(UserWarning):
+    """An estimate too poor to trust; the message says what to raise."""
+
+
+class ImpossibleError(ValueError):
+    """What was observed has no probability, or less than any float."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, or several, with their Monte-Carlo error.
+
+    Attributes:
+        value: what was asked for.
+        standard_error: of the value, of its shape; zeros where it is exact.
+        effective_samples: how many independent draws the value is worth, of its shape; infinite where it is exact.
+        exact: whether it is a closed form, so that only rounding is left.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.queries import Estimate
+        >>> print(Estimate(torch.tensor(1.5), torch.tensor(0.02), torch.tensor(400.0), exact=False))
+        1.5 ± 0.02 (400 effective samples)
+        >>> print(Estimate.closed(torch.tensor(0.25)))
+        0.25 (exact)
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    effective_samples: Tensor
+    exact: bool
+
+    @classmethod
+    def closed(cls, value: Tensor) -> Estimate:
+        """An exact one."""
+        value = value.detach()
+        return cls(value, torch.zeros_like(value), torch.full_like(value, math.inf), exact=True)
+
+    def __str__(self) -> str:
+        if self.exact:
+            return f"{_written(self.value)} (exact)"
+        least = float(self.effective_samples.min()) if self.effective_samples.numel() else math.nan
+        return f"{_written(self.value)} ± {_written(self.standard_error, 2)} ({least:,.0f} effective samples)"
+
+
+def _written(values: Tensor, digits: int = 6) -> str:
+    def of(item: Any) -> str:
+        return f"[{', '.join(map(of, item))}]" if isinstance(item, list) else f"{item:.{digits}g}"
+
+    return of(values.tolist())

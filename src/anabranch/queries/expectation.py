@@ -1,0 +1,156 @@
+"""Means of functions of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Unpack
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.checks import one_of
+from anabranch.densities import Density
+from anabranch.queries.closed_marginal import closed_marginal
+from anabranch.queries.columns import check_density, others, read_columns, read_observed
+from anabranch.queries.condition import condition
+from anabranch.queries.estimate import Estimate
+from anabranch.queries.moments import closed_moments
+from anabranch.queries.monte_carlo import mean_of, monte_carlo
+from anabranch.queries.sampling import Sampling
+from anabranch.queries.seeded import seeded
+
+_MOMENTS = ("mean", "variance", "covariance")
+
+
+def expectation(
+    density: Density,
+    f: Callable[[Tensor], Tensor] | str,
+    given: Mapping[int, float] | None = None,
+    *,
+    columns: int | Iterable[int] | None = None,
+    context: Tensor | ArrayLike | None = None,
+    tolerance: float | None = None,
+    samples: int = 10_000,
+    most: int = 1_000_000,
+    seed: int | None = None,
+    **sampling: Unpack[Sampling],
+) -> Estimate:
+    r"""E[f(x) | given] = \int f(x) p(x | given) dx, with its standard error.
+
+    Moments that have a closed form are exact: those of Gaussians and their mixtures, of closed forms, products and
+    mixtures of them, and the mean of each column of an `AnyOrder`. Everything else is a mean over draws, of `condition`'s
+    chains if something was observed and the conditional has no closed form.
+
+    Args:
+        density: any density over vectors.
+        f: takes rows (n, D), all columns in their order with what was observed in its place, and gives (n, ...); or one of
+            "mean", "variance" and "covariance", of columns.
+        given: what was observed, from numbers of columns to values.
+        columns: of which columns f gets the values, or the moments are; all by default.
+        context: (context features,), for a density that takes one.
+        tolerance: go on drawing until the standard error (each, if there are several) is at most this.
+        samples: draws to begin with, and all if no tolerance is asked for.
+        most: draws at most.
+        seed: of the draws; by default torch's global generator goes on.
+        sampling: `proposals`, `chains` and `moves` of `condition`.
+
+    Returns:
+        an `Estimate` in float64, of the shape of f of one row.
+
+    Raises:
+        ValueError: as `condition`; an f that gives other than finite numbers, one or several for each row.
+
+    Warns:
+        QueryWarning: too few effective samples, or a tolerance that was not met.
+
+    Example:
+        >>> import anabranch as ab
+        >>> mixture = ab.densities.GaussianMixture([[0.0, 1.0], [4.0, 2.0]])
+        >>> print(ab.queries.expectation(mixture, "mean", given={0: 4.0}))
+        [4, 1.99966] (exact)
+        >>> energy = ab.queries.expectation(mixture, lambda x: x.square().sum(-1), seed=0, tolerance=0.05)
+        >>> abs(float(energy.value) - 12.5) < 0.2, float(energy.standard_error) <= 0.05
+        (True, True)
+    """
+    features = check_density(density)
+    wanted = list(range(features)) if columns is None else read_columns(columns, features)
+    if isinstance(f, str):
+        one_of("f", f, _MOMENTS)
+    conditional = condition(density, given or {}, context, **sampling)
+    observed, values = read_observed(given, density)
+    rest = others(observed, features)
+    if isinstance(f, str):
+        exact = _closed(conditional, f, wanted, rest, observed, values)
+        if exact is not None:
+            return exact
+
+    def rows(drawn: Tensor) -> Tensor:
+        full = drawn.new_empty(*drawn.shape[:-1], features)
+        full[..., rest] = drawn
+        full[..., observed] = values.to(drawn)
+        return full[..., wanted]
+
+    with seeded(density, seed):
+        return monte_carlo(
+            "expectation", conditional, lambda drawn: _statistic(f, rows(drawn)), samples, tolerance, most
+        )
+
+
+def _statistic(f: Callable[[Tensor], Tensor] | str, x: Tensor) -> Estimate:
+    length, chains = x.shape[:2]
+    if isinstance(f, str):
+        x = x.double()
+        if f == "mean":
+            return mean_of(x)
+        # about the mean of all draws
+        d = x - x.mean(dim=(0, 1))
+        return mean_of(d.square() if f == "variance" else d.unsqueeze(-1) * d.unsqueeze(-2))
+    with torch.no_grad():
+        y = f(x.reshape(length * chains, x.shape[-1]))
+    if not isinstance(y, Tensor) or y.dim() == 0 or len(y) != length * chains:
+        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"f: expected a tensor with one number or more for each of {length * chains} rows, got {got}")
+    if not bool(y.isfinite().all()):
+        bad = int((~y.isfinite()).reshape(len(y), -1).any(dim=-1).sum())
+        raise ValueError(f"f: expected finite numbers, got NaN or infinity at {bad} of {len(y)} rows")
+    return mean_of(y.reshape(length, chains, *y.shape[1:]))
+
+
+def _closed(
+    conditional: Density, f: str, wanted: list[int], rest: list[int], observed: list[int], values: Tensor
+) -> Estimate | None:
+    """Moments of the columns wanted, of which those observed are constants."""
+    free = [i for i in wanted if i in rest]
+    mean = values.new_zeros(len(wanted)).double()
+    covariance = mean.new_zeros(len(wanted), len(wanted))
+    for i in set(wanted) - set(free):
+        mean[wanted.index(i)] = values[observed.index(i)].double()
+    places = [wanted.index(i) for i in free]
+    if free:
+        moments = _of_columns(conditional, [rest.index(i) for i in free], f == "mean")
+        if moments is None:
+            return None
+        mean[places] = moments[0].to(mean)
+        if moments[1] is not None:
+            covariance[torch.tensor(places).unsqueeze(-1), torch.tensor(places)] = moments[1].to(mean)
+        elif f != "mean":
+            return None
+    if f == "covariance":
+        return Estimate.closed(covariance)
+    return Estimate.closed(mean if f == "mean" else torch.diagonal(covariance))
+
+
+def _of_columns(density: Density, columns: list[int], only_mean: bool) -> tuple[Tensor, Tensor | None] | None:
+    joint = closed_marginal(density, columns)
+    moments = None if joint is None else closed_moments(joint)
+    if moments is not None or not only_mean:
+        return moments
+    means = []
+    for column in columns:
+        one = closed_marginal(density, [column])
+        moments = None if one is None else closed_moments(one)
+        if moments is None:
+            return None
+        means.append(moments[0])
+    return torch.cat(means), None

@@ -1,0 +1,58 @@
+"""The density of some of the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.densities import Density
+from anabranch.queries.at_context import settled
+from anabranch.queries.closed_marginal import closed_marginal
+from anabranch.queries.columns import check_density, read_columns
+from anabranch.queries.estimated_subset import EstimatedSubset
+
+
+def marginal(
+    density: Density,
+    columns: int | Iterable[int],
+    context: Tensor | ArrayLike | None = None,
+    *,
+    proposals: int = 1024,
+    seed: int = 0,
+) -> Density:
+    r"""p(x_columns), all other columns integrated out:
+
+    .. math:: p(x_W) = \int p(x_W, x_H)\, dx_H
+
+    Exact for Gaussians and their mixtures, `AnyOrder`, closed forms, products and mixtures of those. Otherwise an
+    `EstimatedSubset`: its samples are exact, its log_prob is estimated by importance sampling, and its
+    `log_prob_with_error` gives the error.
+
+    Args:
+        density: any density over vectors.
+        columns: their numbers, in the order wanted.
+        context: (context features,), for a density that takes one: the result is at that context.
+        proposals: draws of the stand-in for each estimated log_prob.
+        seed: of these.
+
+    Raises:
+        ValueError: no columns, unknown ones, one twice; a context that does not fit.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> mixture = ab.densities.GaussianMixture([[0.0, 1.0], [4.0, 2.0]])
+        >>> ab.queries.marginal(mixture, [1]).log_prob(torch.tensor([1.5]))
+        tensor(-1.0439)
+        >>> flow = ab.Flow(ab.flows.realnvp(features=3, blocks=2))
+        >>> ab.queries.marginal(flow, [2, 0]).sample((5,)).shape
+        torch.Size([5, 2])
+    """
+    chosen = read_columns(columns, check_density(density))
+    fixed = settled(density, context)
+    if isinstance(fixed, EstimatedSubset):
+        return fixed.only(chosen)
+    closed = closed_marginal(fixed, chosen)
+    return EstimatedSubset(fixed, chosen, proposals=proposals, seed=seed) if closed is None else closed

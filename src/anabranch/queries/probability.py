@@ -1,0 +1,187 @@
+"""Probabilities of regions."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Unpack
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.densities import Density
+from anabranch.queries.closed_condition import closed_condition
+from anabranch.queries.closed_marginal import closed_marginal
+from anabranch.queries.columns import check_density, others, read_columns, read_observed, tensor_like
+from anabranch.queries.condition import condition
+from anabranch.queries.estimate import Estimate, QueryWarning
+from anabranch.queries.monte_carlo import mean_of, monte_carlo
+from anabranch.queries.region import Interval, Region, inside, read_region
+from anabranch.queries.sampling import Sampling
+from anabranch.queries.seeded import seeded
+from anabranch.queries.univariate import Univariate, univariate
+
+# fewer draws than this in a region say little of its probability
+_LEAST_HITS = 10
+
+
+def probability(
+    density: Density,
+    region: Region | Callable[[Tensor], Tensor],
+    given: Mapping[int, float] | None = None,
+    *,
+    context: Tensor | ArrayLike | None = None,
+    tolerance: float | None = None,
+    samples: int = 10_000,
+    most: int = 1_000_000,
+    seed: int | None = None,
+    **sampling: Unpack[Sampling],
+) -> Estimate:
+    r"""P(x in region | given), with its standard error.
+
+    An interval of one column is exact where its distribution function is known: for Gaussian mixtures, closed forms,
+    `AnyOrder`, and products and mixtures of them. Values that have a probability, such as categories, are conditioned on
+    first, so P(x_0 > 3, x_1 = 2) is exact for them too. Everything else is a share of draws; its standard error is that of
+    (hits + 1) in (draws + 2), so that no hit at all does not pass for certainty.
+
+    Args:
+        density: any density over vectors.
+        region: from numbers of columns to an `Interval`, (low, high) with both ends, or a number alone; or a function that
+            takes rows (n, D), what was observed in its place, and gives (n) booleans.
+        given, context, tolerance, samples, most, seed, sampling: as of `expectation`.
+
+    Raises:
+        ValueError: as `condition`; a region that is none.
+
+    Warns:
+        QueryWarning: fewer than 10 draws in the region; too few effective samples; a tolerance that was not met.
+
+    Example:
+        >>> import anabranch as ab
+        >>> mixture = ab.densities.GaussianMixture([[0.0, 1.0], [4.0, 2.0]])
+        >>> print(ab.queries.probability(mixture, {0: (0.0, 4.0)}))
+        0.499968 (exact)
+        >>> above = ab.queries.probability(mixture, lambda x: x[:, 1] > x[:, 0], given={0: 1.5}, seed=0)
+        >>> abs(float(above.value) - 0.3475) < 0.02
+        True
+    """
+    features = check_density(density)
+    conditional = condition(density, given or {}, context, **sampling)
+    observed, values = read_observed(given, density)
+    rest = others(observed, features)
+    factor = 1.0
+    if isinstance(region, Mapping):
+        intervals = read_region(region)
+        if intervals:
+            read_columns(intervals, features)
+        for i in set(intervals) & set(observed):
+            if not bool(intervals.pop(i).contains(values[observed.index(i)])):
+                return Estimate.closed(torch.zeros((), dtype=torch.float64))
+        factor, conditional, rest, observed, values = _points_first(conditional, intervals, rest, observed, values)
+        if factor == 0 or not intervals:
+            return Estimate.closed(torch.tensor(factor, dtype=torch.float64))
+        only = next(iter(intervals))
+        known = _univariate(conditional, rest.index(only)) if len(intervals) == 1 else None
+        if known is not None:
+            p = factor * within(known, intervals[only])
+            return Estimate.closed(torch.tensor(p, dtype=torch.float64))
+    elif not callable(region):
+        raise ValueError(f"region: expected intervals by column, or a function of rows, got {type(region).__name__}")
+
+    def statistic(drawn: Tensor) -> Estimate:
+        full = drawn.new_empty(*drawn.shape[:-1], features)
+        full[..., rest] = drawn
+        full[..., observed] = values.to(drawn)
+        if isinstance(region, Mapping):
+            hits = inside(intervals, full)
+        else:
+            flat = region(full.reshape(-1, features))
+            if not isinstance(flat, Tensor) or flat.dtype != torch.bool or flat.shape != (full[..., 0].numel(),):
+                got = (flat.dtype, tuple(flat.shape)) if isinstance(flat, Tensor) else type(flat).__name__
+                raise ValueError(f"region: expected a function that gives a boolean for each row, got {got}")
+            hits = flat.reshape(full.shape[:-1])
+        return _share(hits, factor)
+
+    with seeded(density, seed):
+        found = monte_carlo("probability", conditional, statistic, samples, tolerance, most)
+    n = float(found.effective_samples)
+    hits = float(found.value) / factor * n
+    if hits < _LEAST_HITS:
+        warnings.warn(
+            f"probability: about {hits:.0f} of {n:,.0f} effective draws fell in the region, so its probability is hardly "
+            f"known; raise samples, now {samples:,}",
+            QueryWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def within(known: Univariate, interval: Interval) -> float:
+    """P(X in interval)."""
+    if interval.low > interval.high:
+        return 0.0
+    ends = torch.tensor([interval.low, interval.high], dtype=torch.float64)
+    left, right = known.below(ends)
+    low = 0.0 if math.isinf(interval.low) else float(left[0] if interval.low_included else right[0])
+    high = 1.0 if math.isinf(interval.high) else float(right[1] if interval.high_included else left[1])
+    p = max(0.0, high - low)
+    for number in set(interval.without):
+        if bool(interval_with(interval, number)):
+            p -= mass_at(known, number)
+    return max(0.0, p)
+
+
+def interval_with(interval: Interval, number: float) -> bool:
+    """Whether a number that is left out lies between the ends."""
+    whole = Interval(interval.low, interval.high, interval.low_included, interval.high_included)
+    return bool(whole.contains(torch.tensor(number, dtype=torch.float64)))
+
+
+def mass_at(known: Univariate, number: float) -> float:
+    """P(X = number)."""
+    left, right = known.below(torch.tensor([number], dtype=torch.float64))
+    nearest = float(known.nearest(torch.tensor([number], dtype=torch.float64)))
+    # what is off a lattice has no probability, though the distribution function is told of its nearest point
+    return max(0.0, float(right - left)) if abs(nearest - number) <= 1e-6 * (1 + abs(number)) else 0.0
+
+
+def _points_first(
+    density: Density, intervals: dict[int, Interval], rest: list[int], observed: list[int], values: Tensor
+) -> tuple[float, Density, list[int], list[int], Tensor]:
+    """Condition on columns of which one value is asked for, while its probability is known: their product comes first.
+
+    They are taken out of `intervals`.
+    """
+    factor = 1.0
+    for column in [i for i, interval in intervals.items() if interval.point is not None]:
+        point = intervals[column].point
+        known = _univariate(density, rest.index(column))
+        if known is None or point is None:
+            continue
+        factor *= mass_at(known, point)
+        del intervals[column]
+        if factor == 0 or not intervals:
+            break
+        value = tensor_like([point], values)
+        found = closed_condition(density, [rest.index(column)], value)
+        if found is None:
+            raise ValueError(f"region: expected a conditional given column {column}, got none")
+        density = found[0]
+        rest = [i for i in rest if i != column]
+        observed, values = [*observed, column], torch.cat([values, value])
+    return factor, density, rest, observed, values
+
+
+def _univariate(density: Density, place: int) -> Univariate | None:
+    one = closed_marginal(density, [place])
+    return None if one is None else univariate(one)
+
+
+def _share(hits: Tensor, factor: float) -> Estimate:
+    found = mean_of(hits.double())
+    n = float(found.effective_samples)
+    smooth = (float(found.value) * n + 1) / (n + 2)
+    error = torch.maximum(found.standard_error, found.value.new_tensor(math.sqrt(smooth * (1 - smooth) / (n + 2))))
+    return Estimate(factor * found.value, factor * error, found.effective_samples, exact=False)
