@@ -37,8 +37,10 @@ def fit(
     context: Tensor | ArrayLike | None = None,
     *,
     labels: Tensor | ArrayLike | None = None,
+    weights: Tensor | ArrayLike | None = None,
     objective: Objective | None = None,
     validation: float | Tensor | ArrayLike | tuple[Any, Any] = 0.1,
+    validation_weights: Tensor | ArrayLike | None = None,
     epochs: int = 100,
     batch_size: int = 512,
     learning_rate: float = 5e-3,
@@ -68,10 +70,12 @@ def fit(
         context: (rows, c), if the density takes one.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.
+        weights: (rows), at least 0: a row counts so many times in the mean of the losses. Rows of weight 0 are left out.
         objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by `loss`,
             and begins when the objective no longer changes what is fitted (`Objective.settled`).
         validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
             tuple of both); 0 for none.
+        validation_weights: (rows) of validation rows of your own, as `weights`.
         epochs: at most so many passes over the training rows.
         batch_size: at most so many rows in one step. Every epoch takes all rows, in as few batches as that allows, whose
             sizes differ by one at most.
@@ -99,7 +103,7 @@ def fit(
         the `History` of the fit.
 
     Raises:
-        ValueError: rows that do not fit the density, are not finite, or are too few.
+        ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0.
         NonFiniteError: a loss or gradient became NaN or infinite; it names step, row and layer, and the density has the
             last good weights.
 
@@ -141,10 +145,16 @@ def fit(
         objective = Likelihood() if objective is None else objective
         if not objective.uses_labels:
             raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
+    if weights is not None:
+        rows = rows.with_weights(weights)
     if isinstance(validation, (int, float, np.number)):
+        if validation_weights is not None:
+            raise ValueError("validation_weights: expected None, since validation is a fraction of the rows, got some")
         training, held_out = split_rows(rows, fraction("validation", validation), generator)
     else:
         training, held_out = rows, read_validation(density, validation)
+        if validation_weights is not None:
+            held_out = held_out.with_weights(validation_weights, name="validation_weights")
     history = History(len(training), 0 if held_out is None else len(held_out), seed)
 
     like = reference_tensor(density)
