@@ -23,6 +23,7 @@ from anabranch.models import Flow
 Float64 = NDArray[np.float64]
 
 _STEPS = 280
+_LARGEST_BATCH = 256
 # metrics and thresholds take no infinity
 _LEAST = -1e12
 _OFF_CONSTANT = 1e6
@@ -111,6 +112,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
                 members=members,
                 sizes=(1,),
                 steps=_STEPS,
+                largest_batch=_LARGEST_BATCH,
                 epochs=epochs,
                 device=self.device,
             )
@@ -150,10 +152,10 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
 
 def smooth_flow(columns: int) -> Density:
-    """Four affine coupling layers, which bend a normal but are slow to give a small cluster one of its own."""
+    """Four narrow affine coupling layers: they bend a normal, and are slow to give a small cluster a peak of its own."""
     if columns == 1:
         return Flow(flows.nsf(1, blocks=1, hidden=(16,), bins=4))
-    return Flow(flows.realnvp(columns, blocks=4, hidden=(64,), max_scale=10.0))
+    return Flow(flows.realnvp(columns, blocks=4, hidden=(16,), max_scale=10.0))
 
 
 def _share_below(scores: Float64, weights: Float64, share: float) -> float:

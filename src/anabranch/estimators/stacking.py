@@ -27,6 +27,7 @@ _SHRINKS = (1e-3, 3e-2, 0.3)
 # EM on more rows than this costs much and changes little
 _EM_ROWS = 20_000
 _STEPS = 1_200
+_LARGEST_BATCH = 512
 _FEWEST_EPOCHS, _MOST_EPOCHS = 4, 60
 _ITERATIONS = 300
 _SCORED_AT_ONCE = 4096
@@ -41,6 +42,7 @@ def fit_stack(
     members: int | None = None,
     sizes: Sequence[int] = _SIZES,
     steps: int = _STEPS,
+    largest_batch: int = _LARGEST_BATCH,
     epochs: int | None = None,
     device: str | torch.device | None = None,
 ) -> Ensemble:
@@ -60,6 +62,7 @@ def fit_stack(
         members: M; by default 5 up to 2,000 rows, 3 up to 10,000, else 1.
         sizes: of the Gaussian mixtures, of which one is chosen.
         steps: of each flow, about.
+        largest_batch: rows in one step, at most.
         epochs: of each flow, at most; by default as many as make these steps, but 4 to 60.
         device: where to train flows.
 
@@ -92,7 +95,7 @@ def fit_stack(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + i)
             flow = default_flow(len(kept), columns) if build is None else build()
-        most, batch_size = epochs_and_batch(len(kept), steps)
+        most, batch_size = epochs_and_batch(len(kept), steps, largest_batch)
         _fit_flow(
             flow,
             (z[kept], weights[kept]),
@@ -123,9 +126,9 @@ def default_flow(rows: int, columns: int) -> Density:
     return DepthMixture(chain, hidden=(32,)) if columns > 1 else Flow(chain)
 
 
-def epochs_and_batch(rows: int, steps: int = _STEPS) -> tuple[int, int]:
+def epochs_and_batch(rows: int, steps: int = _STEPS, largest: int = _LARGEST_BATCH) -> tuple[int, int]:
     """Epochs and batch size for so many rows."""
-    batch_size = min(512, max(32, rows // 8))
+    batch_size = min(largest, max(32, rows // 8))
     epochs = round(steps / math.ceil(rows / batch_size))
     return min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS), batch_size
 
