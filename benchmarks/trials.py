@@ -77,7 +77,7 @@ def over_seeds(rows: Iterable[Row], by: Sequence[str], columns: Mapping[str, str
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def write(name: str, setting: Row, rows: Sequence[Row], table: str) -> None:
+def write(name: str, setting: Row, rows: Sequence[Row], table: str, page: Path = PAGE) -> None:
     """Write every run to results/NAME.json, and the table to the docs page between the marks of its name."""
     about = {"anabranch": ab.__version__, "torch": torch.__version__, "processor": platform.machine()}
     about |= {"threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1)}
@@ -85,7 +85,7 @@ def write(name: str, setting: Row, rows: Sequence[Row], table: str) -> None:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"about": about, "setting": setting, "rows": rows}, indent=1) + "\n")
     print(f"\n{table}\n\nwrote {path}")
-    if PAGE.exists():
+    if page.exists():
         mark, end = re.escape(f"<!-- table {name} -->"), re.escape("<!-- end -->")
         filled = f"<!-- table {name} -->\n\n{table}\n\n<!-- end -->"
-        PAGE.write_text(re.sub(f"{mark}.*?{end}", lambda _: filled, PAGE.read_text(), flags=re.DOTALL))
+        page.write_text(re.sub(f"{mark}.*?{end}", lambda _: filled, page.read_text(), flags=re.DOTALL))

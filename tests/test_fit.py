@@ -352,3 +352,44 @@ def test_trains_on_a_gpu_and_comes_home():
     flow.cuda()
     ab.fit(flow, rows(), epochs=2, seed=0)
     assert all(p.device.type == "cuda" for p in flow.parameters())
+
+
+def test_a_weight_counts_a_row_so_many_times():
+    x = rows(60)
+    weights = torch.where(x[:, 0] > 3, 3, torch.arange(60) % 2)
+    once, repeated = normal(), normal()
+    options = {"validation": 0, "epochs": 3, "batch_size": 1000, "learning_rate": 0.1, "seed": 0, "progress": False}
+    weighted = ab.fit(once, x, weights=weights, **options)
+    many = ab.fit(repeated, x.repeat_interleave(weights, dim=0), **options)
+    assert once.theta.loc.tolist() == pytest.approx(repeated.theta.loc.tolist(), abs=1e-5)
+    assert [e.loss for e in weighted.epochs] == pytest.approx([e.loss for e in many.epochs], rel=1e-5)
+    assert weighted.rows == int((weights > 0).sum()) < 60  # of weight 0 nothing is seen
+    unweighted = normal()
+    ab.fit(unweighted, x, **{**options, "epochs": 30})
+    ab.fit(once, x, weights=weights, **{**options, "epochs": 30})
+    assert unweighted.theta.loc.tolist() != pytest.approx(once.theta.loc.tolist(), abs=1e-3)
+
+
+def test_validation_rows_have_weights_too():
+    x, held_out, weights = rows(60), rows(20, seed=1), torch.arange(20) % 3
+    options = {"epochs": 1, "seed": 0, "progress": False}
+    weighted = ab.fit(normal(), x, validation=held_out, validation_weights=weights, **options)
+    repeated = ab.fit(normal(), x, validation=held_out.repeat_interleave(weights, dim=0), **options)
+    assert weighted.best_loss == pytest.approx(repeated.best_loss, rel=1e-6)
+    assert weighted.best_loss != pytest.approx(ab.fit(normal(), x, validation=held_out, **options).best_loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [
+        (torch.ones(59), "one for each of the 60 rows"),
+        (-torch.ones(60), "at least 0, got -1.0 in row 0"),
+        (torch.full((60,), torch.inf), "finite"),
+        (torch.zeros(60), "some above zero"),
+    ],
+)
+def test_refuses_weights_that_are_none(weights, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        ab.fit(normal(), rows(60), weights=weights, epochs=1)
+    with pytest.raises(ValueError, match="fraction"):
+        ab.fit(normal(), rows(60), validation_weights=torch.ones(6), epochs=1)

@@ -19,7 +19,7 @@ def blocks_of(page):
 def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(ROOT / "README.md")
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     torch.manual_seed(0)
     x = torch.randn(400, 7)
     names = {"x": x}
@@ -33,6 +33,8 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     assert 1 <= model.expected_depth() <= 5
     assert (tmp_path / "model.safetensors").exists()
     assert names["flow"].log_prob(names["flow"].sample((3,))).shape == (3,)
+    assert names["density"].score_samples(x.numpy()).shape == (400,)
+    assert (names["outliers"] == -1).sum() == 4
     rings, mixture = names["rings"], names["mixture"]
     assert mixture.log_prob(rings).shape == mixture.gap(rings).shape == (400,)
 
@@ -55,3 +57,15 @@ def test_the_python_blocks_of_a_page_run_on_rows_of_two_features(page, tmp_path,
 
 def test_the_page_on_mixtures_has_blocks_that_the_tests_find():
     assert len(blocks_of(ROOT / "docs" / "mixtures.md")) == 5
+
+
+def test_the_page_on_estimators_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(ROOT / "docs" / "estimators.md")
+    assert len(blocks) == 2
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["bayes"].score(names["new"], names["sorts_new"]) > 0.9
+    assert names["model"].score_samples(names["new"]).shape == (len(names["new"]),)
+    assert not names["imputer"].transform(names["gaps"]).isna().any(axis=None)

@@ -38,8 +38,10 @@ def fit(
     context: Tensor | ArrayLike | None = None,
     *,
     labels: Tensor | ArrayLike | None = None,
+    weights: Tensor | ArrayLike | None = None,
     objective: Objective | None = None,
     validation: float | Tensor | ArrayLike | tuple[Any, Any] = 0.1,
+    validation_weights: Tensor | ArrayLike | None = None,
     epochs: int = 100,
     batch_size: int = 512,
     learning_rate: float = 5e-3,
@@ -67,14 +69,16 @@ def fit(
         density: what to fit; it is changed in place.
         x: (rows, *event), a tensor of the density's dtype or an array. No infinity, and no NaN unless it
             means a gap to the density. Or a `RowStream` of rows that do not lie in memory, contexts included, which takes no
-            labels, objective, noise or background, and rows of one's own for validation, or none.
+            labels, weights, objective, noise or background, and rows of one's own for validation, or none.
         context: (rows, c), if the density takes one.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.
+        weights: (rows), at least 0: a row counts so many times in the mean of the losses. Rows of weight 0 are left out.
         objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by `loss`,
             and begins when the objective no longer changes what is fitted (`Objective.settled`).
         validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
             tuple of both); 0 for none.
+        validation_weights: (rows) of validation rows of your own, as `weights`.
         epochs: at most so many passes over the training rows.
         batch_size: at most so many rows in one step. Every epoch takes all rows, in as few batches as that allows, whose
             sizes differ by one at most.
@@ -105,7 +109,7 @@ def fit(
         the `History` of the fit.
 
     Raises:
-        ValueError: rows that do not fit the density, are not finite, or are too few.
+        ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0.
         NonFiniteError: a loss or gradient became NaN or infinite; it names step, row and layer, and the density has the
             last good weights.
 
@@ -142,8 +146,11 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
 
     if isinstance(x, RowStream):
-        if context is not None or labels is not None or objective is not None or noise or background:
-            raise ValueError("x: expected rows in memory with context, labels, objective, noise or background, got a stream")
+        others = {"context": context, "labels": labels, "weights": weights, "objective": objective}
+        given = [name for name, value in others.items() if value is not None]
+        given += [name for name, value in {"noise": noise, "background": background}.items() if value]
+        if given:
+            raise ValueError(f"x: expected rows in memory with {', '.join(given)}, got a stream of rows")
         if isinstance(validation, (int, float, np.number)) and validation:
             raise ValueError(f"validation: expected rows, or 0, with a stream of rows, got {validation}")
         rows: Rows | RowStream = x
@@ -158,13 +165,19 @@ def fit(
         objective = Likelihood() if objective is None else objective
         if not objective.uses_labels:
             raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
+    if weights is not None and isinstance(rows, Rows):
+        rows = rows.with_weights(weights)
     training: Rows | RowStream
-    if isinstance(validation, (int, float, np.number)) and isinstance(rows, Rows):
-        training, held_out = split_rows(rows, fraction("validation", validation), generator)
-    elif isinstance(validation, (int, float, np.number)):
-        training, held_out = rows, None
+    if isinstance(validation, (int, float, np.number)):
+        if validation_weights is not None:
+            raise ValueError("validation_weights: expected None, since validation is a fraction of the rows, got some")
+        training, held_out = (
+            split_rows(rows, fraction("validation", validation), generator) if isinstance(rows, Rows) else (rows, None)
+        )
     else:
         training, held_out = rows, read_validation(density, validation)
+        if validation_weights is not None:
+            held_out = held_out.with_weights(validation_weights, name="validation_weights")
     history = History(len(training), 0 if held_out is None else len(held_out), seed)
 
     like = reference_tensor(density)

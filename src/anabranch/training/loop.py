@@ -147,7 +147,7 @@ class Loop:
                 losses = wrapped(x, batch.context)
             else:
                 losses = wrapped(x, batch.context, batch.labels, mine, progress)
-            loss = losses.mean()
+            loss = batch.weighted(losses).mean()
             if not bool(torch.isfinite(loss)):
                 raise self._explain(losses, batch)
             optimizer.zero_grad()
@@ -191,6 +191,7 @@ class Loop:
         self.density.eval()
         index = torch.arange(self.accelerator.process_index, len(self.held_out), self.shares)
         total = torch.zeros((), device=self.device)
+        weight = len(self.held_out) if self.held_out.weights is None else float(self.held_out.weights.sum())
         with torch.no_grad():
             for batch in self.held_out.take(index).batches(max(self.batch_size, 1024)):
                 losses = self.density.loss(batch.x, batch.context)
@@ -198,8 +199,8 @@ class Loop:
                     raise self._explain(losses, batch)
                 if self.background is not None:
                     losses = before_background(losses, self.background.log_prob(batch.x), len(self.held_out))
-                total += losses.sum()
-        return float(self._mean_over_processes(total * self.shares / len(self.held_out)))
+                total += batch.weighted(losses).sum()
+        return float(self._mean_over_processes(total * self.shares / weight))
 
     def _explain(self, losses: Tensor, batch: Rows) -> NonFiniteError:
         return explain_loss(self.density, batch, losses, self.steps_done)

@@ -17,12 +17,15 @@ from anabranch.densities.density import read_event
 
 @dataclass
 class Rows:
-    """Rows of data with their contexts, their numbers in what the user gave, and their labels, -1 where there is none."""
+    """Rows of data with their contexts, their numbers in what the user gave, their labels, -1 where there is none, and
+    their weights, of mean one.
+    """
 
     x: Tensor
     context: Tensor | None
     numbers: Tensor
     labels: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -31,13 +34,42 @@ class Rows:
         """Some of the rows."""
         context = None if self.context is None else self.context[index]
         labels = None if self.labels is None else self.labels[index]
-        return Rows(self.x[index], context, self.numbers[index], labels)
+        weights = None if self.weights is None else self.weights[index]
+        return Rows(self.x[index], context, self.numbers[index], labels, weights)
 
     def to(self, device: torch.device) -> Rows:
         """The rows on a device."""
         context = None if self.context is None else self.context.to(device)
         labels = None if self.labels is None else self.labels.to(device)
-        return Rows(self.x.to(device), context, self.numbers, labels)
+        weights = None if self.weights is None else self.weights.to(device)
+        return Rows(self.x.to(device), context, self.numbers, labels, weights)
+
+    def weighted(self, losses: Tensor) -> Tensor:
+        """Losses (rows), each times the weight of its row."""
+        return losses if self.weights is None else losses * self.weights
+
+    def with_weights(self, weights: Any, name: str = "weights") -> Rows:
+        """Those of the rows that have a weight above 0, with weights of mean one.
+
+        Raises:
+            ValueError: weights of another number than the rows, below 0, not finite, or all 0.
+        """
+        like = self.x if self.x.is_floating_point() else torch.zeros(())
+        values = read_tensor(name, weights, like).detach().to(like)
+        if values.shape != (len(self),):
+            raise ValueError(f"{name}: expected one for each of the {len(self)} rows, got shape {tuple(values.shape)}")
+        wrong = (~(torch.isfinite(values) & (values >= 0))).nonzero().flatten()
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(f"{name}: expected finite numbers of at least 0, got {float(values[row])} in row {row}")
+        some = (values > 0).nonzero().flatten()
+        if len(some) == 0:
+            raise ValueError(f"{name}: expected some above zero, got none")
+        kept = self.take(some)
+        # divided by the largest first, or their sum might overflow
+        values = values[some] / values[some].max()
+        kept.weights = values / values.mean()
+        return kept
 
     def batches(self, size: int) -> Iterator[Rows]:
         """All rows, in order, in batches of at most `size`."""

@@ -1,0 +1,168 @@
+"""Anomalies found without labels, and classes learnt from ten labels each, beside scikit-learn's estimators.
+
+python benchmarks/estimators.py FOLDER [anomalies|labels]
+
+FOLDER holds ad_page-blocks0.npz, ad_abalone19.npz (x; y, 1 for an anomaly) and penbased.npz (x, y).
+
+Anomalies: every detector is fitted to all rows without y, and ranks them; average precision says how far up anomalies are.
+Classes: 80 % of the rows to fit, ten of each class with their label; accuracy on the other rows to fit (transductive) and on
+the 20 % never seen. What was tried with the labels in view, docs/estimators.md says.
+"""
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PowerTransformer, StandardScaler
+from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
+from sklearn.svm import SVC
+from trials import RESULTS, Row, note, over_seeds, write
+
+from anabranch.estimators import DensityOutlierDetector, SemiSupervisedClassifier
+from anabranch.gallery.results import Stopwatch
+
+SEEDS = (0, 1, 2)
+Float64 = NDArray[np.float64]
+
+
+def anomalies(folder: Path) -> Iterator[Row]:
+    """Average precision of every detector on every table."""
+    for name in ("ad_page-blocks0", "ad_abalone19"):
+        x, y = read(folder / f"{name}.npz")
+        detectors = {"anabranch, DensityOutlierDetector": ours, **baselines_of(StandardScaler(), "standardised")}
+        detectors |= baselines_of(PowerTransformer(), "power transform")
+        for seed in SEEDS:
+            for method, scores_of in detectors.items():
+                watch = Stopwatch()
+                scores = scores_of(x, seed)
+                yield {
+                    "part": "anomalies",
+                    "data": name,
+                    "method": method,
+                    "seed": seed,
+                    "average precision": float(average_precision_score(y, -scores)),
+                    "seconds": watch(),
+                }
+
+
+def ours(x: Float64, seed: int) -> Float64:
+    return DensityOutlierDetector(random_state=seed).fit(x).score_samples(x)
+
+
+def baselines_of(scaler: Any, how: str) -> dict[str, Callable[[Float64, int], Float64]]:
+    """Scores, high for what is normal, after a scaling; a forest of trees does not see that of single columns."""
+
+    def forest(x: Float64, seed: int) -> Float64:
+        return IsolationForest(n_estimators=300, random_state=seed).fit(x).score_samples(x)
+
+    def factor(neighbours: int) -> Callable[[Float64, int], Float64]:
+        def scores(x: Float64, seed: int) -> Float64:
+            del seed
+            return LocalOutlierFactor(n_neighbors=neighbours).fit(scaler.fit_transform(x)).negative_outlier_factor_
+
+        return scores
+
+    def mixture(x: Float64, seed: int) -> Float64:
+        z = scaler.fit_transform(x)
+        candidates = [GaussianMixture(k, random_state=seed, reg_covar=1e-4).fit(z) for k in (1, 2, 4, 8, 12, 16)]
+        return min(candidates, key=lambda m: m.bic(z)).score_samples(z)
+
+    found = {f"LocalOutlierFactor, {k} neighbours, {how}": factor(k) for k in (20, 50, 100)}
+    found[f"GaussianMixture, 1 to 16 by BIC, {how}"] = mixture
+    return {"IsolationForest, 300 trees": forest, **found}
+
+
+def labels(folder: Path) -> Iterator[Row]:
+    """Accuracy with ten labels a class."""
+    x, classes = read(folder / "penbased.npz")
+    for seed in SEEDS:
+        train, test = train_test_split(np.arange(len(x)), test_size=0.2, stratify=classes, random_state=seed)
+        y = np.full(len(train), -1)
+        rng = np.random.default_rng(seed)
+        for c in np.unique(classes):
+            mine = rng.choice(np.flatnonzero(classes[train] == c), 10, replace=False)
+            y[mine] = c
+        hidden = y < 0
+        for method, classifier in classifiers(seed).items():
+            watch = Stopwatch()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # not converged, and the like: baselines as they come
+                classifier.fit(x[train], y)
+            seconds = watch()
+            yield {
+                "part": "labels",
+                "method": method,
+                "seed": seed,
+                "unlabelled rows": float((classifier.predict(x[train])[hidden] == classes[train][hidden]).mean()),
+                "held-out rows": float((classifier.predict(x[test]) == classes[test]).mean()),
+                "seconds": seconds,
+            }
+
+
+def classifiers(seed: int) -> dict[str, Any]:
+    def trained(base: Any, threshold: float) -> Any:
+        return make_pipeline(StandardScaler(), SelfTrainingClassifier(base, threshold=threshold))
+
+    def spread(**options: Any) -> Any:
+        return make_pipeline(StandardScaler(), LabelSpreading(max_iter=100, **options))
+
+    found = {
+        "anabranch, SemiSupervisedClassifier": SemiSupervisedClassifier(random_state=seed),
+        "SelfTraining, SVC(C=10)": trained(SVC(C=10, probability=True, random_state=seed), 0.9),
+        "SelfTraining, LogisticRegression": trained(LogisticRegression(max_iter=1000), 0.9),
+        "SelfTraining, RandomForest(200)": trained(RandomForestClassifier(200, random_state=seed), 0.75),
+    }
+    for neighbours in (7, 10):
+        for alpha in (0.2, 0.9):
+            name = f"LabelSpreading, knn, {neighbours} neighbours, alpha {alpha}"
+            found[name] = spread(kernel="knn", n_neighbors=neighbours, alpha=alpha)
+    for gamma in (0.5, 2.0):
+        found[f"LabelSpreading, rbf, gamma {gamma}, alpha 0.2"] = spread(kernel="rbf", gamma=gamma, alpha=0.2)
+    return found
+
+
+def read(path: Path) -> tuple[Float64, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as file:
+        return file["x"].astype(np.float64), file["y"].astype(np.int64)
+
+
+TABLES: dict[str, tuple[Callable[[Path], Iterator[Row]], tuple[str, ...], dict[str, str]]] = {
+    "anomalies": (anomalies, ("data", "method"), {"average precision": ".4f", "seconds": ".0f"}),
+    "labels": (labels, ("method",), {"unlabelled rows": ".4f", "held-out rows": ".4f", "seconds": ".0f"}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("part", nargs="*", choices=[*TABLES, []], default=list(TABLES))
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    path = RESULTS / "estimators.json"
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows: list[Row] = [row for row in old if row["part"] not in chosen.part]
+    tables = []
+    for part, (run, by, columns) in TABLES.items():
+        if part in chosen.part:
+            for row in run(chosen.folder):
+                note(rows, row)
+        tables.append(over_seeds([row for row in rows if row["part"] == part], by, columns))
+    page = RESULTS.parent.parent / "docs" / "estimators.md"
+    write("estimators", {"seeds": list(SEEDS)}, rows, "\n\n".join(tables), page)
+
+
+if __name__ == "__main__":
+    main()

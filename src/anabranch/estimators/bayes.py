@@ -1,0 +1,174 @@
+"""Classification by a density for each class."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from anabranch.checks import positive_int
+from anabranch.densities import Density
+from anabranch.estimators.distinct import distinct_rows
+from anabranch.estimators.estimator import Estimator, copied
+from anabranch.estimators.scaling import Scaling
+from anabranch.estimators.stacking import fit_stack, log_prob
+
+Float64 = NDArray[np.float64]
+
+
+class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+    r"""Bayes' rule with a density for each class, p(y | x) proportional to p(y) p(x | y).
+
+    Each density is that of a `DensityEstimator`: flows and Gaussian mixtures, weighed by rows that they have not seen. So a
+    class of few rows has about a normal, and one of a single row a normal of all rows' widths around it. `score_samples`
+    gives log p(x), by which rows can be told that belong to no class.
+
+    Args:
+        priors: p(y), in the order of `classes_`, at least 0 and of sum 1; None for the shares of the rows.
+        density: None for the default, or a `Density` of as many numbers as there are columns that change, of which each
+            class gets copies in place of the flows.
+        members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1.
+        epochs: passes over the rows of a class, at most; by default so many that large and small tables take a like time.
+        device: where to train; the CPU by default.
+        random_state: None, a seed, or a `numpy.random.RandomState`.
+
+    Attributes:
+        classes_: in ascending order.
+        densities_: the fitted `Density` of each class, of standardised columns.
+        class_prior_: p(y), (classes).
+        scaling_: how columns are standardised, in the same way for all classes.
+        n_features_in_, feature_names_in_: of X.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.estimators import BayesClassifier
+        >>> x = np.random.default_rng(0).normal(size=(60, 2)) + np.repeat([[-2.0], [2.0]], 30, axis=0)
+        >>> model = BayesClassifier(members=1, epochs=2, random_state=0).fit(x, ["left"] * 30 + ["right"] * 30)
+        >>> model.predict([[-2.0, -2.0], [2.0, 2.0]]).tolist()
+        ['left', 'right']
+    """
+
+    def __init__(
+        self,
+        priors: ArrayLike | None = None,
+        *,
+        density: Density | None = None,
+        members: int | None = None,
+        epochs: int | None = None,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.priors = priors
+        self.density = density
+        self.members = members
+        self.epochs = epochs
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803 (scikit-learn's names)
+        """Fit to rows and their classes.
+
+        Args:
+            X: (rows, columns), an array or a data frame of finite numbers.
+            y: (rows), classes: numbers, words or booleans.
+            sample_weight: (rows), how much each counts, at least 0; in the priors too, if these are None.
+
+        Raises:
+            ValueError: values that are not finite, y that are no classes, no column that changes, priors that are none.
+        """
+        x, y = self._read_rows_and_classes(X, y)
+        weights = self._read_weights(sample_weight, x)
+        check_classification_targets(y)
+        members = None if self.members is None else positive_int("members", self.members)
+        epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
+        present = y if weights is None else y[weights > 0]
+        self.classes_ = np.unique(present)
+        # a class whose rows all have weight 0 is none
+        codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        rows = distinct_rows(x, weights, codes)
+        codes = np.zeros(0, dtype=np.int64) if rows.labels is None else rows.labels
+        seed = self._draw_seed()
+        self.class_prior_ = self._read_priors(np.bincount(codes, weights=rows.weights).astype(np.float64))
+        self.scaling_ = Scaling.of(rows.x, rows.weights)
+        z = self.scaling_.encode(rows.x)
+        own = self.density
+        self.densities_ = []
+        for k in range(len(self.classes_)):
+            mine = np.flatnonzero(codes == k)
+            density = fit_stack(
+                z[mine],
+                rows.weights[mine],
+                seed + k,
+                build=None if own is None else (lambda: copied(own, z.shape[1])),
+                members=(3 if len(mine) <= 2_000 else 1) if members is None else members,
+                epochs=epochs,
+                device=self.device,
+            )
+            self.densities_.append(density)
+        return self
+
+    def predict_joint_log_proba(self, X: Any) -> Float64:  # noqa: N803
+        """log p(x, y) of each row and class (rows, classes), nats, of a density in the columns' own units."""
+        check_is_fitted(self)
+        z = self.scaling_.encode(self._read_rows(X))
+        with np.errstate(divide="ignore"):
+            joint = np.column_stack([log_prob(density, z) for density in self.densities_]) + np.log(self.class_prior_)
+        return joint + self.scaling_.log_det
+
+    def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
+        """log p(y | x) of each row and class (rows, classes)."""
+        joint = self.predict_joint_log_proba(X)
+        total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # too far from all classes for a float: what is left to know is how frequent they are
+            return np.where(np.isfinite(total), joint - total, np.log(self.class_prior_))
+
+    def predict_proba(self, X: Any) -> Float64:  # noqa: N803
+        """p(y | x) of each row and class (rows, classes)."""
+        return np.asarray(np.exp(self.predict_log_proba(X)))
+
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """The most probable class of each row (rows)."""
+        check_is_fitted(self)
+        return np.asarray(self.classes_[self.predict_log_proba(X).argmax(axis=1)])
+
+    def score_samples(self, X: Any) -> Float64:  # noqa: N803
+        """log p(x) of each row (rows), nats, in the columns' own units: low for a row that belongs to no class."""
+        return np.asarray(np.logaddexp.reduce(self.predict_joint_log_proba(X), axis=1))
+
+    def _read_rows_and_classes(self, x: Any, y: Any) -> tuple[Float64, NDArray[Any]]:
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
+        values = self._read_rows(x, fitting=True, least=2)
+        return values, read_classes(y, len(values))
+
+    def _read_priors(self, counts: Float64) -> Float64:
+        if self.priors is None:
+            return np.asarray(counts / counts.sum())
+        priors = np.asarray(self.priors, dtype=np.float64)
+        if priors.shape != counts.shape or not (priors >= 0).all() or not np.isclose(priors.sum(), 1.0):
+            raise ValueError(
+                f"priors: expected {len(counts)} numbers of at least 0 and of sum 1, one for each class, got {self.priors!r}"
+            )
+        return np.asarray(priors / priors.sum())
+
+
+def read_classes(y: Any, rows: int) -> NDArray[Any]:
+    """Classes (rows), as scikit-learn reads them.
+
+    Raises:
+        ValueError: of another number than the rows, or numbers that are not finite.
+    """
+    values = column_or_1d(y, warn=True)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("Input y contains NaN or infinity; classes are expected")
+    if values.dtype.kind == "O" and any(isinstance(v, float) and math.isnan(v) for v in values):
+        raise ValueError("Input y contains NaN; classes are expected")
+    if len(values) != rows:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{rows}, {len(values)}]")
+    return np.asarray(values)

@@ -1,0 +1,147 @@
+"""Density estimation."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import DensityMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from anabranch.checks import positive_int
+from anabranch.densities import Density
+from anabranch.estimators.distinct import distinct_rows
+from anabranch.estimators.estimator import Estimator, copied
+from anabranch.estimators.gaps import fit_any_order
+from anabranch.estimators.scaling import Scaling
+from anabranch.estimators.stacking import fit_stack, log_prob
+
+Float64 = NDArray[np.float64]
+
+
+class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
+    r"""The density p(x) of the rows of a table, log p in nats per row, in the columns' own units.
+
+    Columns are standardised. By default flows and Gaussian mixtures are fitted to different folds of the rows and mixed,
+    with weights that rows they have not seen decide (`stacking.fit_stack`): few rows get about a Gaussian mixture, many the
+    flows. If X has gaps (NaN), a `models.AnyOrder` is fitted to what was observed; log p of a row is that of what it has.
+
+    A column that never changes has no density and is left out: samples have its value, and a row with another one has
+    log p = -inf. Equal rows are one row with a weight (`distinct.Distinct`).
+
+    Args:
+        density: "auto", as described; "flow", for complete rows alone; "any order", for rows with gaps, whether or not
+            those of the fit have any; or a `Density` of as many numbers as there are columns that change, of which copies
+            are fitted in place of the flows.
+        members: how many folds and fits; by default 5 up to 2,000 rows, 3 up to 10,000, else 1.
+        epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
+        device: where to train; the CPU by default.
+        random_state: None, a seed, or a `numpy.random.RandomState`.
+
+    Attributes:
+        density_: the fitted `Density`, of standardised columns.
+        scaling_: how they are standardised.
+        n_features_in_, feature_names_in_: of X.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.estimators import DensityEstimator
+        >>> x = np.random.default_rng(0).normal(size=(100, 2))
+        >>> model = DensityEstimator(members=1, epochs=2, random_state=0).fit(x)
+        >>> model.score_samples(x).shape, model.sample(3, random_state=0).shape
+        ((100,), (3, 2))
+    """
+
+    def __init__(
+        self,
+        density: str | Density = "auto",
+        *,
+        members: int | None = None,
+        epochs: int | None = None,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.density = density
+        self.members = members
+        self.epochs = epochs
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803 (scikit-learn's names)
+        """Fit to rows.
+
+        Args:
+            X: (rows, columns), an array or a data frame of numbers; NaN is a gap.
+            y: ignored.
+            sample_weight: (rows), how much each counts, at least 0.
+
+        Raises:
+            ValueError: fewer than two rows, infinite values, gaps where the density takes none, no column that changes.
+        """
+        del y
+        x = self._read_rows(X, fitting=True, gaps=self._takes_gaps(), least=2)
+        rows = distinct_rows(x, self._read_weights(sample_weight, x))
+        members = None if self.members is None else positive_int("members", self.members)
+        epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
+        seed = self._draw_seed()
+        self.scaling_ = Scaling.of(rows.x, rows.weights)
+        z = self.scaling_.encode(rows.x)
+        own = self.density
+        self.gaps_ = own == "any order" or (own == "auto" and bool(np.isnan(z).any()))
+        if self.gaps_:
+            self.density_: Density = fit_any_order(z, rows.weights, seed, epochs=epochs, device=self.device)
+            return self
+        build = None if isinstance(own, str) else (lambda: copied(own, z.shape[1]))
+        if build is not None:
+            build()  # complains before anything is fitted
+        self.density_ = fit_stack(
+            z, rows.weights, seed, build=build, members=members, epochs=epochs, device=self.device
+        )
+        return self
+
+    def score_samples(self, X: Any) -> Float64:  # noqa: N803
+        """log p of each row (rows), nats, of a density in the columns' own units; of what was observed, if there are gaps.
+
+        Raises:
+            ValueError: X does not fit, or has gaps where the density takes none.
+        """
+        check_is_fitted(self)
+        x = self._read_rows(X, gaps=self.gaps_)
+        z = self.scaling_.encode(x)
+        observed = ~np.isnan(z)
+        log_det = -np.where(observed, np.log(self.scaling_.scale[self.scaling_.kept]), 0.0).sum(axis=1)
+        scores = log_prob(self.density_, z) + log_det
+        scores[self.scaling_.off_constant(x)] = -np.inf
+        return scores
+
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
+        """The mean log p of the rows, nats: higher is better, so that searches over settings maximise it."""
+        del y
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> Float64:
+        """New rows (n_samples, columns), in the columns' own units.
+
+        Args:
+            n_samples: how many.
+            random_state: None, a seed, or a `numpy.random.RandomState`.
+        """
+        check_is_fitted(self)
+        count = positive_int("n_samples", n_samples)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
+            z = self.density_.sample((count,)).numpy().astype(np.float64)
+        return self.scaling_.decode(z)
+
+    def _takes_gaps(self) -> bool:
+        if isinstance(self.density, str) and self.density not in ("auto", "flow", "any order"):
+            raise ValueError(f"density: expected 'auto', 'flow', 'any order' or a Density, got {self.density!r}")
+        return isinstance(self.density, str) and self.density != "flow"
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = isinstance(self.density, str) and self.density != "flow"
+        return tags

@@ -1,0 +1,166 @@
+"""Detecting rows that are unlike the others."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import OutlierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from anabranch import flows
+from anabranch.checks import positive_int
+from anabranch.densities import Density
+from anabranch.estimators.distinct import distinct_rows
+from anabranch.estimators.estimator import Estimator
+from anabranch.estimators.gaps import fit_any_order
+from anabranch.estimators.scaling import Scaling
+from anabranch.estimators.stacking import fit_stack, log_prob
+from anabranch.models import Flow
+
+Float64 = NDArray[np.float64]
+
+_STEPS = 280
+_LARGEST_BATCH = 256
+# metrics and thresholds take no infinity
+_LEAST = -1e12
+_OFF_CONSTANT = 1e6
+
+
+class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
+    r"""Outliers are rows where the density of the table, seen through power transforms, is low.
+
+    Density depends on units. Here every column is first made about normal by a power transform (`power.Power`), so that the
+    long tail of a column does not make all of it outlying, and so that no unit matters. Then smooth flows, affine couplings
+    that hardly find small clusters of like outliers, and a normal are fitted to different folds of the rows and mixed
+    (`stacking.fit_stack`). The score of a row is its log p in these coordinates, nats.
+
+    With gaps (NaN) in the rows of the fit the density is a `models.AnyOrder`, and the score of a row that of what it has,
+    times columns over columns observed.
+
+    Args:
+        contamination: the share of the rows of the fit that `predict` calls outliers, in (0, 0.5]. It sets `offset_` and
+            changes no score.
+        members: how many folds and fits.
+        epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
+        device: where to train; the CPU by default.
+        random_state: None, a seed, or a `numpy.random.RandomState`.
+
+    Attributes:
+        offset_: the score below which a row is an outlier: decision_function is score_samples - offset_.
+        density_: the fitted `Density`, of standardised columns.
+        scaling_: how they are standardised, power transforms included.
+        n_features_in_, feature_names_in_: of X.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.estimators import DensityOutlierDetector
+        >>> x = np.random.default_rng(0).normal(size=(100, 2))
+        >>> x[0] = 8.0
+        >>> detector = DensityOutlierDetector(0.01, members=1, epochs=2, random_state=0).fit(x)
+        >>> np.flatnonzero(detector.predict(x) == -1)
+        array([0])
+    """
+
+    def __init__(
+        self,
+        contamination: float = 0.1,
+        *,
+        members: int = 5,
+        epochs: int | None = None,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.contamination = contamination
+        self.members = members
+        self.epochs = epochs
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803 (scikit-learn's names)
+        """Fit to rows, some of which may be outliers.
+
+        Args:
+            X: (rows, columns), an array or a data frame of numbers; NaN is a gap.
+            y: ignored.
+            sample_weight: (rows), how much each counts, at least 0.
+
+        Raises:
+            ValueError: fewer than two rows, infinite values, no column that changes, a contamination out of range.
+        """
+        del y
+        if not 0 < float(self.contamination) <= 0.5:
+            raise ValueError(f"contamination: expected a number in (0, 0.5], got {self.contamination!r}")
+        x = self._read_rows(X, fitting=True, gaps=True, least=2)
+        rows = distinct_rows(x, self._read_weights(sample_weight, x))
+        members = positive_int("members", self.members)
+        epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
+        self.scaling_ = Scaling.of(rows.x, rows.weights, power=True)
+        z = self.scaling_.encode(rows.x)
+        seed = self._draw_seed()
+        self.gaps_ = bool(np.isnan(z).any())
+        if self.gaps_:
+            self.density_: Density = fit_any_order(z, rows.weights, seed, epochs=epochs, device=self.device)
+        else:
+            self.density_ = fit_stack(
+                z,
+                rows.weights,
+                seed,
+                build=lambda: smooth_flow(z.shape[1]),
+                members=members,
+                sizes=(1,),
+                steps=_STEPS,
+                largest_batch=_LARGEST_BATCH,
+                epochs=epochs,
+                device=self.device,
+            )
+        self.offset_ = _share_below(self._scores(rows.x), rows.weights, float(self.contamination))
+        return self
+
+    def score_samples(self, X: Any) -> Float64:  # noqa: N803
+        """log p of each row (rows) after the power transforms, nats: the lower, the more outlying.
+
+        Raises:
+            ValueError: X does not fit, or has gaps where the fit had none.
+        """
+        check_is_fitted(self)
+        return self._scores(self._read_rows(X, gaps=self.gaps_))
+
+    def decision_function(self, X: Any) -> Float64:  # noqa: N803
+        """score_samples - offset_ (rows): below 0 for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: N803
+        """-1 for outliers and 1 for others (rows)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def _scores(self, x: Float64) -> Float64:
+        z = self.scaling_.encode(x)
+        scores = log_prob(self.density_, z)
+        if self.gaps_:
+            observed = (~np.isnan(z)).sum(axis=1)
+            scores = scores * z.shape[1] / np.maximum(observed, 1)
+        # another value than the only one there was is more outlying than anything else
+        return np.maximum(scores, _LEAST) - _OFF_CONSTANT * self.scaling_.off_constant(x)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def smooth_flow(columns: int) -> Density:
+    """Four narrow affine coupling layers: they bend a normal, and are slow to give a small cluster a peak of its own."""
+    if columns == 1:
+        return Flow(flows.nsf(1, blocks=1, hidden=(16,), bins=4))
+    return Flow(flows.realnvp(columns, blocks=4, hidden=(16,), max_scale=10.0))
+
+
+def _share_below(scores: Float64, weights: Float64, share: float) -> float:
+    """The lowest score that has more than this share of the weight up to it and with it."""
+    order = np.argsort(scores)
+    total = np.cumsum(weights[order])
+    place = np.searchsorted(total, share * total[-1] * (1 + 1e-12), side="right")
+    return float(scores[order[min(place, len(order) - 1)]])

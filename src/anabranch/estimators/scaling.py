@@ -1,0 +1,96 @@
+"""Columns of any units as a density sees them: standardised, those that never change left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anabranch.described import Described
+from anabranch.estimators.power import Power
+
+Float64 = NDArray[np.float64]
+
+
+class Scaling(Described):
+    r"""z_i = g_i((x_i - loc_i) / scale_i) for the columns that change, with g_i the identity or a power transform.
+
+    A column of one value has no density: it is left out, and comes back as that value.
+
+    Args:
+        loc: (columns), what is taken off.
+        scale: (columns), what is divided by; 0 for a column that is left out.
+        power: the power transforms of the columns that are not; None for none.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.estimators.scaling import Scaling
+        >>> scaling = Scaling.of(np.array([[1.0, 5.0], [3.0, 5.0]]))
+        >>> scaling.encode(np.array([[1.0, 5.0]]))
+        array([[-1.]])
+        >>> scaling.decode(np.array([[1.0]]))
+        array([[3., 5.]])
+    """
+
+    def __init__(self, loc: Sequence[float], scale: Sequence[float], power: Power | None = None) -> None:
+        super().__init__()
+        self.loc = np.asarray(loc, dtype=np.float64)
+        self.scale = np.asarray(scale, dtype=np.float64)
+        self.kept = np.flatnonzero(self.scale > 0)
+        self.power = power
+
+    @classmethod
+    def of(cls, x: Float64, weights: Float64 | None = None, power: bool = False) -> Self:
+        """The scaling that gives rows (rows, columns; NaN for gaps) mean 0 and deviation 1 in every column that changes.
+
+        Raises:
+            ValueError: no column changes, or one has gaps alone.
+        """
+        w = np.ones(len(x)) if weights is None else weights
+        seen = ~np.isnan(x)
+        empty = np.flatnonzero(~seen.any(axis=0))
+        if len(empty):
+            raise ValueError(f"X: expected some value in every column, got gaps alone in column {empty[0]}")
+        low, high = np.nanmin(x, axis=0), np.nanmax(x, axis=0)
+        # in units of the largest value of a column: no sum or square overflows
+        unit = np.maximum(np.maximum(np.abs(low), np.abs(high)), np.finfo(np.float64).tiny)
+        total = w @ seen
+        scaled = np.where(seen, x, 0.0) / unit
+        mean = (w @ scaled) / total
+        spread = np.sqrt((w @ np.where(seen, scaled - mean, 0.0) ** 2) / total)
+        changes = (high / unit - low / unit > 8 * np.finfo(np.float64).eps) & (spread > 0)
+        if not changes.any():
+            raise ValueError(f"X: expected a column that changes, got one and the same row in all {len(x)} samples")
+        loc = np.where(changes, mean * unit, low)
+        scale = np.where(changes, spread * unit, 0.0)
+        found = cls(loc.tolist(), scale.tolist())
+        if not power:
+            return found
+        return cls(loc.tolist(), scale.tolist(), Power.of(found.encode(x), w))
+
+    @property
+    def log_det(self) -> float:
+        """log |dz/dx| of the division alone: what is added to a log-density of z for one of x, but for the power's."""
+        return float(-np.log(self.scale[self.kept]).sum())
+
+    def encode(self, x: Float64) -> Float64:
+        """z (rows, columns that change) of x (rows, columns)."""
+        loc, scale = self.loc[self.kept], self.scale[self.kept]
+        # halved before the difference, which could overflow
+        z = (x[:, self.kept] / 2 - loc / 2) / scale * 2
+        return z if self.power is None else self.power.forward(z)
+
+    def decode(self, z: Float64) -> Float64:
+        """x (rows, columns) of z (rows, columns that change)."""
+        x = np.tile(self.loc, (len(z), 1))
+        inner = z if self.power is None else self.power.inverse(z)
+        x[:, self.kept] = self.loc[self.kept] + inner * self.scale[self.kept]
+        return x
+
+    def off_constant(self, x: Float64) -> NDArray[np.bool_]:
+        """Which rows (rows) have another value in a column that never changed; a gap is none."""
+        left_out = self.scale == 0
+        other = ~np.isclose(x[:, left_out], self.loc[left_out], rtol=1e-12, atol=0.0) & ~np.isnan(x[:, left_out])
+        return other.any(axis=1)

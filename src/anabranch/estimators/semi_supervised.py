@@ -1,0 +1,205 @@
+"""Classification of rows of which few have a label."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from anabranch.checks import positive_int
+from anabranch.estimators.bayes import read_classes
+from anabranch.estimators.distinct import distinct_rows
+from anabranch.estimators.estimator import Estimator
+from anabranch.estimators.scaling import Scaling
+from anabranch.estimators.shaped_mixture import log_posterior, shaped_mixture
+from anabranch.estimators.spreading import spread_labels
+from anabranch.estimators.stacking import epochs_and_batch, log_prob
+from anabranch.models import FlowMixture
+from anabranch.objectives import Consistency, Information, Likelihood
+from anabranch.training import fit, start_from
+
+Float64 = NDArray[np.float64]
+
+_STEPS = 800
+# Of the likelihood, which has the components to itself: it reaches q through the bound, in tens of nats a row, and would
+# have classes be what normals behind the flow find easy. With little of it, q is led by labels and neighbours.
+_LIKELIHOOD = 0.01
+_AGREEMENT = 3.0
+
+
+class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+    r"""Classes that are the components of a mixture fitted to all rows, p(x) = sum_y p(y) p(x | y), with or without a label.
+
+    Normal components behind a flow that they share and a network q(y | x), as in `MixtureClusterer`. The labels are first
+    spread over the graph of nearest neighbours, and what comes out is where the components start. In the fit q learns the
+    labels, that neighbouring rows agree on their class, and that classes are told surely and all of them used; the
+    components follow it by likelihood (`objectives.Likelihood`, `Consistency`, `Information`). Several fits are averaged.
+
+    As in scikit-learn's own semi-supervised estimators -1 in y means that a row has no label; for classes that are words, y
+    is an array of objects.
+
+    Args:
+        members: how many fits are averaged.
+        neighbours: of a row, in the graph and for agreement.
+        epochs: passes over the rows; by default so many that large and small tables take a like time.
+        device: where to train; the CPU by default.
+        random_state: None, a seed, or a `numpy.random.RandomState`.
+
+    Attributes:
+        classes_: in ascending order, without -1.
+        transduction_: the class of each row of the fit; its own label, where it has one.
+        label_distributions_: q(y | x) of each row of the fit (rows, classes).
+        densities_: the fitted `FlowMixture`s, of standardised columns.
+        scaling_: how they are standardised.
+        n_features_in_, feature_names_in_: of X.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.estimators import SemiSupervisedClassifier
+        >>> x = np.random.default_rng(0).normal(size=(60, 2)) + np.repeat([[-4.0], [4.0]], 30, axis=0)
+        >>> y = np.full(60, -1)
+        >>> y[[0, 59]] = 0, 1
+        >>> model = SemiSupervisedClassifier(members=1, epochs=5, random_state=0).fit(x, y)
+        >>> model.predict([[-4.0, -4.0], [4.0, 4.0]])
+        array([0, 1])
+    """
+
+    def __init__(
+        self,
+        *,
+        members: int = 3,
+        neighbours: int = 10,
+        epochs: int | None = None,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.members = members
+        self.neighbours = neighbours
+        self.epochs = epochs
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803 (scikit-learn's names)
+        """Fit to rows and labels.
+
+        Args:
+            X: (rows, columns), an array or a data frame of finite numbers.
+            y: (rows), classes, -1 for rows that have none.
+            sample_weight: (rows), how much each counts, at least 0.
+
+        Raises:
+            ValueError: values that are not finite, y that are no classes, no label at all, no column that changes.
+        """
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
+        x = self._read_rows(X, fitting=True, least=2)
+        y = read_classes(y, len(x))
+        weights = self._read_weights(sample_weight, x)
+        members = positive_int("members", self.members)
+        neighbours = positive_int("neighbours", self.neighbours)
+        labelled = _labelled(y)
+        if not labelled.any():
+            raise ValueError("y: expected a label for some samples, got -1 (none) for all")
+        check_classification_targets(y[labelled])
+        seen = labelled if weights is None else labelled & (weights > 0)
+        if not seen.any():
+            raise ValueError(
+                "sample_weight: expected some weight above zero among samples of a class, got zero for all"
+            )
+        self.classes_ = np.unique(y[seen])
+        codes = np.full(len(y), -1)
+        codes[seen] = np.searchsorted(self.classes_, y[seen])
+        rows = distinct_rows(x, weights, codes)
+        seed = self._draw_seed()
+        self.scaling_ = Scaling.of(rows.x, rows.weights)
+        labels = np.full(len(rows), -1) if rows.labels is None else rows.labels
+        z = self.scaling_.encode(rows.x)
+        start = spread_labels(z, labels, len(self.classes_), neighbours, seed)
+        self.densities_ = [self._fit_one(z, rows.weights, labels, start, seed + i, neighbours) for i in range(members)]
+        log_q = self._log_q(self.scaling_.encode(x))
+        self.label_distributions_ = np.exp(log_q)
+        self.transduction_ = np.where(seen, y, self.classes_[log_q.argmax(axis=1)])
+        return self
+
+    def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
+        """log q(y | x) of each row and class (rows, classes)."""
+        check_is_fitted(self)
+        return self._log_q(self.scaling_.encode(self._read_rows(X)))
+
+    def predict_proba(self, X: Any) -> Float64:  # noqa: N803
+        """q(y | x) of each row and class (rows, classes)."""
+        return np.asarray(np.exp(self.predict_log_proba(X)))
+
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """The most probable class of each row (rows)."""
+        check_is_fitted(self)
+        return np.asarray(self.classes_[self.predict_log_proba(X).argmax(axis=1)])
+
+    def score_samples(self, X: Any) -> Float64:  # noqa: N803
+        """log p(x) of each row (rows), nats, exact, of the mean of the fits, in the columns' own units."""
+        check_is_fitted(self)
+        z = self.scaling_.encode(self._read_rows(X))
+        each = np.column_stack([log_prob(density, z) for density in self.densities_])
+        return np.asarray(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)) + self.scaling_.log_det)
+
+    def _fit_one(
+        self,
+        z: Float64,
+        weights: Float64,
+        labels: NDArray[np.int64],
+        start: NDArray[np.int64],
+        seed: int,
+        neighbours: int,
+    ) -> FlowMixture:
+        x = torch.from_numpy(z.astype(np.float32))
+        columns = x.shape[1]
+        most, batch_size = epochs_and_batch(len(x), _STEPS)
+        epochs = most if self.epochs is None else positive_int("epochs", self.epochs)
+        mixture = shaped_mixture(columns, len(self.classes_), seed)
+        own = torch.from_numpy(labels)
+        start_from(mixture, x, torch.from_numpy(start), seed=seed, epochs=min(3, epochs))
+        # labelled rows, few as they are, weigh as much as all rows do
+        known = labels >= 0
+        scarcity = float(weights.sum() / weights[known].sum())
+        objective = (
+            _LIKELIHOOD * Likelihood(classification=scarcity / _LIKELIHOOD)
+            + _AGREEMENT * Consistency("neighbours", neighbours=neighbours)
+            + Information()
+        )
+        fit(
+            mixture,
+            x,
+            labels=own,
+            weights=torch.from_numpy(weights.astype(np.float32)),
+            objective=objective,
+            validation=0,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=2e-3,
+            clip=20.0,
+            noise=0.05,
+            seed=seed,
+            device=self.device,
+            progress=False,
+        )
+        return mixture.double()
+
+    def _log_q(self, z: Float64) -> Float64:
+        x: Tensor = torch.from_numpy(z)
+        each = np.stack([log_posterior(density, x) for density in self.densities_])
+        return np.asarray(np.logaddexp.reduce(each, axis=0) - np.log(len(each)))
+
+
+def _labelled(y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows have a label."""
+    if y.dtype.kind == "O":
+        return np.array([not (isinstance(v, (int, float, np.number)) and v == -1) for v in y], dtype=bool)
+    if y.dtype.kind in "US" or y.dtype.kind == "b":
+        return np.ones(len(y), dtype=bool)
+    return np.asarray(y != -1)
