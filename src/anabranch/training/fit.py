@@ -159,7 +159,9 @@ def fit(
     if len(rows) == 0:
         raise ValueError("x: expected at least one row, got none")
     if background and isinstance(rows, Rows) and bool(torch.isnan(rows.x).any()):
-        raise ValueError("background: expected rows without gaps, for a broad density to stand behind, got some with NaN")
+        raise ValueError(
+            "background: expected rows without gaps, for a broad density to stand behind, got some with NaN"
+        )
     if labels is not None and isinstance(rows, Rows):
         rows.labels = read_labels(density, labels, len(rows))
         objective = Likelihood() if objective is None else objective
