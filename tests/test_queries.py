@@ -691,9 +691,11 @@ class Diamonds:
             if value not in ("Fair", "Very Good", "Ideal"):
                 raise ValueError(f"column 'cut': expected Fair, Very Good or Ideal, got {value!r}")
             return float(("Fair", "Very Good", "Ideal").index(value))
-        if isinstance(value, str):
-            raise ValueError(f"column {self.names[column]!r}: expected a number, got {value!r}")
-        return (value - 4000) / 1000 if column == 0 else math.log(value)
+        number = queries.Plain(self.names).encode(column, value)
+        return (number - 4000) / 1000 if column == 0 else math.log(number)
+
+    def interval(self, column, relation, value):
+        return Interval.of(relation, self.encode(column, value))
 
     def decode(self, column, x):
         if column == 2:
@@ -768,7 +770,7 @@ def test_questions_are_answered_in_the_columns_own_units(diamonds):
         ("E[pric | carat = 1]", "did you mean 'price'", 2),
         ("E[cut]", "categories, which have no mean", 2),
         ("E[price | cut = Perfect]", "expected Fair", 16),
-        ("E[price | carat = low]", "expected a number, got 'low'", 18),
+        ("E[price | carat = low]", "expected a finite number, got 'low'", 18),
         ("E[price | carat = 1, carat = 2]", "each column once", 21),
         ("P(price 5000)", "expected one of = ", 12),
         ("P(cut > Fair)", "no order", 2),

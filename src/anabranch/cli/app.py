@@ -9,10 +9,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from anabranch.cli.cluster import cluster
+from anabranch.cli.detect import detect
 from anabranch.cli.errors import complain
 from anabranch.cli.fit import fit
 from anabranch.cli.gallery import gallery
+from anabranch.cli.impute import impute
 from anabranch.cli.info import info
+from anabranch.cli.query import query
 from anabranch.cli.sample import sample
 from anabranch.cli.score import score
 from anabranch.version import __version__
@@ -39,10 +43,10 @@ def _show_version(asked: bool) -> None:
 def _anabranch(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, help="Print the version.")] = False,
 ) -> None:
-    """Densities of the rows of a table: fit, score, sample. And a gallery of experiments."""
+    """Densities of the rows of a table: fit, score, sample, fill gaps, ask, find odd rows; and a gallery."""
 
 
-for _command in (fit, score, sample, info, gallery):
+for _command in (fit, score, sample, impute, query, detect, cluster, info, gallery):
     app.command()(_command)
 
 

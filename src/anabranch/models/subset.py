@@ -66,7 +66,9 @@ class Subset(Density):
         if values is not None:
             like = reference_tensor(model)
             read = read_tensor("values", values, like).detach()
-            matching("values", read, torch.Size([len(seen)]), like)
+            matching("values", read, torch.Size([len(seen)]), None)
+            # a file's description is read into a model that has not its dtype yet
+            read = read if like is None else read.to(like)
             if read.dim() != 1:
                 raise ValueError(f"values: expected shape ({len(seen)},), got {tuple(read.shape)}")
             self.register_buffer("values", read.clone())

@@ -8,6 +8,7 @@ from anabranch.queries.estimated_subset import Diagnosis, EstimatedSubset
 from anabranch.queries.expectation import expectation
 from anabranch.queries.grammar import Question, QuestionError, parse
 from anabranch.queries.impute import impute
+from anabranch.queries.leave_one_out import leave_one_out
 from anabranch.queries.marginal import marginal
 from anabranch.queries.mode import Mode, mode
 from anabranch.queries.probability import probability
@@ -34,6 +35,7 @@ __all__ = [
     "condition",
     "expectation",
     "impute",
+    "leave_one_out",
     "marginal",
     "mode",
     "parse",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anabranch.checks import instance_of, reference_tensor
 from anabranch.densities import Density
+from anabranch.queries.region import Interval
 
 
 class Columns(Protocol):
@@ -26,7 +27,10 @@ class Columns(Protocol):
         number(name)             -> int; KeyError if there is no such column
         encode(column, value)    -> float, for a number or a word; ValueError if that can be no value of the column.
                                     Of numbers it is increasing.
-        decode(column, x)        -> array (n) of the column's own values, for an array x (n): numbers, or words
+        interval(column, relation, value)   -> Interval of encoded values: those whose own are = != < <= > >= the value,
+                                    which but for = and != need not be one of the column's; ValueError without an order
+        decode(column, x)        -> array (n) of the column's own values, for an array x (n): numbers, words, or NumPy's
+                                    datetime64 or timedelta64
         levels(column)           -> the encoded values of a column of categories, None for numbers
         affine(column)           -> (loc, scale) if the column's own values are loc + scale x, otherwise None
         log_det(column, x)       -> log |dx / dvalue| at an encoded value; 0 where values have probabilities
@@ -38,6 +42,8 @@ class Columns(Protocol):
     def number(self, name: str) -> int: ...
 
     def encode(self, column: int, value: float | str) -> float: ...
+
+    def interval(self, column: int, relation: str, value: float | str) -> Interval: ...
 
     def decode(self, column: int, x: NDArray[np.float64]) -> NDArray[Any]: ...
 
@@ -76,9 +82,17 @@ class Plain:
 
     def encode(self, column: int, value: float | str) -> float:
         """The value itself, a number."""
-        if isinstance(value, str):
-            raise ValueError(f"column {self.names[column]!r}: expected a number, got {value!r}")
-        return float(value)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"column {self.names[column]!r}: expected a finite number, got {value!r}")
+        return number
+
+    def interval(self, column: int, relation: str, value: float | str) -> Interval:
+        """The numbers themselves."""
+        return Interval.of(relation, self.encode(column, value))
 
     def decode(self, column: int, x: NDArray[np.float64]) -> NDArray[Any]:
         """x itself."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from anabranch.checks import reference_tensor
 from anabranch.densities import Density
 from anabranch.models import Ensemble, FlowMixture
 from anabranch.models.components import Embedded, Separate
@@ -21,7 +23,10 @@ def parts_of(density: Density) -> tuple[list[Density], Tensor] | None:
     context = density.context if isinstance(density, AtContext) else None
     mixture = density.density if isinstance(density, AtContext) else density
     if isinstance(mixture, Ensemble):
-        parts, log_weights = mixture.members, mixture.get_buffer("log_weights")
+        parts = mixture.members
+        like = reference_tensor(mixture.parts)
+        equal = (torch.zeros(()) if like is None else like.detach()).new_full((len(parts),), -math.log(len(parts)))
+        log_weights = equal if mixture.log_weights is None else mixture.log_weights
         contexts = [context if part.context_shape is not None else None for part in parts]
     elif isinstance(mixture, FlowMixture) and mixture.trunk is None and mixture.heads is None:
         log_weights = mixture.weights().detach().log()
@@ -45,8 +50,6 @@ def mixture_of(parts: Sequence[Density], log_weights: Tensor) -> Density:
     if len(parts) == 1:
         return parts[0]
     normalised = log_weights.detach().log_softmax(dim=-1)
-    mixture = Ensemble(parts, weights=normalised.exp().to(torch.get_default_dtype()))
-    # an ensemble's weights are read in torch's default dtype, and as weights, which may vanish
-    buffer = mixture.get_buffer("log_weights")
-    buffer.data = normalised.to(device=normalised.device)
+    mixture = Ensemble(parts, weights=normalised.exp())
+    mixture.log_weights = normalised  # weights, as an ensemble reads them, may vanish
     return mixture

@@ -124,8 +124,10 @@ def within(known: Univariate, interval: Interval) -> float:
         return 0.0
     ends = torch.tensor([interval.low, interval.high], dtype=torch.float64)
     left, right = known.below(ends)
-    low = 0.0 if math.isinf(interval.low) else float(left[0] if interval.low_included else right[0])
-    high = 1.0 if math.isinf(interval.high) else float(right[1] if interval.high_included else left[1])
+    low = float(interval.low > 0) if math.isinf(interval.low) else float((left if interval.low_included else right)[0])
+    high = (
+        float(interval.high > 0) if math.isinf(interval.high) else float((right if interval.high_included else left)[1])
+    )
     p = max(0.0, high - low)
     for number in set(interval.without):
         if bool(interval_with(interval, number)):

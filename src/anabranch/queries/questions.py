@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.densities import Density
+from anabranch.queries.clock import clock_of, rounded_span
 from anabranch.queries.columns import Columns
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, ImpossibleError
@@ -48,9 +49,10 @@ class Line:
     Attributes:
         name: what it is.
         value: in the column's own unit.
-        standard_error: of a number, 0 where it is exact.
+        standard_error: of a number, 0 where it is exact; of a time in `unit`.
         effective_samples: infinite where it is exact.
         exact: whether it is a closed form.
+        unit: of the standard error, where that is not the value's own.
     """
 
     name: str
@@ -58,10 +60,12 @@ class Line:
     standard_error: float = 0.0
     effective_samples: float = math.inf
     exact: bool = True
+    unit: str = ""
 
     def __str__(self) -> str:
         written = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
-        return f"{self.name}  {written}" + ("" if self.exact else f" ± {self.standard_error:.2g}")
+        error = f" ± {self.standard_error:.2g} {self.unit}".rstrip()
+        return f"{self.name}  {written}" + ("" if self.exact else error)
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,17 @@ class Answer:
         return "\n".join(map(str, self.lines))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question with the text that it was parsed from, at which errors point."""
+
+    text: str
+    question: Question
+
+
 def ask(
     density: Density,
-    question: str,
+    question: str | Asked,
     columns: Columns,
     *,
     context: Tensor | ArrayLike | None = None,
@@ -90,7 +102,7 @@ def ask(
 
     Args:
         density: any density over vectors.
-        question: such as "E[price | carat = 1.0, cut = Ideal]".
+        question: such as "E[price | carat = 1.0, cut = Ideal]"; or one that is parsed already.
         columns: the density's columns, by name, and their units; `Plain(names)` for numbers as they are.
         context: (context features,), for a density that takes one.
         tolerance: largest standard error wanted, in the density's own unit; of means, probabilities and quantiles.
@@ -118,7 +130,9 @@ def ask(
         Q[0.1](price)  0.717896
         Q[0.9](price)  3.28138
     """
-    return _Evaluator(density, question, columns, context, tolerance, samples, seed, sampling).answer()
+    asked = Asked(question, parse(question)) if isinstance(question, str) else question
+    evaluator = _Evaluator(density, asked.text, columns, context, tolerance, samples, seed, sampling)
+    return evaluator.answer(asked.question)
 
 
 class _Evaluator:
@@ -145,9 +159,8 @@ class _Evaluator:
         }
         self.seed = 0 if seed is None else seed
 
-    def answer(self) -> Answer:
-        """Parsed and evaluated."""
-        question: Question = parse(self.text)
+    def answer(self, question: Question) -> Answer:
+        """Evaluated."""
         given = {self._number(c.column): self._encoded(c) for c in question.given}
         try:
             lines = self._lines(question, given)
@@ -179,15 +192,21 @@ class _Evaluator:
 
     def _mean(self, word: Word, given: dict[int, float], name: str) -> Line:
         column = self._numeric(word, "no mean")
+        clock = clock_of(self._decoded(column, torch.zeros(1)))
         affine = self.columns.affine(column)
-        if affine is not None:
+        if affine is not None and clock is None:
             found = expectation(self.density, "mean", given, columns=column, **self.sampling)
             return _line(name, found, lambda x: affine[0] + affine[1] * x)
 
         def own_unit(x: Tensor) -> Tensor:
-            return torch.from_numpy(np.asarray(self._decoded(column, x[:, 0]), dtype=np.float64))
+            values = self._decoded(column, x[:, 0])
+            return torch.from_numpy(np.array(values if clock is None else clock.seconds(values), dtype=np.float64))
 
-        return _line(name, expectation(self.density, own_unit, given, columns=column, **self.sampling))
+        line = _line(name, expectation(self.density, own_unit, given, columns=column, **self.sampling))
+        if clock is None:
+            return line
+        error, unit = rounded_span(line.standard_error)
+        return replace(line, value=clock.written(line.value), standard_error=error, unit=unit)
 
     def _quantiles(self, word: Word, levels: tuple[float, ...], given: dict[int, float]) -> list[Line]:
         column = self._number(word)
@@ -195,9 +214,13 @@ class _Evaluator:
         found = quantile(self.density, column, levels, given, **self.sampling)
         lines = []
         for level, q, error, n in zip(levels, found.value, found.standard_error, found.effective_samples, strict=True):
-            value, low, high = self._decoded(column, torch.stack([q, q - error, q + error]))
-            half = 0.0 if found.exact else 0.5 * abs(float(high) - float(low))
-            lines.append(Line(f"Q[{level:g}]({word.text})", _plain(value), half, float(n), found.exact))
+            values = self._decoded(column, torch.stack([q, q - error, q + error]))
+            clock = clock_of(values)
+            numbers = values if clock is None else clock.seconds(values)
+            half = 0.0 if found.exact else 0.5 * abs(float(numbers[2]) - float(numbers[1]))
+            value = _plain(values[0]) if clock is None else clock.written(numbers[0])
+            half, unit = (half, "") if clock is None else rounded_span(half)
+            lines.append(Line(f"Q[{level:g}]({word.text})", value, half, float(n), found.exact, unit))
         return lines
 
     def _density_at(self, question: DensityAt, given: dict[int, float]) -> list[Line]:
@@ -251,21 +274,16 @@ class _Evaluator:
         ]
 
     def _interval(self, one: Condition, column: int) -> Interval:
-        value = self._encoded(one)
         if self.columns.levels(column) is not None and one.relation not in ("=", "!="):
             raise QuestionError(
                 f"expected = or != for {one.column.text!r}, whose categories have no order, got {one.relation}",
                 self.text,
                 one.column.position,
             )
-        return {
-            "=": Interval(value, value),
-            "!=": Interval(without=(value,)),
-            "<": Interval(high=value, high_included=False),
-            "<=": Interval(high=value),
-            ">": Interval(low=value, low_included=False),
-            ">=": Interval(low=value),
-        }[one.relation]
+        try:
+            return self.columns.interval(column, one.relation, one.value.text)
+        except ValueError as error:
+            raise QuestionError(str(error), self.text, one.value.position) from error
 
     def _number(self, word: Word) -> int:
         try:
@@ -299,11 +317,8 @@ class _Evaluator:
 
     def _encoded(self, one: Condition) -> float:
         column = self._number(one.column)
-        number = one.value.number
         try:
-            # a category may be called 1
-            word = self.columns.levels(column) is not None or number is None
-            return self.columns.encode(column, one.value.text if word or number is None else number)
+            return self.columns.encode(column, one.value.text)
         except ValueError as error:
             raise QuestionError(str(error), self.text, one.value.position) from error
 
@@ -320,4 +335,8 @@ def _line(name: str, found: Estimate, unit: Callable[[float], float] = lambda x:
 
 def _plain(value: Any) -> Any:
     """A Python number or word."""
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        values = np.array([value])
+        clock = clock_of(values)
+        return str(value) if clock is None else clock.written(clock.seconds(values)[0])
     return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)

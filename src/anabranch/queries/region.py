@@ -58,6 +58,15 @@ class Interval:
             ) from None
         return cls(low, high)
 
+    @classmethod
+    def of(cls, relation: str, value: float) -> Interval:
+        """The numbers that are =, !=, <, <=, > or >= a value."""
+        if relation in ("=", "!="):
+            return cls(value, value) if relation == "=" else cls(without=(value,))
+        if relation in ("<", "<="):
+            return cls(high=value, high_included=relation == "<=")
+        return cls(low=value, low_included=relation == ">=")
+
     def contains(self, x: Tensor) -> Tensor:
         """Whether numbers (*batch) are in it."""
         above = x >= self.low if self.low_included else x > self.low

@@ -2,6 +2,7 @@
 
 from anabranch.tables import columns
 from anabranch.tables.columns import Column, TableWarning
+from anabranch.tables.detecting import Cell, Surprise, detect
 from anabranch.tables.fit_table import fit_table
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
@@ -12,16 +13,19 @@ from anabranch.tables.stream import TableStream
 from anabranch.tables.write import write_table
 
 __all__ = [
+    "Cell",
     "Column",
     "Report",
     "Schema",
     "Score",
+    "Surprise",
     "TableError",
     "TableModel",
     "TableStream",
     "TableWarning",
     "as_table",
     "columns",
+    "detect",
     "fit_table",
     "read_table",
     "write_table",

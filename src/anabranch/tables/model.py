@@ -15,9 +15,12 @@ from anabranch.checks import positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.described import Described
 from anabranch.models import AnyOrder
+from anabranch.queries import Answer, condition, leave_one_out, marginal
 from anabranch.tables.columns import TableWarning
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
+from anabranch.tables.imputing import imputed
+from anabranch.tables.questions import ask_table, given_values
 from anabranch.tables.schema import Schema
 
 # numbers in one batch, rows times columns: a model's working memory is some hundred times that
@@ -88,45 +91,132 @@ class TableModel(Described):
     def surprise(self, table: Any) -> Float64:
         """-log p(x_i | all else that the row has) of every cell: (rows, columns), nats in the column's unit; NaN for a gap.
 
-        Which cells of a row are unlikely, given its others. Of an `AnyOrder` density.
+        Which cells of a row are unlikely, given its others. Exact for `AnyOrder` and Gaussian mixtures; of other densities
+        p(x) is divided by p of the row without the cell, an integral estimated by importance sampling, so choose the rows.
 
         Raises:
-            ValueError: the density is another.
+            ValueError: another density than `AnyOrder` that is conditioned on given columns.
             TableError: as for `log_prob`.
+
+        Warns:
+            QueryWarning: integrals of few effective samples.
         """
-        density = self._any_order("surprise")
         x, context = self.schema.encode(table)
+        if not self.density.gaps:
+            self.schema.check_gaps(x)
         result = np.empty_like(x)
         with torch.no_grad():
-            for rows, values, given in self._batches(x, context):
-                result[rows] = -density.leave_one_out(values, given).cpu().numpy()
+            for rows, values, given in self.batches(x, context):
+                result[rows] = -leave_one_out(self.density, values, given).value.cpu().numpy()
         return result - self.schema.log_dets(x)
 
-    def marginal(self, columns: Sequence[str]) -> TableModel:
-        """The model of some of the columns, exact; it shares this one's parameters. Of an `AnyOrder` density.
+    def ask(
+        self, question: str, *, tolerance: float | None = None, samples: int = 10_000, seed: int | None = 0
+    ) -> Answer:
+        """Answer a question in words, such as "E[price | carat = 1, cut = Ideal]": see `anabranch.queries.grammar`.
 
-        Raises:
-            ValueError: the density is another; a column that is not modelled, or twice the same.
-        """
-        density = self._any_order("marginal")
-        return TableModel(self.schema.select(columns), density.marginal(self._numbers(columns)))
-
-    def conditional(self, values: Mapping[str, Any]) -> TableModel:
-        """The model of the other columns given these values, exact, with this one's parameters. Of an `AnyOrder` density.
+        Values are in the columns' own units; with < and the like any number or time will do, with = only what the column can
+        hold. If the model is conditioned on given columns, they must all be among what is given.
 
         Args:
-            values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing.
+            question: with the names of the columns.
+            tolerance: largest standard error wanted, of means, probabilities and quantiles, in encoded units.
+            samples: draws to begin with, where the answer takes any.
+            seed: of the draws.
 
         Raises:
-            ValueError: the density is another; a column that is not modelled; none is left.
+            QuestionError: it cannot be read, names an unknown column, a value that its column cannot hold, or what is
+                impossible; the message shows where.
+
+        Warns:
+            QueryWarning: an answer too poor to trust; it says what to raise.
+
+        Example:
+            >>> from anabranch.densities import GaussianMixture
+            >>> from anabranch.tables import Schema, TableModel
+            >>> from anabranch.tables.columns import Continuous
+            >>> schema = Schema([Continuous("carat", loc=1.0, scale=0.5), Continuous("price", loc=5000.0, scale=1000.0)])
+            >>> model = TableModel(schema, GaussianMixture([[-1.0, -1.0], [1.0, 2.0]]))
+            >>> print(model.ask("E[price | carat = 1.5]"))
+            E[price]  6642.39
+        """
+        like = reference_tensor(self.density)
+        return ask_table(self.schema, self.density, question, like, tolerance=tolerance, samples=samples, seed=seed)
+
+    def impute(
+        self, table: Any, draws: int | None = None, best: bool | str = False, seed: int | None = None
+    ) -> pa.Table | list[pa.Table]:
+        """A table with its gaps filled from the model, given what each row has; what was observed stays as it is.
+
+        Args:
+            table: a data frame with the model's columns; others are kept as they are.
+            draws: how many multiple imputations, each a table: all gaps of a row are drawn jointly, so that what is computed
+                from each differs by as much as is not known. None for one draw, as a table by itself.
+            best: True or "mean", or "median", in place of draws, for the single best of each gap: the mean or median in the
+                column's own unit, of a discrete column's values the nearest to it; of categories the most probable.
+            seed: makes the draws repeatable; by default torch's global generator goes on.
+
+        Returns:
+            a table, or a list of as many as draws.
+
+        Raises:
+            ValueError: draws and best at once, or others than described.
+            TableError: as for `log_prob`, but gaps are taken whatever the density.
+
+        Warns:
+            QueryWarning: chains that have not mixed, for densities without closed form.
+        """
+        return imputed(self, table, draws, best, seed)
+
+    def marginal(self, columns: Sequence[str]) -> TableModel:
+        """The model of some of the columns; it shares this one's parameters.
+
+        Exact for `AnyOrder`, Gaussian mixtures and others of closed form; otherwise samples are exact, and log p is an
+        estimate (`queries.marginal`).
+
+        Raises:
+            ValueError: a column that is not modelled, or twice the same; a model other than of any order that is
+                conditioned on given columns: `conditional` on them comes first.
+        """
+        numbers = self._numbers(columns)
+        if isinstance(self.density, AnyOrder):
+            return TableModel(self.schema.select(columns), self.density.marginal(numbers))
+        if self.schema.given:
+            raise ValueError(
+                f"marginal: expected a model without given columns; take conditional of {', '.join(self.schema.given)} first"
+            )
+        return TableModel(self.schema.select(columns), marginal(self.density, numbers))
+
+    def conditional(self, values: Mapping[str, Any]) -> TableModel:
+        """The model of the other columns given these values; it shares this one's parameters.
+
+        Exact for `AnyOrder`, Gaussian mixtures and others of closed form; otherwise sampled by Markov chains, with an
+        estimated normaliser (`queries.condition`).
+
+        Args:
+            values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing. If the
+                model is conditioned on given columns, all of them may be here too, and the result is conditioned on none.
+
+        Raises:
+            ValueError: a column that is not modelled; none is left; values that the model calls impossible; a model other
+                than of any order of which given columns are missing.
             TableError: a value that its column cannot hold.
         """
-        density = self._any_order("conditional")
-        x = self.schema.encode_row(values)
-        rest = [name for name in self.schema.columns if name not in values]
-        seen = self._numbers(list(values))
-        told = self.schema.tensor(x[None], self._dtype, _device(self.density))[0, seen]
-        return TableModel(self.schema.select(rest), density.conditional(seen, told))
+        told = {name: value for name, value in values.items() if value is not None and name not in self.schema.given}
+        x = self.schema.encode_row(told)
+        seen = self._numbers(list(told))
+        numbers = self.schema.tensor(x[None], self.dtype, self.device)[0, seen]
+        rest = [name for name in self.schema.columns if name not in told]
+        if not rest:
+            raise ValueError(
+                "values: expected some column to be left, got all of them; log_prob gives their likelihood"
+            )
+        some = [name for name in self.schema.given if values.get(name) is not None]
+        if isinstance(self.density, AnyOrder) and not some:
+            return TableModel(self.schema.select(rest), self.density.conditional(seen, numbers))
+        context = self.tensor(given_values(self.schema, dict(values))) if self.schema.given else None
+        density = condition(self.density, dict(zip(seen, numbers.tolist(), strict=True)), context)
+        return TableModel(Schema([self.schema.column(name) for name in rest]), density)
 
     def log_prob_encoded(self, x: Float64, context: Float64 | None) -> Float64:
         """log p of encoded rows (rows, columns), in nats, of a density of encoded numbers."""
@@ -134,7 +224,7 @@ class TableModel(Described):
             self.schema.check_gaps(x)
         result = np.empty(len(x))
         with torch.no_grad():
-            for rows, values, given in self._batches(x, context):
+            for rows, values, given in self.batches(x, context):
                 result[rows] = self.density.log_prob(values, given).cpu().numpy()
         # a distance that the density's dtype cannot square overflows on the way, to NaN or to -inf: the limit is -inf
         like = reference_tensor(self.density)
@@ -185,7 +275,7 @@ class TableModel(Described):
             raise ValueError(
                 "given: expected none, since the model's density is not conditioned on any column, got a table"
             )
-        home = _device(self.density)
+        home = self.device
         with torch.random.fork_rng(devices=[home] if home.type == "cuda" else [], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
@@ -206,13 +296,6 @@ class TableModel(Described):
         kept = [seen.column(name).take(pa.array(index)) for name in self.schema.given]
         return pa.Table.from_arrays([*kept, *drawn.columns], names=[*self.schema.given, *self.schema.columns])
 
-    def _any_order(self, what: str) -> AnyOrder:
-        if not isinstance(self.density, AnyOrder):
-            raise ValueError(
-                f"{what}: expected a model of any order (fit_table(model='any-order')), got a {type(self.density).__name__}"
-            )
-        return self.density
-
     def _numbers(self, columns: Sequence[str]) -> list[int]:
         """Where the columns of these names are."""
         unknown = [name for name in columns if name not in self.schema.columns]
@@ -221,13 +304,15 @@ class TableModel(Described):
             raise ValueError(f"columns: expected some of {have}, got {unknown[0]!r}")
         return [self.schema.columns.index(name) for name in columns]
 
-    def _batches(self, x: Float64, context: Float64 | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Encoded rows as tensors, few enough at a time: which rows, they, and their contexts."""
-        size = self._batch_rows()
+    def batches(
+        self, x: Float64, context: Float64 | None, copies: int = 1
+    ) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """Encoded rows as tensors, few enough at a time for so many copies: which rows, they, and their contexts."""
+        size = max(1, self._batch_rows() // copies)
         for begin in range(0, len(x), size):
             rows = slice(begin, begin + size)
-            given = None if context is None else self._tensor(context[rows])
-            yield rows, self.schema.tensor(x[rows], self._dtype, _device(self.density)), given
+            given = None if context is None else self.tensor(context[rows])
+            yield rows, self.schema.tensor(x[rows], self.dtype, self.device), given
 
     def _draw(self, n: int, context: Float64 | None) -> Float64:
         total = n if context is None else len(context)
@@ -237,7 +322,7 @@ class TableModel(Described):
             if context is None:
                 batch = self.density.sample((min(size, total - begin),))
             else:
-                batch = self.density.sample((), self._tensor(context[begin : begin + size]))
+                batch = self.density.sample((), self.tensor(context[begin : begin + size]))
             drawn.append(batch.cpu().numpy().astype(np.float64))
         return np.concatenate(drawn)
 
@@ -245,15 +330,18 @@ class TableModel(Described):
         return max(1, min(8192, _BATCH_NUMBERS // len(self.schema.columns)))
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """Of the density."""
         like = reference_tensor(self.density)
         return torch.float32 if like is None else like.dtype
 
-    def _tensor(self, values: Float64) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """Of the density."""
+        like = reference_tensor(self.density)
+        return torch.device("cpu") if like is None else like.device
+
+    def tensor(self, values: Float64) -> Tensor:
+        """Numbers in the density's dtype, on its device."""
         with np.errstate(over="ignore"):
-            return torch.from_numpy(values).to(self._dtype).to(_device(self.density))
-
-
-def _device(density: Density) -> torch.device:
-    like = reference_tensor(density)
-    return torch.device("cpu") if like is None else like.device
+            return torch.from_numpy(values).to(self.dtype).to(self.device)

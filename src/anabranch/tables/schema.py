@@ -282,11 +282,7 @@ class Schema(Described):
             part = self.column(name)
             if value is None:
                 continue
-            try:
-                array = pa.array([value.item() if isinstance(value, np.generic) else value])
-            except pa.ArrowException as error:
-                raise TableError(f"column {name!r}: expected one value, got {value!r}") from error
-            x[self.columns.index(name)] = part.encode(array)[0]
+            x[self.columns.index(name)] = part.encode(part.read(value))[0]
         return x
 
     def decode(self, x: Float64, context: Float64 | None = None) -> pa.Table:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from anabranch.described import Described
 from anabranch.families import Family
+from anabranch.tables.columns.written import read_value
+from anabranch.tables.frame import TableError
 
 Float64 = NDArray[np.float64]
 Rows = NDArray[np.integer[Any]]
@@ -30,6 +32,8 @@ class Column(Described, ABC):
         log_det(z)       -> (rows), nats: log |dz/dx| where x has a density, 0 where it has a probability, or is a gap
         family()         -> the `Family` of z, for a model of the column
         context(z)       -> (rows, context_size): what a density is conditioned on, if the column is given
+        read(value)      -> an Arrow array of one, for a value as people write it
+        cut(value, included)   -> z and whether it is included: what is at most (or below) the value is so in z too
 
     so that log p(x) = log p(z) + log_det(z) is a density in the column's own unit, or a probability. Where x is discrete
     decode(encode(x)) is x bit for bit; where it is continuous, up to the rounding of float64 at the size of its location.
@@ -92,6 +96,31 @@ class Column(Described, ABC):
     def unit(self) -> str:
         """Whether log p of it is of a density or of a probability."""
         return f"probability of {self.name}" if self.discrete else f"density in {self.name}"
+
+    def read(self, value: Any) -> pa.Array:
+        """One value, of Python or in words ("12.5", "Ideal", "2024-05-17", "true"), as an Arrow array of one.
+
+        Raises:
+            TableError: text that is no value of the column's type.
+        """
+        return read_value(self.name, value, self.arrow_type)
+
+    def cut(self, value: Any, included: bool) -> tuple[float, bool]:
+        r"""Where z divides the column's values at one that need not be among them:
+
+        .. math:: x \le v \iff z \le c, \qquad \text{or with} < \text{in place of the second} \le \text{if it says so.}
+
+        Args:
+            value: v, as for `read`.
+            included: whether x = v is on the lower side.
+
+        Returns:
+            c, minus or plus infinity beyond all values, and whether z = c is on the lower side.
+
+        Raises:
+            TableError: the column's values have no order, or v is no number or time.
+        """
+        raise TableError(f"column {self.name!r} holds categories, which have no order; ask for = or !=")
 
     def context(self, z: Float64) -> Float64:
         """(rows, context_size)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from anabranch.families import Family, Levels
 from anabranch.tables.columns.column import Column, Float64
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import flat, is_text
+
+# levels of which one is looked for that is nearly what came
+_COMPARED = 1000
 
 
 class OfLevels(Column):
@@ -79,10 +83,12 @@ class OfLevels(Column):
     def _refuse(self, values: pa.Array, unseen: Any) -> None:
         rows = np.flatnonzero(unseen)
         value = values[int(rows[0])].as_py()
+        where = f" in row {rows[0]} (rows count from 0; {len(rows)} of {len(values)} rows)" * (len(values) > 1)
+        near = difflib.get_close_matches(str(value), [str(level) for level in self.levels[:_COMPARED]], n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
         raise TableError(
-            f"column {self.name!r}: {value!r} in row {rows[0]} (rows count from 0; {len(rows)} of {len(values)} rows) is "
-            f"none of the {len(self.levels):,} values that were fitted ({shown(self.levels)}); correct it, leave a gap "
-            "(null) there, or fit to rows that have it"
+            f"column {self.name!r}: {value!r}{where} is none of the {len(self.levels):,} values that were fitted "
+            f"({shown(self.levels)}); correct it, leave a gap (null) there, or fit to rows that have it{meant}"
         )
 
 

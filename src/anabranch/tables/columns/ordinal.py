@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Sequence
-from typing import Self
+from fractions import Fraction
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,7 @@ import pyarrow.compute as pc
 from anabranch.tables.columns.column import Float64, Rows
 from anabranch.tables.columns.levels import OfLevels, shown
 from anabranch.tables.columns.reading import check_number, read_floats
+from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 
 # up to so many whole numbers from the least to the largest, all of them are levels, seen or not
@@ -59,6 +63,12 @@ class Ordinal(OfLevels):
             kind = type(levels[0])
             levels = [kind(level) for level in range(int(levels[0]), int(levels[-1]) + 1)]
         return cls(name, levels, str(values.type))
+
+    def cut(self, value: Any, included: bool) -> tuple[float, bool]:
+        number = read_number(self.name, value)
+        side = bisect.bisect_right if included else bisect.bisect_left
+        place = side([Fraction(str(level)) for level in self.levels], number) - 1
+        return (float(place), True) if place >= 0 else (-math.inf, False)
 
     def context(self, z: Float64) -> Float64:
         return (2 * z / max(1, len(self.levels) - 1) - 1)[:, None]

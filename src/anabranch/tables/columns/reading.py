@@ -35,7 +35,7 @@ def read_floats(name: str, values: pa.Array) -> Float64:
     infinite = np.flatnonzero(np.isinf(floats))
     if len(infinite):
         raise TableError(
-            f"column {name!r}: expected finite numbers, got infinity {_where(infinite, len(floats))}; "
+            f"column {name!r}: expected finite numbers, got infinity{_where(infinite, len(floats))}; "
             "remove or fill such rows, a gap (null) means that nothing is known"
         )
     return floats
@@ -72,9 +72,11 @@ def refuse(name: str, expected: str, values: pa.Array, bad: NDArray[np.bool_], r
     if len(rows):
         value = values[int(rows[0])].as_py()
         got = str(value) if not isinstance(value, str) else repr(value)
-        raise TableError(f"column {name!r}: expected {expected}, got {got} {_where(rows, len(values))}; {remedy}")
+        raise TableError(f"column {name!r}: expected {expected}, got {got}{_where(rows, len(values))}; {remedy}")
 
 
 def _where(bad: NDArray[np.integer[Any]], rows: int) -> str:
+    if rows == 1:  # there is no other
+        return ""
     count = f"{len(bad)} of {rows} rows {'holds' if len(bad) == 1 else 'hold'} one"
-    return f"in row {bad[0]} (rows count from 0; {count})"
+    return f" in row {bad[0]} (rows count from 0; {count})"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Self
+from fractions import Fraction
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +83,9 @@ class Rounded(Stepped):
 
     def _shown(self, n: int) -> str:
         return f"{n / 10**self.digits:.{self.digits}f}"
+
+    def _number(self, value: Any) -> Fraction:
+        return super()._number(value) * 10**self.digits
 
     def _limits(self) -> tuple[int, int]:
         if pa.types.is_decimal(self.arrow_type):

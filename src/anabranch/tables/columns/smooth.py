@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from anabranch.families import Atoms, Family, Logistics
 from anabranch.tables.columns.column import Column, Float64
 from anabranch.tables.columns.reading import read_floats
+from anabranch.tables.columns.written import read_number
+from anabranch.tables.frame import TableError
 from anabranch.tables.types import is_number
 
 
@@ -66,6 +69,15 @@ class Smooth(Column):
         gaps = np.isnan(z)
         # through pyarrow's own double: its half floats take no mask
         return pa.array(x, mask=gaps).cast(self.arrow_type, safe=False)
+
+    def cut(self, value: Any, included: bool) -> tuple[float, bool]:
+        one = self.read(value if isinstance(value, str) else float(value))
+        try:
+            return float(self.encode(one)[0]), included
+        except TableError:
+            number = float(read_number(self.name, value))
+        # beyond a bound: on which side of what lies between
+        return (-np.inf, False) if number < self.decode(np.zeros(1))[0].as_py() else (np.inf, True)
 
     def log_det(self, z: Float64) -> Float64:
         with np.errstate(all="ignore"):

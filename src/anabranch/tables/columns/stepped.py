@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +18,7 @@ from anabranch.tables.columns.column import Column, Float64, Rows
 from anabranch.tables.columns.reading import refuse
 from anabranch.tables.columns.shape import atoms_of, bent_standard, standardised
 from anabranch.tables.columns.smooth import observed
+from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 
 Int64 = NDArray[np.int64]
@@ -46,6 +50,8 @@ class Stepped(Column):
     """
 
     discrete = True
+    # whether low and high say something of the column, or only of its type
+    _own_ends = True
 
     def __init__(
         self,
@@ -104,6 +110,15 @@ class Stepped(Column):
             n[z == code] = atom
         return self._values(n, gaps)
 
+    def cut(self, value: Any, included: bool) -> tuple[float, bool]:
+        place = (self._number(value) - self.origin) / self.step
+        m = math.floor(place)
+        n = self.origin + (m if included or m != place else m - 1) * self.step
+        least, most = self._ends()
+        if n < least or n >= most:
+            return (-math.inf, False) if n < least else (math.inf, True)
+        return float(self.encode(self._values(np.array([n]), np.array([False])))[0]), True
+
     def log_det(self, z: Float64) -> Float64:
         return np.zeros_like(z)
 
@@ -119,8 +134,8 @@ class Stepped(Column):
     def description(self) -> str:
         about = self._shown(self.origin + round(self.loc) * self.step)
         bent = ", heavy tails" if self.bend else ""
-        ends = "" if self.low is None else f", from {self._shown(self.low)}"
-        ends += "" if self.high is None else f", to {self._shown(self.high)}"
+        ends = "" if self.low is None or not self._own_ends else f", from {self._shown(self.low)}"
+        ends += "" if self.high is None or not self._own_ends else f", to {self._shown(self.high)}"
         shown = ", ".join(self._shown(atom) for atom in self.atoms[:5])
         more = f" and {len(self.atoms) - 5} more" if len(self.atoms) > 5 else ""
         atoms = f", atoms at {shown}{more}" if self.atoms else ""
@@ -133,6 +148,10 @@ class Stepped(Column):
     @abstractmethod
     def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:
         """The values of n, of the column's type."""
+
+    def _number(self, value: Any) -> Fraction:
+        """n of a value as people write it, which need not be whole."""
+        return read_number(self.name, value)
 
     @abstractmethod
     def _shown(self, n: int) -> str:

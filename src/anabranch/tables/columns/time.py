@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from fractions import Fraction
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +47,7 @@ class Time(Stepped):
     """
 
     kind = "time"
+    _own_ends = False
 
     def __init__(
         self,
@@ -83,7 +85,17 @@ class Time(Stepped):
         return f"every {_duration(self.step, self.arrow_type)}"
 
     def _shown(self, n: int) -> str:
-        return str(self._values(np.array([n]), np.array([False]))[0])
+        value = self._values(np.array([n]), np.array([False]))
+        try:
+            return str(value[0])
+        except OverflowError:  # the ends of the calendar are beyond it in zones ahead or behind
+            return f"{value.cast(pa.timestamp(self.arrow_type.unit))[0]}+00:00"
+
+    def _number(self, value: Any) -> Fraction:
+        n, gaps = self._wholes(self.read(value))
+        if gaps[0]:
+            raise TableError(f"column {self.name!r}: expected a date or time, got {value!r}")
+        return Fraction(int(n[0]))
 
     def _limits(self) -> tuple[int, int]:
         kind = self.arrow_type

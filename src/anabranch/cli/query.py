@@ -1,0 +1,50 @@
+"""`anabranch query`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anabranch.cli.errors import complain, one_line_errors
+from anabranch.cli.files import load_table_model
+
+
+@one_line_errors()
+def query(
+    model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
+    questions: Annotated[list[str], typer.Argument(help="Questions, each in quotes.", show_default=False)],
+    tolerance: Annotated[
+        float | None, typer.Option(help="Largest standard error wanted, in encoded units; draws go on until it is met.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Draws to begin with, where an answer takes any.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Ask a model questions, in the columns' names and units.
+
+    `E[price | carat=1.0, cut=Ideal]` mean,
+    `P(price > 5000 | cut=Ideal)` probability,
+    `Q[0.1, 0.9](price | carat=1)` quantiles,
+    `p(price=3000 | carat=1)` density,
+    `mode(price, carat | cut=Ideal)` most probable values,
+    `marginal(price | carat=1)` a column by itself.
+    What is given follows a bar. An answer that is no closed form has its standard error.
+    """
+    from anabranch.queries import QueryWarning, QuestionError  # noqa: PLC0415 (slow to import)
+
+    fitted = load_table_model(model)
+    for question in questions:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", QueryWarning)
+            try:
+                answer = fitted.ask(question, tolerance=tolerance, samples=samples, seed=seed)
+            except QuestionError as error:
+                rest = error.text[error.position :]
+                where = f"at {rest!r}" if rest else "at its end"
+                raise ValueError(f"{error.reason} (in {error.text!r}, {where})") from error
+        typer.echo(str(answer))
+        for warning in caught:
+            complain(f"warning: {question}: {warning.message}")

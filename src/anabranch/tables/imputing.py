@@ -1,0 +1,62 @@
+"""Gaps of a table filled from a model of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from anabranch.checks import positive_int, seed_number
+from anabranch.queries import impute
+from anabranch.tables.columns import Column
+from anabranch.tables.columns.column import Float64
+from anabranch.tables.frame import as_table
+from anabranch.tables.types import flat
+
+if TYPE_CHECKING:
+    from anabranch.tables.model import TableModel
+
+
+def imputed(
+    model: TableModel, table: Any, draws: int | None, best: bool | str, seed: int | None
+) -> pa.Table | list[pa.Table]:
+    """`TableModel.impute`."""
+    if best is not False and draws is not None:
+        raise ValueError(f"draws, best: expected one of both, got draws={draws} and best={best!r}")
+    count = 1 if draws is None else positive_int("draws", draws)
+    seed = None if seed is None else seed_number(seed)
+    table = as_table(table)
+    x, context = model.schema.encode(table)
+    filled = np.repeat(x[None], count, axis=0)
+    gappy = np.flatnonzero(np.isnan(x).any(axis=1))
+    home = model.device
+    with torch.random.fork_rng(devices=[home] if home.type == "cuda" else [], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        some = None if context is None else context[gappy]
+        for rows, z, given in model.batches(x[gappy], some, count):
+            found = impute(model.density, z, draws=count, best=best, context=given)
+            found = found.unsqueeze(0) if best is not False else found
+            filled[:, gappy[rows]] = found.cpu().numpy()
+    tables = [_with_gaps_filled(table, model.schema.parts, x, one) for one in filled]
+    return tables if draws is not None else tables[0]
+
+
+def _with_gaps_filled(table: pa.Table, parts: list[Column], x: Float64, filled: Float64) -> pa.Table:
+    """The table with what was decoded where x has a gap, everything else as it came."""
+    for i, part in enumerate(parts):
+        gaps = np.isnan(x[:, i])
+        if not gaps.any():
+            continue
+        place = table.column_names.index(part.name)
+        kind = table.schema.field(place).type
+        values = flat(table.column(place))
+        drawn = part.decode(filled[:, i])
+        own = part.arrow_type if pa.types.is_null(values.type) else values.type
+        result = pc.if_else(pa.array(gaps), drawn.cast(own, safe=False), values.cast(own))
+        result = result.dictionary_encode() if pa.types.is_dictionary(kind) else result
+        table = table.set_column(place, part.name, result)
+    return table
