@@ -9,6 +9,7 @@ from scipy import stats
 from anabranch.densities import Density
 from anabranch.families import Atoms, Lattice, Levels, Logistics, Panel
 from anabranch.storage import load, save
+from anabranch.training.marginals import Marginals
 
 
 def bent(u, bend):
@@ -256,3 +257,28 @@ def test_files(tmp_path):
     again = load(tmp_path / "f")
     assert [type(family).__name__ for family in again.families] == [type(make()).__name__ for make in FAMILIES.values()]
     assert again.families[6].numbers == FAMILIES["bent lattice"]().numbers
+
+
+class TestOneThetaForAll:
+    def test_levels_give_the_same_numbers(self):
+        torch.manual_seed(0)
+        family, theta = Levels(5), torch.randn(5, dtype=torch.float64)
+        x, u = (
+            torch.tensor([0.0, 4.0, 2.0, 7.0, torch.nan]).double(),
+            torch.tensor([0.01, 0.3, 0.5, 0.9, 0.9999]).double(),
+        )
+        spread = theta.expand(5, 5)
+        assert torch.allclose(family.log_prob(x, theta), family.log_prob(x, spread), equal_nan=True)
+        for one, other in zip(family.below(x[:3], theta), family.below(x[:3], spread), strict=True):
+            assert torch.allclose(one, other)
+        assert torch.equal(family.quantile(u, theta), family.quantile(u, spread))
+
+    def test_marginals_of_thousands_of_levels_are_those_of_the_panel(self):
+        torch.manual_seed(0)
+        families = [Logistics(2), Levels(300), Levels(3)]
+        marginals = Marginals(families).double()
+        torch.nn.init.normal_(marginals.theta)
+        x = torch.tensor([[0.3, 299.0, 1.0], [torch.nan, 7.0, torch.nan]]).double()
+        whole = Panel(families).log_prob(x.nan_to_num(), marginals.theta.expand(2, -1))
+        assert torch.allclose(marginals.terms(x), torch.where(x.isnan(), 0.0, whole))
+        assert marginals.below(x)[0].shape == marginals.quantile(torch.full_like(x, 0.5)).shape == (2, 3)

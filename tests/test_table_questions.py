@@ -158,6 +158,11 @@ class TestAsk:
             assert found.exact
             assert found.value == pytest.approx(pa.compute.mean(share).as_py(), abs=0.015), question
 
+    def test_numbers_far_out(self, model):
+        assert model.ask("P(x < 1e30)").lines[0].value == pytest.approx(1.0)
+        with pytest.raises(QuestionError, match="impossible that x = 1e30"):
+            model.ask("E[age | x = 1e30]")
+
     def test_what_cannot_be_has_no_probability(self, model):
         assert model.ask("P(share > 2)").lines[0].value == 0.0
         assert model.ask("P(price > -5)").lines[0].value == 1.0

@@ -17,7 +17,7 @@ _READ = 32
 class Levels(Family):
     r"""x in 0, ..., count - 1 with probabilities softmax(theta); anything else has probability 0.
 
-    `below`, `quantile` and `mean` take the levels in their order.
+    `below`, `quantile` and `mean` take the levels in their order. One theta (count,) for all x costs no more for many x.
 
     Args:
         count: how many levels.
@@ -47,12 +47,15 @@ class Levels(Family):
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         p = theta.softmax(dim=-1)
-        level = self._level(x).unsqueeze(-1)
-        total = p.cumsum(dim=-1).gather(-1, level).squeeze(-1)
-        return total - p.gather(-1, level).squeeze(-1), total
+        level = self._level(x)
+        total = _at(p.cumsum(dim=-1), level)
+        return total - _at(p, level), total
 
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
-        reached = theta.softmax(dim=-1).cumsum(dim=-1) < u.unsqueeze(-1)
+        ends = theta.softmax(dim=-1).cumsum(dim=-1)
+        if theta.dim() == 1:
+            return torch.searchsorted(ends, u.contiguous()).clamp(max=self.count - 1).to(theta.dtype)
+        reached = ends < u.unsqueeze(-1)
         return reached.sum(dim=-1).clamp(max=self.count - 1).to(theta.dtype)
 
     def mean(self, theta: Tensor) -> Tensor:
@@ -71,8 +74,13 @@ class Levels(Family):
 
 
 def levels_log_prob(x: Tensor, theta: Tensor, count: int | Tensor) -> Tensor:
-    """log P(x | theta), (*batch), of `count` levels; theta (*batch, levels) may be longer, -inf then."""
+    """log P(x | theta), (*batch), of `count` levels; theta (*batch, levels), or (levels) for all, may be padded by -inf."""
     most = torch.as_tensor(count, dtype=x.dtype, device=x.device) - 1
     level = torch.minimum(x.nan_to_num().round().clamp(min=0), most)
-    chosen = theta.log_softmax(dim=-1).gather(-1, level.long().unsqueeze(-1)).squeeze(-1)
+    chosen = _at(theta.log_softmax(dim=-1), level.long())
     return torch.where(x.isnan(), torch.nan, torch.where(x == level, chosen, -torch.inf))
+
+
+def _at(values: Tensor, level: Tensor) -> Tensor:
+    """The values (*batch, levels), or (levels) for all, at a level each (*batch)."""
+    return values[level] if values.dim() == 1 else values.gather(-1, level.unsqueeze(-1)).squeeze(-1)

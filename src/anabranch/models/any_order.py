@@ -23,6 +23,8 @@ from anabranch.networks import ResidualMLP
 _SUBSETS = 4
 # rows times columns in one go of log_prob
 _PASSES = 2**14
+# and so many parameters of columns, of which those of thousands of categories have many
+_NUMBERS = 2**23
 
 
 class AnyOrder(Density):
@@ -179,7 +181,7 @@ class AnyOrder(Density):
         order = list(range(len(self.sizes)) if order is None else order)
         x = at_every_context(x, context, 1)
         # few enough rows at a time that what the passes hold stays in the processor's cache
-        rows = max(1, _PASSES // len(order))
+        rows = self._rows_at_a_time(len(order))
         flat = x.reshape(-1, x.shape[-1])
         given = context_rows(context, x.shape[:-1])
         parts = [
@@ -202,6 +204,9 @@ class AnyOrder(Density):
             entered = entered + added[i]
         log_p = torch.where(observed, self._scored(values, torch.stack(before), order, context), 0.0)
         return log_p[:, order]
+
+    def _rows_at_a_time(self, passes: int) -> int:
+        return max(1, min(_PASSES // passes, _NUMBERS // sum(self.sizes)))
 
     def _added(self, values: Tensor, observed: Tensor) -> Tensor:
         """What each column of rows (n, columns) adds to the first layer when it becomes known: (columns, n, width)."""
@@ -228,7 +233,7 @@ class AnyOrder(Density):
         x = at_every_context(x, context, 1)
         columns = len(self.sizes)
         flat, given = x.reshape(-1, columns), context_rows(context, x.shape[:-1])
-        rows = max(1, _PASSES // columns)
+        rows = self._rows_at_a_time(columns)
         parts = []
         for k, piece in enumerate(flat.split(rows)):
             observed = ~piece.isnan()

@@ -10,9 +10,12 @@ from torch.distributions import constraints
 
 from anabranch.checks import instance_of
 from anabranch.densities import Density
-from anabranch.families import Family, Panel
+from anabranch.families import Family, Levels, Panel
 from anabranch.families.panel import offsets
 from anabranch.models.any_order import ColumnByColumn
+
+# levels of a column that are many
+_MANY = 256
 
 
 class Marginals(Density):
@@ -49,9 +52,12 @@ class Marginals(Density):
             instance_of("families", part, Family)
         super().__init__((len(parts),))
         self.families = nn.ModuleList(parts)
-        self.panel = Panel(parts)
-        self._at = offsets(self.panel.sizes)
-        self.theta = nn.Parameter(torch.zeros(sum(self.panel.sizes)))
+        self._at = offsets([part.parameters_of_one for part in parts])
+        self.theta = nn.Parameter(torch.zeros(sum(part.parameters_of_one for part in parts)))
+        # one theta for all rows, which is not written out for each where it is long
+        self._long = [i for i, part in enumerate(parts) if isinstance(part, Levels) and part.count > _MANY]
+        self._short = [i for i in range(len(parts)) if i not in self._long]
+        self.panel = Panel([parts[i] for i in self._short]) if self._short else None
         for part in parts:  # what a network would read of x is of no use here
             part.requires_grad_(False)
 
@@ -69,21 +75,25 @@ class Marginals(Density):
     def terms(self, x: Tensor) -> Tensor:
         """log p(x_i) of every column, (*batch, columns), nats; 0 for a gap."""
         observed = ~x.isnan()
-        log_p = self.panel.log_prob(torch.where(observed, x, 0.0), self.theta.expand(*x.shape[:-1], -1))
-        return torch.where(observed, log_p, 0.0)
+        values = torch.where(observed, x, 0.0)
+        columns = dict.fromkeys(range(len(self._at)), values.new_zeros(()))
+        if self.panel is not None:
+            theta = torch.cat([self.theta[self._at[i]] for i in self._short])
+            log_p = self.panel.log_prob(values[..., self._short], theta.expand(*x.shape[:-1], -1))
+            columns |= zip(self._short, log_p.unbind(dim=-1), strict=True)
+        for i in self._long:
+            columns[i] = self.family(i).log_prob(values[..., i], self.theta[self._at[i]])
+        return torch.where(observed, torch.stack(list(columns.values()), dim=-1), 0.0)
 
     def below(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """P(X_i < x_i) and P(X_i <= x_i), twice (*batch, columns); NaN for a gap."""
-        theta = self.theta.expand(*x.shape[:-1], -1)
-        pairs = [self.family(i).below(x[..., i], theta[..., at]) for i, at in enumerate(self._at)]
+        pairs = [self.family(i).below(x[..., i], self._theta_of(i, x.shape[:-1])) for i in range(len(self._at))]
         return tuple(torch.where(x.isnan(), torch.nan, torch.stack(side, dim=-1)) for side in zip(*pairs, strict=True))  # type: ignore[return-value]
 
     def quantile(self, u: Tensor) -> Tensor:
         """The smallest x_i with P(X_i <= x_i) >= u_i: (*batch, columns)."""
-        theta = self.theta.expand(*u.shape[:-1], -1)
-        return torch.stack(
-            [self.family(i).quantile(u[..., i], theta[..., at]) for i, at in enumerate(self._at)], dim=-1
-        )
+        columns = [self.family(i).quantile(u[..., i], self._theta_of(i, u.shape[:-1])) for i in range(len(self._at))]
+        return torch.stack(columns, dim=-1)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start each column where its family says that a sample lies."""
@@ -92,6 +102,10 @@ class Marginals(Density):
                 seen = x[:, i][~x[:, i].isnan()]
                 if len(seen):
                     self.theta[at] = self.family(i).start(seen)
+
+    def _theta_of(self, column: int, batch: torch.Size) -> Tensor:
+        theta = self.theta[self._at[column]]
+        return theta if column in self._long else theta.expand(*batch, -1)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.terms(x).sum(dim=-1)

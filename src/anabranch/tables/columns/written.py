@@ -41,7 +41,8 @@ def read_value(name: str, value: Any, kind: pa.DataType) -> pa.Array:
             return pa.array([_truth(name, value)])
         if is_number(kind):
             number = read_number(name, value)
-            value = int(number) if number.denominator == 1 and "." not in value else float(value)
+            whole = number.denominator == 1 and abs(number) < 2**63
+            value = int(number) if whole else float(value)
         elif is_time(kind):
             return _time(name, value, kind)
         elif is_text(kind):
