@@ -13,7 +13,7 @@ from anabranch.checks import positive_int, seed_number
 from anabranch.queries import impute
 from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
-from anabranch.tables.frame import as_table
+from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.types import flat
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ def imputed(
             torch.manual_seed(seed)
         some = None if context is None else context[gappy]
         for rows, z, given in model.batches(x[gappy], some, count):
+            far = torch.isinf(z).nonzero()
+            if len(far):
+                row, column = int(gappy[rows][far[0, 0]]), model.schema.columns[int(far[0, 1])]
+                raise TableError(
+                    f"column {column!r}: expected a value that the model's {model.dtype} holds, got "
+                    f"{table.column(column)[row]} in row {row} (rows count from 0); correct it, or leave a gap"
+                )
             found = impute(model.density, z, draws=count, best=best, context=given)
             found = found.unsqueeze(0) if best is not False else found
             filled[:, gappy[rows]] = found.cpu().numpy()
