@@ -1,4 +1,4 @@
-"""The command line: `anabranch fit | score | sample | info`."""
+"""The command line: `anabranch fit | score | sample | info | report`."""
 
 from anabranch.cli.app import app, main
 

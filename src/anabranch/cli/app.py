@@ -13,6 +13,7 @@ from anabranch.cli.errors import complain
 from anabranch.cli.fit import fit
 from anabranch.cli.gallery import gallery
 from anabranch.cli.info import info
+from anabranch.cli.report import report
 from anabranch.cli.sample import sample
 from anabranch.cli.score import score
 from anabranch.version import __version__
@@ -42,7 +43,7 @@ def _anabranch(
     """Densities of the rows of a table: fit, score, sample. And a gallery of experiments."""
 
 
-for _command in (fit, score, sample, info, gallery):
+for _command in (fit, score, sample, info, report, gallery):
     app.command()(_command)
 
 
