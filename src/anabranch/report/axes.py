@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anabranch.report.wording import compact, label, number, shortened, shown
-from anabranch.tables.columns import Column
+from anabranch.tables.columns import Column, Positive
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.columns.levels import OfLevels
 from anabranch.tables.columns.stepped import Stepped
@@ -23,6 +23,8 @@ _MOST_POINTS, _MOST_LEVELS = 60, 20
 # a range of more interquartile ranges than this is bent, or nothing but its tail would be seen
 _HEAVY = 25.0
 _MOST_TICKS = 6
+# an atom with more of the values than this is not put into a bin with others
+_FREQUENT = 0.15
 _DAY_MS = 86_400_000.0
 
 Read = Callable[[Float64], Float64]
@@ -33,12 +35,14 @@ class Axis:
     """An axis of plotly for one column, with bins.
 
     Attributes:
-        read: encoded values (n) as the numbers in which `bounds` are; NaN for a gap, or an atom beside a density.
+        read: encoded values (n) as the numbers in which `bounds` are; NaN for a gap, or a value that stands apart.
         bounds: (bins + 1), ascending.
         edges: (bins + 1), where the bounds stand on the axis.
         labels: for each bin, what it is.
         layout: of plotly's axis.
         levels: whether the bins are levels and not a stretch of numbers.
+        apart: encoded values that are not on the axis: atoms so frequent that nothing else would be seen, or a zero that
+            no logarithm has.
     """
 
     read: Read
@@ -47,6 +51,7 @@ class Axis:
     labels: list[str]
     layout: dict[str, Any]
     levels: bool = False
+    apart: Float64 = field(default_factory=lambda: np.empty(0))
 
     def place(self, z: Float64) -> NDArray[np.int64]:
         """The bin of each encoded value (n); -1 where it has none."""
@@ -81,7 +86,8 @@ def axis_of(column: Column, z: Float64, others: Float64, most_bins: int = 40) ->
     """
     if isinstance(column, OfLevels):
         return _of_levels(column, z, others)
-    read = _reader(column)
+    apart = _apart(column, [z, others])
+    read = _reader(column, apart)
     values, more = (_finite(read(part)) for part in (z, others))
     if len(more):
         more = more[(more >= np.quantile(more, 0.001)) & (more <= np.quantile(more, 0.999))]
@@ -93,7 +99,7 @@ def axis_of(column: Column, z: Float64, others: Float64, most_bins: int = 40) ->
     points = round((high - low) / step) + 1 if step and (high - low) / step < _MOST_POINTS else 0
     if points and points <= 1.5 * most_bins:
         bounds = _even(low - 0.5 * step, high + 0.5 * step, points + 1)
-        return _numbers(column, read, bounds, step, None, points=True)
+        return _numbers(column, read, apart, bounds, step, None, points=True)
     if high <= low:
         wide = abs(low) * 0.05 or 0.5
         low, high = low - wide, high + wide
@@ -102,16 +108,17 @@ def axis_of(column: Column, z: Float64, others: Float64, most_bins: int = 40) ->
     if bend is None and step:  # whole steps in each bin, no point of the lattice on an edge
         wide = math.ceil((high - low) / bins / step) * step
         bins = math.ceil((high - low + step) / wide)
-        return _numbers(column, read, _even(low - 0.5 * step, low - 0.5 * step + bins * wide, bins + 1), step, None)
+        bounds = _even(low - 0.5 * step, low - 0.5 * step + bins * wide, bins + 1)
+        return _numbers(column, read, apart, bounds, step, None)
     if bend is None:
-        return _numbers(column, read, _even(low, high, bins + 1), step, None)
+        return _numbers(column, read, apart, _even(low, high, bins + 1), step, None)
     first, last = bend.to([low, high]).tolist()
     bounds = bend.back(_even(first, last, bins + 1))
     bounds[0], bounds[-1] = min(bounds[0], low), max(bounds[-1], high)
     if step:
         bounds = np.unique(np.round((bounds - low) / step + 0.5)) * step + (low - 0.5 * step)
         bounds[-1] = max(bounds[-1], high + 0.5 * step)
-    return _numbers(column, read, bounds, step, bend)
+    return _numbers(column, read, apart, bounds, step, bend)
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ def _bend(values: Float64) -> _Bend | None:
 
 
 def _numbers(
-    column: Column, read: Read, bounds: Float64, step: float, bend: _Bend | None, points: bool = False
+    column: Column, read: Read, apart: Float64, bounds: Float64, step: float, bend: _Bend | None, points: bool = False
 ) -> Axis:
     edges, ticks = bounds, None
     layout: dict[str, Any] = {"zeroline": False, "showgrid": False}
@@ -169,7 +176,7 @@ def _numbers(
         say(a + inner) if step and b - a < 1.5 * step else f"{say(a + inner)} to {say(b - inner)}"
         for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
     ]
-    return Axis(read, bounds, edges, labels, layout)
+    return Axis(read, bounds, edges, labels, layout, apart=apart)
 
 
 def _of_levels(column: OfLevels, z: Float64, others: Float64) -> Axis:
@@ -209,9 +216,20 @@ def _of_levels(column: OfLevels, z: Float64, others: Float64) -> Axis:
     return Axis(read, edges, edges, labels, layout, levels=True)
 
 
-def _reader(column: Column) -> Read:
+def _apart(column: Column, groups: Sequence[Float64]) -> Float64:
+    """The encoded atoms of a density that no axis with the rest of it should hold."""
+    codes = np.empty(0) if column.discrete else column.atoms_encoded
+    seen = [z[~np.isnan(z)] for z in groups]
+    often = np.zeros(len(codes), dtype=bool)
+    for z in seen:
+        often |= (z[:, None] == codes).sum(axis=0) > _FREQUENT * len(z)
+    if isinstance(column, Positive):
+        often |= np.isin(column.atoms, 0.0)
+    return codes[often]
+
+
+def _reader(column: Column, apart: Float64) -> Read:
     """Encoded values as numbers: of times as milliseconds from 1970, or hours and the like where they are durations."""
-    atoms = column.atoms_encoded if not column.discrete else np.empty(0)
 
     def read(z: Float64) -> Float64:
         z = np.where(np.isfinite(z), z, np.nan)
@@ -221,7 +239,7 @@ def _reader(column: Column) -> Read:
         if pa.types.is_decimal(array.type) or pa.types.is_float16(array.type):
             array = array.cast(pa.float64())
         values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
-        return np.where(np.isin(z, atoms) | np.isnan(z), np.nan, values) if len(atoms) else values
+        return np.where(np.isin(z, apart) | np.isnan(z), np.nan, values)
 
     return read
 

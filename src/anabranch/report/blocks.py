@@ -64,10 +64,15 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
-    """Cards beside each other, as many as there is room for."""
+    """Cards beside each other, as many as there is room for.
+
+    Attributes:
+        cards: of one width.
+        width: "narrow", "wide" or "full".
+    """
 
     cards: Sequence[Card]
-    wide: bool = False
+    width: str = "narrow"
 
 
 @dataclass(frozen=True)

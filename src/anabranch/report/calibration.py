@@ -17,8 +17,10 @@ _BINS = {400: 20, 100: 10, 0: 5}
 # of each row: a row stands at one of 20 places among them, of which each is a bin
 _DRAWS = 19
 # rows times columns times draws, at most
-_CELLS = 1_000_000
+_CELLS = 500_000
 _LEVEL = 0.9
+# pictures that are seen without opening a fold
+_AT_ONCE = 12
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,9 @@ class Checks:
         rows = view.checked
         some = rows[: max(20, _CELLS // (_DRAWS * len(view.schema.columns)))]
         drawn = view.draws(some, _DRAWS, purpose=4)
-        finite = np.isfinite(drawn).all(axis=-1, keepdims=True)
-        masked = np.where(view.gaps[some][:, None] | ~finite, np.nan, drawn)
+        masked = np.where(view.gaps[some][:, None], np.nan, drawn)
         contexts = None if view.context is None else np.repeat(view.context[some], _DRAWS, axis=0)
-        flat = masked.reshape(-1, drawn.shape[-1])
-        possible = finite.reshape(-1)
-        log_p = np.full(len(flat), -np.inf)
-        some_contexts = None if contexts is None else contexts[possible]
-        if possible.any():
-            z = flat[possible]
-            log_p[possible] = view.model.log_prob_encoded(z, some_contexts) + view.schema.log_det(z)
-        drawn_log_p = log_p.reshape(len(some), _DRAWS)
+        drawn_log_p = view.log_prob_of_draws(masked.reshape(-1, drawn.shape[-1]), contexts).reshape(len(some), _DRAWS)
         if view.any_order is not None:
             u = pit.given_the_rest(view.any_order, view.tensor(rows), view.contexts(rows), view.seed)
         else:
@@ -76,9 +70,9 @@ def calibration(view: View, checks: Checks, most: int) -> Section:
         most: columns that are drawn.
     """
     names = view.schema.columns
-    given = "given the rest of its row" if view.any_order is not None else "by itself"
-    if view.schema.given:
-        given += " and the given columns"
+    told = [] if view.any_order is None else ["the rest of its row"]
+    told += ["the given columns"] if view.schema.given else []
+    given = f"given {' and '.join(told)}" if told else "whatever else the row holds"
     held = "held-out " if view.held_out is not None else ""
     observed = [u[~np.isnan(u)] for u in checks.u.T]
     distances = np.array([pit.distance(u) for u in observed])
@@ -89,19 +83,19 @@ def calibration(view: View, checks: Checks, most: int) -> Section:
     blocks: list[Block] = [
         Paragraph(
             f"For each value, u is the probability the model gives to a smaller one, {given}. If the model is "
-            "calibrated, u is uniform: all bars of a histogram are equally high but for chance, nine of ten within "
-            "the grey band that holds 95 % of them. A hump in the middle means that the model is too broad, high "
-            "ends that it is too narrow, a slope that it is shifted. Where a value has a probability of its own, u "
-            "is random within it."
-            + ("" if view.any_order is not None else f" F is estimated by {_DRAWS} draws of each row.")
+            "calibrated, u is uniform: the bars of a histogram are equally high but for chance, 19 of 20 within the "
+            "grey band. A hump in the middle means that the model is too broad, high ends that it is too narrow, a "
+            "slope that it is shifted."
+            + (" Where a value has a probability of its own, u is random within that." if view.schema.discrete else "")
+            + ("" if view.any_order is not None else f" It is estimated by {_DRAWS} draws for each row.")
         ),
         Paragraph(_summary(view, [names[i] for i in over], len(checks.rows), held)),
     ]
-    cards = [_whole_card(checks)] if len(names) > 1 else []
-    for i in order[:most]:
-        if len(observed[i]):
-            cards.append(_card(names[i], observed[i]))
-    blocks.append(Cards(cards))
+    cards = [_whole_card(view, checks)] if len(names) > 1 else []
+    cards += [_card(names[i], observed[i]) for i in order[:most] if len(observed[i])]
+    blocks.append(Cards(cards[:_AT_ONCE]))
+    if len(cards) > _AT_ONCE:
+        blocks.append(Fold(f"The other columns: {len(cards) - _AT_ONCE} more pictures", [Cards(cards[_AT_ONCE:])]))
     if len(order) > most:
         blocks.append(Paragraph(f"Drawn are the {most} columns farthest from uniform; the table has all."))
     rows = []
@@ -146,13 +140,14 @@ def _card(name: str, u: Float64) -> Card:
     return Card(name, figure, [f"{percent(share)} of values in {percent(_LEVEL)} intervals"])
 
 
-def _whole_card(checks: Checks) -> Card:
+def _whole_card(view: View, checks: Checks) -> Card:
     u = checks.whole[~np.isnan(checks.whole)]
     bins = _bins(len(u))
     figure = figures.uniform_histogram(u, bins, pit.band(len(u), bins), "Whole rows among draws")
+    same = ", with the same gaps" if view.gaps.any() else ""
     note = (
-        f"Where log p of a row stands among that of {_DRAWS} draws of its own, with the same gaps: high on the left "
-        "means rows less likely than the model's own."
+        f"Where log p of a row stands among that of {_DRAWS} draws of its own{same}: high on the left means rows less "
+        "likely than the model's own."
     )
     return Card("All columns together", figure, [note])
 

@@ -17,6 +17,8 @@ from anabranch.tables.columns.column import Float64
 
 # so many draws at least, if the rows are few and the draws need not be of these rows
 _LEAST_DRAWS = 2_000
+# an axis leaves out the outermost thousandths of the draws; more is said
+_OUTSIDE = 0.003
 
 
 @dataclass(frozen=True)
@@ -78,35 +80,21 @@ def _picture(part: Column, data: Float64, drawn: Float64, seed: int) -> tuple[Fi
 
 
 def notes(part: Column, axis: Axis, groups: Sequence[tuple[str, Float64]]) -> list[str]:
-    """What a histogram does not show: atoms, gaps, and what stands beyond its ends."""
+    """What a histogram does not show: values that stand apart, gaps, and what stands beyond its ends."""
     said = []
-    if not part.discrete and len(part.atoms_encoded):
-        shares = np.stack([_at_atoms(part, z) for _, z in groups])
-        values = part.decode(part.atoms_encoded).to_pylist()
-        first = np.argsort(-shares.max(axis=0), kind="stable")[:3]
-        for j in first:
-            if shares[:, j].max() > 0:
-                each = ", ".join(
-                    f"{percent(float(s))} of {name}" for s, (name, _) in zip(shares[:, j], groups, strict=True)
-                )
-                said.append(f"Exactly {number(float(values[j]), 6)}: {each}.")
-        rest = shares.sum(axis=1) - shares[:, first].sum(axis=1)
-        if len(values) > len(first):
-            each = ", ".join(f"{percent(float(s))} of {name}" for s, (name, _) in zip(rest, groups, strict=True))
-            said.append(f"At {count(len(values) - len(first), 'other value')} that repeat: {each}.")
+    values = part.decode(axis.apart).to_pylist()
+    for value, code in zip(values, axis.apart, strict=True):
+        shares = [float((z == code).sum()) / max(1, int((~np.isnan(z)).sum())) for _, z in groups]
+        if max(shares) > 0:
+            each = ", ".join(f"{percent(share)} of {name}" for share, (name, _) in zip(shares, groups, strict=True))
+            said.append(f"Not in the picture: exactly {number(float(value), 6)}, {each}.")
     missing = float(np.isnan(groups[0][1]).mean()) if len(groups[0][1]) else 0.0
     if missing and groups[0][0] == "the data":
         said.append(f"Gaps: {percent(missing)} of the data.")
     for name, z in groups:
         outside, broken = axis.outside(z), int(np.isinf(z).sum())
-        if outside:
+        if outside > _OUTSIDE * len(z):
             said.append(f"Beyond the picture: {percent(outside / len(z))} of {name}.")
         if broken:
             said.append(f"Not finite: {percent(broken / len(z))} of {name}.")
     return said
-
-
-def _at_atoms(part: Column, z: Float64) -> Float64:
-    """(atoms), the share of the values that are no gaps at each of them."""
-    seen = z[~np.isnan(z)]
-    return (seen[:, None] == part.atoms_encoded).sum(axis=0) / max(1, len(seen))

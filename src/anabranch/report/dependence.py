@@ -53,17 +53,20 @@ def mutual_information(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
     return max(0.0, float(terms.sum() - bias))
 
 
-def all_pairs(parts: Sequence[Column], data: Float64, drawn: Float64) -> list[tuple[int, int, float, float]]:
+def all_pairs(
+    parts: Sequence[Column], data: Float64, drawn: Float64, modelled: int
+) -> list[tuple[int, int, float, float]]:
     """Every pair of columns, with the mutual information of data and of draws, both binned alike.
 
     Args:
         parts: the columns.
+        modelled: how many of them, the first; the others are given, and pairs of these are left out.
         data, drawn: (rows, columns), encoded, NaN for gaps.
     """
     a = [bins_of(part, data[:, i], data[:, i]) for i, part in enumerate(parts)]
     b = [bins_of(part, drawn[:, i], data[:, i]) for i, part in enumerate(parts)]
     return [
         (i, j, mutual_information(a[i], a[j]), mutual_information(b[i], b[j]))
-        for i in range(len(parts))
+        for i in range(modelled)
         for j in range(i + 1, len(parts))
     ]

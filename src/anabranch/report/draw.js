@@ -5,7 +5,7 @@
   const figures = Array.from(document.querySelectorAll(".figure"));
   const coarse = window.matchMedia("(pointer: coarse)").matches;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const config = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: "reset" };
+  const config = { displayModeBar: false, scrollZoom: false, doubleClick: "reset" };
 
   function colours() {
     const style = getComputedStyle(root);
@@ -56,9 +56,18 @@
     await Plotly.newPlot(place, figure.data, layout, config);
   }
 
+  // the window may change its width, and what is inside a closed fold has none until that opens
+  const resized = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const width = target.clientWidth;
+      if (target._fullLayout && width && width !== target._fullLayout.width) Plotly.relayout(target, { width: width });
+    }
+  });
+
   async function drawAll() {
     for (const [number, place] of figures.entries()) {
       await draw(place);
+      resized.observe(place);
       root.dataset.drawn = String(number + 1);
       await new Promise((next) => setTimeout(next, 0));
     }
@@ -68,11 +77,5 @@
   dark.addEventListener("change", () => {
     for (const place of figures) if (place.layout) Plotly.relayout(place, themed(place.layout));
   });
-  // what is drawn inside a closed fold has no width until it opens
-  for (const fold of document.querySelectorAll("details")) {
-    fold.addEventListener("toggle", () => {
-      for (const place of fold.querySelectorAll(".figure")) if (place.layout) Plotly.Plots.resize(place);
-    });
-  }
   drawAll();
 })();

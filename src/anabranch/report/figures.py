@@ -54,7 +54,7 @@ def histograms(axis: Axis, data: Float64, samples: Float64, words: str, names: t
             "cliponaxis": False,
         }
         layout |= {"xaxis": dict(_SHARES), "yaxis": axis.layout | {"automargin": True}, "hovermode": "y"}
-        layout["margin"] |= {"l": 8}
+        layout["margin"] |= {"l": 8, "b": 24}
         return Figure([bars, line], layout, words, max(130, 60 + 20 * len(middles)))
     edges = axis.edges.tolist()
     bars |= {"x": middles.tolist(), "y": (100 * data).tolist(), "width": widths.tolist()}
@@ -64,6 +64,8 @@ def histograms(axis: Axis, data: Float64, samples: Float64, words: str, names: t
         "mode": "lines",
         "line": {"shape": "hv", "color": SAMPLES, "width": 2},
     }
+    if "title" not in axis.layout:
+        layout["margin"] |= {"b": 24}
     layout |= {"xaxis": dict(axis.layout), "yaxis": dict(_SHARES), "hovermode": "x"}
     return Figure([bars, line], layout, words)
 
@@ -99,7 +101,16 @@ def uniform_histogram(u: Float64, bins: int, band: tuple[float, float], words: s
         "xaxis": {"range": [0, 1], "nticks": 5, "fixedrange": True, "showgrid": False},
         "yaxis": dict(_SHARES),
         "shapes": [
-            {"type": "rect", "x0": 0, "x1": 1, "y0": low, "y1": high, "fillcolor": _BAND, "line": {"width": 0}},
+            {
+                "type": "rect",
+                "x0": 0,
+                "x1": 1,
+                "y0": low,
+                "y1": high,
+                "fillcolor": _BAND,
+                "line": {"width": 0},
+                "layer": "below",
+            },
             _line(0, 1, 100 / bins, 100 / bins),
         ],
     }
@@ -160,6 +171,8 @@ def two_maps(
     }
     for name in ("xaxis", "xaxis2"):
         layout[name] |= {"title": _title(names[0])}
+        if across.levels:  # from left to right, as they are from the top downwards elsewhere
+            layout[name]["autorange"] = "reversed"
     return Figure(traces, layout, words, 300)
 
 

@@ -31,8 +31,8 @@ def likelihood(view: View, checks: Checks) -> Section:
     ]
     blocks += _of_fit(view)
     blocks += _of_table(view)
-    cards = [Card("Rows of the table, and draws of the model", _beside_draws(checks), [_about_draws(checks)])]
-    blocks.append(Cards(cards, wide=True))
+    cards = [Card("Rows of the table, and draws of the model", _beside_draws(checks), [_about_draws(view, checks)])]
+    blocks.append(Cards(cards, width="wide"))
     if view.any_order is not None and len(view.schema.columns) > 1:
         blocks.append(Paragraph(_consistency(view)))
     return Section("likelihood", "Likelihood", blocks)
@@ -76,7 +76,7 @@ def _of_fit(view: View) -> list[Block]:
             "standard error over those rows; that of a gain is of paired differences."
         ),
         Table(["density", "log p, nats per row", "the model gains"], rows, numbers=[1, 2]),
-        Cards([Card("Held-out log-likelihood", drawn)], wide=True),
+        Cards([Card("Held-out log-likelihood", drawn)], width="wide"),
     ]
 
 
@@ -124,14 +124,17 @@ def _shares(values: Float64, edges: Float64) -> Float64:
     return np.histogram(values, edges)[0] / max(1, len(values))
 
 
-def _about_draws(checks: Checks) -> str:
+def _about_draws(view: View, checks: Checks) -> str:
     mean, drawn = (
         float(part[np.isfinite(part)].mean()) if len(part) else np.nan for part in (checks.log_p, checks.drawn_log_p)
     )
+    same = " and ".join(
+        [*(["the same gaps"] if view.gaps.any() else []), *(["the same given values"] if view.schema.given else [])]
+    )
     return (
-        f"Of {count(len(checks.log_p), 'row')}, mean {nats(mean)}, and of draws with the same gaps and the same "
-        f"given values, mean {nats(drawn)}. Were the model the truth, the two would be alike; rows far to the left "
-        "of all draws are such as the model would not make."
+        f"Of {count(len(checks.log_p), 'row')}, mean {nats(mean)}, and of draws{f' with {same}' if same else ''}, "
+        f"mean {nats(drawn)}. Were the model the truth, the two would be alike; rows far to the left of all draws "
+        "are such as the model would not make."
     )
 
 

@@ -6,6 +6,9 @@ from anabranch.report.blocks import Block, Facts, Fold, Paragraph, Section, Tabl
 from anabranch.report.view import View
 from anabranch.report.wording import count, percent
 
+# a unit with more letters than this is written out in a fold
+_LONG = 240
+
 
 def opening(view: View, table_name: str, model_name: str) -> Section:
     """Names, sizes, columns and the unit."""
@@ -27,7 +30,15 @@ def opening(view: View, table_name: str, model_name: str) -> Section:
             )
         )
     rows.append(("Columns", f"{len(schema.columns)} modelled" + _given(view)))
-    rows.append(("Unit", f"log-likelihoods are in {view.model.unit}"))
+    unit = f"log-likelihoods are in {view.model.unit}"
+    if len(unit) > _LONG:
+        discrete = sum(part.discrete for part in schema.parts)
+        smooth = len(schema.parts) - discrete
+        unit = (
+            f"log-likelihoods are in nats per row, of a density in {count(smooth, 'column')} and a probability of "
+            f"{discrete:,} (written out below)"
+        )
+    rows.append(("Unit", unit))
     gaps = view.gaps.mean(axis=0)
     described = [
         [name, role, kind, what, percent(float(gaps[i])) if i < len(gaps) else "0 %"]
@@ -38,6 +49,8 @@ def opening(view: View, table_name: str, model_name: str) -> Section:
     blocks.append(
         columns if len(described) <= 8 else Fold(f"All {len(described)} columns, with their kinds", [columns])
     )
+    if len(view.model.unit) > _LONG:
+        blocks.append(Fold("The unit, written out", [Paragraph(view.model.unit)]))
     blocks.append(
         Paragraph(
             "Blue is data, orange is drawn from the model. Point at a picture for its numbers; with a mouse, drag "

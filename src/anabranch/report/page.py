@@ -80,9 +80,9 @@ def _block(block: Block, figures: list[Figure]) -> str:
             return _table(block)
         case Figure():
             return _figure(block, figures)
-        case Cards(cards, wide):
+        case Cards(cards, width):
             inside = "\n".join(_card(card, figures) for card in cards)
-            return f'<div class="cards{" wide" if wide else ""}">\n{inside}\n</div>'
+            return f'<div class="cards {width}">\n{inside}\n</div>'
         case Fold(title, blocks):
             inside = "\n".join(_block(one, figures) for one in blocks)
             return f"<details><summary>{escape(title)}</summary>\n{inside}\n</details>"

@@ -14,6 +14,7 @@ from anabranch.report.dependence import all_pairs
 from anabranch.report.view import View
 from anabranch.report.wording import count
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.types import flat
 
 # columns of which all pairs are looked at; of these pairs, how many are drawn for their dependence and for its difference
 _MOST_COLUMNS = 200
@@ -21,16 +22,22 @@ _STRONGEST, _MOST_WRONG = 9, 3
 _BINS = 24
 _MOST_BARS = 40
 _MOST_POINTS = 2_000
+# rows of which it is computed what each column gains
+_GAINS = 500
 
 
 def pairs(view: View, pictured: Pictured) -> Section | None:
     """The pairs that depend on each other most and those whose dependence the model has least; None of a single column."""
-    parts = view.schema.parts[:_MOST_COLUMNS]
-    if len(parts) < 2:
+    modelled = view.schema.parts[:_MOST_COLUMNS]
+    if len(modelled) + len(view.schema.given) < 2:
         return None
-    # as many rows as the data has, with the same gaps: what is left of chance is then alike
-    drawn = np.where(np.isnan(pictured.x), np.nan, pictured.drawn[: len(pictured.x)])
-    found = all_pairs(parts, pictured.x, drawn)
+    parts = [*modelled, *view.schema.given_parts]
+    given = _given(view, pictured)
+    data = np.concatenate([pictured.x[:, : len(modelled)], given], axis=1)
+    # as many draws as rows, with the same gaps and the same given values: what is left of chance is then alike
+    of_rows = pictured.drawn[: len(pictured.x), : len(modelled)]
+    drawn = np.concatenate([np.where(np.isnan(pictured.x[:, : len(modelled)]), np.nan, of_rows), given], axis=1)
+    found = all_pairs(parts, data, drawn, len(modelled))
     order = sorted(range(len(found)), key=lambda k: (-found[k][2], k))
     strongest = [k for k in order[:_STRONGEST] if found[k][2] > 0] or order[:1]
     others = sorted(range(len(found)), key=lambda k: (-abs(found[k][2] - found[k][3]), k))
@@ -41,11 +48,11 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
         i, j, of_data, of_samples = found[k]
         for n in (i, j):
             if n not in axes:
-                axes[n] = axis_of(parts[n], pictured.x[:, n], pictured.drawn[:, n], _BINS)
+                axes[n] = axis_of(parts[n], data[:, n], drawn[:, n], _BINS)
         both = axes[i], axes[j]
-        data, samples = (_shares(both, rows[:, [i, j]]) for rows in (pictured.x, drawn))
+        shares = [_shares(both, rows[:, [i, j]]) for rows in (data, drawn)]
         title = f"{parts[i].name} and {parts[j].name}"
-        figure = figures.two_maps(both, (parts[i].name, parts[j].name), data, samples, title)
+        figure = figures.two_maps(both, (parts[i].name, parts[j].name), shares[0], shares[1], title)
         why = "" if k in strongest else " Chosen because the two differ."
         note = f"Mutual information {of_data:.3f} nats in the data, {of_samples:.3f} in samples.{why}"
         cards.append(Card(title, figure, [note]))
@@ -57,7 +64,7 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
             "independent."
         ),
         Paragraph(_what_is_shown(len(found), len(strongest), len(wrong), len(view.schema.columns))),
-        Cards(cards, wide=True),
+        Cards(cards, width="wide"),
     ]
     if len(found) > 1:
         shown = sorted(order[:_MOST_POINTS])
@@ -73,9 +80,9 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
         if len(shown) < len(found):
             note = note.replace(" is a point", ", a point each")
         cards_below = [Card("Dependence of pairs", drawing, [note])]
-        if view.any_order is not None:
+        if view.any_order is not None and len(modelled) > 1:
             cards_below.append(_gains(view))
-        blocks.append(Cards(cards_below, wide=True))
+        blocks.append(Cards(cards_below, width="wide"))
         rows = [
             [parts[found[k][0]].name, parts[found[k][1]].name, f"{found[k][2]:.3f}", f"{found[k][3]:.3f}"]
             for k in order[:50]
@@ -83,6 +90,13 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
         head = ["column", "and column", "nats in the data", "nats in samples"]
         blocks.append(Fold(f"The {count(len(rows), 'strongest pair')} in numbers", [Table(head, rows, numbers=[2, 3])]))
     return Section("pairs", "Pair by pair", blocks)
+
+
+def _given(view: View, pictured: Pictured) -> Float64:
+    """The given columns of the rows on pictures, encoded as if they were modelled: (rows, given columns)."""
+    table = view.table.take(pictured.rows)
+    columns = [part.encode(flat(table.column(part.name))) for part in view.schema.given_parts]
+    return np.stack(columns, axis=1) if columns else np.empty((len(pictured.rows), 0))
 
 
 def _what_is_shown(all_of_them: int, strongest: int, wrong: int, columns: int) -> str:
@@ -110,7 +124,7 @@ def _shares(axes: tuple[Axis, Axis], z: Float64) -> Float64:
 
 def _gains(view: View) -> Card:
     """How much likelier each column is given the others: a model of any order has both exactly."""
-    density, rows = view.any_order, view.checked
+    density, rows = view.any_order, view.checked[:_GAINS]
     assert density is not None
     x, context = view.tensor(rows), view.contexts(rows)
     names = view.schema.columns

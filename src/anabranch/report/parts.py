@@ -66,7 +66,7 @@ def parts(view: View, checks: Checks) -> Section | None:
                 "uses can be removed (DepthMixture.prune)."
             )
         )
-    blocks.append(Cards([Card(f"Use of {what}", figure, [note])], wide=True))
+    blocks.append(Cards([Card(f"Use of {what}", figure, [note])], width="wide"))
     return Section("depth" if deep else "components", "Use of depth" if deep else "Use of components", blocks)
 
 

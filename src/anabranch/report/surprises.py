@@ -13,13 +13,14 @@ from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section, Tabl
 from anabranch.report.columns import Pictured
 from anabranch.report.view import Numbers, View
 from anabranch.report.wording import count, label, nats, percent, shortened, shown
-from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.columns.levels import OfLevels
 
 _ROWS = 12
 _CELLS = 3
 _MOST_COLUMNS = 40
+# behind what is said to be expected of a value
+_DRAWS = 1_000
 
 
 def surprises(view: View, pictured: Pictured) -> Section:
@@ -58,15 +59,11 @@ def _excess(view: View) -> Float64:
 
 def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:
     """Every cell given the rest of its row: surprise beyond its column's mean, and what was expected."""
-    names, parts = view.schema.columns, view.schema.parts
+    names = view.schema.columns
     typical = view.model.surprise(view.table.take(view.checked))
-    with np.errstate(invalid="ignore"):
-        usual = (
-            np.nanmean(np.where(np.isfinite(typical), typical, np.nan), axis=0)
-            if len(typical)
-            else np.zeros(len(names))
-        )
-    cells = view.model.surprise(view.table.take(order)) - np.nan_to_num(usual)
+    finite = np.isfinite(typical)
+    usual = np.where(finite, typical, 0.0).sum(axis=0) / np.maximum(1, finite.sum(axis=0))
+    cells = view.model.surprise(view.table.take(order)) - usual
     x, context = view.tensor(order), view.contexts(order)
     rows: list[Sequence[str | Sequence[str]]] = []
     for k, row in enumerate(order):
@@ -76,11 +73,11 @@ def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:
             if np.isnan(cells[k, i]) or cells[k, i] <= 0:
                 continue
             own = None if context is None else context[k : k + 1]
-            wanted = _expected(parts[i], density, int(i), x[k : k + 1], own)
+            wanted = _expected(view, density, int(i), x[k : k + 1], own)
             lines.append(
                 f"{names[i]} = {shown(view.value(int(row), int(i)))}: +{nats(float(cells[k, i]))} nats; {wanted}"
             )
-        rows.append([f"{view.numbers[row]:,}", nats(float(view.log_p[row])), lines or ["no cell by itself"]])
+        rows.append([f"{view.numbers[row]}", nats(float(view.log_p[row])), lines or ["no cell by itself"]])
     blocks: list[Block] = [
         Paragraph(
             "Beside each row are the cells that are least likely given all others of the row: by how many nats "
@@ -110,20 +107,23 @@ def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:
         )
         left = f" The {most} columns that surprise most; {len(names) - most} not drawn." if most < len(names) else ""
         note = f"Nats above the mean of the column, given the rest of the row; empty cells are gaps.{left}"
-        blocks.append(Cards([Card("Surprise of every cell", figure, [note])], wide=True))
+        blocks.append(Cards([Card("Surprise of every cell", figure, [note])], width="full"))
     return blocks
 
 
-def _expected(part: Column, density: AnyOrder, column: int, x: torch.Tensor, context: torch.Tensor | None) -> str:
+def _expected(view: View, density: AnyOrder, column: int, x: torch.Tensor, context: torch.Tensor | None) -> str:
     """What a model of any order expects of a cell given the rest of the row (1, columns), in words."""
-    with torch.no_grad():
+    part = view.schema.parts[column]
+    with torch.no_grad(), view.seeded(8):
         theta = density.parameters_given(x, column, context)
         if isinstance(part, OfLevels):
             p = theta.double().softmax(dim=-1)[0]
             best = int(p.argmax())
             return f"expected {shown(part.levels[best], 40)} ({percent(float(p[best]))})"
-        ends = [float(density.family(column).quantile(theta.new_full((1,), q), theta)) for q in (0.05, 0.95)]
-    low, high = (shown(value) for value in part.decode(np.array(ends)).to_pylist())
+        # of draws: an exact quantile beside many atoms takes long
+        drawn = density.family(column).sample(theta.expand(_DRAWS, -1)).double().cpu().numpy()
+    ends = np.quantile(drawn, [0.05, 0.95], method="nearest")
+    low, high = (shown(value) for value in part.decode(ends).to_pylist())
     return f"expected {low}" if low == high else f"expected {low} to {high}"
 
 
@@ -149,7 +149,7 @@ def _by_margin(view: View, pictured: Pictured, order: Numbers) -> list[Block]:
                 f"{names[i]} = {shown(view.value(int(row), int(i)))}: {side} {100 * beyond:.1f} % of draws, nine "
                 f"tenths of which are {low} to {high}"
             )
-        rows.append([f"{view.numbers[row]:,}", nats(float(view.log_p[row])), lines])
+        rows.append([f"{view.numbers[row]}", nats(float(view.log_p[row])), lines])
     kind = "draws at the same given values" if view.context is not None else "draws"
     return [
         Paragraph(

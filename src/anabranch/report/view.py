@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from anabranch.checks import reference_tensor
 from anabranch.densities import Density
 from anabranch.models import AnyOrder
 from anabranch.queries.seeded import seeded
-from anabranch.tables import Schema, TableModel
+from anabranch.tables import Schema, TableModel, TableWarning
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.fit_table import split_rows
 
@@ -65,16 +66,31 @@ class View:
         cls, model: TableModel, table: pa.Table, fit: Mapping[str, Any] | None, rows: int, all_rows: int, seed: int
     ) -> View:
         """The view of a table, of `rows` of it at most, drawn at random; `all_rows` that it is itself drawn from."""
-        numbers = np.arange(table.num_rows)
-        if len(numbers) > rows:
-            numbers = np.sort(np.random.default_rng([seed, 1]).choice(len(numbers), rows, replace=False))
-        held_out = _held_out(model, table, fit) if all_rows == table.num_rows else None
-        table = table.select([*model.schema.given, *model.schema.columns]).take(pa.array(numbers))
-        x, context = model.schema.encode(table)
-        log_p = model.log_prob_encoded(x, context) + model.schema.log_det(x)
-        mask = None if held_out is None else np.isin(numbers, held_out)
-        mask = mask if mask is not None and mask.any() else None
-        return cls(model, fit, table, numbers, all_rows, x, context, log_p, mask, seed)
+        schema = model.schema
+        # all of it, so that an error names the row of the table
+        x, context = schema.encode(table)
+        if not model.density.gaps:
+            schema.check_gaps(x)
+        numbers = some_of(np.arange(len(x)), rows, seed, 1)
+        log_p = np.full(len(x), np.nan)
+
+        def score(some: Numbers) -> None:
+            given = None if context is None else context[some]
+            log_p[some] = model.log_prob_encoded(x[some], given) + schema.log_det(x[some])
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TableWarning)  # of rows that are impossible: the page says how many
+            score(numbers)
+            test = None if fit is None or all_rows != len(x) else _test_rows(len(x), fit)
+            if test is not None:
+                score(test[np.isnan(log_p[test])])
+        held_out = None
+        if test is not None and fit is not None and _as_reported(log_p[test], fit):
+            held_out = np.isin(numbers, test)
+            held_out = held_out if held_out.any() else None
+        table = table.select([*schema.given, *schema.columns]).take(pa.array(numbers))
+        context = None if context is None else context[numbers]
+        return cls(model, fit, table, numbers, all_rows, x[numbers], context, log_p[numbers], held_out, seed)
 
     @property
     def schema(self) -> Schema:
@@ -136,6 +152,21 @@ class View:
                 parts.append(drawn.cpu().numpy().astype(np.float64))
         return np.concatenate(parts).reshape(len(rows), each, -1)
 
+    def log_prob_of_draws(self, z: Float64, context: Float64 | None) -> Float64:
+        """log p of encoded draws (n, columns), nats in the data's own units; -inf for one that is not finite.
+
+        No warning and no error: a draw that the model itself cannot score is no fault of the table.
+        """
+        possible = ~np.isinf(z).any(axis=1)
+        result = np.full(len(z), -np.inf)
+        size = max(1, _BATCH // len(self.schema.columns))
+        with torch.no_grad():
+            for rows in np.array_split(np.flatnonzero(possible), max(1, -(-len(z) // size))):
+                given = None if context is None else torch.from_numpy(context[rows])
+                x = as_tensor(self.model, z[rows])
+                result[rows] = self.density.log_prob(x, None if given is None else given.to(x)).double().cpu().numpy()
+        return np.nan_to_num(result + self.schema.log_det(z), nan=-np.inf, posinf=-np.inf)
+
     def value(self, row: int, column: int) -> Any:
         """A cell as Python's own value, None for a gap."""
         return self.table.column(self.schema.columns[column])[row].as_py() if not self.gaps[row, column] else None
@@ -163,19 +194,15 @@ def as_tensor(model: TableModel, x: Float64) -> Tensor:
     return model.schema.tensor(x, like.dtype, like.device)
 
 
-def _held_out(model: TableModel, table: pa.Table, fit: Mapping[str, Any] | None) -> Numbers | None:
-    """The rows that the fit held out, if this is the table that was fitted.
+def _test_rows(rows: int, fit: Mapping[str, Any]) -> Numbers | None:
+    """The rows that the fit held out, if it was to a table of so many rows: its split follows from that and the seed."""
+    if fit["rows"]["all"] != rows:
+        return None
+    _, _, test = split_rows(rows, fit["seed"])
+    return test if len(test) == fit["rows"]["test"] and len(test) <= _HELD_OUT else None
 
-    The split follows from the number of rows and the seed; that it is the same table shows in the mean log-likelihood of
-    those rows, which is the reported one.
-    """
-    if fit is None or fit["rows"]["all"] != table.num_rows or fit["scores"][0]["mean"] is None:
-        return None
-    _, _, test = split_rows(table.num_rows, fit["seed"])
-    if len(test) != fit["rows"]["test"] or len(test) > _HELD_OUT:
-        return None
-    x, context = model.schema.encode(table.take(pa.array(test)))
-    reported = float(fit["scores"][0]["mean"])
-    with np.errstate(invalid="ignore"):
-        mean = float((model.log_prob_encoded(x, context) + model.schema.log_det(x)).mean())
-    return test if abs(mean - reported) <= _SAME * max(1.0, abs(reported)) else None
+
+def _as_reported(log_p: Float64, fit: Mapping[str, Any]) -> bool:
+    """Whether the mean log-likelihood of the rows held out is the one of the record: another table's would not be."""
+    reported = fit["scores"][0]["mean"]
+    return reported is not None and bool(abs(log_p.mean() - reported) <= _SAME * max(1.0, abs(reported)))

@@ -86,9 +86,9 @@ def write_report(
         sections = [
             opening(view, table_name, model_name),
             likelihood(view, checks),
-            calibration(view, checks, _MOST_COLUMNS),
             columns(view, pictured, _MOST_COLUMNS),
             pairs(view, pictured),
+            calibration(view, checks, _MOST_COLUMNS),
             parts(view, checks),
             gaps(view, _MOST_COLUMNS),
             surprises(view, pictured),
