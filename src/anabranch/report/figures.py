@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anabranch.report.axes import Axis
 from anabranch.report.blocks import Figure
-from anabranch.report.wording import label, percent
+from anabranch.report.wording import label, percent, shortened
 from anabranch.tables.columns.column import Float64
 
 # middle tones, which stand out from white and from near black; that they differ in lightness too is for the colour-blind
@@ -324,7 +324,7 @@ def _clear(colour: str, strength: float) -> str:
 
 
 def _title(name: str) -> dict[str, Any]:
-    return {"text": label(name), "standoff": 6}
+    return {"text": label(shortened(name, 28)), "standoff": 6}
 
 
 def _above(text: str, x: float) -> dict[str, Any]:

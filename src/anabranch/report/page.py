@@ -17,6 +17,8 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
+# text of a cell that is longer than this is not squeezed on a narrow screen
+_LONG = 30
 
 
 def require_plotly() -> None:
@@ -105,8 +107,9 @@ def _figure(figure: Figure, figures: list[Figure]) -> str:
 def _table(table: Table) -> str:
     def cell(tag: str, place: int, text: str | Sequence[str]) -> str:
         inside = escape(text) if isinstance(text, str) else "<br>".join(escape(line) for line in text)
-        kind = ' class="number"' if place in table.numbers else ""
-        return f"<{tag}{kind}>{inside}</{tag}>"
+        long = tag == "td" and (not isinstance(text, str) or len(text) > _LONG)
+        kind = "number" if place in table.numbers else "long" if long else ""
+        return f"<{tag} class={kind!r}>{inside}</{tag}>" if kind else f"<{tag}>{inside}</{tag}>"
 
     head = "".join(cell("th", i, name) for i, name in enumerate(table.head))
     rows = "\n".join(f"<tr>{''.join(cell('td', i, text) for i, text in enumerate(row))}</tr>" for row in table.rows)
