@@ -24,8 +24,10 @@ from anabranch.families import Levels, Logistics
 from anabranch.models import AnyOrder
 from anabranch.report import write_report
 from anabranch.report.axes import axis_of
+from anabranch.report.blocks import Card, Cards, Figure, Section
 from anabranch.report.calibration import Checks
 from anabranch.report.dependence import mutual_information
+from anabranch.report.page import page as html_page
 from anabranch.report.pit import among_draws, band, distance, given_the_rest, nothing_special, within
 from anabranch.report.view import View
 from anabranch.tables import Schema, TableModel, TableWarning, write_table
@@ -186,6 +188,15 @@ class TestPage:
         assert NASTY in parsed.text  # what was escaped comes back as it was
         for figure in drawn:  # plotly reads tags and entities in text
             assert set(re.findall(r"<[^>]*>", json.dumps(figure))) <= {"<br>"}
+
+    def test_a_figure_cannot_end_its_script(self):
+        figure = Figure([{"text": "</script><!--", "x": [float("nan"), 1e-3]}], {}, "words")
+        section = Section("one", "One", [Cards([Card(NASTY, figure)])])
+        text = own(html_page("<i>", NASTY, [section]))
+        (found,) = figures(text)
+        assert found["data"] == [{"text": "</script><!--", "x": [None, 0.001]}]
+        assert "<!--" not in text
+        assert "<i>" not in text
 
     def test_the_same_input_gives_the_same_page(self, folder, tmp_path):
         torch.manual_seed(123)
