@@ -400,7 +400,7 @@ class TestAxes:
             z = part.encode(values)
             axis = axis_of(part, z, z)
             assert axis.outside(z) == 0
-            apart = np.isin(z, axis.apart).mean()
+            apart = sum(axis.at(value, z) for value, _ in axis.apart)
             assert axis.shares(z).sum() == pytest.approx(1 - apart)
             assert len(axis.labels) == len(axis.edges) - 1 == len(axis.bounds) - 1
             assert np.all(np.diff(axis.edges) > 0)
@@ -410,6 +410,18 @@ class TestAxes:
         part = Continuous.infer("c", heavy)
         shares = axis_of(part, part.encode(heavy), np.empty(0)).shares(part.encode(heavy))
         assert shares.max() < 0.25
+
+    def test_a_heap_of_zeros_stands_apart(self):
+        rng = np.random.default_rng(0)
+        for kind, values in (
+            (Integer, pa.array(np.where(rng.random(1000) < 0.9, 0, rng.integers(1, 9999, 1000)))),
+            (Continuous, pa.array(np.where(rng.random(1000) < 0.9, 0.0, rng.normal(size=1000)))),
+        ):
+            part = kind.infer("c", values)
+            axis = axis_of(part, part.encode(values), np.empty(0))
+            assert [words for _, words in axis.apart] == ["0"]
+            assert axis.at(0.0, part.encode(values)) == pytest.approx(0.9, abs=0.03)
+            assert axis.shares(part.encode(values)).max() < 0.05
 
     def test_few_whole_numbers_have_a_bin_each(self):
         values = pa.array([0, 0, 1, 5])

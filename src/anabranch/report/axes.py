@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ _HEAVY = 25.0
 _MOST_TICKS = 6
 # an atom with more of the values than this is not put into a bin with others
 _FREQUENT = 0.15
+# nor a whole number, among many others, with more than this
+_HEAP = 0.5
 _DAY_MS = 86_400_000.0
 
 Read = Callable[[Float64], Float64]
@@ -35,23 +37,28 @@ class Axis:
     """An axis of plotly for one column, with bins.
 
     Attributes:
-        read: encoded values (n) as the numbers in which `bounds` are; NaN for a gap, or a value that stands apart.
+        numbers: encoded values (n) as the numbers in which `bounds` are; NaN for a gap.
         bounds: (bins + 1), ascending.
         edges: (bins + 1), where the bounds stand on the axis.
         labels: for each bin, what it is.
         layout: of plotly's axis.
         levels: whether the bins are levels and not a stretch of numbers.
-        apart: encoded values that are not on the axis: atoms so frequent that nothing else would be seen, or a zero that
-            no logarithm has.
+        apart: values that are not on the axis, in the unit of `bounds`: so frequent that nothing else would be seen, or a
+            zero that no logarithm has. Beside each, what it is.
     """
 
-    read: Read
+    numbers: Read
     bounds: Float64
     edges: Float64
     labels: list[str]
     layout: dict[str, Any]
     levels: bool = False
-    apart: Float64 = field(default_factory=lambda: np.empty(0))
+    apart: Sequence[tuple[float, str]] = ()
+
+    def read(self, z: Float64) -> Float64:
+        """Encoded values (n) as numbers; NaN also for those that stand apart."""
+        values = self.numbers(z)
+        return np.where(np.isin(values, [value for value, _ in self.apart]), np.nan, values)
 
     def place(self, z: Float64) -> NDArray[np.int64]:
         """The bin of each encoded value (n); -1 where it has none."""
@@ -65,6 +72,10 @@ class Axis:
         at = self.place(z)
         counts = np.bincount(at[at >= 0], minlength=len(self.labels))
         return counts / max(1, int((~np.isnan(z)).sum()))
+
+    def at(self, value: float, z: Float64) -> float:
+        """Which share of the values that are no gaps is this one."""
+        return float((self.numbers(z) == value).sum()) / max(1, int((~np.isnan(z)).sum()))
 
     def outside(self, z: Float64) -> int:
         """How many values stand beyond the ends."""
@@ -86,9 +97,10 @@ def axis_of(column: Column, z: Float64, others: Float64, most_bins: int = 40) ->
     """
     if isinstance(column, OfLevels):
         return _of_levels(column, z, others)
-    apart = _apart(column, [z, others])
-    read = _reader(column, apart)
+    read = _reader(column)
     values, more = (_finite(read(part)) for part in (z, others))
+    apart = _apart(column, [values, more])
+    values, more = (part[~np.isin(part, apart)] for part in (values, more))
     if len(more):
         more = more[(more >= np.quantile(more, 0.001)) & (more <= np.quantile(more, 0.999))]
     both = np.concatenate([values, more])
@@ -148,7 +160,13 @@ def _bend(values: Float64) -> _Bend | None:
 
 
 def _numbers(
-    column: Column, read: Read, apart: Float64, bounds: Float64, step: float, bend: _Bend | None, points: bool = False
+    column: Column,
+    read: Read,
+    apart: list[float],
+    bounds: Float64,
+    step: float,
+    bend: _Bend | None,
+    points: bool = False,
 ) -> Axis:
     edges, ticks = bounds, None
     layout: dict[str, Any] = {"zeroline": False, "showgrid": False}
@@ -176,7 +194,7 @@ def _numbers(
         say(a + inner) if step and b - a < 1.5 * step else f"{say(a + inner)} to {say(b - inner)}"
         for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
     ]
-    return Axis(read, bounds, edges, labels, layout, apart=apart)
+    return Axis(read, bounds, edges, labels, layout, apart=[(value, say(value)) for value in apart])
 
 
 def _of_levels(column: OfLevels, z: Float64, others: Float64) -> Axis:
@@ -216,19 +234,20 @@ def _of_levels(column: OfLevels, z: Float64, others: Float64) -> Axis:
     return Axis(read, edges, edges, labels, layout, levels=True)
 
 
-def _apart(column: Column, groups: Sequence[Float64]) -> Float64:
-    """The encoded atoms of a density that no axis with the rest of it should hold."""
-    codes = np.empty(0) if column.discrete else column.atoms_encoded
-    seen = [z[~np.isnan(z)] for z in groups]
-    often = np.zeros(len(codes), dtype=bool)
-    for z in seen:
-        often |= (z[:, None] == codes).sum(axis=0) > _FREQUENT * len(z)
-    if isinstance(column, Positive):
-        often |= np.isin(column.atoms, 0.0)
-    return codes[often]
+def _apart(column: Column, groups: Sequence[Float64]) -> list[float]:
+    """Values that no axis should hold together with the rest: frequent atoms beside a density, or a heap on a lattice."""
+    most = _FREQUENT if not column.discrete else _HEAP
+    found = {0.0} if isinstance(column, Positive) else set()
+    candidates = [float(atom) for atom in getattr(column, "atoms", ())] if not column.discrete else None
+    for values in groups:
+        distinct, counts = np.unique(values, return_counts=True)
+        few = column.discrete and (not len(values) or np.ptp(distinct) < _MOST_POINTS * _step(column))
+        frequent = distinct[counts > most * len(values)].tolist() if not few else []
+        found |= {value for value in frequent if candidates is None or value in candidates}
+    return sorted(found)
 
 
-def _reader(column: Column, apart: Float64) -> Read:
+def _reader(column: Column) -> Read:
     """Encoded values as numbers: of times as milliseconds from 1970, or hours and the like where they are durations."""
 
     def read(z: Float64) -> Float64:
@@ -238,8 +257,7 @@ def _reader(column: Column, apart: Float64) -> Read:
         array = column.decode(z)
         if pa.types.is_decimal(array.type) or pa.types.is_float16(array.type):
             array = array.cast(pa.float64())
-        values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
-        return np.where(np.isin(z, apart) | np.isnan(z), np.nan, values)
+        return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
 
     return read
 

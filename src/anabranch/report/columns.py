@@ -11,7 +11,7 @@ from anabranch.report import figures
 from anabranch.report.axes import Axis, axis_of
 from anabranch.report.blocks import Block, Card, Cards, Figure, Paragraph, Section
 from anabranch.report.view import Numbers, View
-from anabranch.report.wording import count, listed, number, percent
+from anabranch.report.wording import count, listed, percent
 from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
 
@@ -76,18 +76,17 @@ def _picture(part: Column, data: Float64, drawn: Float64, seed: int) -> tuple[Fi
     figure = figures.histograms(
         axis, axis.shares(data), axis.shares(drawn), f"Distribution of {part.name}", ("data", "samples")
     )
-    return figure, notes(part, axis, [("the data", data), ("the samples", drawn)])
+    return figure, notes(axis, [("the data", data), ("the samples", drawn)])
 
 
-def notes(part: Column, axis: Axis, groups: Sequence[tuple[str, Float64]]) -> list[str]:
+def notes(axis: Axis, groups: Sequence[tuple[str, Float64]]) -> list[str]:
     """What a histogram does not show: values that stand apart, gaps, and what stands beyond its ends."""
     said = []
-    values = part.decode(axis.apart).to_pylist()
-    for value, code in zip(values, axis.apart, strict=True):
-        shares = [float((z == code).sum()) / max(1, int((~np.isnan(z)).sum())) for _, z in groups]
+    for value, words in axis.apart:
+        shares = [axis.at(value, z) for _, z in groups]
         if max(shares) > 0:
             each = ", ".join(f"{percent(share)} of {name}" for share, (name, _) in zip(shares, groups, strict=True))
-            said.append(f"Not in the picture: exactly {number(float(value), 6)}, {each}.")
+            said.append(f"Not in the picture: exactly {words}, {each}.")
     missing = float(np.isnan(groups[0][1]).mean()) if len(groups[0][1]) else 0.0
     if missing and groups[0][0] == "the data":
         said.append(f"Gaps: {percent(missing)} of the data.")

@@ -53,7 +53,11 @@ def histograms(axis: Axis, data: Float64, samples: Float64, words: str, names: t
             "marker": {"color": SAMPLES, "symbol": "line-ns", "size": 14, "line": {"color": SAMPLES, "width": 3}},
             "cliponaxis": False,
         }
-        layout |= {"xaxis": dict(_SHARES), "yaxis": axis.layout | {"automargin": True}, "hovermode": "y"}
+        layout |= {
+            "xaxis": _SHARES | {"nticks": 4, "tickangle": 0},
+            "yaxis": axis.layout | {"automargin": True},
+            "hovermode": "y",
+        }
         layout["margin"] |= {"l": 8, "b": 24}
         return Figure([bars, line], layout, words, max(130, 60 + 20 * len(middles)))
     edges = axis.edges.tolist()
@@ -221,7 +225,7 @@ def bars_with_errors(
         "xaxis": {"title": {"text": title}, "zeroline": False},
         "yaxis": {
             "tickvals": y,
-            "ticktext": [label(name) for name in names],
+            "ticktext": [label(shortened(name, 28)) for name in names],
             "automargin": True,
             "range": [-0.6, len(names) - 0.4],
             "fixedrange": True,
@@ -263,7 +267,7 @@ def level_bars(
         "xaxis": {"title": {"text": title}, "fixedrange": True, **({"ticksuffix": " %"} if share else {})},
         "yaxis": {
             "tickvals": y.tolist(),
-            "ticktext": [label(name) for name in names],
+            "ticktext": [label(shortened(name, 28)) for name in names],
             "automargin": True,
             "range": [-0.6, len(names) - 0.4],
             "fixedrange": True,
@@ -324,7 +328,7 @@ def _clear(colour: str, strength: float) -> str:
 
 
 def _title(name: str) -> dict[str, Any]:
-    return {"text": label(shortened(name, 28)), "standoff": 6}
+    return {"text": label(shortened(name, 20)), "standoff": 6}
 
 
 def _above(text: str, x: float) -> dict[str, Any]:

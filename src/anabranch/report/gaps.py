@@ -46,7 +46,7 @@ def gaps(view: View, most: int) -> Section | None:
         axis = axis_of(part, seen, drawn)
         words = f"Observed values of {part.name} beside what fills its gaps"
         figure = figures.histograms(axis, axis.shares(seen), axis.shares(drawn), words, ("observed", "imputed"))
-        said = notes(part, axis, [("the observed", seen), ("the imputed", drawn)])
+        said = notes(axis, [("the observed", seen), ("the imputed", drawn)])
         share = f"{percent(float(missing[:, i].mean()))} of the rows have a gap here; {count(len(drawn), 'draw')}."
         cards.append(Card(part.name, figure, [share, *said]))
     whole = float(missing.any(axis=1).mean())

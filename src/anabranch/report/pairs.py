@@ -54,7 +54,9 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
         title = f"{parts[i].name} and {parts[j].name}"
         figure = figures.two_maps(both, (parts[i].name, parts[j].name), shares[0], shares[1], title)
         why = "" if k in strongest else " Chosen because the two differ."
-        note = f"Mutual information {of_data:.3f} nats in the data, {of_samples:.3f} in samples.{why}"
+        apart = [f"{parts[n].name} is {words}" for n in (i, j) for _, words in axes[n].apart]
+        without = f" Without rows where {' or '.join(apart)}." if apart else ""
+        note = f"Mutual information {of_data:.3f} nats in the data, {of_samples:.3f} in samples.{without}{why}"
         cards.append(Card(title, figure, [note]))
     blocks: list[Block] = [
         Paragraph(
