@@ -1,4 +1,4 @@
-"""The command line: `anabranch fit | score | sample | impute | query | detect | cluster | info | gallery`."""
+"""The command line: `anabranch fit | score | sample | impute | query | detect | cluster | report | info | gallery`."""
 
 from anabranch.cli.app import app, main
 

@@ -17,6 +17,7 @@ from anabranch.cli.gallery import gallery
 from anabranch.cli.impute import impute
 from anabranch.cli.info import info
 from anabranch.cli.query import query
+from anabranch.cli.report import report
 from anabranch.cli.sample import sample
 from anabranch.cli.score import score
 from anabranch.version import __version__
@@ -46,7 +47,7 @@ def _anabranch(
     """Densities of the rows of a table: fit, score, sample, fill gaps, ask, find odd rows; and a gallery."""
 
 
-for _command in (fit, score, sample, impute, query, detect, cluster, info, gallery):
+for _command in (fit, score, sample, impute, query, detect, cluster, report, info, gallery):
     app.command()(_command)
 
 

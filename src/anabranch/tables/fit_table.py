@@ -149,13 +149,13 @@ def fit_table(
     if stream is None:
         table = as_table(table)
         _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
-        train, validate, test = _split(table.num_rows, seed)
+        train, validate, test = split_rows(table.num_rows, seed)
         everything, fitted_rows = table.num_rows, len(train)
     else:
         used = None if columns is None else [*columns, *(name for name in given if name not in columns)]
         table, numbers = stream.sample(seed, None if used is None else _present(stream, used))
         _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
-        train, validate, test = _split(len(numbers), seed)
+        train, validate, test = split_rows(len(numbers), seed)
         validate, test = validate[:_HELD_OUT], test[:_HELD_OUT]
         everything, fitted_rows = stream.rows, stream.rows - len(validate) - len(test)
     schema, model = _schema(table, columns, given, train, kinds, model)
@@ -333,7 +333,7 @@ def _outcome(history: History) -> dict[str, Any]:
     return {"epochs": len(history.epochs), "best_epoch": history.best_epoch, "stopped": history.stopped}
 
 
-def _split(rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def split_rows(rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Training, validation and test rows: 80, 10 and 10 % of a seeded shuffle."""
     order = np.random.default_rng(seed).permutation(rows)
     tenth = max(1, round(rows / 10))

@@ -1,0 +1,56 @@
+"""`anabranch report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anabranch.cli.errors import about, complain, one_line_errors
+from anabranch.cli.files import check_output, load_table_model
+from anabranch.storage import read_metadata
+
+
+@one_line_errors()
+def report(
+    model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
+    table: Annotated[
+        Path,
+        typer.Argument(help="The table to show it beside, best the one it was fitted to; or a folder of .parquet."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page, .html.")],
+    rows: Annotated[int, typer.Option(help="Rows to look at, at most; of more, so many are drawn at random.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of everything random; the same input gives the same page.")] = 0,
+) -> None:
+    """Write one self-contained page about a model and a table: pictures, likelihood, calibration, surprises.
+
+    Data beside samples for columns and pairs, held-out likelihood beside the baselines, calibration of every column, use of
+    depths or components, what fills gaps, and the most surprising rows. It opens in any browser, without a network. Needs
+    plotly: pip install "anabranch[report]".
+    """
+    from anabranch.report import write_report  # noqa: PLC0415 (slow to import)
+    from anabranch.report.page import require_plotly  # noqa: PLC0415
+    from anabranch.tables import TableStream, read_table  # noqa: PLC0415
+
+    require_plotly()
+    check_output(output)
+    for given in (model, table):
+        if output.exists() and given.exists() and output.samefile(given):
+            raise ValueError(
+                f"{output}: is the {'model' if given is model else 'table'} itself; write the page to another file"
+            )
+    fitted = load_table_model(model)
+    data = TableStream(table) if table.is_dir() else read_table(table)
+    with about(table):
+        write_report(
+            fitted,
+            data,
+            output,
+            fit=read_metadata(model)["metadata"].get("report"),
+            table_name=table.name,
+            model_name=model.name,
+            rows=rows,
+            seed=seed,
+        )
+    complain(f"wrote {output}")

@@ -1,0 +1,161 @@
+"""The most surprising rows, and what makes them so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from anabranch.models import AnyOrder
+from anabranch.report import figures
+from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section, Table
+from anabranch.report.columns import Pictured
+from anabranch.report.view import Numbers, View
+from anabranch.report.wording import count, label, nats, percent, shortened, shown
+from anabranch.tables.columns.column import Float64
+from anabranch.tables.columns.levels import OfLevels
+
+_ROWS = 12
+_CELLS = 3
+_MOST_COLUMNS = 40
+# behind what is said to be expected of a value
+_DRAWS = 1_000
+
+
+def surprises(view: View, pictured: Pictured) -> Section:
+    """Rows in order of their surprise, with their most surprising cells."""
+    excess = _excess(view)
+    order = np.argsort(-excess, kind="stable")[:_ROWS]
+    ranked = (
+        "Rows are ranked by -log p, less what rows that have the same columns come to on average, so that a row "
+        "with gaps is judged by what it has."
+        if view.gaps.any()
+        else "Rows are ranked by log p."
+    )
+    begin = (
+        f"The {count(len(order), 'row')} to which the model gives least, of the {len(view.x):,} looked at; row "
+        f"numbers count from 0, as in the table. {ranked} A surprising row may be an error in the data, or a kind of "
+        "row that is rare."
+    )
+    if view.any_order is None:
+        return Section("surprises", "Most surprising rows", [Paragraph(begin), *_by_margin(view, pictured, order)])
+    return Section("surprises", "Most surprising rows", [Paragraph(begin), *_by_cell(view, view.any_order, order)])
+
+
+def _excess(view: View) -> Float64:
+    """(rows), nats: how much less likely a row is than those that have the same columns."""
+    density = view.any_order
+    if density is None or not view.gaps.any():
+        return -view.log_p
+    some = view.checked
+    with torch.no_grad():
+        terms = density.terms(view.tensor(some), context=view.contexts(some)).double().cpu().numpy()
+    terms = terms + view.schema.log_dets(view.x[some])
+    seen = ~view.gaps[some] & np.isfinite(terms)
+    means = np.where(seen, terms, 0.0).sum(axis=0) / np.maximum(1, seen.sum(axis=0))
+    return (~view.gaps) @ means - view.log_p
+
+
+def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:
+    """Every cell given the rest of its row: surprise beyond its column's mean, and what was expected."""
+    names = view.schema.columns
+    typical = view.model.surprise(view.table.take(view.checked))
+    finite = np.isfinite(typical)
+    usual = np.where(finite, typical, 0.0).sum(axis=0) / np.maximum(1, finite.sum(axis=0))
+    cells = view.model.surprise(view.table.take(order)) - usual
+    x, context = view.tensor(order), view.contexts(order)
+    rows: list[Sequence[str | Sequence[str]]] = []
+    for k, row in enumerate(order):
+        worst = np.argsort(-np.nan_to_num(cells[k], nan=-np.inf), kind="stable")[:_CELLS]
+        lines = []
+        for i in worst:
+            if np.isnan(cells[k, i]) or cells[k, i] <= 0:
+                continue
+            own = None if context is None else context[k : k + 1]
+            wanted = _expected(view, density, int(i), x[k : k + 1], own)
+            lines.append(
+                f"{names[i]} = {shown(view.value(int(row), int(i)))}: +{nats(float(cells[k, i]))} nats; {wanted}"
+            )
+        rows.append([f"{view.numbers[row]}", nats(float(view.log_p[row])), lines or ["no cell by itself"]])
+    blocks: list[Block] = [
+        Paragraph(
+            "Beside each row are the cells that are least likely given all others of the row: by how many nats "
+            "their surprise -log p is above the mean of their column, and what the model expected there, nine "
+            "tenths of its probability or its most probable value."
+        ),
+        Table(["row", "log p", "cells that make it so"], rows, numbers=[0, 1]),
+    ]
+    if len(names) > 1:
+        most = min(len(names), _MOST_COLUMNS)
+        largest = np.nan_to_num(cells, nan=-np.inf).max(axis=0)
+        chosen = np.sort(np.argsort(-largest, kind="stable")[:most])
+        text = [
+            [
+                label(f"row {view.numbers[row]}, {names[i]} = {shown(view.value(int(row), int(i)), 40)}")
+                + ("" if np.isnan(cells[k, i]) else f"<br>{cells[k, i]:+.2f} nats")
+                for i in chosen
+            ]
+            for k, row in enumerate(order)
+        ]
+        figure = figures.surprise_map(
+            [f"row {view.numbers[row]}" for row in order],
+            [shortened(names[i], 18) for i in chosen],
+            np.nan_to_num(cells[:, chosen], nan=np.nan, posinf=1e3),
+            text,
+            "Surprise of the cells of these rows",
+        )
+        left = f" The {most} columns that surprise most; {len(names) - most} not drawn." if most < len(names) else ""
+        note = f"Nats above the mean of the column, given the rest of the row; empty cells are gaps.{left}"
+        blocks.append(Cards([Card("Surprise of every cell", figure, [note])], width="full"))
+    return blocks
+
+
+def _expected(view: View, density: AnyOrder, column: int, x: torch.Tensor, context: torch.Tensor | None) -> str:
+    """What a model of any order expects of a cell given the rest of the row (1, columns), in words."""
+    part = view.schema.parts[column]
+    with torch.no_grad(), view.seeded(8):
+        theta = density.parameters_given(x, column, context)
+        if isinstance(part, OfLevels):
+            p = theta.double().softmax(dim=-1)[0]
+            best = int(p.argmax())
+            return f"expected {shown(part.levels[best], 40)} ({percent(float(p[best]))})"
+        # of draws: an exact quantile beside many atoms takes long
+        drawn = density.family(column).sample(theta.expand(_DRAWS, -1)).double().cpu().numpy()
+    ends = np.quantile(drawn, [0.05, 0.95], method="nearest")
+    low, high = (shown(value) for value in part.decode(ends).to_pylist())
+    return f"expected {low}" if low == high else f"expected {low} to {high}"
+
+
+def _by_margin(view: View, pictured: Pictured, order: Numbers) -> list[Block]:
+    """Values that stand farthest out among draws, column by column; a density of another kind has no more to say cheaply."""
+    names, parts = view.schema.columns, view.schema.parts
+    drawn = pictured.drawn
+    if view.context is not None:  # draws at the given values of each row
+        at_each = view.draws(order, 1_000, purpose=7)
+    rows: list[Sequence[str | Sequence[str]]] = []
+    for k, row in enumerate(order):
+        mine = drawn if view.context is None else at_each[k]
+        below = (mine < view.x[row]).mean(axis=0)
+        tail = np.minimum(below, (mine > view.x[row]).mean(axis=0))
+        worst = np.argsort(tail, kind="stable")[:_CELLS]
+        lines = []
+        for i in worst:
+            side = "above" if below[i] > 0.5 else "below"
+            beyond = max(float(below[i]), 1 - float(below[i]))
+            ends = np.quantile(mine[:, i], [0.05, 0.95])
+            low, high = (shown(value) for value in parts[i].decode(ends).to_pylist())
+            lines.append(
+                f"{names[i]} = {shown(view.value(int(row), int(i)))}: {side} {100 * beyond:.1f} % of draws, nine "
+                f"tenths of which are {low} to {high}"
+            )
+        rows.append([f"{view.numbers[row]}", nats(float(view.log_p[row])), lines])
+    kind = "draws at the same given values" if view.context is not None else "draws"
+    return [
+        Paragraph(
+            f"Beside each row are the values that stand farthest out among {kind} of the model, each column by "
+            "itself. A row can also be surprising for a combination of values none of which is; which cell is "
+            "unlikely given the others a model of any order tells."
+        ),
+        Table(["row", "log p", "values that stand farthest out"], rows, numbers=[0, 1]),
+    ]
