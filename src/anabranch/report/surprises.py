@@ -13,8 +13,8 @@ from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section, Tabl
 from anabranch.report.columns import Pictured
 from anabranch.report.view import Numbers, View
 from anabranch.report.wording import count, label, nats, percent, shortened, shown
-from anabranch.tables.columns.column import Float64
 from anabranch.tables.columns.levels import OfLevels
+from anabranch.tables.detecting import excess_of_rows
 
 _ROWS = 12
 _CELLS = 3
@@ -25,7 +25,7 @@ _DRAWS = 1_000
 
 def surprises(view: View, pictured: Pictured) -> Section:
     """Rows in order of their surprise, with their most surprising cells."""
-    excess = _excess(view)
+    excess = excess_of_rows(view.model, view.x, view.context, view.log_p, view.checked)
     order = np.argsort(-excess, kind="stable")[:_ROWS]
     ranked = (
         "Rows are ranked by -log p, less what rows that have the same columns come to on average, so that a row "
@@ -41,20 +41,6 @@ def surprises(view: View, pictured: Pictured) -> Section:
     if view.any_order is None:
         return Section("surprises", "Most surprising rows", [Paragraph(begin), *_by_margin(view, pictured, order)])
     return Section("surprises", "Most surprising rows", [Paragraph(begin), *_by_cell(view, view.any_order, order)])
-
-
-def _excess(view: View) -> Float64:
-    """(rows), nats: how much less likely a row is than those that have the same columns."""
-    density = view.any_order
-    if density is None or not view.gaps.any():
-        return -view.log_p
-    some = view.checked
-    with torch.no_grad():
-        terms = density.terms(view.tensor(some), context=view.contexts(some)).double().cpu().numpy()
-    terms = terms + view.schema.log_dets(view.x[some])
-    seen = ~view.gaps[some] & np.isfinite(terms)
-    means = np.where(seen, terms, 0.0).sum(axis=0) / np.maximum(1, seen.sum(axis=0))
-    return (~view.gaps) @ means - view.log_p
 
 
 def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:

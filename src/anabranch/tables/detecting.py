@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
-from anabranch.models import AnyOrder
+from anabranch.models import AnyOrder, Subset
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import as_table
 
@@ -56,13 +57,13 @@ class Surprise:
 def detect(model: TableModel, table: Any, top: int = 20, columns: int = 3, seed: int = 0) -> list[Surprise]:
     r"""Rows by how unlikely they are, each with the cells that are unlikely given the rest of it.
 
-    Rows are ranked by -log p(row). Where rows have gaps it is compared with what is usual for those columns,
+    Rows are ranked by -log p(row). Where rows have gaps that is compared with what is usual for the columns that they have,
 
     .. math:: -\log p(x) - \sum_{i\ \text{observed}} u_i,
 
-    with u by least squares over the table's rows, or a row that has little would always seem likely. Cells are judged by
-    -log p(x_i | rest), less its mean over the column (of 2,000 rows of the table, or of 100 where p(x_i | rest) is an
-    estimate). Differences do not depend on units.
+    with u_i the mean of column i's term of the chain rule, or a row that has little would always seem likely. Cells are
+    judged by -log p(x_i | rest), less its mean over the column. Both means are of 2,000 rows of the table, or of 100 where
+    p(x_i | rest) is an estimate. Differences do not depend on units.
 
     Args:
         model: the model.
@@ -77,13 +78,13 @@ def detect(model: TableModel, table: Any, top: int = 20, columns: int = 3, seed:
     """
     top, columns = positive_int("top", top), positive_int("columns", columns)
     table = as_table(table)
+    x, context = model.schema.encode(table)
     log_p = model.log_prob(table)
     names = model.schema.columns
-    observed = ~np.isnan(model.schema.encode(table)[0])
-    excess = -log_p - _usual_of_rows(-log_p, observed)
-    chosen = np.argsort(-excess, kind="stable")[:top]
     exact = isinstance(model.density, AnyOrder)
     some = np.random.default_rng(seed).permutation(len(log_p))[: _USUAL if exact else _USUAL_ESTIMATED]
+    excess = excess_of_rows(model, x, context, log_p, some)
+    chosen = np.argsort(-excess, kind="stable")[:top]
     cells = model.surprise(table.take(pa.array(np.concatenate([chosen, some]))))
     own, others = cells[: len(chosen)], cells[len(chosen) :]
     counted = np.isfinite(others)
@@ -97,13 +98,27 @@ def detect(model: TableModel, table: Any, top: int = 20, columns: int = 3, seed:
     return found
 
 
-def _usual_of_rows(surprise: Float64, observed: NDArray[np.bool_]) -> Float64:
-    """What -log p usually is for rows that have values in the same columns, (rows,)."""
-    finite = np.isfinite(surprise)
-    if not finite.any():
-        return np.zeros_like(surprise)
-    if observed.all():
-        return np.full_like(surprise, surprise[finite].mean())
-    design = np.concatenate([observed, np.ones((len(observed), 1), dtype=bool)], axis=1).astype(np.float64)
-    weights = np.linalg.lstsq(design[finite], surprise[finite], rcond=None)[0]
-    return np.asarray(design @ weights)
+def excess_of_rows(
+    model: TableModel, x: Float64, context: Float64 | None, log_p: Float64, some: NDArray[np.integer[Any]]
+) -> Float64:
+    """-log p of encoded rows (rows, columns), less what is usual for rows that have the same columns: (rows,), nats.
+
+    Args:
+        model: the model.
+        x, context: the rows, NaN for gaps.
+        log_p: of the rows, in own units.
+        some: numbers of the rows by which the usual is told.
+    """
+    observed = ~np.isnan(x)
+    if observed.all() or not isinstance(model.density, (AnyOrder, Subset)):
+        finite = np.isfinite(log_p[some])
+        return -log_p + (float(log_p[some][finite].mean()) if finite.any() else 0.0)
+    terms = np.empty((len(some), x.shape[1]))
+    own = None if context is None else context[some]
+    with torch.no_grad():
+        for rows, z, given in model.batches(x[some], own):
+            terms[rows] = model.density.terms(z, context=given).double().cpu().numpy()
+    terms += model.schema.log_dets(x[some])
+    seen = observed[some] & np.isfinite(terms)
+    means = np.where(seen, terms, 0.0).sum(axis=0) / np.maximum(1, seen.sum(axis=0))
+    return np.asarray(observed @ means - log_p)
