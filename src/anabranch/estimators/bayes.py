@@ -30,20 +30,24 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     class of few rows has about a normal, and one of a single row a normal of all rows' widths around it. `score_samples`
     gives log p(x), by which rows can be told that belong to no class.
 
+    For a data frame with columns that are no numbers the densities are those of one `models.AnyOrder` with the class as its
+    context: what rows of one class say of how columns go together serves classes of few rows. Such a frame may have gaps.
+
     Args:
         priors: p(y), in the order of `classes_`, at least 0 and of sum 1; None for the shares of the rows.
         density: None for the default, or a `Density` of as many numbers as there are columns that change, of which each
             class gets copies in place of the flows.
-        members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1.
+        members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1. A model of any order is one.
         epochs: passes over the rows of a class, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
     Attributes:
         classes_: in ascending order.
-        densities_: the fitted `Density` of each class, of standardised columns.
+        densities_: the fitted `Density` of each class, of encoded rows.
         class_prior_: p(y), (classes).
         encoding_: how X becomes numbers: a `Scaling` that standardises, or a `SchemaEncoding` of a data frame.
+        unit_: the unit of `score_samples` in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -76,7 +80,8 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """Fit to rows and their classes.
 
         Args:
-            X: (rows, columns), an array or a data frame of finite numbers.
+            X: (rows, columns), an array or a data frame of finite numbers. Or a data frame of pandas, polars or pyarrow
+                whose columns are of any kind, with gaps.
             y: (rows), classes: numbers, words or booleans.
             sample_weight: (rows), how much each counts, at least 0; in the priors too, if these are None.
 

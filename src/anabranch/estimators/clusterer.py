@@ -81,7 +81,8 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
         """Fit to rows.
 
         Args:
-            X: (rows, columns), an array or a data frame of finite numbers.
+            X: (rows, columns), an array or a data frame of finite numbers. Columns that are none are to be encoded first,
+                with scikit-learn's `OneHotEncoder` for one.
             y: ignored.
             sample_weight: (rows), how much each counts, at least 0.
 

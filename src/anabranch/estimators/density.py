@@ -32,18 +32,22 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
     A column that never changes has no density and is left out: samples have its value, and a row with another one has
     log p = -inf. Equal rows are one row with a weight (`distinct.Distinct`).
 
+    A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and a
+    `models.AnyOrder` fitted to it: log p is then of densities and of probabilities, as `unit_` says.
+
     Args:
         density: "auto", as described; "flow", for complete rows alone; "any order", for rows with gaps, whether or not
             those of the fit have any; or a `Density` of as many numbers as there are columns that change, of which copies
             are fitted in place of the flows.
-        members: how many folds and fits; by default 5 up to 2,000 rows, 3 up to 10,000, else 1.
+        members: how many folds and fits; by default 5 up to 2,000 rows, 3 up to 10,000, else 1. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
     Attributes:
-        density_: the fitted `Density`, of standardised columns.
+        density_: the fitted `Density`, of encoded rows.
         encoding_: how X becomes numbers: a `Scaling` that standardises, or a `SchemaEncoding` of a data frame.
+        unit_: the unit of log p in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -74,12 +78,14 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         """Fit to rows.
 
         Args:
-            X: (rows, columns), an array or a data frame of numbers; NaN is a gap.
+            X: (rows, columns), an array or a data frame of numbers; NaN is a gap. Or a data frame of pandas, polars or
+                pyarrow whose columns are of any kind, with gaps.
             y: ignored.
             sample_weight: (rows), how much each counts, at least 0.
 
         Raises:
-            ValueError: fewer than two rows, infinite values, gaps where the density takes none, no column that changes.
+            ValueError: fewer than two rows, infinite values, gaps where the density takes none, no column that changes; a
+                column of a data frame that is of no kind, which is named.
         """
         del y
         x, weights, framed = self._read_fit(X, sample_weight, gaps=self._takes_gaps())
@@ -120,7 +126,7 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         """log p of each row (rows), nats, of a density in the columns' own units; of what was observed, if there are gaps.
 
         Raises:
-            ValueError: X does not fit, or has gaps where the density takes none.
+            ValueError: X does not fit, has gaps where the density takes none, or a category that the fit had not.
         """
         check_is_fitted(self)
         x = self._read_rows(X, gaps=self.gaps_)

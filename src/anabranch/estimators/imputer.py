@@ -29,7 +29,7 @@ _FILLED_AT_ONCE = 4096
 
 
 class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type: ignore[misc]
-    r"""Fills gaps (NaN) from the conditional density of what is missing given what was observed in the row.
+    r"""Fills gaps from the conditional density of what is missing given what was observed in the row.
 
     A `models.AnyOrder` is fitted to rows with their gaps, by the likelihood of what was observed. `transform` gives each gap
     one value of p(x_i | x_observed), which is exact in the model; `impute` draws all gaps of a row jointly, many times over,
@@ -37,15 +37,19 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
 
     A column that never changes is filled with its value.
 
+    A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and
+    comes back as a frame of the same library and types.
+
     Args:
         strategy: what `transform` fills in: "mean", least in squared error; "median", in absolute error; "draw", one joint
-            draw, which keeps spread and correlations.
+            draw, which keeps spread and correlations. With the first two categories, truth values and ordinal numbers get
+            the most probable one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`; of the fit, and of the draws of `transform`.
 
     Attributes:
-        density_: the fitted `AnyOrder`, of standardised columns.
+        density_: the fitted `AnyOrder`, of encoded rows.
         encoding_: how X becomes numbers: a `Scaling` that standardises, or a `SchemaEncoding` of a data frame.
         n_features_in_, feature_names_in_: of X.
 
@@ -76,12 +80,14 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         """Fit to rows with gaps.
 
         Args:
-            X: (rows, columns), an array or a data frame of numbers; NaN is a gap.
+            X: (rows, columns), an array or a data frame of numbers; NaN is a gap. Or a data frame of pandas, polars or
+                pyarrow whose columns are of any kind, with gaps.
             y: ignored.
             sample_weight: (rows), how much each counts, at least 0.
 
         Raises:
-            ValueError: infinite values, a column of gaps alone, no column that changes.
+            ValueError: infinite values, a column of gaps alone, no column that changes; a column of a data frame that is of
+                no kind, which is named.
         """
         del y
         one_of("strategy", self.strategy, ("mean", "median", "draw"))

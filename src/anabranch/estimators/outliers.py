@@ -37,20 +37,23 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     that hardly find small clusters of like outliers, and a normal are fitted to different folds of the rows and mixed
     (`stacking.fit_stack`). The score of a row is its log p in these coordinates, nats.
 
-    With gaps (NaN) in the rows of the fit the density is a `models.AnyOrder`, and the score of a row that of what it has,
-    times columns over columns observed.
+    With gaps (NaN) in the rows of the fit the density is a `models.AnyOrder`, and a gap adds to the score of a row what its
+    column adds on average.
+
+    A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, which
+    standardises or takes logarithms; the density is again a `models.AnyOrder`, and a category counts by its probability.
 
     Args:
         contamination: the share of the rows of the fit that `predict` calls outliers, in (0, 0.5]. It sets `offset_` and
             changes no score.
-        members: how many folds and fits.
+        members: how many folds and fits. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
     Attributes:
         offset_: the score below which a row is an outlier: decision_function is score_samples - offset_.
-        density_: the fitted `Density`, of standardised columns.
+        density_: the fitted `Density`, of encoded rows.
         encoding_: how X becomes numbers: a `Scaling` with power transforms, or a `SchemaEncoding` of a data frame.
         n_features_in_, feature_names_in_: of X.
 
@@ -83,7 +86,8 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         """Fit to rows, some of which may be outliers.
 
         Args:
-            X: (rows, columns), an array or a data frame of numbers; NaN is a gap.
+            X: (rows, columns), an array or a data frame of numbers; NaN is a gap. Or a data frame of pandas, polars or
+                pyarrow whose columns are of any kind, with gaps.
             y: ignored.
             sample_weight: (rows), how much each counts, at least 0.
 

@@ -37,9 +37,10 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     r"""Classes that are the components of a mixture fitted to all rows, p(x) = sum_y p(y) p(x | y), with or without a label.
 
     Normal components behind a flow that they share and a network q(y | x), as in `MixtureClusterer`. The labels are first
-    spread over the graph of nearest neighbours, and what comes out is where the components start. In the fit q learns the
-    labels, that neighbouring rows agree on their class, and that classes are told surely and all of them used; the
-    components follow it by likelihood (`objectives.Likelihood`, `Consistency`, `Information`). Several fits are averaged.
+    spread over graphs of nearest neighbours (`spreading.spread_labels`), so that every row has one. In the fit q learns
+    these, that neighbouring rows agree on their class, and that classes are told surely and all of them used, which mends
+    labels that went astray; the components follow by likelihood (`objectives.Likelihood`, `Consistency`, `Information`).
+    Several fits are averaged.
 
     As in scikit-learn's own semi-supervised estimators -1 in y means that a row has no label; for classes that are words, y
     is an array of objects.
@@ -89,7 +90,8 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         """Fit to rows and labels.
 
         Args:
-            X: (rows, columns), an array or a data frame of finite numbers.
+            X: (rows, columns), an array or a data frame of finite numbers. Columns that are none are to be encoded first,
+                with scikit-learn's `OneHotEncoder` for one.
             y: (rows), classes, -1 for rows that have none.
             sample_weight: (rows), how much each counts, at least 0.
 
@@ -119,8 +121,8 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         self.encoding_ = Scaling.of(rows.x, rows.weights)
         labels = np.full(len(rows), -1) if rows.labels is None else rows.labels
         z = self.encoding_.encode(rows.x)
-        start = spread_labels(z, labels, len(self.classes_), neighbours, seed)
-        self.densities_ = [self._fit_one(z, rows.weights, labels, start, seed + i, neighbours) for i in range(members)]
+        spread = spread_labels(z, labels, len(self.classes_), neighbours, seed)
+        self.densities_ = [self._fit_one(z, rows.weights, spread, seed + i, neighbours) for i in range(members)]
         log_q = self._log_q(self.encoding_.encode(x))
         self.label_distributions_ = np.exp(log_q)
         self.transduction_ = np.where(seen, y, self.classes_[log_q.argmax(axis=1)])
@@ -157,7 +159,6 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         z: Float64,
         weights: Float64,
         labels: NDArray[np.int64],
-        start: NDArray[np.int64],
         seed: int,
         neighbours: int,
     ) -> FlowMixture:
@@ -167,12 +168,9 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         epochs = most if self.epochs is None else positive_int("epochs", self.epochs)
         mixture = shaped_mixture(columns, len(self.classes_), seed)
         own = torch.from_numpy(labels)
-        start_from(mixture, x, torch.from_numpy(start), seed=seed, epochs=min(3, epochs))
-        # labelled rows, few as they are, weigh as much as all rows do
-        known = labels >= 0
-        scarcity = float(weights.sum() / weights[known].sum())
+        start_from(mixture, x, own, seed=seed, epochs=min(3, epochs))
         objective = (
-            _LIKELIHOOD * Likelihood(classification=scarcity / _LIKELIHOOD)
+            _LIKELIHOOD * Likelihood(classification=1 / _LIKELIHOOD)
             + _AGREEMENT * Consistency("neighbours", neighbours=neighbours)
             + Information()
         )
