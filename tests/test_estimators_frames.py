@@ -119,6 +119,8 @@ def test_what_is_refused_is_named(kind):
     estimator = kind(epochs=1, random_state=0).fit(frame, y)
     with pytest.raises(ValueError, match=r"'cut': 'Bad' in row 3 .* none of the 2 values that were fitted"):
         answer(estimator, frame.assign(cut=["Good" if i < 0 else "Bad" if i == 3 else "Fair" for i in range(60)]))
+    with pytest.raises(ValueError, match="'price': expected nothing below 0, got -1 in row 0"):
+        answer(estimator, frame.assign(price=-1.0))
     with pytest.raises(ValueError, match="feature names"):
         answer(estimator, frame[["price", "cut"]])
     with pytest.raises(ValueError, match="'cut' is empty"):
@@ -133,6 +135,8 @@ def test_what_is_refused_is_named(kind):
 
 def test_flows_and_mixtures_say_what_they_need():
     frame, y = rows(40)
+    numbers = frame[["single"]].assign(truth=y == 1)
+    assert MixtureClusterer(2, starts=1, epochs=1).fit(numbers).n_features_in_ == 2  # truth values are 0 and 1
     for estimator in (MixtureClusterer(2), SemiSupervisedClassifier()):
         with pytest.raises(ValueError, match=f"column 'cut'.* {type(estimator).__name__}.*OneHotEncoder"):
             estimator.fit(frame, y)

@@ -28,10 +28,10 @@ _LEAST_ROWS = 2
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """A scikit-learn estimator that stands on densities.
 
+    Pickles and copies like any other; `save` and `load` write and read one safetensors file, and nothing is unpickled.
+
     Attributes:
         encoding_: how X becomes numbers, an `Encoding`.
-
-    Pickles and copies like any other; `save` and `load` write and read one safetensors file, and nothing is unpickled.
     """
 
     encoding_: Encoding
@@ -71,9 +71,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _unit(self) -> str:
         """The unit of log p in words: which columns have a density, and which a probability."""
+        return self.encoding_.unit(self._names())
+
+    def _names(self) -> list[str]:
+        """The names of the columns, x0, x1, ... without any."""
         names = getattr(self, "feature_names_in_", None)
-        found = [f"x{i}" for i in range(self.n_features_in_)] if names is None else [str(name) for name in names]
-        return self.encoding_.unit(found)
+        return [f"x{i}" for i in range(self.n_features_in_)] if names is None else [str(name) for name in names]
 
     def _draw_seed(self) -> int:
         """The seed of this fit, by `random_state`."""
@@ -97,7 +100,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: X is not as scikit-learn has it, or holds what it may not.
         """
-        other = first_other_than_numbers(x)
+        other = first_other_than_numbers(x, truth=not frames)
         if other is None:
             numbers = self._read_numbers(x, fitting=True, gaps=gaps)
             return numbers, self._read_weights(sample_weight, numbers), None

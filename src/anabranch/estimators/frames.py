@@ -165,13 +165,18 @@ class Frames(Described):
         return pa.DictionaryArray.from_arrays(numbers, levels, ordered=found["ordered"])
 
 
-def first_other_than_numbers(x: Any) -> str | None:
-    """The first column of X that is none of numbers, if X is a data frame of a library that `Frames` knows; else None."""
+def first_other_than_numbers(x: Any, truth: bool = False) -> str | None:
+    """The first column of X that is none of numbers, if X is a data frame of a library that `Frames` knows; else None.
+
+    Args:
+        x: X.
+        truth: whether truth values are numbers, 0 and 1.
+    """
     library, native = _native(x)
     if library is None:
         return None
     for name, kind in native.schema.items():
-        if kind.is_integer() or kind.is_float() or str(kind) == "Unknown":
+        if kind.is_integer() or kind.is_float() or str(kind) in (("Unknown", "Boolean") if truth else ("Unknown",)):
             continue  # the unknown ones are scikit-learn's to judge
         if str(kind) == "Object" and library == "pandas" and _holds_numbers(x, native.columns.index(name)):
             continue

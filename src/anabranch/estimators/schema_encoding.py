@@ -21,14 +21,16 @@ from anabranch.tables.columns.smooth import Smooth
 
 # of a mean in a column's own unit, where its encoding bends
 _QUANTILES = 64
+# of more declared categories those are taken that rows have, as of text
+_MOST_DECLARED = 1_000
 
 
 class SchemaEncoding(Encoding):
     r"""Columns of any kind by `tables.Schema`: each value one number, of the family that its column has.
 
     What kind a column is of is read off the rows of the fit (`tables.Schema.infer`). Categories that a frame declares (a
-    pandas categorical, a polars enumeration, an Arrow dictionary) are all known, whether or not a row has them, and so are
-    both truth values. A number or text that is in every row has probability 1.
+    pandas categorical, a polars enumeration, an Arrow dictionary; up to 1,000) are all known, whether or not a row has them,
+    and so are both truth values. A number or text that is in every row has probability 1.
 
     Args:
         schema: of the columns.
@@ -146,7 +148,8 @@ def _own_mean(part: Smooth, family: Family, theta: Tensor) -> Tensor:
 
 def _known(name: str, column: Any, frames: Frames) -> Column | None:
     """The column of which the frame says what it can hold, or that holds one value alone; None for the others."""
-    if levels := frames.levels(name):
+    levels = frames.levels(name)
+    if 0 < len(levels) <= _MOST_DECLARED:
         return Categorical(name, levels, frames.categories[name]["type"])
     if pa.types.is_boolean(column.type):
         return None if column.null_count == len(column) else Boolean(name)

@@ -15,6 +15,8 @@ _MOST_ROWS = 30_000
 # and so much of a row's label from them in each round.
 _TIMES_NEIGHBOURS = (0.7, 1.0, 2.0)
 _FROM_NEIGHBOURS = (0.9, 0.99)
+# of the weights, in units of the distance to the sixth neighbour
+_WIDTH = 0.5
 _ROUNDS, _SETTLED = 300, 1e-6
 
 
@@ -25,8 +27,8 @@ def spread_labels(z: Float64, labels: NDArray[np.int64], classes: int, neighbour
     .. math:: F \leftarrow \alpha\, D^{-1/2} W D^{-1/2} F + (1 - \alpha)\, Y,
 
     Y the labels, one column for each class; W_ij = exp(-d_ij^2 / 2 s^2) where i is among the nearest neighbours of j or the
-    reverse, s the median over rows of the distance to the sixth; D its row sums. A row's shares of the classes are averaged
-    over graphs with 0.7, 1 and 2 times as many neighbours, and alpha 0.9 and 0.99.
+    reverse, s half the median over rows of the distance to the sixth; D its row sums. A row's shares of the classes are
+    averaged over graphs with 0.7, 1 and 2 times as many neighbours, and alpha 0.9 and 0.99.
     Source: Zhou et al., 2003, "Learning with local and global consistency".
 
     Args:
@@ -76,7 +78,7 @@ def _graph(z: Float64, neighbours: int) -> Any:
     from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415
 
     distances, numbers = NearestNeighbors(n_neighbors=neighbours).fit(z).kneighbors()
-    width = max(float(np.median(distances[:, min(5, neighbours - 1)])), np.finfo(np.float64).tiny)
+    width = max(_WIDTH * float(np.median(distances[:, min(5, neighbours - 1)])), np.finfo(np.float64).tiny)
     weights = np.exp(-0.5 * np.minimum(distances / width, 1e3) ** 2)
     starts = np.arange(len(z) + 1) * neighbours
     directed = sparse.csr_array((weights.ravel(), numbers.ravel(), starts), shape=(len(z), len(z)))
