@@ -119,7 +119,7 @@ def test_what_is_refused_is_named(kind):
     estimator = kind(epochs=1, random_state=0).fit(frame, y)
     with pytest.raises(ValueError, match=r"'cut': 'Bad' in row 3 .* none of the 2 values that were fitted"):
         answer(estimator, frame.assign(cut=["Good" if i < 0 else "Bad" if i == 3 else "Fair" for i in range(60)]))
-    with pytest.raises(ValueError, match="'price': expected nothing below 0, got -1 in row 0"):
+    with pytest.raises(ValueError, match="'price': expected numbers above 0, got -1.0 in row 0"):
         answer(estimator, frame.assign(price=-1.0))
     with pytest.raises(ValueError, match="feature names"):
         answer(estimator, frame[["price", "cut"]])
@@ -197,7 +197,7 @@ def test_rows_with_a_value_that_contradicts_the_others_are_outliers():
 def test_classes_of_frames_with_gaps():
     frame, y = rows(300)
     new, truth = rows(300, seed=1)
-    model = BayesClassifier(epochs=15, random_state=0).fit(frame, np.array(["no", "yes"])[y])
+    model = BayesClassifier(epochs=8, random_state=0).fit(frame, np.array(["no", "yes"])[y])
     assert (model.predict(new) == np.array(["no", "yes"])[truth]).mean() > 0.85
     joint = model.predict_joint_log_proba(new)
     np.testing.assert_allclose(model.score_samples(new), np.logaddexp.reduce(joint, axis=1))
@@ -209,7 +209,7 @@ def test_weights_order_and_copies():
     frame, y = rows(60)
     weights = np.arange(60) % 3
     extra = pd.concat([frame, frame[:1].assign(cut="Unseen")], ignore_index=True)
-    for kind in KINDS:
+    for kind in (DensityEstimator, DensityImputer):
         one = kind(epochs=1, random_state=0).fit(frame, y)
         order = np.random.default_rng(1).permutation(60)
         assert equal_numbers(
@@ -235,8 +235,8 @@ def test_pipelines_and_searches():
     from sklearn.preprocessing import OneHotEncoder
     from sklearn.tree import DecisionTreeClassifier
 
-    frame, y = rows(100)
-    found = GridSearchCV(DensityEstimator(random_state=0), {"epochs": [1, 2]}, cv=2, error_score="raise").fit(frame)
+    frame, y = rows(80)
+    found = GridSearchCV(DensityEstimator(epochs=1), {"random_state": [0, 1]}, cv=2, error_score="raise").fit(frame)
     assert np.isfinite(found.best_score_)
     assert found.best_estimator_.sample(2).dtypes.equals(frame.dtypes)
     pipeline = make_pipeline(
@@ -244,10 +244,11 @@ def test_pipelines_and_searches():
         OneHotEncoder(handle_unknown="ignore"),
         DecisionTreeClassifier(random_state=0),
     )
+    few = frame[["cut", "grade", "price"]]
     for library in ("pandas", "polars", "pyarrow"):
-        cells = as_library(frame.drop(columns="day"), library)  # OneHotEncoder takes no dates of polars
+        cells = as_library(few, library)
         assert cross_val_score(pipeline, cells, y, cv=2, error_score="raise").mean() > 0.5
-    folds = cross_val_score(BayesClassifier(epochs=5, random_state=0), frame, y, cv=2, error_score="raise")
+    folds = cross_val_score(BayesClassifier(epochs=5, random_state=0), few, y, cv=2, error_score="raise")
     assert folds.mean() > 0.7
 
 

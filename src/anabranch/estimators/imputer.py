@@ -169,9 +169,10 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         for i, column in enumerate(columns):
             walk.reveal(i, column)
         for i, column in enumerate(columns):
-            if bool(column.isnan().any()):
-                centre = self.encoding_.centre(i, model.family(i), walk.theta(i), self.strategy)
-                columns[i] = torch.where(column.isnan(), centre, column)
+            gaps = column.isnan()
+            if bool(gaps.any()):
+                centre = self.encoding_.centre(i, model.family(i), walk.theta(i)[gaps], self.strategy)
+                columns[i] = column.masked_scatter(gaps, centre)
         return torch.stack(columns, dim=-1)
 
     def __sklearn_tags__(self) -> Tags:

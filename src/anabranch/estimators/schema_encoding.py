@@ -141,7 +141,8 @@ class SchemaEncoding(Encoding):
 def _own_mean(part: Smooth, family: Family, theta: Tensor) -> Tensor:
     """Where the mean of a column in its own unit is encoded: that of its quantiles, since the encoding bends."""
     shares = (torch.arange(_QUANTILES, dtype=theta.dtype) + 0.5) / _QUANTILES
-    z = torch.stack([family.quantile(share.expand(theta.shape[:-1]), theta) for share in shares])
+    each = theta.expand(_QUANTILES, *theta.shape)
+    z = family.quantile(shares[:, None].expand(each.shape[:-1]), each)
     values = part.decode(z.numpy().ravel()).cast(pa.float64()).to_numpy().reshape(z.shape)
     return torch.from_numpy(part.encode(pa.array(values.mean(axis=0))))
 
