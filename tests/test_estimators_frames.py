@@ -119,7 +119,7 @@ def test_what_is_refused_is_named(kind):
     estimator = kind(epochs=1, random_state=0).fit(frame, y)
     with pytest.raises(ValueError, match=r"'cut': 'Bad' in row 3 .* none of the 2 values that were fitted"):
         answer(estimator, frame.assign(cut=["Good" if i < 0 else "Bad" if i == 3 else "Fair" for i in range(60)]))
-    with pytest.raises(ValueError, match="'price': expected numbers above 0, got -1.0 in row 0"):
+    with pytest.raises(ValueError, match="'price': expected numbers above 0"):
         answer(estimator, frame.assign(price=-1.0))
     with pytest.raises(ValueError, match="feature names"):
         answer(estimator, frame[["price", "cut"]])
