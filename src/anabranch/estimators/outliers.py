@@ -37,6 +37,9 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     that hardly find small clusters of like outliers, and a normal are fitted to different folds of the rows and mixed
     (`stacking.fit_stack`). The score of a row is its log p in these coordinates, nats.
 
+    What is a rare class, a cluster of its own in many columns, it may not find: docs/estimators.md has tables where
+    scikit-learn's `IsolationForest` is far ahead.
+
     With gaps (NaN) in the rows of the fit the density is a `models.AnyOrder`, and a gap adds to the score of a row what its
     column adds on average.
 
