@@ -13,10 +13,12 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from anabranch.checks import positive_int
 from anabranch.densities import Density
+from anabranch.estimators.any_order import fit_any_order
 from anabranch.estimators.distinct import distinct_rows
-from anabranch.estimators.estimator import Estimator, copied
+from anabranch.estimators.estimator import Estimator, copied, refuse_real_density
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
+from anabranch.queries import AtContext
 
 Float64 = NDArray[np.float64]
 
@@ -28,20 +30,24 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     class of few rows has about a normal, and one of a single row a normal of all rows' widths around it. `score_samples`
     gives log p(x), by which rows can be told that belong to no class.
 
+    For a data frame with columns that are no numbers the densities are those of one `models.AnyOrder` with the class as its
+    context: what rows of one class say of how columns go together serves classes of few rows. Such a frame may have gaps.
+
     Args:
         priors: p(y), in the order of `classes_`, at least 0 and of sum 1; None for the shares of the rows.
         density: None for the default, or a `Density` of as many numbers as there are columns that change, of which each
             class gets copies in place of the flows.
-        members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1.
+        members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1. A model of any order is one.
         epochs: passes over the rows of a class, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
     Attributes:
         classes_: in ascending order.
-        densities_: the fitted `Density` of each class, of standardised columns.
+        densities_: the fitted `Density` of each class, of encoded rows.
         class_prior_: p(y), (classes).
-        scaling_: how columns are standardised, in the same way for all classes.
+        encoding_: how X becomes numbers: a `Scaling` that standardises, or a `SchemaEncoding` of a data frame.
+        unit_: the unit of `score_samples` in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -74,15 +80,18 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """Fit to rows and their classes.
 
         Args:
-            X: (rows, columns), an array or a data frame of finite numbers.
+            X: (rows, columns), an array or a data frame of finite numbers. Or a data frame of pandas, polars or pyarrow
+                whose columns are of any kind, with gaps.
             y: (rows), classes: numbers, words or booleans.
             sample_weight: (rows), how much each counts, at least 0; in the priors too, if these are None.
 
         Raises:
             ValueError: values that are not finite, y that are no classes, no column that changes, priors that are none.
         """
-        x, y = self._read_rows_and_classes(X, y)
-        weights = self._read_weights(sample_weight, x)
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
+        x, weights, framed = self._read_fit(X, sample_weight)
+        y = read_classes(y, len(x))
         check_classification_targets(y)
         members = None if self.members is None else positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
@@ -94,8 +103,13 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         codes = np.zeros(0, dtype=np.int64) if rows.labels is None else rows.labels
         seed = self._draw_seed()
         self.class_prior_ = self._read_priors(np.bincount(codes, weights=rows.weights).astype(np.float64))
-        self.scaling_ = Scaling.of(rows.x, rows.weights)
-        z = self.scaling_.encode(rows.x)
+        if framed is not None and self.density is not None:
+            refuse_real_density(self.density)
+        self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
+        z = self.encoding_.encode(rows.x)
+        if framed is not None:
+            self.densities_ = self._fit_by_class(z, rows.weights, codes, seed, epochs)
+            return self
         own = self.density
         self.densities_ = []
         for k in range(len(self.classes_)):
@@ -115,10 +129,10 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def predict_joint_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log p(x, y) of each row and class (rows, classes), nats, of a density in the columns' own units."""
         check_is_fitted(self)
-        z = self.scaling_.encode(self._read_rows(X))
+        z = self.encoding_.encode(self._read_rows(X))
         with np.errstate(divide="ignore"):
             joint = np.column_stack([log_prob(density, z) for density in self.densities_]) + np.log(self.class_prior_)
-        return joint + self.scaling_.log_det
+        return np.asarray(joint + self.encoding_.log_det(z)[:, None])
 
     def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log p(y | x) of each row and class (rows, classes)."""
@@ -137,15 +151,32 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         check_is_fitted(self)
         return np.asarray(self.classes_[self.predict_log_proba(X).argmax(axis=1)])
 
+    @property
+    def unit_(self) -> str:
+        """The unit of `score_samples` in words, by the names of the columns."""
+        return self._unit()
+
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, in the columns' own units: low for a row that belongs to no class."""
         return np.asarray(np.logaddexp.reduce(self.predict_joint_log_proba(X), axis=1))
 
-    def _read_rows_and_classes(self, x: Any, y: Any) -> tuple[Float64, NDArray[Any]]:
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
-        values = self._read_rows(x, fitting=True, least=2)
-        return values, read_classes(y, len(values))
+    def _fit_by_class(
+        self, z: Float64, weights: Float64, codes: NDArray[np.int64], seed: int, epochs: int | None
+    ) -> list[Density]:
+        """p(x | y) of columns of any kind: one model of any order with the class as its context, so that what rows of one
+        class say of how columns go together serves classes of few rows.
+        """
+        each = np.eye(len(self.classes_))
+        model = fit_any_order(
+            self.encoding_.tensor(z),
+            weights,
+            seed,
+            families=self.encoding_.families(),
+            context=each[codes],
+            epochs=epochs,
+            device=self.device,
+        )
+        return [AtContext(model, context) for context in each]
 
     def _read_priors(self, counts: Float64) -> Float64:
         if self.priors is None:

@@ -48,7 +48,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
     Attributes:
         labels_: the cluster of each row, from 0.
         density_: the fitted `FlowMixture`, of standardised columns.
-        scaling_: how they are standardised.
+        encoding_: how they are standardised, a `Scaling`.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -81,7 +81,8 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
         """Fit to rows.
 
         Args:
-            X: (rows, columns), an array or a data frame of finite numbers.
+            X: (rows, columns), an array or a data frame of finite numbers. Columns that are none are to be encoded first,
+                with scikit-learn's `OneHotEncoder` for one.
             y: ignored.
             sample_weight: (rows), how much each counts, at least 0.
 
@@ -89,14 +90,14 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
             ValueError: fewer rows than clusters, values that are not finite, no column that changes.
         """
         del y
-        x = self._read_rows(X, fitting=True)
+        x, weights, _ = self._read_fit(X, sample_weight, frames=False)
         count = positive_int("n_clusters", self.n_clusters)
         starts = positive_int("starts", self.starts)
         if not 0 <= float(self.balance) < np.inf:
             raise ValueError(f"balance: expected a number of at least 0, got {self.balance!r}")
         if len(x) < max(2, count):
             raise ValueError(f"n_samples={len(x)} should be >= n_clusters={count}, and at least 2")
-        rows = distinct_rows(x, self._read_weights(sample_weight, x))
+        rows = distinct_rows(x, weights)
         if len(rows) < count:
             warnings.warn(
                 f"n_clusters={count}, but only {len(rows)} rows are different: as many clusters are fitted",
@@ -105,8 +106,8 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
             )
             count = len(rows)
         seed = self._draw_seed()
-        self.scaling_ = Scaling.of(rows.x, rows.weights)
-        z = torch.from_numpy(self.scaling_.encode(rows.x).astype(np.float32))
+        self.encoding_ = Scaling.of(rows.x, rows.weights)
+        z = torch.from_numpy(self.encoding_.encode(rows.x).astype(np.float32))
         most, batch_size = epochs_and_batch(len(z), _STEPS)
         epochs = most if self.epochs is None else positive_int("epochs", self.epochs)
 
@@ -142,24 +143,30 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
             mixture.annihilate([k for k in range(count) if k not in used])
             mixture = mixture.prune(0.0)
         self.density_ = mixture.double()
-        self.labels_ = self._labels(self.scaling_.encode(x))
+        self.labels_ = self._labels(self.encoding_.encode(x))
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: N803
         """The cluster of each row (rows), from 0."""
         check_is_fitted(self)
-        return self._labels(self.scaling_.encode(self._read_rows(X)))
+        return self._labels(self.encoding_.encode(self._read_rows(X)))
 
     def predict_proba(self, X: Any) -> Float64:  # noqa: N803
         """q(k | x) of each row and cluster (rows, clusters)."""
         check_is_fitted(self)
-        z = torch.from_numpy(self.scaling_.encode(self._read_rows(X)))
+        z = torch.from_numpy(self.encoding_.encode(self._read_rows(X)))
         return np.asarray(np.exp(log_posterior(self.density_, z)))
+
+    @property
+    def unit_(self) -> str:
+        """The unit of `score_samples` in words, by the names of the columns."""
+        return self._unit()
 
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, exact, in the columns' own units."""
         check_is_fitted(self)
-        return log_prob(self.density_, self.scaling_.encode(self._read_rows(X))) + self.scaling_.log_det
+        z = self.encoding_.encode(self._read_rows(X))
+        return log_prob(self.density_, z) + self.encoding_.log_det(z)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The mean log p(x) of the rows, nats."""

@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from anabranch.checks import positive_int
 from anabranch.densities import Density
+from anabranch.estimators.any_order import fit_any_order
 from anabranch.estimators.distinct import distinct_rows
-from anabranch.estimators.estimator import Estimator, copied
-from anabranch.estimators.gaps import fit_any_order
+from anabranch.estimators.estimator import Estimator, copied, refuse_real_density
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
 
@@ -32,18 +32,22 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
     A column that never changes has no density and is left out: samples have its value, and a row with another one has
     log p = -inf. Equal rows are one row with a weight (`distinct.Distinct`).
 
+    A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and a
+    `models.AnyOrder` fitted to it: log p is then of densities and of probabilities, as `unit_` says.
+
     Args:
         density: "auto", as described; "flow", for complete rows alone; "any order", for rows with gaps, whether or not
             those of the fit have any; or a `Density` of as many numbers as there are columns that change, of which copies
             are fitted in place of the flows.
-        members: how many folds and fits; by default 5 up to 2,000 rows, 3 up to 10,000, else 1.
+        members: how many folds and fits; by default 5 up to 2,000 rows, 3 up to 10,000, else 1. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
     Attributes:
-        density_: the fitted `Density`, of standardised columns.
-        scaling_: how they are standardised.
+        density_: the fitted `Density`, of encoded rows.
+        encoding_: how X becomes numbers: a `Scaling` that standardises, or a `SchemaEncoding` of a data frame.
+        unit_: the unit of log p in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -74,25 +78,36 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         """Fit to rows.
 
         Args:
-            X: (rows, columns), an array or a data frame of numbers; NaN is a gap.
+            X: (rows, columns), an array or a data frame of numbers; NaN is a gap. Or a data frame of pandas, polars or
+                pyarrow whose columns are of any kind, with gaps.
             y: ignored.
             sample_weight: (rows), how much each counts, at least 0.
 
         Raises:
-            ValueError: fewer than two rows, infinite values, gaps where the density takes none, no column that changes.
+            ValueError: fewer than two rows, infinite values, gaps where the density takes none, no column that changes; a
+                column of a data frame that is of no kind, which is named.
         """
         del y
-        x = self._read_rows(X, fitting=True, gaps=self._takes_gaps(), least=2)
-        rows = distinct_rows(x, self._read_weights(sample_weight, x))
+        x, weights, framed = self._read_fit(X, sample_weight, gaps=self._takes_gaps())
+        rows = distinct_rows(x, weights)
         members = None if self.members is None else positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
         seed = self._draw_seed()
-        self.scaling_ = Scaling.of(rows.x, rows.weights)
-        z = self.scaling_.encode(rows.x)
         own = self.density
-        self.gaps_ = own == "any order" or (own == "auto" and bool(np.isnan(z).any()))
+        if framed is not None:
+            refuse_real_density(own)
+        self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
+        z = self.encoding_.encode(rows.x)
+        self.gaps_ = framed is not None or own == "any order" or (own == "auto" and bool(np.isnan(z).any()))
         if self.gaps_:
-            self.density_: Density = fit_any_order(z, rows.weights, seed, epochs=epochs, device=self.device)
+            self.density_: Density = fit_any_order(
+                self.encoding_.tensor(z),
+                rows.weights,
+                seed,
+                families=self.encoding_.families(),
+                epochs=epochs,
+                device=self.device,
+            )
             return self
         build = None if isinstance(own, str) else (lambda: copied(own, z.shape[1]))
         if build is not None:
@@ -102,19 +117,22 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         )
         return self
 
+    @property
+    def unit_(self) -> str:
+        """The unit of `score_samples` in words, by the names of the columns."""
+        return self._unit()
+
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p of each row (rows), nats, of a density in the columns' own units; of what was observed, if there are gaps.
 
         Raises:
-            ValueError: X does not fit, or has gaps where the density takes none.
+            ValueError: X does not fit, has gaps where the density takes none, or a category that the fit had not.
         """
         check_is_fitted(self)
         x = self._read_rows(X, gaps=self.gaps_)
-        z = self.scaling_.encode(x)
-        observed = ~np.isnan(z)
-        log_det = -np.where(observed, np.log(self.scaling_.scale[self.scaling_.kept]), 0.0).sum(axis=1)
-        scores = log_prob(self.density_, z) + log_det
-        scores[self.scaling_.off_constant(x)] = -np.inf
+        z = self.encoding_.encode(x)
+        scores = log_prob(self.density_, z) + self.encoding_.log_det(z)
+        scores[self.encoding_.off_constant(x)] = -np.inf
         return scores
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
@@ -122,8 +140,9 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         del y
         return float(np.mean(self.score_samples(X)))
 
-    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> Float64:
-        """New rows (n_samples, columns), in the columns' own units.
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> Any:
+        """New rows (n_samples, columns), in the columns' own units: an array, or a data frame as X was, if that had columns
+        that are no numbers.
 
         Args:
             n_samples: how many.
@@ -134,7 +153,7 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
             z = self.density_.sample((count,)).numpy().astype(np.float64)
-        return self.scaling_.decode(z)
+        return self.encoding_.write(self.encoding_.decode(z))
 
     def _takes_gaps(self) -> bool:
         if isinstance(self.density, str) and self.density not in ("auto", "flow", "any order"):

@@ -9,21 +9,32 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from anabranch import storage
 from anabranch.densities import Density
+from anabranch.estimators.encoding import Encoding
+from anabranch.estimators.frames import first_other_than_numbers
+from anabranch.estimators.schema_encoding import SchemaEncoding
 from anabranch.estimators.stored import Stored, packed, unpacked
 
 Float64 = NDArray[np.float64]
+
+# of a fit
+_LEAST_ROWS = 2
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """A scikit-learn estimator that stands on densities.
 
     Pickles and copies like any other; `save` and `load` write and read one safetensors file, and nothing is unpickled.
+
+    Attributes:
+        encoding_: how X becomes numbers, an `Encoding`.
     """
+
+    encoding_: Encoding
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file: settings, densities, and whatever `fit` has found.
@@ -58,20 +69,75 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             setattr(estimator, name, value)
         return estimator
 
+    def _unit(self) -> str:
+        """The unit of log p in words: which columns have a density, and which a probability."""
+        return self.encoding_.unit(self._names())
+
+    def _names(self) -> list[str]:
+        """The names of the columns, x0, x1, ... without any."""
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{i}" for i in range(self.n_features_in_)] if names is None else [str(name) for name in names]
+
     def _draw_seed(self) -> int:
         """The seed of this fit, by `random_state`."""
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         return self.seed_
 
-    def _read_rows(self, x: Any, *, fitting: bool = False, gaps: bool = False, least: int = 1) -> Float64:
-        """X as float64 (rows, columns), checked as scikit-learn does."""
+    def _read_fit(
+        self, x: Any, sample_weight: Any, *, gaps: bool = False, frames: bool = True
+    ) -> tuple[Float64, Float64 | None, SchemaEncoding | None]:
+        """X of a fit, as float64 (rows, columns), and the weights of its rows.
+
+        Args:
+            x: X.
+            sample_weight: as `fit` takes it.
+            gaps: whether numbers may be NaN.
+            frames: whether a data frame may have columns that are no numbers.
+
+        Returns:
+            x, NaN for gaps; the weights; and the encoding, if X is a data frame with columns that are no numbers.
+
+        Raises:
+            ValueError: X is not as scikit-learn has it, or holds what it may not.
+        """
+        other = first_other_than_numbers(x, truth=not frames)
+        if other is None:
+            numbers = self._read_numbers(x, fitting=True, gaps=gaps)
+            return numbers, self._read_weights(sample_weight, numbers), None
+        if not frames:
+            raise ValueError(
+                f"X: could not convert column {other!r} to numbers, which {type(self).__name__} needs in all columns; "
+                "encode it first, with sklearn.preprocessing.OneHotEncoder for one"
+            )
+        validate_data(self, x, reset=True, skip_check_array=True)
+        if len(x) < _LEAST_ROWS:
+            raise ValueError(f"Found array with {len(x)} sample(s) while a minimum of {_LEAST_ROWS} is required.")
+        weights = self._read_weights(sample_weight, np.empty(len(x)))
+        counted = np.ones(len(x), dtype=bool) if weights is None else weights > 0
+        encoding = SchemaEncoding.of(x, counted)
+        values = np.full((len(x), len(encoding.schema.columns)), np.nan)
+        values[counted] = encoding.read(_taken(x, np.flatnonzero(counted)))
+        return values, weights, encoding
+
+    def _read_rows(self, x: Any, *, gaps: bool = False) -> Float64:
+        """X as float64 (rows, columns), of a fitted estimator; columns that are no numbers by its encoding."""
+        if not isinstance(self.encoding_, SchemaEncoding):
+            return self.encoding_.read(self._read_numbers(x, gaps=gaps))
+        validate_data(self, x, reset=False, skip_check_array=True)
+        if not hasattr(x, "columns"):
+            names = ", ".join(map(repr, self.encoding_.frames.columns))
+            raise ValueError(f"X: expected a data frame with the columns {names}, got {type(x).__name__}")
+        return self.encoding_.read(x)
+
+    def _read_numbers(self, x: Any, *, fitting: bool = False, gaps: bool = False) -> Float64:
+        """Numbers as float64 (rows, columns), checked as scikit-learn does."""
         x = validate_data(
             self,
             x,
             reset=fitting,
             dtype=np.float64,
             ensure_all_finite="allow-nan" if gaps else True,
-            ensure_min_samples=least,
+            ensure_min_samples=_LEAST_ROWS if fitting else 1,
         )
         return np.asarray(x, dtype=np.float64) + 0.0  # no -0
 
@@ -95,6 +161,19 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
+
+
+def _taken(frame: Any, rows: NDArray[np.int64]) -> Any:
+    return _safe_indexing(frame, rows) if len(rows) < len(frame) else frame
+
+
+def refuse_real_density(density: Any) -> None:
+    """Raise ValueError for a density of real numbers, where there are columns of other kinds."""
+    if not isinstance(density, str) or density == "flow":
+        raise ValueError(
+            f"density: expected {'auto'!r} or {'any order'!r} for a data frame with columns that are no numbers, got "
+            f"{density if isinstance(density, str) else type(density).__name__!r}, which takes numbers alone"
+        )
 
 
 def copied(density: Any, columns: int) -> Density:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -9,16 +10,18 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from anabranch.checks import one_of, positive_int
+from anabranch.estimators.any_order import fit_any_order
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
-from anabranch.estimators.gaps import fit_any_order
 from anabranch.estimators.scaling import Scaling
-from anabranch.models import AnyOrder
+from anabranch.estimators.schema_encoding import SchemaEncoding
 from anabranch.models.any_order import Walk
+from anabranch.queries.impute_any_order import fill
 
 Float64 = NDArray[np.float64]
 
@@ -26,7 +29,7 @@ _FILLED_AT_ONCE = 4096
 
 
 class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type: ignore[misc]
-    r"""Fills gaps (NaN) from the conditional density of what is missing given what was observed in the row.
+    r"""Fills gaps from the conditional density of what is missing given what was observed in the row.
 
     A `models.AnyOrder` is fitted to rows with their gaps, by the likelihood of what was observed. `transform` gives each gap
     one value of p(x_i | x_observed), which is exact in the model; `impute` draws all gaps of a row jointly, many times over,
@@ -34,16 +37,20 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
 
     A column that never changes is filled with its value.
 
+    A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and
+    comes back as a frame of the same library and types.
+
     Args:
         strategy: what `transform` fills in: "mean", least in squared error; "median", in absolute error; "draw", one joint
-            draw, which keeps spread and correlations.
+            draw, which keeps spread and correlations. With the first two categories, truth values and ordinal numbers get
+            the most probable one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`; of the fit, and of the draws of `transform`.
 
     Attributes:
-        density_: the fitted `AnyOrder`, of standardised columns.
-        scaling_: how they are standardised.
+        density_: the fitted `AnyOrder`, of encoded rows.
+        encoding_: how X becomes numbers: a `Scaling` that standardises, or a `SchemaEncoding` of a data frame.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -73,76 +80,86 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         """Fit to rows with gaps.
 
         Args:
-            X: (rows, columns), an array or a data frame of numbers; NaN is a gap.
+            X: (rows, columns), an array or a data frame of numbers; NaN is a gap. Or a data frame of pandas, polars or
+                pyarrow whose columns are of any kind, with gaps.
             y: ignored.
             sample_weight: (rows), how much each counts, at least 0.
 
         Raises:
-            ValueError: infinite values, a column of gaps alone, no column that changes.
+            ValueError: infinite values, a column of gaps alone, no column that changes; a column of a data frame that is of
+                no kind, which is named.
         """
         del y
         one_of("strategy", self.strategy, ("mean", "median", "draw"))
-        x = self._read_rows(X, fitting=True, gaps=True, least=2)
-        rows = distinct_rows(x, self._read_weights(sample_weight, x))
+        x, weights, framed = self._read_fit(X, sample_weight, gaps=True)
+        rows = distinct_rows(x, weights)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
-        self.scaling_ = Scaling.of(rows.x, rows.weights)
-        seed = self._draw_seed()
+        self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
         self.density_ = fit_any_order(
-            self.scaling_.encode(rows.x), rows.weights, seed, epochs=epochs, device=self.device
+            self.encoding_.tensor(self.encoding_.encode(rows.x)),
+            rows.weights,
+            self._draw_seed(),
+            families=self.encoding_.families(),
+            epochs=epochs,
+            device=self.device,
         )
         return self
 
-    def transform(self, X: Any) -> Float64:  # noqa: N803
-        """X (rows, columns) with its gaps filled by `strategy`; what was observed stays as it is."""
+    def transform(self, X: Any) -> Any:  # noqa: N803
+        """X (rows, columns) with its gaps filled by `strategy`; what was observed stays as it is.
+
+        Raises:
+            ValueError: X does not fit, or holds a category that the fit had not.
+        """
         check_is_fitted(self)
         if one_of("strategy", self.strategy, ("mean", "median", "draw")) == "draw":
             seed = self.random_state if isinstance(self.random_state, np.random.RandomState) else self.seed_
-            return self.impute(X, draws=1, random_state=seed)[0]
+            return self._written(self.impute(X, draws=1, random_state=seed)[0], X)
         x = self._read_rows(X, gaps=True)
-        filled = self._constants(x)
-        gaps = np.isnan(filled)
-        some = np.flatnonzero(gaps.any(axis=1))
-        for part in np.array_split(some, -(-len(some) // _FILLED_AT_ONCE) or 1):
-            z = torch.from_numpy(self.scaling_.encode(x[part]))
-            with torch.no_grad():
-                found = self._centres(z).numpy()
-            filled[part] = np.where(gaps[part], self.scaling_.decode(found), filled[part])
-        return filled
+        with torch.no_grad():
+            filled = self._filled(x, self._centres)
+        return self._written(self.encoding_.write(filled, X, np.isnan(x)), X)
 
     def impute(
         self,
         X: Any,  # noqa: N803
         draws: int = 5,
         random_state: int | np.random.RandomState | None = None,
-    ) -> Float64:
-        """X with the gaps of each row drawn jointly given what was observed in it: (draws, rows, columns).
+    ) -> Any:
+        """X with the gaps of each row drawn jointly given what was observed in it.
 
         Args:
             X: (rows, columns).
             draws: how many.
             random_state: None, a seed, or a `numpy.random.RandomState`.
+
+        Returns:
+            (draws, rows, columns); of a data frame with columns that are no numbers a list of such frames.
         """
         check_is_fitted(self)
         x = self._read_rows(X, gaps=True)
-        filled = np.repeat(self._constants(x)[None], positive_int("draws", draws), axis=0)
-        gaps = np.isnan(filled)
-        if not gaps.any():
-            return filled
+        count = positive_int("draws", draws)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
-            for draw in filled:
-                missing = np.isnan(draw)
-                some = np.flatnonzero(missing.any(axis=1))
-                for part in np.array_split(some, -(-len(some) // _FILLED_AT_ONCE)):
-                    z = torch.from_numpy(self.scaling_.encode(x[part]))
-                    found = self.scaling_.decode(_drawn(self.density_, z).numpy())
-                    draw[part] = np.where(missing[part], found, draw[part])
+            drawn = [self._filled(x, lambda z: fill(self.density_, z)) for _ in range(count)]
+        found = [self.encoding_.write(draw, X, np.isnan(x)) for draw in drawn]
+        return found if isinstance(self.encoding_, SchemaEncoding) else np.stack(found)
+
+    def _filled(self, x: Float64, of_gaps: Callable[[Tensor], Tensor]) -> Float64:
+        """x (rows, columns) with its gaps filled, a part of the rows at a time."""
+        filled, gaps = x.copy(), np.isnan(x)
+        some = np.flatnonzero(gaps.any(axis=1))
+        for part in np.array_split(some, -(-len(some) // _FILLED_AT_ONCE) or 1):
+            found = of_gaps(torch.from_numpy(self.encoding_.encode(x[part]))).numpy()
+            filled[part] = np.where(gaps[part], self.encoding_.decode(found), filled[part])
         return filled
 
-    def _constants(self, x: Float64) -> Float64:
-        """A copy of x with the gaps of columns that never change filled."""
-        left_out = (self.scaling_.scale == 0) & np.isnan(x)
-        return np.where(left_out, self.scaling_.loc, x)
+    def _written(self, filled: Any, x: Any) -> Any:
+        """What `set_output` will take: it makes frames of arrays, but knows no way from one library's frame to another's."""
+        wanted = _get_output_config("transform", self)["dense"]
+        if not isinstance(self.encoding_, SchemaEncoding) or wanted == "default":
+            return filled
+        return self.encoding_.frames.of_library(filled, wanted)
 
     def _centres(self, z: Tensor) -> Tensor:
         """z (rows, columns) with the mean or median of each gap given what the row has."""
@@ -151,12 +168,11 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         columns = list(z.unbind(dim=-1))
         for i, column in enumerate(columns):
             walk.reveal(i, column)
-        half = torch.full(z.shape[:1], 0.5, dtype=z.dtype)
         for i, column in enumerate(columns):
-            if bool(column.isnan().any()):
-                family, theta = model.family(i), walk.theta(i)
-                centre = family.mean(theta) if self.strategy == "mean" else family.quantile(half, theta)
-                columns[i] = torch.where(column.isnan(), centre, column)
+            gaps = column.isnan()
+            if bool(gaps.any()):
+                centre = self.encoding_.centre(i, model.family(i), walk.theta(i)[gaps], self.strategy)
+                columns[i] = column.masked_scatter(gaps, centre)
         return torch.stack(columns, dim=-1)
 
     def __sklearn_tags__(self) -> Tags:
@@ -164,18 +180,3 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         tags.input_tags.allow_nan = True
         tags.non_deterministic = self.strategy == "draw"
         return tags
-
-
-def _drawn(model: AnyOrder, z: Tensor) -> Tensor:
-    """z (rows, columns) with its gaps drawn, one after the other, given what the row has and what was drawn before."""
-    walk = Walk(model, z.shape[:-1], None, like=z)
-    columns = list(z.unbind(dim=-1))
-    for i, column in enumerate(columns):
-        walk.reveal(i, column)
-    for i, column in enumerate(columns):
-        missing = column.isnan()
-        if bool(missing.any()):
-            found = model.family(i).sample(walk.theta(i))
-            columns[i] = torch.where(missing, found, column)
-            walk.reveal(i, torch.where(missing, found, torch.nan))
-    return torch.stack(columns, dim=-1)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from anabranch.described import Described
+from anabranch.estimators.encoding import Encoding, Float64, median_of
 from anabranch.estimators.power import Power
+from anabranch.families import Family
 
-Float64 = NDArray[np.float64]
 
-
-class Scaling(Described):
+class Scaling(Encoding):
     r"""z_i = g_i((x_i - loc_i) / scale_i) for the columns that change, with g_i the identity or a power transform.
 
     A column of one value has no density: it is left out, and comes back as that value.
@@ -70,10 +70,13 @@ class Scaling(Described):
             return found
         return cls(loc.tolist(), scale.tolist(), Power.of(found.encode(x), w))
 
-    @property
-    def log_det(self) -> float:
-        """log |dz/dx| of the division alone: what is added to a log-density of z for one of x, but for the power's."""
-        return float(-np.log(self.scale[self.kept]).sum())
+    def read(self, rows: Any) -> Float64:
+        """rows, which are numbers already (`Estimator` checks them as scikit-learn does)."""
+        return np.asarray(rows, dtype=np.float64)
+
+    def write(self, x: Float64, like: Any = None, gaps: NDArray[np.bool_] | None = None) -> Float64:
+        """x: rows are numbers, and a frame's names are for `set_output` to give."""
+        return x
 
     def encode(self, x: Float64) -> Float64:
         """z (rows, columns that change) of x (rows, columns)."""
@@ -81,6 +84,10 @@ class Scaling(Described):
         # halved before the difference, which could overflow
         z = (x[:, self.kept] / 2 - loc / 2) / scale * 2
         return z if self.power is None else self.power.forward(z)
+
+    def log_det(self, z: Float64) -> Float64:
+        """log |dz/dx| of the division alone, (rows), over the columns that a row has: not of the power."""
+        return np.asarray(-np.where(np.isnan(z), 0.0, np.log(self.scale[self.kept])).sum(axis=1))
 
     def decode(self, z: Float64) -> Float64:
         """x (rows, columns) of z (rows, columns that change)."""
@@ -94,3 +101,16 @@ class Scaling(Described):
         left_out = self.scale == 0
         other = ~np.isclose(x[:, left_out], self.loc[left_out], rtol=1e-12, atol=0.0) & ~np.isnan(x[:, left_out])
         return other.any(axis=1)
+
+    def unit(self, names: Sequence[str]) -> str:
+        """A density in the columns that change."""
+        return f"nats per row; density in {', '.join(names[int(i)] for i in self.kept)}"
+
+    def families(self) -> list[Family] | None:
+        """None: real numbers of about mean 0 and deviation 1."""
+        return None
+
+    def centre(self, column: int, family: Family, theta: Tensor, strategy: str) -> Tensor:
+        """Mean or median, which a division does not move."""
+        del column
+        return family.mean(theta) if strategy == "mean" else median_of(family, theta)

@@ -37,9 +37,10 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     r"""Classes that are the components of a mixture fitted to all rows, p(x) = sum_y p(y) p(x | y), with or without a label.
 
     Normal components behind a flow that they share and a network q(y | x), as in `MixtureClusterer`. The labels are first
-    spread over the graph of nearest neighbours, and what comes out is where the components start. In the fit q learns the
-    labels, that neighbouring rows agree on their class, and that classes are told surely and all of them used; the
-    components follow it by likelihood (`objectives.Likelihood`, `Consistency`, `Information`). Several fits are averaged.
+    spread over graphs of nearest neighbours (`spreading.spread_labels`), so that every row has one. In the fit q learns
+    these, that neighbouring rows agree on their class, and that classes are told surely and all of them used, which mends
+    labels that went astray; the components follow by likelihood (`objectives.Likelihood`, `Consistency`, `Information`).
+    Several fits are averaged.
 
     As in scikit-learn's own semi-supervised estimators -1 in y means that a row has no label; for classes that are words, y
     is an array of objects.
@@ -56,7 +57,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         transduction_: the class of each row of the fit; its own label, where it has one.
         label_distributions_: q(y | x) of each row of the fit (rows, classes).
         densities_: the fitted `FlowMixture`s, of standardised columns.
-        scaling_: how they are standardised.
+        encoding_: how they are standardised, a `Scaling`.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -89,7 +90,8 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         """Fit to rows and labels.
 
         Args:
-            X: (rows, columns), an array or a data frame of finite numbers.
+            X: (rows, columns), an array or a data frame of finite numbers. Columns that are none are to be encoded first,
+                with scikit-learn's `OneHotEncoder` for one.
             y: (rows), classes, -1 for rows that have none.
             sample_weight: (rows), how much each counts, at least 0.
 
@@ -98,9 +100,8 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         """
         if y is None:
             raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
-        x = self._read_rows(X, fitting=True, least=2)
+        x, weights, _ = self._read_fit(X, sample_weight, frames=False)
         y = read_classes(y, len(x))
-        weights = self._read_weights(sample_weight, x)
         members = positive_int("members", self.members)
         neighbours = positive_int("neighbours", self.neighbours)
         labelled = _labelled(y)
@@ -117,12 +118,12 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         codes[seen] = np.searchsorted(self.classes_, y[seen])
         rows = distinct_rows(x, weights, codes)
         seed = self._draw_seed()
-        self.scaling_ = Scaling.of(rows.x, rows.weights)
+        self.encoding_ = Scaling.of(rows.x, rows.weights)
         labels = np.full(len(rows), -1) if rows.labels is None else rows.labels
-        z = self.scaling_.encode(rows.x)
-        start = spread_labels(z, labels, len(self.classes_), neighbours, seed)
-        self.densities_ = [self._fit_one(z, rows.weights, labels, start, seed + i, neighbours) for i in range(members)]
-        log_q = self._log_q(self.scaling_.encode(x))
+        z = self.encoding_.encode(rows.x)
+        spread = spread_labels(z, labels, len(self.classes_), neighbours, seed)
+        self.densities_ = [self._fit_one(z, rows.weights, spread, seed + i, neighbours) for i in range(members)]
+        log_q = self._log_q(self.encoding_.encode(x))
         self.label_distributions_ = np.exp(log_q)
         self.transduction_ = np.where(seen, y, self.classes_[log_q.argmax(axis=1)])
         return self
@@ -130,7 +131,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log q(y | x) of each row and class (rows, classes)."""
         check_is_fitted(self)
-        return self._log_q(self.scaling_.encode(self._read_rows(X)))
+        return self._log_q(self.encoding_.encode(self._read_rows(X)))
 
     def predict_proba(self, X: Any) -> Float64:  # noqa: N803
         """q(y | x) of each row and class (rows, classes)."""
@@ -141,19 +142,23 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         check_is_fitted(self)
         return np.asarray(self.classes_[self.predict_log_proba(X).argmax(axis=1)])
 
+    @property
+    def unit_(self) -> str:
+        """The unit of `score_samples` in words, by the names of the columns."""
+        return self._unit()
+
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, exact, of the mean of the fits, in the columns' own units."""
         check_is_fitted(self)
-        z = self.scaling_.encode(self._read_rows(X))
+        z = self.encoding_.encode(self._read_rows(X))
         each = np.column_stack([log_prob(density, z) for density in self.densities_])
-        return np.asarray(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)) + self.scaling_.log_det)
+        return np.asarray(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)) + self.encoding_.log_det(z))
 
     def _fit_one(
         self,
         z: Float64,
         weights: Float64,
         labels: NDArray[np.int64],
-        start: NDArray[np.int64],
         seed: int,
         neighbours: int,
     ) -> FlowMixture:
@@ -163,12 +168,9 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         epochs = most if self.epochs is None else positive_int("epochs", self.epochs)
         mixture = shaped_mixture(columns, len(self.classes_), seed)
         own = torch.from_numpy(labels)
-        start_from(mixture, x, torch.from_numpy(start), seed=seed, epochs=min(3, epochs))
-        # labelled rows, few as they are, weigh as much as all rows do
-        known = labels >= 0
-        scarcity = float(weights.sum() / weights[known].sum())
+        start_from(mixture, x, own, seed=seed, epochs=min(3, epochs))
         objective = (
-            _LIKELIHOOD * Likelihood(classification=scarcity / _LIKELIHOOD)
+            _LIKELIHOOD * Likelihood(classification=1 / _LIKELIHOOD)
             + _AGREEMENT * Consistency("neighbours", neighbours=neighbours)
             + Information()
         )

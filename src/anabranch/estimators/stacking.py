@@ -15,6 +15,7 @@ from anabranch import flows
 from anabranch.densities import Density, GaussianMixture
 from anabranch.models import DepthMixture, Ensemble, Flow
 from anabranch.training import NonFiniteError, fit
+from anabranch.training.baseline import EM_ROWS
 from anabranch.training.expectation_maximisation import fit_by_em
 
 Float64 = NDArray[np.float64]
@@ -24,8 +25,6 @@ _FOLDS = 10
 _LEAST_ROWS = 10
 _SIZES = (1, 2, 4, 8, 16, 32)
 _SHRINKS = (1e-3, 3e-2, 0.3)
-# EM on more rows than this costs much and changes little
-_EM_ROWS = 20_000
 _STEPS = 1_200
 _LARGEST_BATCH = 512
 _FEWEST_EPOCHS, _MOST_EPOCHS = 4, 60
@@ -187,8 +186,8 @@ def _choose_mixture(
     z: Float64, weights: Float64, out: Float64, out_weights: Float64, sizes: Sequence[int], seed: int
 ) -> GaussianMixture:
     """The Gaussian mixture, of several sizes and regularisations, that is best on the held-out rows."""
-    if len(z) > _EM_ROWS:
-        some = np.random.default_rng(seed).choice(len(z), _EM_ROWS, replace=False)
+    if len(z) > EM_ROWS:
+        some = np.random.default_rng(seed).choice(len(z), EM_ROWS, replace=False)
         z, weights = z[some], weights[some]
 
     def score(mixture: GaussianMixture) -> float:

@@ -95,10 +95,15 @@ def _better(frame: Any, error: Exception) -> TableError:
             )
     for place, name in enumerate(names):
         try:
-            _array(name, frame.iloc[:, place].tolist() if hasattr(frame, "iloc") else frame[name].to_list())
+            _array(name, _listed(frame.iloc[:, place]) if hasattr(frame, "iloc") else frame[name].to_list())
         except TableError as found:
             return found
     return TableError(f"the table cannot be read ({' '.join(str(error).split())})")
+
+
+def _listed(column: Any) -> list[Any]:
+    """The values of a pandas column, gaps of all its kinds as None."""
+    return [None if gap else value for value, gap in zip(column.tolist(), column.isna(), strict=True)]
 
 
 def _array(name: str, values: list[Any]) -> pa.Array:

@@ -31,6 +31,8 @@ def fit_by_em(
 ) -> GaussianMixture:
     r"""Fit a Gaussian mixture with full covariances by EM, from a k-means start, in float64.
 
+    (`baseline.fit_gaussian_mixture`, beside which others are reported, is scikit-learn's, which takes no weights.)
+
     Each covariance is drawn to a diagonal one, as if `shrink` times the number of columns rows more had been seen of it,
 
     .. math:: \Sigma_k = \frac{N_k S_k + s D\, \mathrm{diag}(v)}{N_k + s D} + \epsilon\, I,

@@ -1,15 +1,17 @@
-"""The density that is fitted to rows with gaps."""
+"""The density that is fitted to rows with gaps, or with columns of any kind."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anabranch.estimators.stacking import epochs_and_batch
-from anabranch.families import Logistics
+from anabranch.families import Family, Logistics
 from anabranch.models import AnyOrder
 from anabranch.training import NonFiniteError, fit
 
@@ -20,19 +22,23 @@ _STEPS = 2_000
 
 
 def fit_any_order(
-    z: Float64,
+    z: Tensor,
     weights: Float64,
     seed: int,
     *,
+    families: Sequence[Family] | None = None,
+    context: Float64 | None = None,
     epochs: int | None = None,
     device: str | torch.device | None = None,
 ) -> AnyOrder:
     """Fit a model of any order to rows of which some values are NaN, by the likelihood of what was observed.
 
     Args:
-        z: (rows, columns), each column with mean 0 and deviation 1 or about.
+        z: (rows, columns), float32.
         weights: (rows), above 0.
         seed: of everything random.
+        families: one for each column; None for real numbers of about mean 0 and deviation 1.
+        context: (rows, numbers), what the density is conditioned on, or None.
         epochs: at most; by default as many as make 2,000 steps, but 4 to 60.
         device: where to train.
 
@@ -40,24 +46,26 @@ def fit_any_order(
         the model, float64.
     """
     # a row of gaps alone says nothing
-    some = np.flatnonzero(~np.isnan(z).all(axis=1))
-    z, weights = z[some], weights[some]
-    rows, columns = z.shape
+    some = (~z.isnan().all(dim=-1)).nonzero().squeeze(-1)
+    x = z[some]
+    rows, columns = x.shape
+    given = None if context is None else torch.from_numpy(context[some.numpy()].astype(np.float32))
     components, hidden = (4, 32) if rows < 1_000 else (8, 64) if rows < 10_000 else (8, 128)
+    parts = [Logistics(components) for _ in range(columns)] if families is None else families
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AnyOrder([Logistics(components) for _ in range(columns)], hidden=hidden)
+        model = AnyOrder(parts, 0 if given is None else given.shape[1], hidden=hidden)
     most, batch_size = epochs_and_batch(rows, _STEPS)
     epochs = most if epochs is None else epochs
-    x = torch.from_numpy(z.astype(np.float32))
     # read off all rows, of which a first batch might miss a column
-    model.initialize(x)
+    model.initialize(x, given)
     # the last good weights are kept
     with suppress(NonFiniteError):
         fit(
             model,
             x,
-            weights=torch.from_numpy(weights.astype(np.float32)),
+            given,
+            weights=torch.from_numpy(weights[some.numpy()].astype(np.float32)),
             validation=0.1 if rows >= _LEAST_TO_HOLD_OUT else 0,
             epochs=epochs,
             batch_size=batch_size,
@@ -68,3 +76,10 @@ def fit_any_order(
             progress=False,
         )
     return model.double()
+
+
+def log_terms(model: AnyOrder, z: Float64) -> Float64:
+    """log p of each column given those before it, (rows, columns), nats, whose sum is log p of a row; NaN for a gap."""
+    with torch.no_grad():
+        terms = model.terms(torch.from_numpy(np.ascontiguousarray(z))).numpy()
+    return np.where(np.isnan(z), np.nan, np.nan_to_num(terms, nan=-np.inf, posinf=-np.inf, neginf=-np.inf))
