@@ -16,7 +16,7 @@ from anabranch.tables.columns import Bounded, Categorical, Column, Continuous, I
 
 
 def model_of(part: Column, theta: list[float]) -> TableModel:
-    """A model of one column and another that has nothing to do with it: whatever is known, the first has parameters theta."""
+    """A model of a column with parameters theta, whatever is known of another."""
     schema = Schema([part, Continuous("other", 0.0, 1.0)])
     density = AnyOrder(schema.families(), hidden=4, blocks=1)
     with torch.no_grad():
