@@ -28,7 +28,7 @@ from anabranch.tables import Schema, TableModel
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 TEST, VALIDATION, STEPS, BATCH = 5_000, 2_000, 2_500, 256
-OPTIONS = {"learning_rate": 2e-3, "weight_decay": 0.1, "average": 0.99, "compile": False, "progress": False}
+OPTIONS = {"learning_rate": 2e-3, "weight_decay": 0.1, "average": 0.99, "progress": False}
 COLUMNS = {"rows": ",.0f", "observed cells": ",.0f", "nats per row": ".3f", "ahead by": ".3f", "paired error": ".3f"}
 
 
