@@ -76,7 +76,7 @@ class AnyOrder(Density):
     loss_is_exact = False
     loss_is_estimate = True
     gaps = True
-    # families of every kind in one graph: of 47 columns the compiler takes a quarter of an hour, and the fit four minutes
+    # families of every kind in one graph: 47 columns took over 15 minutes to compile on busy cores, and 10 to fit
     slow_to_compile = True
 
     def __init__(
