@@ -1,6 +1,6 @@
 """Peak memory of a fit that streams a Parquet file, for files of growing length: it must not grow with them.
 
-python benchmarks/streaming.py [--rows 100000,400000,1600000] [-o benchmarks/results/streaming.json]
+python benchmarks/streaming.py [--rows 100000,400000,1600000]
 
 Every fit is a process of its own, which says the most memory that it ever held.
 """
@@ -20,21 +20,24 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from trials import Row, note, over_seeds, write
 
-COLUMNS = 8
+PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
+NUMBERS = 8
 SAMPLE = BUFFER = 20_000
+COLUMNS = {"file MiB": ",.0f", "in memory MiB": ",.0f", "peak MiB": ",.0f", "processor seconds": ",.0f"}
 
 
-def write(path: Path, rows: int) -> None:
+def make(path: Path, rows: int) -> None:
     """A table of mixed columns with gaps, written piece by piece."""
     rng = np.random.default_rng(0)
     writer = None
     for begun in range(0, rows, 50_000):
         n = min(50_000, rows - begun)
-        z = rng.normal(size=(n, COLUMNS))
+        z = rng.normal(size=(n, NUMBERS))
         z[:, 1:] += z[:, :-1]
         z[rng.random(z.shape) < 0.05] = np.nan
-        columns = {f"x{i}": pa.array(z[:, i], from_pandas=True) for i in range(COLUMNS)}
+        columns = {f"x{i}": pa.array(z[:, i], from_pandas=True) for i in range(NUMBERS)}
         columns["colour"] = pa.array(np.array(["red", "green", "blue"])[rng.integers(0, 3, n)])
         columns["count"] = pa.array(rng.poisson(30, n))
         table = pa.table(columns)
@@ -59,27 +62,25 @@ def fit(path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default="100000,400000,1600000")
-    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/streaming.json"))
     parser.add_argument("--fit", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.fit:
         fit(arguments.fit)
         return
-    results = []
+    results: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for rows in map(int, arguments.rows.split(",")):
             path = Path(folder) / f"{rows}.parquet"
-            write(path, rows)
+            make(path, rows)
             command = [sys.executable, __file__, "--fit", str(path)]
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
             result = json.loads(done.stdout)
             result["file MiB"] = round(path.stat().st_size / 2**20, 1)
             result["in memory MiB"] = round(pq.ParquetFile(path).read().nbytes / 2**20)
-            print(result, flush=True)
-            results.append(result)
+            note(results, result)
             path.unlink()
-    arguments.output.write_text(json.dumps({"buffer": BUFFER, "sample": SAMPLE, "fits": results}, indent=1) + "\n")
+    write("streaming", {"buffer": BUFFER, "sample": SAMPLE}, results, over_seeds(results, ("rows",), COLUMNS), PAGE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Models of any order on tables of mixed columns, beside a Gaussian copula and independent columns, every seed written down.
 
-python benchmarks/tables.py DATA_FOLDER [--tables adult,support2] [--seeds 0,1,2] [-o benchmarks/results/tables.json]
+python benchmarks/tables.py DATA_FOLDER [--tables adult,support2] [--seeds 0,1,2] [--models FOLDER]
 
 The folder holds NumPy archives: arrays num and cat (-1 for a gap) with num_names, cat_names and cat_levels (joined by |).
+Rows of an earlier run stay in the results, where this one has no others for the same table and seed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from trials import RESULTS, Row, note, over_seeds, write
 
+import anabranch as ab
 from anabranch.tables import TableWarning, fit_table
+
+PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
+COLUMNS = {"nats per row": ".2f", "AnyOrder ahead by": ".2f", "paired error": ".2f", "fit, minutes": ".1f"}
 
 
 def read(path: Path) -> pa.Table:
@@ -31,25 +37,43 @@ def read(path: Path) -> pa.Table:
     return pa.table(columns)
 
 
+def model_of(folder: Path, name: str, seed: int) -> Path:
+    """Where the model of a table and a seed is kept."""
+    return folder / f"{name}-{seed}.safetensors"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tables", default="adult,support2")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/tables.json"))
+    parser.add_argument("--models", type=Path, help="a folder to keep the models in, for imputation.py")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    if arguments.models:
+        arguments.models.mkdir(parents=True, exist_ok=True)
+    earlier = RESULTS / "tables.json"
+    rows: list[Row] = json.loads(earlier.read_text())["rows"] if earlier.exists() else []
     for name in arguments.tables.split(","):
         table = read(arguments.folder / f"{name}.npz")
         for seed in map(int, arguments.seeds.split(",")):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", TableWarning)
-                _, report = fit_table(table, seed=seed, progress=False)
-            results.setdefault(name, {})[str(seed)] = report.to_dict()
-            arguments.output.write_text(json.dumps(results, indent=1) + "\n")
-            scores = ", ".join(f"{score.name} {score.mean:.2f}" for score in report.scores)
-            print(f"{name}, seed {seed}: {scores}; fit in {report.seconds['fit']:.0f} s", flush=True)
+                model, report = fit_table(table, seed=seed, progress=False)
+            if arguments.models:
+                ab.save(model, model_of(arguments.models, name, seed))
+            rows = [row for row in rows if (row["table"], row["seed"]) != (name, seed)]
+            for score in report.scores:
+                row: Row = {"table": name, "density": score.name, "seed": seed, "nats per row": score.mean}
+                row |= {"standard error": score.standard_error, "AnyOrder ahead by": score.gain}
+                row |= {"paired error": score.gain_standard_error, "rows": report.rows["test"]}
+                if score is report.scores[0]:
+                    row |= {"fit, minutes": report.seconds["fit"] / 60, "epochs": report.epochs}
+                    row |= {"best epoch": report.best_epoch, "parameters": report.parameters}
+                note(rows, row)
+            names = [score.name for score in report.scores]
+            rows.sort(key=lambda row: (row["table"], names.index(row["density"]), row["seed"]))
+            write("tables", report.options, rows, over_seeds(rows, ("table", "density"), COLUMNS), PAGE)
 
 
 if __name__ == "__main__":

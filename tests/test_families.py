@@ -1,6 +1,7 @@
 """Families of distributions of one number: sums and integrals, quantiles, draws, and many of them side by side."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from scipy import stats
 
 from anabranch.densities import Density
 from anabranch.families import Atoms, Lattice, Levels, Logistics, Panel
+from anabranch.families.logistics import log_one_minus_exp
 from anabranch.storage import load, save
 from anabranch.training.marginals import Marginals
 
@@ -282,3 +284,18 @@ class TestOneThetaForAll:
         whole = Panel(families).log_prob(x.nan_to_num(), marginals.theta.expand(2, -1))
         assert torch.allclose(marginals.terms(x), torch.where(x.isnan(), 0.0, whole))
         assert marginals.below(x)[0].shape == marginals.quantile(torch.full_like(x, 0.5)).shape == (2, 3)
+
+
+def test_one_minus_an_exponential_keeps_its_digits():
+    x = -torch.logspace(-30, math.log10(math.log(2)), 500, dtype=torch.float64)
+    torch.testing.assert_close(log_one_minus_exp(x), (-torch.expm1(x)).log(), rtol=1e-15, atol=4e-16)
+
+
+@pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "clang++", "c++")), reason="no C++ compiler here")
+def test_cells_narrower_than_rounding_survive_the_compiler():
+    # log(-expm1(x)), compiled, was -inf there, and gradients NaN: a fit long enough to be compiled failed
+    x = torch.full((4,), -1e-9, requires_grad=True)
+    found = torch.compile(log_one_minus_exp, fullgraph=True, dynamic=False)(x)
+    torch.testing.assert_close(found, torch.full((4,), -9 * math.log(10)), rtol=1e-6, atol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), x)
+    torch.testing.assert_close(gradient, torch.full((4,), -1e9), rtol=1e-6, atol=0)

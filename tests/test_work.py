@@ -75,9 +75,11 @@ def test_auto_compiles_by_the_work_and_says_so_if_not(monkeypatch, caplog):
         assert not caplog.records
         assert not compiling.shall_compile("auto", model, cpu, rows=1024, steps=10)
         assert "too few to pay it back" in caplog.messages[-1]
+        assert not compiling.shall_compile("auto", ab.models.AnyOrder(3), cpu, rows=1024, steps=100_000)
+        assert "about as long as the fit" in caplog.messages[-1]
         monkeypatch.setattr(compiling, "_missing_compiler", lambda device: "C++ compiler")
         assert not compiling.shall_compile("auto", model, cpu, rows=1024, steps=100_000)
-        assert "there is no C++ compiler" in caplog.messages[-1] and len(caplog.records) == 2
+        assert "there is no C++ compiler" in caplog.messages[-1] and len(caplog.records) == 3
     with pytest.raises(ValueError, match="expected C\\+\\+ compiler, found none"):
         compiling.shall_compile(True, model, cpu, rows=1, steps=1)
     with pytest.raises(ValueError, match="compile: expected one of 'auto', got 'yes'"):

@@ -61,7 +61,7 @@ def fit(
     blocks: Annotated[int | None, typer.Option(help="How many; by default 5 of splines, 2 of any order.")] = None,
     hidden: Annotated[
         str | None,
-        typer.Option(metavar="SIZES", help="Hidden sizes of each spline block, by default 128,128, or the width, 128."),
+        typer.Option(metavar="SIZES", help="Hidden sizes of each spline block, by default 128,128, or the width, 256."),
     ] = None,
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
     epochs: Annotated[

@@ -49,6 +49,7 @@ class Density(Described, ABC):
         reparameterized: whether samples are differentiable functions of the parameters.
         gaps: whether a NaN in x means that it was not observed, and log_prob is the marginal of what was; otherwise a NaN
             gives NaN for that row and no other.
+        slow_to_compile: whether `torch.compile` takes about as long as a fit, so that a fit does so only if told to.
 
     To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob` and `_sample`,
     which get arguments whose shapes and dtypes are checked already, and put it through `anabranch.testing.check_density`.
@@ -61,6 +62,7 @@ class Density(Described, ABC):
     loss_is_estimate: bool = False
     reparameterized: bool = True
     gaps: bool = False
+    slow_to_compile: bool = False
     support: constraints.Constraint = constraints.real_vector
 
     def __init__(

@@ -15,6 +15,8 @@ from anabranch.families.family import Family, quantiles_of
 # e^-7 = 0.0009 standard deviations: a spike narrower than that is an atom, which has a family of its own
 _LEAST_LOG_SCALE = -7.0
 _BISECTIONS = 60
+# of y^2, y^4, ... in log(sinh(y) / y)
+_LOG_SINHC = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250, 2 / 127702575)
 # what a network reads of an x further out than this is that it is there
 _READ = 10.0
 
@@ -134,13 +136,28 @@ def mixture_log_probability(low: Tensor, high: Tensor, width: Tensor, theta: Ten
     # sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - e^{b - a})
     gap = (-width * inverse).clamp(max=-torch.finfo(theta.dtype).tiny)
     steep = gap < -math.log(2)
+    # the second of two forms where no digits are lost; not log(-expm1(gap)), which compiled by torch.compile is -inf for
+    # cells that are narrow enough for 1 - e^gap to be rounded to 0 (PyTorch 2.13, on CPUs)
     log_gap = torch.where(
-        steep, torch.log1p(-gap.exp().clamp(max=0.6)), (-torch.expm1(torch.where(steep, -0.5, gap))).log()
+        steep, torch.log1p(-gap.exp().clamp(max=0.6)), log_one_minus_exp(torch.where(steep, -0.5, gap))
     )
     log_gap = torch.where(no_end, 0.0, log_gap)
     left = torch.where(no_high, 0.0, logsigmoid(a))
     right = torch.where(no_low, 0.0, logsigmoid(-b))
     return torch.logsumexp(log_w + left + right + log_gap, dim=-1)
+
+
+def log_one_minus_exp(x: Tensor) -> Tensor:
+    r"""log(1 - e^x), (*batch), for -log 2 <= x < 0, however small.
+
+    With y = -x / 2, by 1 - e^x = -x e^{x / 2} sinh(y) / y, and the series of log(sinh(y) / y) about 0, which converges for
+    |y| < pi; what is left out is below 1e-16 here.
+    """
+    square = 0.25 * x * x
+    series = torch.zeros_like(x)
+    for coefficient in _LOG_SINHC[::-1]:
+        series = (series + coefficient) * square
+    return (-x).log() + 0.5 * x + series
 
 
 def come_through(x: Tensor, knots: Tensor) -> Tensor:

@@ -54,7 +54,9 @@ class _Length:
 
 # of flows: 16 epochs of 80,000 rows in batches of 512
 _LENGTH = _Length(steps=2_500, fewest=4, most=50, batch=512, rate=5e-3, decay=1e-5, average=0.0)
-_MIXED_LENGTH = _Length(steps=2_500, fewest=4, most=100, batch=256, rate=2e-3, decay=1e-2, average=0.99)
+# of any order: wide, with a strong weight decay (docs/tables.md)
+_MIXED_LENGTH = _Length(steps=2_500, fewest=4, most=100, batch=256, rate=2e-3, decay=0.1, average=0.99)
+_MIXED_WIDTH = 256
 
 
 def fit_table(
@@ -99,7 +101,7 @@ def fit_table(
         structure: of the spline blocks, "autoregressive" or "coupling" (at least 2 columns; faster to sample).
         blocks: by default 5 of splines, or 2 residual ones of any order.
         hidden: sizes of the hidden layers of each spline block, by default (128, 128); or the one width for any order,
-            by default 128.
+            by default 256.
         bins: of the splines, as in `flows.nsf`.
         epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 50, or for any order
             4 to 100. The fit ends early when the validation rows get no better for a quarter of them.
@@ -296,7 +298,7 @@ def _gaps(schema: Schema, table: pa.Table) -> bool:
 
 def _width(hidden: Sequence[int] | int | None) -> int:
     """The one width of a network of any order."""
-    sizes = {128} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
+    sizes = {_MIXED_WIDTH} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
     if len(sizes) != 1:
         raise ValueError(f"hidden: expected one width for a model of any order, got {sorted(sizes)}")
     return positive_int("hidden", sizes.pop())

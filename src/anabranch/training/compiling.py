@@ -49,6 +49,8 @@ def shall_compile(
         _LOG.info("fit: not compiled, since %.1e operations are too few to pay it back", operations)
     elif unrolls(density):
         _LOG.info("fit: not compiled, since log_prob takes one step per feature")
+    elif any(isinstance(part, Density) and part.slow_to_compile for part in density.modules()):
+        _LOG.info("fit: not compiled, since that takes about as long as the fit")
     else:
         return True
     return False
