@@ -53,7 +53,6 @@ import anabranch as ab
 from anabranch.families import Atoms, Levels
 from anabranch.models.any_order import Walk
 from anabranch.tables import Schema, TableModel, fit_table
-from anabranch.tables.best import best_rows
 from anabranch.tables.columns import Column, Ordinal
 from anabranch.tables.columns.stepped import Stepped
 from anabranch.tables.fit_table import _split
@@ -150,9 +149,9 @@ def by_model(task: Task, model: TableModel, seed: int) -> Row:
     rows = task.test
     x = schema.encode(task.gapped)[0]
     filled = np.full(task.values.shape, np.nan)
-    best = schema.decode(best_rows(model, x))
+    best = model.impute(task.gapped, best="mean")
     for i, words in enumerate(task.levels):
-        filled[rows, i] = _as_numbers(flat(best.column(i)), words)
+        filled[rows, i] = _as_numbers(flat(best.column(schema.columns[i])), words)
     nats, u = np.full(task.values.shape, np.nan), np.full(task.values.shape, np.nan)
     density = model.density
     rng = np.random.default_rng(seed)

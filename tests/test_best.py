@@ -11,7 +11,6 @@ import torch
 from anabranch.densities import Normal
 from anabranch.models import AnyOrder
 from anabranch.tables import Schema, TableModel
-from anabranch.tables.best import best_rows
 from anabranch.tables.columns import Bounded, Categorical, Column, Continuous, Integer, Ordinal, Positive, Time
 
 
@@ -32,10 +31,10 @@ def logistics(loc: float, log_scale: float, components: int = 8) -> list[float]:
 
 
 def filled(model: TableModel, best: str = "mean") -> object:
-    rows = np.array([[np.nan, 0.5], [np.nan, -1.0]])
-    result = best_rows(model, rows, best=best)
-    assert (result[:, 1] == rows[:, 1]).all()
-    values = model.schema.decode(result).column(0).to_pylist()
+    name, kind = model.schema.columns[0], model.schema.parts[0].arrow_type
+    result = model.impute(pa.table({name: pa.nulls(2, kind), "other": [0.5, -1.0]}), best=best)
+    assert result.column("other").to_pylist() == [0.5, -1.0]
+    values = result.column(0).to_pylist()
     assert values[0] == values[1]
     return values[0]
 
@@ -90,5 +89,5 @@ def test_categories_and_times() -> None:
 def test_other_densities() -> None:
     schema = Schema([Continuous("a", loc=10.0, scale=2.0), Continuous("b", 0.0, 1.0)])
     model = TableModel(schema, Normal(torch.tensor([1.0, 0.0])))
-    result = best_rows(model, np.array([[np.nan, 0.3]]))
-    assert schema.decode(result).column("a").to_pylist() == pytest.approx([12.0])
+    result = model.impute(pa.table({"a": pa.nulls(1, pa.float64()), "b": [0.3]}), best=True)
+    assert result.column("a").to_pylist() == pytest.approx([12.0])

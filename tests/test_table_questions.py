@@ -56,7 +56,7 @@ def model(table):
 
 def quickly(table, columns=None, given=()):
     """A model of any order, a few steps from its start."""
-    schema = Schema.infer(table, columns, given)
+    schema = Schema.infer(table, columns, given, kinds=None if columns else {"share": "bounded"})
     torch.manual_seed(0)
     density = AnyOrder(schema.families(), schema.context_size, hidden=16, blocks=1)
     x, context = schema.encode(table)

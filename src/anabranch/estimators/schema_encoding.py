@@ -14,13 +14,12 @@ from torch import Tensor
 
 from anabranch.estimators.encoding import Encoding, Float64, median_of
 from anabranch.estimators.frames import Frames
-from anabranch.families import Family, Levels
+from anabranch.families import Family
+from anabranch.queries.impute_any_order import points
 from anabranch.tables import Column, Schema, TableError
+from anabranch.tables.best import mean_in
 from anabranch.tables.columns import Boolean, Categorical
-from anabranch.tables.columns.smooth import Smooth
 
-# of a mean in a column's own unit, where its encoding bends
-_QUANTILES = 64
 # of more declared categories those are taken that rows have, as of text
 _MOST_DECLARED = 1_000
 
@@ -125,26 +124,15 @@ class SchemaEncoding(Encoding):
         return self.schema.families()
 
     def centre(self, column: int, family: Family, theta: Tensor, strategy: str) -> Tensor:
-        """The mean or median of numbers and dates, in the column's own unit; the most probable of levels."""
+        """The mean or median of numbers and dates, in the column's own unit; the most probable of categories."""
         part = self.schema.parts[column]
-        if isinstance(family, Levels):
+        if isinstance(part, Categorical | Boolean):
             return theta.argmax(dim=-1).to(theta.dtype)
-        if strategy == "median":
-            return median_of(family, theta)
-        return _own_mean(part, family, theta) if isinstance(part, Smooth) else family.mean(theta)
+        return median_of(family, theta) if strategy == "median" else mean_in(part, *points(family, theta))
 
     def tensor(self, z: Float64) -> Tensor:
         """z in float32, in which values beside an atom stay beside it."""
         return self.schema.tensor(z, torch.float32)
-
-
-def _own_mean(part: Smooth, family: Family, theta: Tensor) -> Tensor:
-    """Where the mean of a column in its own unit is encoded: that of its quantiles, since the encoding bends."""
-    shares = (torch.arange(_QUANTILES, dtype=theta.dtype) + 0.5) / _QUANTILES
-    each = theta.expand(_QUANTILES, *theta.shape)
-    z = family.quantile(shares[:, None].expand(each.shape[:-1]), each)
-    values = part.decode(z.numpy().ravel()).cast(pa.float64()).to_numpy().reshape(z.shape)
-    return torch.from_numpy(part.encode(pa.array(values.mean(axis=0))))
 
 
 def _known(name: str, column: Any, frames: Frames) -> Column | None:

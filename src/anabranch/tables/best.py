@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,20 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anabranch.checks import one_of, reference_tensor
+from anabranch.checks import one_of
+from anabranch.densities import Density
 from anabranch.models import AnyOrder
 from anabranch.queries.impute import impute
 from anabranch.queries.impute_any_order import best_guess
 from anabranch.tables.columns import Boolean, Categorical, Column
 from anabranch.tables.columns.column import Float64
-from anabranch.tables.model import TableModel
 
 _BISECTIONS = 80
-# rows in one go: of each of their gaps there are some hundred values
-_ROWS = 2048
 
 
-def best_rows(model: TableModel, x: Float64, context: Float64 | None = None, best: bool | str = True) -> Float64:
+def best_rows(
+    density: Density, parts: Sequence[Column], x: Tensor, context: Tensor | None = None, best: bool | str = True
+) -> Float64:
     """Encoded rows whose gaps hold what is least wrong in the columns' own units, given what was observed of the row.
 
     For categories and truth values the most probable one. For numbers and times the value of the column next to the mean,
@@ -33,49 +33,40 @@ def best_rows(model: TableModel, x: Float64, context: Float64 | None = None, bes
     quantiles, the outermost those of 0.03 % and 99.97 %, so that it is finite for tails too heavy to have a mean.
 
     Args:
-        model: the model, of any density that `queries.impute` fills.
-        x: (rows, columns), NaN for a gap.
-        context: (rows, context_size), of a model with given columns.
+        density: any that `queries.impute` fills, of the encoded columns.
+        parts: the columns.
+        x: (rows, columns), NaN for a gap, in the density's dtype.
+        context: (rows, context features), of a density that takes one.
         best: True or "mean", or "median".
 
     Returns:
         (rows, columns), float64; what was observed as it is.
 
     Example:
-        >>> import numpy, torch
+        >>> import torch
         >>> import anabranch as ab
-        >>> from anabranch.tables import Schema, TableModel
         >>> from anabranch.tables.best import best_rows
         >>> from anabranch.tables.columns import Categorical, Positive
-        >>> schema = Schema([Positive("price", loc=0.0, scale=1.0), Categorical("cut", ["fair", "ideal"])])
-        >>> model = TableModel(schema, ab.models.AnyOrder(schema.families(), hidden=8))
-        >>> schema.decode(best_rows(model, numpy.array([[numpy.nan, 1.0]]))).num_rows
-        1
+        >>> parts = [Positive("price", loc=0.0, scale=1.0), Categorical("cut", ["fair", "ideal"])]
+        >>> density = ab.models.AnyOrder([part.family() for part in parts], hidden=8)
+        >>> best_rows(density, parts, torch.tensor([[torch.nan, 1.0]])).shape
+        (1, 2)
     """
-    like = reference_tensor(model.density)
-    dtype = torch.float32 if like is None else like.dtype
-    device = torch.device("cpu") if like is None else like.device
-    parts = model.schema.parts
     kind = one_of("best", "mean" if best is True else best, ("mean", "median"))
-    middles = [None if isinstance(part, Categorical | Boolean) else partial(_mean_in, part) for part in parts]
-    filled = []
+    middles = [None if isinstance(part, Categorical | Boolean) else partial(mean_in, part) for part in parts]
     with torch.no_grad():
-        for begin in range(0, len(x), _ROWS):
-            rows = model.schema.tensor(x[begin : begin + _ROWS], dtype, device)
-            given = None if context is None else torch.from_numpy(context[begin : begin + _ROWS]).to(rows)
-            if isinstance(model.density, AnyOrder) and kind == "mean":
-                guess = best_guess(model.density, rows, kind, given, middles)
-            else:
-                guess = impute(model.density, rows, best=kind, context=given)
-            filled.append(guess.cpu().numpy().astype(np.float64))
-    result = np.concatenate(filled) if filled else np.empty_like(x)
+        if isinstance(density, AnyOrder) and kind == "mean":
+            guess = best_guess(density, x, kind, context, middles)
+        else:
+            guess = impute(density, x, best=kind, context=context)
+    result = guess.cpu().numpy().astype(np.float64)
     for i, part in enumerate(parts):
         # a value that the column can have
         result[:, i] = part.encode(part.decode(result[:, i]))
-    return np.where(np.isnan(x), result, x)
+    return np.where(x.isnan().cpu().numpy(), result, x.cpu().numpy().astype(np.float64))
 
 
-def _mean_in(part: Column, z: Tensor, p: Tensor) -> Tensor:
+def mean_in(part: Column, z: Tensor, p: Tensor) -> Tensor:
     """z of the value of the column next to the mean of the values z that have probabilities p, both (n, some): (n,)."""
     values, weights = (numbers.cpu().numpy().astype(np.float64) for numbers in (z, p))
     mean = (weights * _numbers(part, values.ravel()).reshape(values.shape)).sum(axis=-1) / weights.sum(axis=-1)

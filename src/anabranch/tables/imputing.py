@@ -11,10 +11,14 @@ import torch
 
 from anabranch.checks import positive_int, seed_number
 from anabranch.queries import impute
+from anabranch.tables.best import best_rows
 from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.types import flat
+
+# of a gap whose best value is asked for there are about so many numbers at a time
+_POINTS = 8
 
 if TYPE_CHECKING:
     from anabranch.tables.model import TableModel
@@ -37,7 +41,7 @@ def imputed(
         if seed is not None:
             torch.manual_seed(seed)
         some = None if context is None else context[gappy]
-        for rows, z, given in model.batches(x[gappy], some, count):
+        for rows, z, given in model.batches(x[gappy], some, count if best is False else _POINTS):
             far = torch.isinf(z).nonzero()
             if len(far):
                 row, column = int(gappy[rows][far[0, 0]]), model.schema.columns[int(far[0, 1])]
@@ -45,9 +49,10 @@ def imputed(
                     f"column {column!r}: expected a value that the model's {model.dtype} holds, got "
                     f"{table.column(column)[row]} in row {row} (rows count from 0); correct it, or leave a gap"
                 )
-            found = impute(model.density, z, draws=count, best=best, context=given)
-            found = found.unsqueeze(0) if best is not False else found
-            filled[:, gappy[rows]] = found.cpu().numpy()
+            if best is False:
+                filled[:, gappy[rows]] = impute(model.density, z, draws=count, context=given).cpu().numpy()
+            else:
+                filled[0, gappy[rows]] = best_rows(model.density, model.schema.parts, z, given, best)
     tables = [_with_gaps_filled(table, model.schema.parts, x, one) for one in filled]
     return tables if draws is not None else tables[0]
 

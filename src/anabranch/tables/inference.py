@@ -138,14 +138,11 @@ def _best_map(name: str, x: Float64, atoms: list[float]) -> type[Column]:
     bent = Continuous.infer(name, pa.array(x))
     z = bent.encode(pa.array(x))
     clear = margin(len(x))
-    within = float(x.min()) > 0 and float(x.max()) < 1 and all(0 <= atom <= 1 for atom in atoms)
-    if within and any(atom in (0, 1) for atom in atoms):  # a share that is none or all of it now and then
-        return Bounded
     best, kind = max(normal_score(t, np.full_like(t, -np.log(scale))), normal_score(z, bent.log_det(z))), Continuous
     candidates: list[tuple[type[Column], Float64, Float64]] = []
     if float(x.min()) > 0 and all(atom >= 0 for atom in atoms):
         candidates.append((Positive, np.log(x), -np.log(x)))
-    if within:
+    if float(x.min()) > 0 and float(x.max()) < 1 and all(0 <= atom <= 1 for atom in atoms):
         candidates.append((Bounded, np.log(x) - np.log1p(-x), -np.log(x) - np.log1p(-x)))
     chosen: type[Column] = kind
     for candidate, y, log_slope in candidates:
