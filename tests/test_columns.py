@@ -234,7 +234,7 @@ class TestInference:
         assert column.step == 86_400 * 10**9
         assert "every day" in column.description
         noon = pa.array([43_200 * 10**9]).cast(pa.timestamp("ns"))
-        with pytest.raises(ValueError, match="column 'c': expected every day, got 1970-01-01 12:00:00 in row 0"):
+        with pytest.raises(ValueError, match="column 'c': expected every day, got 1970-01-01 12:00:00; round it"):
             column.encode(noon)
 
     def test_kinds_can_be_told(self):
@@ -423,7 +423,7 @@ class TestSchema:
         assert schema.decode_column("n", x[1:2]).to_pylist() == [7]
         with pytest.raises(ValueError, match="expected one of the columns 'f', 'n', 't', got 'z'"):
             schema.encode_row({"z": 1})
-        with pytest.raises(ValueError, match="column 't': 'z' in row 0"):
+        with pytest.raises(ValueError, match="column 't': 'z' is none of the 3 values"):
             schema.encode_row({"t": "z"})
 
     def test_files_hold_every_kind(self, tmp_path):
