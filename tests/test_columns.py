@@ -12,7 +12,16 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.tables import Schema, TableModel, TableWarning, as_table
+from anabranch.tables import (
+    Schema,
+    TableError,
+    TableModel,
+    TableStream,
+    TableWarning,
+    as_table,
+    read_table,
+    write_table,
+)
 from anabranch.tables.columns import (
     Boolean,
     Bounded,
@@ -438,3 +447,61 @@ class TestSchema:
         np.testing.assert_array_equal(again.schema.encode(table)[0], x)
         assert again.schema.decode(x).equals(schema.decode(x))
         np.testing.assert_array_equal(again.log_prob(table), model.log_prob(table))
+
+
+class TestAwkwardValues:
+    def test_minus_zero_is_zero(self):
+        for kind in (np.float64, np.float32, np.float16):
+            column = infer_column("c", pa.array(np.array([0.0, -0.0, 1.0, 2.0] * 50, dtype=kind)))
+            assert column.encode(pa.array(np.array([-0.0, 2.0], dtype=kind))).tolist() == [0.0, 2.0]
+
+    def test_nan_is_a_gap_of_whole_levels(self):
+        column = infer_column("rooms", pa.array([1, 2, 3] * 50))
+        assert np.isnan(column.encode(pa.array([1.0, np.nan]))).tolist() == [False, True]
+
+    def test_views_of_text(self):
+        column = infer_column("c", pa.array(["u", "v"] * 30).cast(pa.string_view()))
+        assert column.encode(pa.array(["v"]).cast(pa.string_view())).tolist() == [1.0]
+
+    def test_times_of_other_zones_and_numbers_are_no_times(self):
+        zoned = pa.array([0, 3600, 7200] * 20, pa.timestamp("s", "Europe/Berlin"))
+        column = infer_column("at", zoned)
+        assert column.encode(zoned.cast(pa.timestamp("s", "UTC")))[:3].tolist() == column.encode(zoned)[:3].tolist()
+        with pytest.raises(
+            TableError, match="'at': expected times with a zone, as in Europe/Berlin, got times without one"
+        ):
+            column.encode(pa.array([0], pa.timestamp("s")))
+        naive = infer_column("at", zoned.cast(pa.timestamp("s")))
+        with pytest.raises(
+            TableError, match="'at': expected times without a zone, got times of the zone Europe/Berlin"
+        ):
+            naive.encode(zoned)
+        with pytest.raises(TableError, match="convert the numbers to times"):
+            naive.encode(pa.array([3600]))
+
+    def test_an_hour_that_clocks_leap(self):
+        column = infer_column("at", pa.array([0, 3600, 7200] * 20, pa.timestamp("s", "Europe/Berlin")))
+        with pytest.raises(TableError, match="'2021-03-28 02:30' does not exist in Europe/Berlin"):
+            column.read("2021-03-28 02:30")
+
+    def test_a_time_within_a_day_divides_dates(self):
+        column = infer_column("day", pa.array([0, 1, 2] * 20, pa.int32()).cast(pa.date32()))
+        assert column.cut("1970-01-02 12:00", False) == column.cut("1970-01-02", True)
+
+    def test_the_index_of_pandas_is_no_column_of_a_file(self, tmp_path):
+        frame = pandas.DataFrame({"x": [1.5, 2.5, 3.5]}, index=[7, 3, 9])
+        frame.to_parquet(tmp_path / "t.parquet")
+        assert read_table(tmp_path / "t.parquet").column_names == ["x"]
+        assert TableStream(tmp_path / "t.parquet").column_names == ["x"]
+
+    def test_text_that_looks_like_a_gap_survives_csv(self, tmp_path):
+        table = pa.table({"c": ["", "NA", "null", "x", None], "n": [1, 2, 3, 4, 5]})
+        write_table(table, tmp_path / "t.csv")
+        assert read_table(tmp_path / "t.csv")["c"].to_pylist() == table["c"].to_pylist()
+
+    def test_files_of_a_folder_are_alike(self, tmp_path):
+        write_table(pa.table({"x": [1.0], "n": [1]}), tmp_path / "a.parquet")
+        for other in ({"x": [1.0]}, {"x": [1.0], "n": [1], "more": [2]}, {"x": [1], "n": [1]}):
+            write_table(pa.table(other), tmp_path / "b.parquet")
+            with pytest.raises(ValueError, match=r"b.parquet: expected the columns of the first file"):
+                TableStream(tmp_path)

@@ -16,7 +16,7 @@ from anabranch.densities import GaussianMixture
 from anabranch.models import AnyOrder
 from anabranch.queries import Interval, QuestionError
 from anabranch.tables import Schema, TableError, TableModel, detect
-from anabranch.tables.columns import Categorical, Continuous
+from anabranch.tables.columns import Categorical, Continuous, Ordinal
 from anabranch.tables.questions import SchemaColumns
 from anabranch.testing import randomize
 
@@ -51,12 +51,12 @@ def table():
 @pytest.fixture(scope="module")
 def model(table):
     gappy = {name: pc_mask(table.column(name), k) for k, name in enumerate(table.column_names)}
-    return quickly(pa.table(gappy))
+    return quickly(pa.table(gappy), kinds={"share": "bounded"})
 
 
-def quickly(table, columns=None, given=()):
+def quickly(table, columns=None, given=(), kinds=None):
     """A model of any order, a few steps from its start."""
-    schema = Schema.infer(table, columns, given, kinds=None if columns else {"share": "bounded"})
+    schema = Schema.infer(table, columns, given, kinds=kinds)
     torch.manual_seed(0)
     density = AnyOrder(schema.families(), schema.context_size, hidden=16, blocks=1)
     x, context = schema.encode(table)
@@ -162,6 +162,46 @@ class TestAsk:
         assert model.ask("P(x < 1e30)").lines[0].value == pytest.approx(1.0)
         assert math.isfinite(model.ask("E[age | x = 1e30]").lines[0].value)
 
+    @pytest.mark.parametrize("kind", ["bent", "atoms", "plain", "fine"])
+    def test_single_values_of_lattices_have_the_probability_that_the_model_gives_them(self, kind):
+        rng = np.random.default_rng(0)
+        values = {
+            "bent": np.round(np.exp(2 + 1.5 * rng.normal(size=ROWS))).astype(int),
+            "atoms": np.where(rng.random(ROWS) < 0.5, 40, rng.integers(10, 80, ROWS)),
+            "plain": rng.integers(10, 80, ROWS),
+            "fine": np.round(rng.normal(100, 1, ROWS), 3),
+        }[kind]
+        table = pa.table({"n": values, "c": rng.choice(["u", "v"], ROWS)})
+        fitted = quickly(table, kinds={"n": "rounded"} if kind == "fine" else None)
+        assert fitted.schema.parts[0].discrete
+        assert fitted.schema.parts[0].bend > 0 or kind != "bent"
+        assert fitted.schema.parts[0].atoms or kind != "atoms"
+        some = values[3]
+        for value in (some, 40) if kind == "atoms" else (some,):
+            p = fitted.ask(f"p(n = {value})").lines[0].value
+            assert fitted.ask(f"P(n = {value})").lines[0].value == pytest.approx(p, rel=1e-3)
+            assert fitted.ask(f"P(n != {value})").lines[0].value == pytest.approx(1 - p, abs=1e-4)
+            both = fitted.ask(f"p(n = {value}, c = u)").lines[0].value
+            assert fitted.ask(f"P(n = {value}, c = u)").lines[0].value == pytest.approx(both, rel=1e-3)
+
+    def test_ties_of_draws_fall_on_the_side_that_was_asked_for(self):
+        rng = np.random.default_rng(0)
+        fitted = quickly(pa.table({"n": rng.integers(10, 30, ROWS), "x": rng.normal(size=ROWS)}))
+        for relation, other in (("<=", ">"), (">=", "<"), ("!=", "=")):
+            exact = fitted.ask(f"P(n {relation} 20)").lines[0]
+            drawn = fitted.ask(f"P(n {relation} 20, x < 1e9)").lines[0]  # two conditions, by draws
+            assert exact.exact and not drawn.exact
+            assert drawn.value == pytest.approx(exact.value, abs=0.02)
+            assert drawn.value + fitted.ask(f"P(n {other} 20, x < 1e9)").lines[0].value == pytest.approx(1, abs=0.02)
+
+    def test_relations_of_levels_of_32_bits(self):
+        grade = pa.array(np.tile([0.1, 0.2, 0.3], 100).astype(np.float32))
+        fitted = quickly(pa.table({"grade": grade, "x": np.arange(300.0) % 7.3}))
+        each = [fitted.ask(f"P(grade = {v})").lines[0].value for v in (0.1, 0.2, 0.3)]
+        assert sum(each) == pytest.approx(1, abs=1e-5)
+        assert fitted.ask("P(grade <= 0.1)").lines[0].value == pytest.approx(each[0], abs=1e-5)
+        assert fitted.ask("P(grade > 0.2)").lines[0].value == pytest.approx(each[2], abs=1e-5)
+
     def test_what_cannot_be_has_no_probability(self, model):
         assert model.ask("P(share > 2)").lines[0].value == 0.0
         assert model.ask("P(price > -5)").lines[0].value == 1.0
@@ -186,6 +226,7 @@ class TestAsk:
         [
             ("E[prise | age = 30]", "no column 'prise'; did you mean 'price'", "prise"),
             ("E[cut]", "no mean", "cut"),
+            ("E[age | age = 30]", "'age' is given", "age"),
             ("P(cut < Ideal)", "no order", "cut"),
             ("E[x | share = 2]", "'share': expected numbers between 0 and 1, got 2", "2]"),
             ("E[x | price = -3]", "'price': expected numbers above 0, got -3", "-3"),
@@ -275,6 +316,31 @@ class TestImpute:
         assert isinstance(back["c"].dtype, pd.CategoricalDtype)
         assert back.notna().all(axis=None)
         assert back["n"].dtype == np.float64
+
+    def test_categories_keep_their_order(self):
+        levels = ["low", "mid", "high", "never"]
+        ranked = pd.Series(pd.Categorical(["mid", "low", None, "high"] * 5, levels, ordered=True))
+        frame = pd.DataFrame({"rank": ranked, "x": np.arange(20.0)})
+        schema = Schema.infer(frame)
+        filled = TableModel(schema, AnyOrder(schema.families(), hidden=8)).impute(frame, seed=0).to_pandas()
+        assert filled["rank"].dtype == frame["rank"].dtype
+        assert filled["rank"].notna().all()
+
+    def test_the_median_of_ordered_levels_is_no_mode(self):
+        schema = Schema([Ordinal("grade", [1, 2, 5]), Continuous("x", 0.0, 1.0)])
+        density = AnyOrder(schema.families(), hidden=4, blocks=1)
+        with torch.no_grad():
+            density.heads.weight.zero_()
+            density.heads.bias[:3] = torch.tensor([0.45, 0.15, 0.4]).log()
+        table = pa.table({"grade": pa.nulls(1, pa.int64()), "x": [0.1]})
+        assert TableModel(schema, density).impute(table, best="median").column("grade").to_pylist() == [2]
+
+    def test_a_table_whose_column_is_nothing_but_gaps_is_scored(self, model, table):
+        row = table.slice(0, 1)
+        for name in table.column_names:
+            empty = row.set_column(row.column_names.index(name), name, pa.nulls(1))
+            assert np.isfinite(model.log_prob(empty)).all()
+            assert model.impute(empty, seed=0).column(name).null_count == 0
 
     def test_a_column_of_nothing_but_gaps(self):
         schema = Schema([Continuous("a", 0.0, 1.0), Categorical("b", ["u", "v"])])

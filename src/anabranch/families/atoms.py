@@ -50,6 +50,12 @@ class Atoms(Family):
     def contains(self, x: Tensor) -> Tensor:
         return self._at(x).any(dim=-1) | self.inner.contains(x)
 
+    def nearest(self, x: Tensor) -> Tensor:
+        values = self._tensor(x)
+        atom = values[(x.unsqueeze(-1) - values).abs().argmin(dim=-1)]
+        other = self.inner.nearest(x)
+        return torch.where((other - x).abs() < (atom - x).abs(), other, atom)  # a NaN is no nearer
+
     def sample(self, theta: Tensor) -> Tensor:
         log_w, rest = self._read(theta)
         chosen = draw_levels(log_w)

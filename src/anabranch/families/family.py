@@ -24,6 +24,7 @@ class Family(Described, ABC):
         features(x)          -> (*batch, inputs)      of an observed x
         start(x)             -> (parameters)          that fit a sample x (n) by itself
         contains(x)          -> (*batch) of booleans   whether x can be, whatever theta
+        nearest(x)           -> (*batch)    the value next to x that has a probability of its own, NaN where none has
         initialize(x)        set what `features` reads off a sample
 
         x      (*batch)
@@ -70,6 +71,10 @@ class Family(Described, ABC):
     def contains(self, x: Tensor) -> Tensor:
         """Whether x (*batch) can be; by default every finite number."""
         return x.isfinite()
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """The value next to x (*batch) that has a probability of its own; by default none has, and NaN comes back."""
+        return torch.full_like(x, torch.nan)
 
     def initialize(self, x: Tensor) -> None:
         """Set what `features` reads off a sample (n)."""

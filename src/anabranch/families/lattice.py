@@ -78,6 +78,9 @@ class Lattice(Family):
     def contains(self, x: Tensor) -> Tensor:
         return _on_lattice(x, *self._tensors(x))
 
+    def nearest(self, x: Tensor) -> Tensor:
+        return self._point(x)
+
     def sample(self, theta: Tensor) -> Tensor:
         return self._point(self.smooth.sample(theta))
 

@@ -42,6 +42,9 @@ class Levels(Family):
     def contains(self, x: Tensor) -> Tensor:
         return x == self._level(x)
 
+    def nearest(self, x: Tensor) -> Tensor:
+        return self._level(x).to(x.dtype)
+
     def sample(self, theta: Tensor) -> Tensor:
         return draw_levels(theta).to(theta.dtype)
 

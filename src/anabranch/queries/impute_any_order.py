@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from anabranch.families import Atoms, Family, Lattice, Levels
+from anabranch.families import Atoms, Family, Levels
 from anabranch.models import AnyOrder
 from anabranch.models.any_order import Walk
 
@@ -90,10 +90,7 @@ def _best(model: AnyOrder, column: int, theta: Tensor, kind: str) -> Tensor:
     if kind == "median":
         return family.quantile(theta.new_full(theta.shape[:-1], 0.5), theta)
     mean = family.mean(theta)
-    if isinstance(family, Lattice):
-        nearest = family.origin + family.step * torch.round((mean - family.origin) / family.step)
-        return nearest.clamp(family.low, family.high)
-    return mean
+    return family.nearest(mean) if family.discrete else mean
 
 
 def _observed(model: AnyOrder, x: Tensor, context: Tensor | None) -> Walk:

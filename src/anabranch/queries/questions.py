@@ -192,6 +192,7 @@ class _Evaluator:
 
     def _mean(self, word: Word, given: dict[int, float], name: str) -> Line:
         column = self._numeric(word, "no mean")
+        self._not_given(word, column, given)
         clock = clock_of(self._decoded(column, torch.zeros(1)))
         affine = self.columns.affine(column)
         if affine is not None and clock is None:

@@ -68,12 +68,14 @@ class Interval:
         return cls(low=value, low_included=relation == ">=")
 
     def contains(self, x: Tensor) -> Tensor:
-        """Whether numbers (*batch) are in it."""
+        """Whether numbers (*batch) are in it; one that is a single number up to rounding is that number."""
+        if self.point is not None:
+            return _same(x, self.point)
         above = x >= self.low if self.low_included else x > self.low
         below = x <= self.high if self.high_included else x < self.high
         inside = above & below
         for number in self.without:
-            inside = inside & (x != number)
+            inside = inside & ~_same(x, number)
         return inside
 
     def and_(self, other: Interval) -> Interval:
@@ -107,3 +109,8 @@ def inside(region: Mapping[int, Interval], x: Tensor) -> Tensor:
     """Whether rows (*batch, D) are in all intervals."""
     answers = [interval.contains(x[..., column]) for column, interval in region.items()]
     return torch.stack(answers).all(dim=0) if answers else torch.ones_like(x[..., 0], dtype=torch.bool)
+
+
+def _same(x: Tensor, number: float) -> Tensor:
+    """Whether numbers (*batch) are one number: draws of a lattice may be off by the rounding of their dtype."""
+    return (x - number).abs() <= 1e-6 * (1 + abs(number)) if math.isfinite(number) else x == number

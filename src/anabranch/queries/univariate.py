@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anabranch.densities import Bernoulli, Categorical, Density, GaussianMixture, Normal, StudentT, Uniform
-from anabranch.families import Atoms, Family, Lattice, Levels
+from anabranch.families import Family, Levels
 from anabranch.models import AnyOrder, Flow, Subset
 from anabranch.queries.at_context import AtContext, gaussian_mixture
 from anabranch.queries.parts import parts_of
@@ -120,19 +120,7 @@ def _of_family(family: Family, theta: Tensor) -> Univariate:
         with torch.no_grad():
             return family.quantile(read(u), theta.expand(*u.shape, -1)).double().cpu()
 
-    return Univariate(below, quantile, lambda x: _nearest(family, x))
-
-
-def _nearest(family: Family, x: Tensor) -> Tensor:
-    if isinstance(family, Levels):
-        return x.round().clamp(0, family.count - 1)
-    if isinstance(family, Lattice):
-        steps = torch.round((x - family.origin) / family.step)
-        return (family.origin + family.step * steps).clamp(family.low, family.high)
-    if isinstance(family, Atoms):
-        values = torch.tensor(family.values, dtype=x.dtype)
-        return values[(x.unsqueeze(-1) - values).abs().argmin(dim=-1)]
-    return torch.full_like(x, torch.nan)
+    return Univariate(below, quantile, family.nearest)
 
 
 def _of_mixture(parts: Sequence[Univariate], w: Tensor) -> Univariate:

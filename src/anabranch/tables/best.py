@@ -16,7 +16,7 @@ from anabranch.densities import Density
 from anabranch.models import AnyOrder
 from anabranch.queries.impute import impute
 from anabranch.queries.impute_any_order import best_guess
-from anabranch.tables.columns import Boolean, Categorical, Column
+from anabranch.tables.columns import Boolean, Categorical, Column, Ordinal
 from anabranch.tables.columns.column import Float64
 
 _BISECTIONS = 80
@@ -53,9 +53,9 @@ def best_rows(
         (1, 2)
     """
     kind = one_of("best", "mean" if best is True else best, ("mean", "median"))
-    middles = [None if isinstance(part, Categorical | Boolean) else partial(mean_in, part) for part in parts]
+    middles = [_middle_of(part, kind) for part in parts]
     with torch.no_grad():
-        if isinstance(density, AnyOrder) and kind == "mean":
+        if isinstance(density, AnyOrder):
             guess = best_guess(density, x, kind, context, middles)
         else:
             guess = impute(density, x, best=kind, context=context)
@@ -64,6 +64,21 @@ def best_rows(
         # a value that the column can have
         result[:, i] = part.encode(part.decode(result[:, i]))
     return np.where(x.isnan().cpu().numpy(), result, x.cpu().numpy().astype(np.float64))
+
+
+def _middle_of(part: Column, kind: str) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """What stands in the gaps of a column, if that is not what its family says of the encoded numbers."""
+    if isinstance(part, Categorical | Boolean):
+        return None
+    if kind == "mean":
+        return partial(mean_in, part)
+    return _median_level if isinstance(part, Ordinal) else None
+
+
+def _median_level(z: Tensor, p: Tensor) -> Tensor:
+    """The median of levels z in order that have probabilities p, both (n, levels): (n,)."""
+    half = (p.cumsum(dim=-1) < 0.5).sum(dim=-1, keepdim=True).clamp(max=z.shape[-1] - 1)
+    return z.gather(-1, half).squeeze(-1)
 
 
 def mean_in(part: Column, z: Tensor, p: Tensor) -> Tensor:

@@ -93,9 +93,15 @@ def detect(model: TableModel, table: Any, top: int = 20, columns: int = 3, seed:
     found = []
     for row, line in zip(chosen.tolist(), above, strict=True):
         order = [i for i in np.argsort(-np.nan_to_num(line, nan=-np.inf), kind="stable")[:columns] if line[i] > 0]
-        worst = tuple(Cell(names[i], table.column(names[i])[row].as_py(), float(line[i])) for i in order)
+        worst = tuple(Cell(names[i], _value(table.column(names[i])[row]), float(line[i])) for i in order)
         found.append(Surprise(row, float(log_p[row]), float(excess[row]), worst))
     return found
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    """A value as it was written: a float of 32 bits has seven digits."""
+    value = scalar.as_py()
+    return float(str(np.float32(value))) if value is not None and pa.types.is_float32(scalar.type) else value
 
 
 def excess_of_rows(

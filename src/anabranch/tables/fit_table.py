@@ -150,23 +150,24 @@ def fit_table(
     stream = table if isinstance(table, TableStream) else None
     if stream is None:
         table = as_table(table)
-        _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
+        _check_rows(table.num_rows, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
         train, validate, test = split_rows(table.num_rows, seed)
         everything, fitted_rows = table.num_rows, len(train)
     else:
         used = None if columns is None else [*columns, *(name for name in given if name not in columns)]
+        _check_rows(stream.rows, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
         table, numbers = stream.sample(seed, None if used is None else _present(stream, used))
-        _check_rows(table, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
         train, validate, test = split_rows(len(numbers), seed)
         validate, test = validate[:_HELD_OUT], test[:_HELD_OUT]
         everything, fitted_rows = stream.rows, stream.rows - len(validate) - len(test)
-    schema, model = _schema(table, columns, given, train, kinds, model)
+    with _sampled(stream):
+        schema, model = _schema(table, columns, given, train, kinds, model)
+        x, context = schema.encode(table)
     mixed = model == "any-order"
     if not mixed:
-        _check_rows(table, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns")
-
-    x, context = schema.encode(table)
-    if not mixed:
+        _check_rows(
+            table.num_rows, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
+        )
         _check_distances(schema, x, context)
         _warn_of_linear_dependence(schema, x[train])
 
@@ -342,9 +343,20 @@ def split_rows(rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     return order[2 * tenth :], order[:tenth], order[tenth : 2 * tenth]
 
 
-def _check_rows(table: pa.Table, least: int, purpose: str) -> None:
-    if table.num_rows < least:
-        raise TableError(f"the table has {table.num_rows} rows, and it takes at least {least} to {purpose}; add rows")
+@contextmanager
+def _sampled(stream: TableStream | None) -> Iterator[None]:
+    """What is wrong with a row of a stream's sample is not said as if it were the row of the file."""
+    try:
+        yield
+    except TableError as error:
+        if stream is None:
+            raise
+        raise TableError(f"{stream.path}, of which rows in random order were read: {error}") from error
+
+
+def _check_rows(rows: int, least: int, purpose: str) -> None:
+    if rows < least:
+        raise TableError(f"the table has {rows} rows, and it takes at least {least} to {purpose}; add rows")
 
 
 def _check_distances(schema: Schema, x: Float64, context: Float64 | None) -> None:

@@ -35,8 +35,9 @@ def as_table(frame: Any) -> pa.Table:
         ['x0', 'x1']
     """
     if isinstance(frame, pa.Table):
-        check_names(frame)
-        return frame
+        table = without_index(frame)
+        check_names(table)
+        return table
     if isinstance(frame, np.ndarray):
         table = _of_array(frame)
     else:
@@ -57,7 +58,7 @@ def as_table(frame: Any) -> pa.Table:
                 "table: expected a data frame (pandas, polars, pyarrow, ...) or a 2-D NumPy array, "
                 f"got {type(frame).__name__}"
             )
-    table = table.drop_columns(_index_of_pandas(table.schema))
+    table = without_index(table)
     check_names(table)
     return table
 
@@ -81,7 +82,7 @@ def _of_array(x: NDArray[Any]) -> pa.Table:
 def _of_frame(frame: Any, native: Any) -> pa.Table:
     try:
         return native.to_arrow()
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _better(frame, error) from error
 
 
@@ -121,18 +122,23 @@ def _array(name: str, values: list[Any]) -> pa.Array:
             )
     try:
         return pa.array(values, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         what = type(first[1]).__name__ if first else "nothing"
         raise TableError(
             f"column {name!r} holds {what}, which no column can be made of ({' '.join(str(error).split())})"
         ) from error
 
 
-def _index_of_pandas(schema: pa.Schema) -> list[str]:
-    """The columns of which a pandas frame notes that they are its index."""
+def without_index(table: pa.Table) -> pa.Table:
+    """The table without the columns of which a pandas frame noted that they are its index, also in a file that it wrote."""
+    return table.drop_columns(index_of_pandas(table.schema))
+
+
+def index_of_pandas(schema: pa.Schema) -> list[str]:
+    """The columns of which a pandas frame notes that they are its index, and that are there."""
     notes = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
     # an index that is a range is noted as one, and is no column
-    return [name for name in notes.get("index_columns", []) if isinstance(name, str)]
+    return [name for name in notes.get("index_columns", []) if isinstance(name, str) and name in schema.names]
 
 
 def check_names(table: pa.Table) -> None:

@@ -69,6 +69,16 @@ def _with_gaps_filled(table: pa.Table, parts: list[Column], x: Float64, filled: 
         drawn = part.decode(filled[:, i])
         own = part.arrow_type if pa.types.is_null(values.type) else values.type
         result = pc.if_else(pa.array(gaps), drawn.cast(own, safe=False), values.cast(own))
-        result = result.dictionary_encode() if pa.types.is_dictionary(kind) else result
+        if pa.types.is_dictionary(kind):
+            result = _as_categories(result, table.column(place), kind)
         table = table.set_column(place, part.name, result)
     return table
+
+
+def _as_categories(values: pa.Array, like: pa.ChunkedArray, kind: pa.DictionaryType) -> pa.Array:
+    """Values with the categories of another column, in its order, and those behind that it lacks."""
+    known = like.unify_dictionaries().chunk(0).dictionary if like.num_chunks else pa.array([], kind.value_type)
+    new = pc.filter(values.unique(), pc.invert(pc.is_in(values.unique(), value_set=known)))
+    levels = pa.concat_arrays([known, new.drop_null().cast(known.type)])
+    index = pc.index_in(values.cast(known.type), value_set=levels)
+    return pa.DictionaryArray.from_arrays(index, levels, ordered=kind.ordered)

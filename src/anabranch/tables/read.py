@@ -15,13 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anabranch.tables.formats import table_format
-from anabranch.tables.frame import TableError, check_names
+from anabranch.tables.frame import TableError, check_names, without_index
 
 
 def read_table(path: str | os.PathLike[str]) -> pa.Table:
     """Read a table from a file.
 
-    - `.csv`, `.csv.gz`: comma-separated, in UTF-8, with a line of column names; empty fields, `NA` and `NaN` are gaps.
+    - `.csv`, `.csv.gz`: comma-separated, in UTF-8, with a line of column names; empty fields, `NA`, `NaN`, `null` and
+      others of Arrow's list are gaps, unless they are in quotes, which is text.
     - `.parquet`; `.arrow`, `.feather`, `.ipc`: files or streams.
     - `.npy`: a 2-D array, whose columns are named `column_0`, `column_1`, ...
     - `.npz`: a 2-D array `x` and, optionally, an array `names`. Nothing is unpickled.
@@ -54,6 +55,7 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
     except (pa.ArrowException, ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{file}: not a readable {kind} file, or damaged ({reason})") from error
+    table = without_index(table)
     try:
         check_names(table)
     except TableError as error:
@@ -84,7 +86,7 @@ def _parse_csv(data: bytes) -> pa.Table:
         io.BytesIO(data),
         read_options=csv.ReadOptions(use_threads=False),  # only one thread's messages name the row
         parse_options=csv.ParseOptions(ignore_empty_lines=several),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True),
+        convert_options=csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False),
     )
     if all(_is_number(name) for name in table.column_names):
         raise _UnsuitableError("its first line looks like data; put a line with the names of the columns on top")

@@ -239,7 +239,7 @@ class Schema(Described):
         """
         table = as_table(table)
         _check_present(table, [*self.columns, *self.given], "which the model has")
-        x = np.stack([part.encode(flat(table.column(part.name))) for part in self.parts], axis=1)
+        x = np.stack([part.encode(_typed(part, table)) for part in self.parts], axis=1)
         return x, self.encode_given(table) if self.given else None
 
     def encode_given(self, table: Any) -> Float64:
@@ -252,7 +252,7 @@ class Schema(Described):
         _check_present(table, self.given, "on which the model's density is conditioned")
         pieces = []
         for part in self.given_parts:
-            values = flat(table.column(part.name))
+            values = _typed(part, table)
             values = values.cast(pa.int8()) if _truth_as_number(part, values) else values
             z = part.encode(values)
             gaps = np.flatnonzero(np.isnan(z))
@@ -345,6 +345,12 @@ class Schema(Described):
             table.add_row(*row)
         Console(file=text, width=120, highlight=False).print(table, markup=False)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _typed(part: Column, table: pa.Table) -> pa.Array:
+    """The values of a column in one piece; of one that is nothing but gaps, gaps of its type."""
+    values = flat(table.column(part.name))
+    return values.cast(part.arrow_type) if pa.types.is_null(values.type) else values
 
 
 def _column(part: nn.Module) -> Column:

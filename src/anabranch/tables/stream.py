@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
-from anabranch.tables.frame import TableError
+from anabranch.tables.frame import TableError, index_of_pandas
 from anabranch.tables.schema import Schema
 from anabranch.tables.types import flat, is_number, is_text, is_time
 from anabranch.training.rows import Rows, RowStream
@@ -65,12 +65,27 @@ class TableStream:
             self.rows = int(self._dataset.count_rows())
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(self._damaged(error)) from error
-        self.column_names: list[str] = self._dataset.schema.names
+        self._check_alike()
+        index = index_of_pandas(self._dataset.schema)
+        self.column_names: list[str] = [name for name in self._dataset.schema.names if name not in index]
         for name in self.column_names:
             if self.column_names.count(name) > 1:
                 raise ValueError(f"{self.path}: column {name!r} is there twice; give every column a name of its own")
         if self.rows == 0 or not self.column_names:
             raise ValueError(f"{self.path}: the table holds no rows; give one that holds some")
+
+    def _check_alike(self) -> None:
+        """Raise ValueError unless all files have the same columns, of the same types."""
+        wanted = {field.name: field.type for field in self._dataset.schema}
+        for piece in self._dataset.get_fragments():
+            own = {field.name: field.type for field in piece.physical_schema}
+            for name in [*wanted, *own]:
+                if own.get(name) != wanted.get(name):
+                    came, first = ("none" if kind is None else str(kind) for kind in (own.get(name), wanted.get(name)))
+                    raise ValueError(
+                        f"{piece.path}: expected the columns of the first file of the folder, got {came} for column "
+                        f"{name!r}, which is {first} there; write all files alike"
+                    )
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """All rows in their order, some at a time, with the number of the first of them.
@@ -81,7 +96,7 @@ class TableStream:
         begun = 0
         try:
             scanned = self._dataset.scanner(
-                columns=None if columns is None else list(columns),
+                columns=list(self.column_names if columns is None else columns),
                 batch_size=_READ,
                 batch_readahead=1,
                 fragment_readahead=1,
@@ -167,13 +182,12 @@ class EncodedStream(RowStream):
             if not len(mine):
                 continue
             try:
-                x, context = self.schema.encode(table.take(pa.array(mine - begun)))
+                x, context = self.schema.encode(table)  # all of it, so that an error counts rows as the file does
             except TableError as error:
-                raise TableError(
-                    f"in rows {begun:,} to {begun + table.num_rows - 1:,} of {self.stream.path}: {error}"
-                ) from error
-            given = None if context is None else torch.from_numpy(context).to(self.dtype)
-            yield Rows(self.schema.tensor(x, self.dtype), given, torch.from_numpy(mine))
+                raise TableError(f"{self.stream.path}, from row {begun:,} on, which is row 0 here: {error}") from error
+            own = mine - begun
+            given = None if context is None else torch.from_numpy(context[own]).to(self.dtype)
+            yield Rows(self.schema.tensor(x[own], self.dtype), given, torch.from_numpy(mine))
 
     def _held_between(self, begin: int, end: int) -> NDArray[np.int64]:
         low, high = np.searchsorted(self.held_out, [begin, end])

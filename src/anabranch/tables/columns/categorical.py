@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.levels import OfLevels, shown
+from anabranch.tables.columns.levels import OfLevels, plain, shown
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import is_text
 
@@ -48,8 +48,7 @@ class Categorical(OfLevels):
         Raises:
             TableError: more, or gaps only.
         """
-        if pa.types.is_floating(values.type):
-            values = pc.if_else(pc.is_nan(values), None, values)
+        values = plain(values)
         distinct = values.unique().drop_null()
         if not len(distinct):
             raise TableError(f"column {name!r} is empty, it holds gaps only; leave it out")

@@ -38,10 +38,8 @@ class OfLevels(Column):
             raise ValueError(f"levels: expected some, different from each other and no gaps, got {shown(self.levels)}")
 
     def encode(self, values: pa.Array) -> Float64:
-        values = flat(values)
+        values = plain(flat(values))
         own = self._cast(values)
-        if pa.types.is_floating(own.type):
-            own = pc.if_else(pc.is_nan(own), None, own)
         found = pc.index_in(own, value_set=self._set)
         unseen = pc.and_(own.is_valid(), found.is_null()).to_numpy(zero_copy_only=False)
         if unseen.any():
@@ -90,6 +88,14 @@ class OfLevels(Column):
             f"column {self.name!r}: {value!r}{where} is none of the {len(self.levels):,} values that were fitted "
             f"({shown(self.levels)}); correct it, leave a gap (null) there, or fit to rows that have it{meant}"
         )
+
+
+def plain(values: pa.Array) -> pa.Array:
+    """Values of which equal ones are equal: NaN as a gap, -0.0 as 0.0, floats of 16 bits as of 32, which Arrow can sort."""
+    if not pa.types.is_floating(values.type):
+        return values
+    values = values.cast(pa.float32()) if pa.types.is_float16(values.type) else values
+    return pc.add(pc.if_else(pc.is_nan(values), None, values), pa.scalar(0.0, values.type))
 
 
 def shown(levels: Sequence[Any], most: int = 5) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.levels import OfLevels, shown
+from anabranch.tables.columns.levels import OfLevels, plain, shown
 from anabranch.tables.columns.reading import check_number, read_floats
 from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
@@ -53,8 +53,7 @@ class Ordinal(OfLevels):
         check_number(name, values)
         if not pa.types.is_integer(values.type):
             read_floats(name, values)  # no infinities
-        if pa.types.is_floating(values.type):
-            values = pc.if_else(pc.is_nan(values), None, values)
+        values = plain(values)
         distinct = values.unique().drop_null()
         if not len(distinct):
             raise TableError(f"column {name!r} is empty, it holds gaps only; leave it out")
@@ -67,7 +66,9 @@ class Ordinal(OfLevels):
     def cut(self, value: Any, included: bool) -> tuple[float, bool]:
         number = read_number(self.name, value)
         side = bisect.bisect_right if included else bisect.bisect_left
-        place = side([Fraction(str(level)) for level in self.levels], number) - 1
+        # as written: a float of 32 bits that is the nearest to 0.1 stands for 0.1
+        narrow = {"float": np.float32, "halffloat": np.float16}.get(self.type_name, lambda level: level)
+        place = side([Fraction(str(narrow(level))) for level in self.levels], number) - 1
         return (float(place), True) if place >= 0 else (-math.inf, False)
 
     def context(self, z: Float64) -> Float64:

@@ -28,6 +28,8 @@ _FARTHEST = 2**50
 _FARTHEST_BENT = 2**40
 # up to so many different numbers are few
 _FEW = 20
+# of a step
+_BEYOND = 0.25
 
 
 class Stepped(Column):
@@ -117,7 +119,9 @@ class Stepped(Column):
         least, most = self._ends()
         if n < least or n >= most:
             return (-math.inf, False) if n < least else (math.inf, True)
-        return float(self.encode(self._values(np.array([n]), np.array([False])))[0]), True
+        # between two points, nearer to this one: draws may be off a point by the rounding of their dtype
+        beyond = (n - self.origin) // self.step + _BEYOND
+        return float(self._line(np.array([float(beyond)]))[0]), True
 
     def log_det(self, z: Float64) -> Float64:
         return np.zeros_like(z)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from anabranch.tables.columns.column import Rows
 from anabranch.tables.columns.stepped import Shape, Stepped, natural_step, within_reach
+from anabranch.tables.columns.written import read_value
 from anabranch.tables.frame import TableError
-from anabranch.tables.types import is_time
+from anabranch.tables.types import is_number, is_time
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # days from 1970 to the first of the year 1 and to the last of the year 9999, beyond which no library goes
@@ -92,6 +93,9 @@ class Time(Stepped):
             return f"{value.cast(pa.timestamp(self.arrow_type.unit))[0]}+00:00"
 
     def _number(self, value: Any) -> Fraction:
+        if isinstance(value, str) and pa.types.is_date(self.arrow_type):  # a time within a day divides dates too
+            ticks = read_value(self.name, value, pa.timestamp("us")).view(pa.int64())[0].as_py()
+            return Fraction(ticks, 1000 if pa.types.is_date64(self.arrow_type) else 10**6 * _DAY)
         n, gaps = self._wholes(self.read(value))
         if gaps[0]:
             raise TableError(f"column {self.name!r}: expected a date or time, got {value!r}")
@@ -116,6 +120,7 @@ class Time(Stepped):
         gaps = values.is_null().to_numpy(zero_copy_only=False)
         if pa.types.is_null(values.type):
             return np.zeros(len(values), dtype=np.int64), gaps
+        self._check_kind(values.type)
         try:
             own = values.cast(self.arrow_type)
         except pa.ArrowException as error:
@@ -133,6 +138,19 @@ class Time(Stepped):
                 f"range, {n[bad[0]]} ticks of {self.type_name} from 1970; the years 1 to 9999 are taken: correct it"
             )
         return n, gaps
+
+    def _check_kind(self, kind: pa.DataType) -> None:
+        """Raise TableError for numbers, whose unit nobody knows, and for times with a zone where none is, or without."""
+        if is_number(kind):
+            raise TableError(
+                f"column {self.name!r}: expected {self.type_name}, got {kind}; convert the numbers to times"
+            )
+        if pa.types.is_timestamp(kind) and pa.types.is_timestamp(self.arrow_type):
+            own, came = self.arrow_type.tz, kind.tz
+            if (own is None) != (came is None):
+                wanted = "times without a zone" if own is None else f"times with a zone, as in {own}"
+                got = "times without one" if came is None else f"times of the zone {came}"
+                raise TableError(f"column {self.name!r}: expected {wanted}, got {got}; convert them")
 
     def _values(self, n: NDArray[np.integer], gaps: NDArray[np.bool_]) -> pa.Array:
         narrow = pa.types.is_date32(self.arrow_type) or pa.types.is_time32(self.arrow_type)

@@ -47,6 +47,10 @@ def read_value(name: str, value: Any, kind: pa.DataType) -> pa.Array:
             return _time(name, value, kind)
         elif is_text(kind):
             return pa.array([value], kind)
+    if isinstance(value, float) and math.isnan(value):
+        return pa.nulls(1, kind)
+    if pa.types.is_boolean(kind) and value in (0, 1):
+        return pa.array([bool(value)])
     try:
         array = pa.array([value])
         # the float of 32 bits nearest to 0.1 is what such a column holds for 0.1
@@ -88,8 +92,15 @@ def _time(name: str, text: str, kind: pa.DataType) -> pa.Array:
             return pa.array([datetime.time.fromisoformat(text.strip())]).cast(kind)
         if pa.types.is_timestamp(kind) and kind.tz is not None:
             naive = array.cast(pa.timestamp(kind.unit))
-            return pc.assume_timezone(naive, kind.tz, ambiguous="earliest", nonexistent="earliest")
+            try:
+                return pc.assume_timezone(naive, kind.tz, ambiguous="earliest")
+            except pa.ArrowInvalid as error:
+                raise TableError(
+                    f"column {name!r}: {text!r} does not exist in {kind.tz}, whose clocks leap there"
+                ) from error
         return array.cast(pa.timestamp("ms")).cast(kind) if pa.types.is_date64(kind) else array.cast(kind)
+    except TableError:
+        raise
     except (pa.ArrowException, ValueError, OverflowError) as error:
         wanted = {True: "a duration such as 1:30:00, or a number of seconds"}.get(pa.types.is_duration(kind))
         wanted = wanted or ("a time such as 12:30:00" if pa.types.is_time(kind) else "a date such as 2024-05-17")
