@@ -69,6 +69,19 @@ class TestChainRule:
         torch.testing.assert_close(model.log_prob(x, context), want)
         torch.testing.assert_close(model.log_prob(x[0], context)[0], want[0])
 
+    def test_heads_read_columns_as_they_are_beside_the_network(self):
+        model = AnyOrder([Logistics(1), Logistics(1), Levels(3)], hidden=4, blocks=1).double()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+            # the mean of column 1, after the network's 4: x of column 0, its rank, that it is known; then of itself ...
+            model.heads.weight[4, 4:7] = torch.tensor([2.0, 0.0, 0.5])
+            model.heads.weight[4, 10:13] = torch.tensor([0.0, 1.0, 3.0])  # ... and of the levels
+        x = torch.tensor([[0.7, 0.0, 2.0], [0.7, 0.0, torch.nan], [torch.nan, 0.0, 1.0]]).double()
+        loc = model.parameters_given(x, 1)[:, 1]
+        torch.testing.assert_close(loc, torch.tensor([1.4 + 0.5 + 3.0, 1.4 + 0.5, 1.0]).double())
+        torch.testing.assert_close(model.terms(x, (2, 0, 1))[:, 2], walked(model, x, (2, 0, 1))[:, 2])
+
     def test_sums_to_one(self):
         torch.manual_seed(0)
         families = [Levels(3), Lattice(1.0, low=0.0, high=2.0, components=2), Levels(2)]

@@ -286,6 +286,18 @@ class TestOneThetaForAll:
         assert marginals.below(x)[0].shape == marginals.quantile(torch.full_like(x, 0.5)).shape == (2, 3)
 
 
+def test_bins_tell_frequent_values_apart():
+    # 95 % at twenty values near each other, and a few far away: most bins are among the twenty
+    torch.manual_seed(0)
+    x = torch.cat([torch.randint(20, (950,)) / 20.0, torch.linspace(10.0, 500.0, 50)])
+    family = Atoms(Logistics(2), (torch.arange(20) / 20.0).tolist())
+    family.initialize(x)
+    knots = family.inner.get_buffer("knots")
+    assert len(knots.unique()) == len(knots) == 13
+    assert (knots < 1).sum() >= 10
+    assert knots[0] == 0 and knots[-1] == 500
+
+
 def test_one_minus_an_exponential_keeps_its_digits():
     x = -torch.logspace(-30, math.log10(math.log(2)), 500, dtype=torch.float64)
     torch.testing.assert_close(log_one_minus_exp(x), (-torch.expm1(x)).log(), rtol=1e-15, atol=4e-16)

@@ -128,7 +128,11 @@ class SchemaEncoding(Encoding):
         part = self.schema.parts[column]
         if isinstance(part, Categorical | Boolean):
             return theta.argmax(dim=-1).to(theta.dtype)
-        return median_of(family, theta) if strategy == "median" else mean_in(part, *points(family, theta))
+        return (
+            median_of(family, theta)
+            if strategy == "median"
+            else mean_in(part, *points(family, theta, initialized=True))
+        )
 
     def tensor(self, z: Float64) -> Tensor:
         """z in float32, in which values beside an atom stay beside it."""

@@ -106,7 +106,8 @@ class Atoms(Family):
         return torch.cat([((counts + 0.5) / (counts + 0.5).sum()).log(), self.inner.start(self._others(x))])
 
     def initialize(self, x: Tensor) -> None:
-        self.inner.initialize(self._others(x))
+        # what a network reads of x shall tell atoms that lie near each other from those far apart
+        self.inner.initialize(x)
 
     def _others(self, x: Tensor) -> Tensor:
         """The values that are no atoms; all, if there are hardly any."""

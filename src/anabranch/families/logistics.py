@@ -97,12 +97,16 @@ class Logistics(Family):
         """Set the bins of the encoding at quantiles of x (n)."""
         knots = self.get_buffer("knots")
         with torch.no_grad():
-            distinct = torch.unique(x)
-            shares = torch.linspace(0, 1, len(knots))
-            found = quantiles_of(x, shares)
-            # where a few values have most rows, their quantiles coincide: bins of distinct values instead
-            if len(torch.unique(found)) < len(knots):
-                found = quantiles_of(distinct, shares)
+            # where a few values have many rows quantiles coincide: then finer ones, until there are enough different
+            count = len(knots)
+            found = quantiles_of(x, torch.linspace(0, 1, count))
+            distinct = found.unique()
+            while len(distinct) < len(knots) and count < len(x):
+                count *= 2
+                distinct = quantiles_of(x, torch.linspace(0, 1, count)).unique()
+            if len(distinct) > len(found.unique()):
+                place = torch.linspace(0, len(distinct) - 1, len(knots)).round().long()
+                found = distinct[place]
             knots.copy_(found)
 
 

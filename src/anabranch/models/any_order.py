@@ -15,7 +15,7 @@ from torch.nn.functional import linear, silu
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities import Density
 from anabranch.densities.density import at_every_context, context_rows
-from anabranch.families import Family, Logistics, Panel
+from anabranch.families import Atoms, Family, Lattice, Logistics, Panel
 from anabranch.families.panel import offsets
 from anabranch.networks import ResidualMLP
 
@@ -45,6 +45,9 @@ class AnyOrder(Density):
     whose expectation is the mean over orders of -log p(x), from above the loss of their mixture. A network cannot be
     made consistent: another order gives a somewhat different p. `orders` averages several, as one exact density, and
     `log_prob_of_orders` shows how far they are apart.
+
+    Heads give each column's parameters of what the network makes of the known ones, and of these as they are: a generalised
+    linear model, in which a column of few rows finds its own way, and which the network mends.
 
     log_prob and sampling take one pass of the network for each column, but its first layer, which is added up as columns
     become known.
@@ -105,9 +108,12 @@ class AnyOrder(Density):
         self.inputs = [part.inputs + 1 for part in parts]
         self.sizes = [part.parameters_of_one for part in parts]
         self.entrance = nn.Linear(sum(self.inputs), width)
+        # heads read columns as they are, beside what the network makes of them: a linear model, which the network mends
+        self.register_buffer("_direct", torch.block_diag(*[_direct(part) for part in parts]), False)
         self.trunk = ResidualMLP(width, width, context=context, hidden=width, blocks=blocks, activation="silu")
-        self.heads = nn.Linear(width, sum(self.sizes))
-        nn.init.normal_(self.heads.weight, std=0.01)
+        self.heads = nn.Linear(width + len(self.get_buffer("_direct")), sum(self.sizes))
+        nn.init.zeros_(self.heads.weight)
+        nn.init.normal_(self.heads.weight[:, :width], std=0.01)
         nn.init.zeros_(self.heads.bias)
         self.register_buffer("initialized", torch.tensor(False))
         self.orders = positive_int("orders", orders)
@@ -197,7 +203,7 @@ class AnyOrder(Density):
         observed = ~x.isnan()
         values = torch.where(observed, x, 0.0)
         added = self._added(values, observed)
-        entered = self.entrance.bias.expand(len(x), -1)
+        entered = self.nothing_known.expand(len(x), -1)
         for i in known:
             entered = entered + added[i]
         before = []
@@ -212,7 +218,7 @@ class AnyOrder(Density):
 
     def _added(self, values: Tensor, observed: Tensor) -> Tensor:
         """What each column of rows (n, columns) adds to the first layer when it becomes known: (columns, n, width)."""
-        read, weight = self._read(values, observed), self.entrance.weight
+        read, weight = self._read(values, observed), self.entered_by
         return torch.stack([linear(read[:, at], weight[:, at]) for at in self._inputs_at])
 
     def _scored(self, values: Tensor, entered: Tensor, order: Sequence[int], context: Tensor | None) -> Tensor:
@@ -241,7 +247,7 @@ class AnyOrder(Density):
             observed = ~piece.isnan()
             values = torch.where(observed, piece, 0.0)
             added = self._added(values, observed)
-            entered = self.entrance.bias + added.sum(dim=0)
+            entered = self.nothing_known + added.sum(dim=0)
             own = None if given is None else given[k * rows : (k + 1) * rows]
             log_p = self._scored(values, entered - added, range(columns), own)
             parts.append(torch.where(observed, log_p, torch.nan))
@@ -334,7 +340,8 @@ class AnyOrder(Density):
         shown = observed & (rank < t)
         scored = observed & (rank >= t)
         known = torch.where(observed, x, 0.0)
-        theta = self.heads(self.trunk_of(self.entrance(self._read(known, shown)), context))
+        entered = linear(self._read(known, shown), self.entered_by, self.nothing_known)
+        theta = self.heads(self.trunk_of(entered, context))
         log_p = self.panel.log_prob(known, theta)
         total = torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True)
         return -(total * n / (n - t).clamp(min=1)).squeeze(-1)
@@ -345,9 +352,21 @@ class AnyOrder(Density):
         features = features.index_select(-1, self.get_buffer("_read_from"))
         return features * shown.to(x.dtype).index_select(-1, self.get_buffer("_column_of"))
 
+    @property
+    def entered_by(self) -> Tensor:
+        """What every number read adds to the first layer, and to what heads read directly: (width + direct, inputs)."""
+        return torch.cat([self.entrance.weight, self.get_buffer("_direct")])
+
+    @property
+    def nothing_known(self) -> Tensor:
+        """What has entered of a row of which nothing is known: (width + direct)."""
+        return torch.cat([self.entrance.bias, self.entrance.bias.new_zeros(len(self.get_buffer("_direct")))])
+
     def trunk_of(self, entered: Tensor, context: Tensor | None) -> Tensor:
-        """What heads read, of what the entrance has added up."""
-        return silu(self.trunk(silu(entered), context if self.trunk.context else None))
+        """What heads read, of what has entered: (*batch, width + direct)."""
+        width = self.entrance.out_features
+        h = self.trunk(silu(entered[..., :width]), context if self.trunk.context else None)
+        return torch.cat([silu(h), entered[..., width:]], dim=-1)
 
 
 class Walk:
@@ -363,7 +382,8 @@ class Walk:
     def __init__(self, model: AnyOrder, batch_shape: torch.Size, context: Tensor | None, like: Tensor) -> None:
         self.model = model
         self.context = context
-        self.entered = model.entrance.bias.expand(*batch_shape, -1).to(like)
+        self.entered = model.nothing_known.expand(*batch_shape, -1).to(like)
+        self.entered_by = model.entered_by
 
     def theta(self, column: int) -> Tensor:
         """The parameters of a column given all that are known: (*batch, parameters)."""
@@ -376,7 +396,7 @@ class Walk:
         model, at = self.model, self.model._inputs_at[column]
         known = ~x.isnan()
         read = _with_one(model.family(column).features(torch.where(known, x, 0.0)))
-        added = linear(read * known.unsqueeze(-1), model.entrance.weight[:, at])
+        added = linear(read * known.unsqueeze(-1), self.entered_by[:, at])
         self.entered = self.entered + added
 
 
@@ -393,6 +413,21 @@ class ColumnByColumn(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         columns = zip(self.families, value.unbind(dim=-1), strict=True)
         return torch.stack([family.contains(x) | x.isnan() for family, x in columns]).all(dim=0)
+
+
+def _direct(family: Family) -> Tensor:
+    """How what heads read directly of a column comes of its features and the one beside them: (direct, inputs + 1).
+
+    Of a number x itself, and how far it has come through all bins, its rank among a sample's; of levels all features.
+    """
+    one = torch.eye(family.inputs + 1)
+    inner = family.inner if isinstance(family, Atoms) else family
+    smooth = inner.smooth if isinstance(inner, Lattice) else inner
+    if not isinstance(smooth, Logistics):
+        return one
+    first = family.inputs - smooth.inputs
+    rank = one[first + 1 : -1].mean(dim=0)
+    return torch.stack([one[first], rank, one[-1]])
 
 
 def _with_one(features: Tensor) -> Tensor:

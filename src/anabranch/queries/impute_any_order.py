@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from anabranch.families import Atoms, Family, Levels
+from anabranch.families import Atoms, Family, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder
 from anabranch.models.any_order import Walk
 
@@ -48,6 +48,7 @@ def best_guess(
             stand for the column's distribution, see `points`, and their probabilities: twice (gaps, some) -> (gaps).
     """
     walk = _observed(model, x, context)
+    initialized = bool(model.get_buffer("initialized"))
     columns = list(x.unbind(dim=-1))
     for i, column in enumerate(columns):
         gap = column.isnan()
@@ -56,15 +57,18 @@ def best_guess(
             if middle is None:
                 columns[i] = torch.where(gap, _best(model, i, walk.theta(i), kind), column)
             else:
-                columns[i] = column.masked_scatter(gap, middle(*points(model.family(i), walk.theta(i)[gap])))
+                columns[i] = column.masked_scatter(
+                    gap, middle(*points(model.family(i), walk.theta(i)[gap], initialized))
+                )
     return torch.stack(columns, dim=-1)
 
 
-def points(family: Family, theta: Tensor) -> tuple[Tensor, Tensor]:
+def points(family: Family, theta: Tensor, initialized: bool = False) -> tuple[Tensor, Tensor]:
     """Values of a column and their probabilities, (*batch, some) both, that stand for its distribution.
 
     Levels and atoms with what they have. Of everything else quantiles at u = 1 / (1 + e^{-t}) for t in even steps from -8 to
     8, each for du = u (1 - u) dt, which is fine where tails are: what lies further out, 0.03 % on each side, is left out.
+    Where the family was initialized with a sample they stay within its ends: one of a heavy tail would outweigh all others.
     """
     if isinstance(family, Levels):
         levels = torch.arange(family.count, dtype=theta.dtype, device=theta.device)
@@ -72,13 +76,17 @@ def points(family: Family, theta: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(family, Atoms):
         count = 1 + len(family.values)
         w = theta[..., :count].softmax(dim=-1)
-        values, weights = points(family.inner, theta[..., count:])
+        values, weights = points(family.inner, theta[..., count:], initialized)
         atoms = torch.tensor(family.values, dtype=theta.dtype, device=theta.device)
         values = torch.cat([atoms.expand(w[..., 1:].shape), values], dim=-1)
         return values, torch.cat([w[..., 1:], w[..., :1] * weights], dim=-1)
     t = torch.linspace(-_FARTHEST, _FARTHEST, _POINTS, dtype=theta.dtype, device=theta.device)
     shares = t.sigmoid()
     values = family.quantile(shares.expand(*theta.shape[:-1], -1), theta.unsqueeze(-2))
+    smooth = family.smooth if isinstance(family, Lattice) else family
+    if initialized and isinstance(smooth, Logistics):
+        knots = smooth.get_buffer("knots").to(values)
+        values = values.clamp(knots[0], knots[-1])
     weights = shares * (1 - shares)
     return values, (weights / weights.sum()).expand(values.shape)
 
