@@ -20,6 +20,10 @@ def query(
         float | None, typer.Option(help="Largest standard error wanted, in encoded units; draws go on until it is met.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Draws to begin with, where an answer takes any.")] = 10_000,
+    proposals: Annotated[
+        int, typer.Option(help="Draws from which chains start, where a conditional has no closed form.")
+    ] = 1024,
+    moves: Annotated[int, typer.Option(help="Sweeps to warm those chains up, and as many that count.")] = 32,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
 ) -> None:
     """Ask a model questions, in the columns' names and units.
@@ -40,7 +44,9 @@ def query(
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", QueryWarning)
             try:
-                answer = fitted.ask(question, tolerance=tolerance, samples=samples, seed=seed)
+                answer = fitted.ask(
+                    question, tolerance=tolerance, samples=samples, seed=seed, proposals=proposals, moves=moves
+                )
             except QuestionError as error:
                 rest = error.text[error.position :]
                 where = f"at {rest!r}" if rest else "at its end"

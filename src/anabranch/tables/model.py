@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from anabranch.densities import Density
 from anabranch.described import Described
 from anabranch.models import AnyOrder
 from anabranch.queries import Answer, condition, leave_one_out, marginal
+from anabranch.queries.sampling import Sampling
 from anabranch.tables.columns import TableWarning
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
@@ -111,7 +112,13 @@ class TableModel(Described):
         return result - self.schema.log_dets(x)
 
     def ask(
-        self, question: str, *, tolerance: float | None = None, samples: int = 10_000, seed: int | None = 0
+        self,
+        question: str,
+        *,
+        tolerance: float | None = None,
+        samples: int = 10_000,
+        seed: int | None = 0,
+        **sampling: Unpack[Sampling],
     ) -> Answer:
         """Answer a question in words, such as "E[price | carat = 1, cut = Ideal]": see `anabranch.queries.grammar`.
 
@@ -123,6 +130,7 @@ class TableModel(Described):
             tolerance: largest standard error wanted, of means, probabilities and quantiles, in encoded units.
             samples: draws to begin with, where the answer takes any.
             seed: of the draws.
+            sampling: `proposals`, `chains` and `moves` of `queries.condition`, where the density has no closed form.
 
         Raises:
             QuestionError: it cannot be read, names an unknown column, a value that its column cannot hold, or what is
@@ -141,7 +149,8 @@ class TableModel(Described):
             E[price]  6642.39
         """
         like = reference_tensor(self.density)
-        return ask_table(self.schema, self.density, question, like, tolerance=tolerance, samples=samples, seed=seed)
+        options = {"tolerance": tolerance, "samples": samples, "seed": seed, **sampling}
+        return ask_table(self.schema, self.density, question, like, **options)
 
     def impute(
         self, table: Any, draws: int | None = None, best: bool | str = False, seed: int | None = None
