@@ -64,7 +64,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     Attributes:
         offset_: the score below which a row is an outlier: decision_function is score_samples - offset_.
         density_: p, a `Density` of encoded rows.
-        trimmed_density_, marginals_: q, and p_j; a model of any order has neither.
+        trimmed_density_, marginals_, standard_: q; p_j, and how columns are standardised for it; not with gaps.
         encoding_: how X becomes numbers: a `Scaling` with power transforms, or a `SchemaEncoding` of a data frame.
         n_features_in_, feature_names_in_: of X.
 

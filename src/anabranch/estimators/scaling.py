@@ -15,8 +15,8 @@ from anabranch.families import Family
 
 # quartiles of a normal are so far apart, in deviations
 _QUARTILES = 1.349
-# those of a column that mostly has one value, in its deviations
-_NARROW = 1e-3
+# as good as none, in deviations: a column that mostly has one value
+_NARROW = 1e-9
 
 
 class Scaling(Encoding):
