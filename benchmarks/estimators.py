@@ -1,6 +1,6 @@
 """Anomalies found without labels, and classes learnt from ten labels each, beside scikit-learn's estimators.
 
-python benchmarks/estimators.py FOLDER [anomalies|unseen|labels] [--again TEXT]
+python benchmarks/estimators.py FOLDER [anomalies|unseen|development|labels] [--again TEXT]
 
 Rows that results/estimators.json has are not run again, but for methods whose name holds TEXT.
 
@@ -9,6 +9,7 @@ FOLDER holds ad_page-blocks0.npz, ad_abalone19.npz (x; y, 1 for an anomaly), pen
 Anomalies: every detector is fitted to all rows without y, and ranks them; average precision says how far up anomalies are.
 Unseen: the same on tables that were not looked at when the detector was designed: all rows of some classes, and so many of
 another, drawn anew for every seed, that these are one row of twenty.
+Development: the same on the tables that it was chosen on (`outlier_tables`), one seed; the mean is that over tables.
 Classes: 80 % of the rows to fit, ten of each class with their label; accuracy on the other rows to fit (transductive) and on
 the 20 % never seen. What was chosen with which labels in view, docs/estimators.md says.
 """
@@ -36,6 +37,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
+from outlier_tables import development_tables
 from trials import RESULTS, Row, note, over_seeds, write
 
 from anabranch.estimators import DensityOutlierDetector, SemiSupervisedClassifier
@@ -72,6 +74,12 @@ def unseen(folder: Path) -> Iterator[Trial]:
             chosen = np.random.default_rng(seed).choice(few, len(many) // 19, replace=False)
             rows = np.union1d(many, chosen)
             yield from detected("unseen", name, x[rows], y[rows].astype(np.int64), seed)
+
+
+def development(folder: Path) -> Iterator[Trial]:
+    """The same on the tables that the detector's design was chosen on."""
+    for name, (x, y) in development_tables(folder).items():
+        yield from detected("development", name, x, y, 0)
 
 
 def detected(part: str, name: str, x: Float64, y: NDArray[Any], seed: int) -> Iterator[Trial]:
@@ -185,6 +193,7 @@ def read(path: Path) -> tuple[Float64, NDArray[Any]]:
 TABLES: dict[str, tuple[Callable[[Path], Iterator[Trial]], tuple[str, ...], dict[str, str]]] = {
     "anomalies": (anomalies, ("data", "method"), {"average precision": ".4f", "seconds": ".0f"}),
     "unseen": (unseen, ("data", "method"), {"average precision": ".3f", "seconds": ".0f"}),
+    "development": (development, ("method",), {"average precision": ".3f", "seconds": ".0f"}),
     "labels": (labels, ("method",), {"unlabelled rows": ".4f", "held-out rows": ".4f", "seconds": ".0f"}),
 }
 

@@ -16,8 +16,10 @@ from anabranch.densities import Density
 from anabranch.estimators.any_order import fit_any_order, log_terms
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
+from anabranch.estimators.kernel_marginals import KernelMarginals
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
+from anabranch.estimators.trimming import most_usual
 from anabranch.models import AnyOrder, Flow
 
 Float64 = NDArray[np.float64]
@@ -30,18 +32,23 @@ _OFF_CONSTANT = 1e6
 
 
 class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
-    r"""Outliers are rows where the density of the table, seen through power transforms, is low.
+    r"""Outliers are rows where three densities are low on average, each of which sees what another misses:
 
-    Density depends on units. Here every column is first made about normal by a power transform (`power.Power`), so that the
-    long tail of a column does not make all of it outlying, and so that no unit matters. Then smooth flows, affine couplings
-    that hardly find small clusters of like outliers, and a normal are fitted to different folds of the rows and mixed
-    (`stacking.fit_stack`). The score of a row is its log p in these coordinates, nats.
+    .. math:: s(x) = \tfrac13 \Big( \log p(z) + \log q(z) + \sum_j \log p_j(x_j) \Big), \quad \text{nats}.
 
-    What is a rare class, a cluster of its own in many columns, it may not find: docs/estimators.md has tables where
-    scikit-learn's `IsolationForest` is far ahead.
+    z are the columns from their medians, in units of their quartiles, each made about normal by a power transform no
+    stronger than a logarithm (`power.Power`), so that neither units nor long tails make rows outlying. p is fitted to all
+    rows: smooth flows, affine couplings, and a normal, mixed (`stacking.fit_stack`). q is the same fitted to the half
+    that trimmed likelihood finds most usual (`trimming.most_usual`): a cluster of outliers, which p may learn, is not in
+    it. p_j are broad kernel estimates of single columns, standardised (`kernel_marginals.KernelMarginals`): where columns
+    are many, what is extreme in several at once is lost in the noise of p's and q's smallest directions.
+    exp(s), a geometric mean of densities, is a density but for a constant.
 
-    With gaps (NaN) in the rows of the fit the density is a `models.AnyOrder`, and a gap adds to the score of a row what its
-    column adds on average.
+    Rare rows in the midst of others, as a class of their own among many, look usual to all three: docs/estimators.md has
+    tables where no detector finds them.
+
+    With gaps (NaN) in the rows of the fit the score is log p of one `models.AnyOrder` alone, and a gap adds to the score of
+    a row what its column adds on average.
 
     A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, which
     standardises or takes logarithms; the density is again a `models.AnyOrder`, and a category counts by its probability.
@@ -49,14 +56,15 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     Args:
         contamination: the share of the rows of the fit that `predict` calls outliers, in (0, 0.5]. It sets `offset_` and
             changes no score.
-        members: how many folds and fits. A model of any order is one.
+        members: how many folds and fits, of p and of q. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
     Attributes:
         offset_: the score below which a row is an outlier: decision_function is score_samples - offset_.
-        density_: the fitted `Density`, of encoded rows.
+        density_: p, a `Density` of encoded rows.
+        trimmed_density_, marginals_, standard_: q; p_j, and how columns are standardised for it; not with gaps.
         encoding_: how X becomes numbers: a `Scaling` with power transforms, or a `SchemaEncoding` of a data frame.
         n_features_in_, feature_names_in_: of X.
 
@@ -74,7 +82,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         self,
         contamination: float = 0.1,
         *,
-        members: int = 5,
+        members: int = 3,
         epochs: int | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -107,6 +115,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights, power=True)
         z = self.encoding_.encode(rows.x)
         seed = self._draw_seed()
+        self.density_: Density
         self.gaps_ = framed is not None or bool(np.isnan(z).any())
         if self.gaps_:
             model = fit_any_order(
@@ -117,26 +126,32 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
                 epochs=epochs,
                 device=self.device,
             )
-            self.density_: Density = model
+            self.density_ = model
             self.usual_ = _usual(log_terms(model, z), rows.weights)
         else:
-            self.density_ = fit_stack(
-                z,
-                rows.weights,
-                seed,
-                build=lambda: smooth_flow(z.shape[1]),
-                members=members,
-                sizes=(1,),
-                steps=_STEPS,
-                largest_batch=_LARGEST_BATCH,
-                epochs=epochs,
-                device=self.device,
+            usual = most_usual(z, rows.weights)
+            self.density_, self.trimmed_density_ = (
+                fit_stack(
+                    z[some],
+                    rows.weights[some],
+                    seed,
+                    build=lambda: smooth_flow(z.shape[1]),
+                    members=members,
+                    sizes=(1,),
+                    steps=_STEPS,
+                    largest_batch=_LARGEST_BATCH,
+                    epochs=epochs,
+                    device=self.device,
+                )
+                for some in (np.ones(len(z), dtype=bool), usual)
             )
+            self.standard_ = Scaling.of(rows.x, rows.weights)
+            self.marginals_ = KernelMarginals.of(self.standard_.encode(rows.x), rows.weights)
         self.offset_ = _share_below(self._scores(rows.x), rows.weights, float(self.contamination))
         return self
 
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
-        """log p of each row (rows) after the power transforms, nats: the lower, the more outlying.
+        """The mean of three log-densities of each row (rows), nats: the lower, the more outlying.
 
         Raises:
             ValueError: X does not fit, or has gaps where the fit had none.
@@ -158,7 +173,8 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             terms = log_terms(self.density_, z)
             scores = np.where(np.isnan(terms), self.usual_, terms).sum(axis=1)
         else:
-            scores = log_prob(self.density_, z)
+            columns = self.marginals_.log_prob(self.standard_.encode(x))
+            scores = (log_prob(self.density_, z) + log_prob(self.trimmed_density_, z) + columns) / 3
         # another value than the only one there was is more outlying than anything else
         return np.maximum(scores, _LEAST) - _OFF_CONSTANT * self.encoding_.off_constant(x)
 

@@ -46,12 +46,18 @@ class Power(Described):
         self.scale = np.asarray(scale, dtype=np.float64)
 
     @classmethod
-    def of(cls, x: Float64, weights: Float64) -> Self:
-        """The powers of largest likelihood, as if each column were normal after it; NaN is left out."""
+    def of(cls, x: Float64, weights: Float64, lowest: float = _LOWEST, highest: float = _HIGHEST) -> Self:
+        """The powers of largest likelihood, as if each column were normal after it; NaN is left out.
+
+        Args:
+            x: (rows, columns).
+            weights: (rows).
+            lowest, highest: between which powers are sought; from 0 to 2 no tail is pulled in more than by a logarithm.
+        """
         powers, loc, scale = [], [], []
         for column in x.T:
             seen = ~np.isnan(column)
-            power, mean, spread = _best(column[seen], weights[seen])
+            power, mean, spread = _best(column[seen], weights[seen], lowest, highest)
             powers.append(power)
             loc.append(mean)
             scale.append(spread)
@@ -88,7 +94,7 @@ def _raised(x: Float64, powers: Float64) -> Float64:
     return np.where(x >= 0, above, -below)
 
 
-def _best(x: Float64, weights: Float64) -> tuple[float, float, float]:
+def _best(x: Float64, weights: Float64, low: float, high: float) -> tuple[float, float, float]:
     """The power of a column, and mean and deviation after it, by golden-section search of the profile likelihood."""
     w = weights / weights.sum()
     slope = w @ (np.sign(x) * np.log1p(np.abs(x)))
@@ -103,7 +109,6 @@ def _best(x: Float64, weights: Float64) -> tuple[float, float, float]:
         return float((power - 1) * slope - np.log(max(spread, 1e-300)))
 
     golden = (np.sqrt(5) - 1) / 2
-    low, high = _LOWEST, _HIGHEST
     a, b = high - golden * (high - low), low + golden * (high - low)
     of_a, of_b = likelihood(a), likelihood(b)
     for _ in range(_STEPS):

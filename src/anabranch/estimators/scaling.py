@@ -13,6 +13,11 @@ from anabranch.estimators.encoding import Encoding, Float64, median_of
 from anabranch.estimators.power import Power
 from anabranch.families import Family
 
+# quartiles of a normal are so far apart, in deviations
+_QUARTILES = 1.349
+# as good as none, in deviations: a column that mostly has one value
+_NARROW = 1e-9
+
 
 class Scaling(Encoding):
     r"""z_i = g_i((x_i - loc_i) / scale_i) for the columns that change, with g_i the identity or a power transform.
@@ -45,6 +50,12 @@ class Scaling(Encoding):
     def of(cls, x: Float64, weights: Float64 | None = None, power: bool = False) -> Self:
         """The scaling that gives rows (rows, columns; NaN for gaps) mean 0 and deviation 1 in every column that changes.
 
+        Args:
+            x: the rows.
+            weights: (rows), above 0.
+            power: whether to add power transforms, no stronger than logarithms. Median and quartiles then stand for mean
+                and deviation before them, so that a few values far out are not what sets the unit.
+
         Raises:
             ValueError: no column changes, or one has gaps alone.
         """
@@ -65,10 +76,15 @@ class Scaling(Encoding):
             raise ValueError(f"X: expected a column that changes, got one and the same row in all {len(x)} samples")
         loc = np.where(changes, mean * unit, low)
         scale = np.where(changes, spread * unit, 0.0)
-        found = cls(loc.tolist(), scale.tolist())
         if not power:
-            return found
-        return cls(loc.tolist(), scale.tolist(), Power.of(found.encode(x), w))
+            return cls(loc.tolist(), scale.tolist())
+        for j in np.flatnonzero(changes):
+            middle, width = _quartiles(scaled[seen[:, j], j], w[seen[:, j]])
+            loc[j] = middle * unit[j]
+            if width > _NARROW * spread[j]:
+                scale[j] = width * unit[j]
+        found = cls(loc.tolist(), scale.tolist())
+        return cls(loc.tolist(), scale.tolist(), Power.of(found.encode(x), w, lowest=0.0, highest=2.0))
 
     def read(self, rows: Any) -> Float64:
         """rows, which are numbers already (`Estimator` checks them as scikit-learn does)."""
@@ -114,3 +130,12 @@ class Scaling(Encoding):
         """Mean or median, which a division does not move."""
         del column
         return family.mean(theta) if strategy == "mean" else median_of(family, theta)
+
+
+def _quartiles(values: Float64, weights: Float64) -> tuple[float, float]:
+    """The median, and the deviation of a normal with these quartiles."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    places = np.searchsorted(total, np.array([0.25, 0.5, 0.75]) * total[-1] * (1 - 1e-12))
+    low, middle, high = values[order[places]]
+    return float(middle), float((high - low) / _QUARTILES)
