@@ -55,7 +55,7 @@ from anabranch.models.any_order import Walk
 from anabranch.tables import Schema, TableModel, fit_table
 from anabranch.tables.columns import Column, Ordinal
 from anabranch.tables.columns.stepped import Stepped
-from anabranch.tables.fit_table import _split
+from anabranch.tables.fit_table import split_rows
 from anabranch.tables.types import flat
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
@@ -87,7 +87,7 @@ class Task:
     """
 
     def __init__(self, table: pa.Table, seed: int) -> None:
-        train, validate, self.test = _split(table.num_rows, seed)
+        train, validate, self.test = split_rows(table.num_rows, seed)
         rng = np.random.default_rng(seed)
         self.fitted = rng.permutation(np.concatenate([train, validate]))[:FITTED]
         self.levels = [
