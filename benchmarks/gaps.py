@@ -4,8 +4,9 @@ python benchmarks/gaps.py DATA_FOLDER [--rows 20000] [--seeds 0,1,2]
 
 Both are judged by the log-likelihood of the same complete rows (`TEST` of them), nats per row in the columns' own units.
 They take the same number of steps with batches of the same size (all rows also as many passes over them), stop by the same
-complete rows, and read columns by the same schema. In the ocean's climate 9 % of the rows have a gap of their own. As most tables have more, further cells are
-hidden in a second setting, each with a probability of 0.2, which leaves a fifth of the rows complete.
+complete rows, and read columns by the same schema. In the ocean's climate 9 % of the rows have a gap of their own. As most
+tables have more, further cells are hidden in a second setting, each with a probability of 0.2, which leaves a fifth of the
+rows complete.
 """
 
 from __future__ import annotations
