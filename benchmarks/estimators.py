@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from outlier_tables import development_tables
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -37,7 +38,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
-from outlier_tables import development_tables
 from trials import RESULTS, Row, note, over_seeds, write
 
 from anabranch.estimators import DensityOutlierDetector, SemiSupervisedClassifier
@@ -223,6 +223,8 @@ def report(rows: list[Row]) -> None:
     tables = []
     for part, (_, by, columns) in TABLES.items():
         mine = [row for row in rows if row["part"] == part]
+        if not mine:
+            continue
         tables.append(
             over_seeds(sorted(mine, key=lambda row: (row.get("data", ""), place(row["method"]))), by, columns)
         )
