@@ -223,6 +223,8 @@ def report(rows: list[Row]) -> None:
     tables = []
     for part, (_, by, columns) in TABLES.items():
         mine = [row for row in rows if row["part"] == part]
+        if not mine:
+            continue
         tables.append(
             over_seeds(sorted(mine, key=lambda row: (row.get("data", ""), place(row["method"]))), by, columns)
         )
