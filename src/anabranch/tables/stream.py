@@ -93,6 +93,8 @@ class TableStream:
         Raises:
             ValueError: a file is damaged, which shows when it is read.
         """
+        from pyarrow.dataset import ParquetFragmentScanOptions  # noqa: PLC0415
+
         begun = 0
         try:
             scanned = self._dataset.scanner(
@@ -101,6 +103,8 @@ class TableStream:
                 batch_readahead=1,
                 fragment_readahead=1,
                 use_threads=False,
+                # Arrow would otherwise keep what it has read of a file until the end of it
+                fragment_scan_options=ParquetFragmentScanOptions(pre_buffer=False),
             )
             for batch in scanned.to_batches():
                 if batch.num_rows:
