@@ -30,7 +30,6 @@ Rows of an earlier run stay in the results, where this one has no others for the
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -47,7 +46,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 from tables import model_of, read
-from trials import RESULTS, Row, note, over_seeds, write
+from trials import Row, earlier, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.families import Atoms, Levels
@@ -377,8 +376,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     methods = [name.replace("/", ", ") for name in arguments.methods.split(",")]
-    earlier = RESULTS / "imputation.json"
-    rows: list[Row] = json.loads(earlier.read_text())["rows"] if earlier.exists() else []
+    rows = earlier("imputation")
     for name in arguments.tables.split(","):
         table = read(arguments.folder / f"{name}.npz")
         for seed in map(int, arguments.seeds.split(",")):

@@ -9,14 +9,13 @@ Rows of an earlier run stay in the results, where this one has no others for the
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from trials import RESULTS, Row, note, over_seeds, write
+from trials import Row, earlier, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.tables import TableWarning, fit_table
@@ -52,8 +51,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.models:
         arguments.models.mkdir(parents=True, exist_ok=True)
-    earlier = RESULTS / "tables.json"
-    rows: list[Row] = json.loads(earlier.read_text())["rows"] if earlier.exists() else []
+    rows = earlier("tables")
     for name in arguments.tables.split(","):
         table = read(arguments.folder / f"{name}.npz")
         for seed in map(int, arguments.seeds.split(",")):

@@ -77,6 +77,12 @@ def over_seeds(rows: Iterable[Row], by: Sequence[str], columns: Mapping[str, str
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
+def earlier(name: str) -> list[Row]:
+    """The runs that results/NAME.json holds, if there is one."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
 def write(name: str, setting: Row, rows: Sequence[Row], table: str, page: Path = PAGE) -> None:
     """Write every run to results/NAME.json, and the table to the docs page between the marks of its name."""
     about = {"anabranch": ab.__version__, "torch": torch.__version__, "processor": platform.machine()}
