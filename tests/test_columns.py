@@ -207,6 +207,14 @@ class TestInference:
     def test_continuous_kinds(self, name, kind):
         assert type(infer_column("c", pa.array(SMOOTH[name]))) is kind
 
+    @pytest.mark.parametrize("bound", [0.0, 1.0])
+    def test_an_atom_at_a_bound_says_that_there_is_one(self, bound):
+        shares = np.random.default_rng(0).beta(3, 3, 2000)  # which a logit makes more normal, but not by much
+        assert type(infer_column("c", pa.array(shares))) is Continuous
+        shares[::10] = bound
+        assert type(infer_column("c", pa.array(shares))) is Bounded
+        assert type(infer_column("c", pa.array(shares + 1))) is Continuous
+
     def test_heavy_tails_are_bent_and_others_not(self):
         heavy = infer_column("c", pa.array(SMOOTH["cauchy"]))
         assert heavy.bend > 0

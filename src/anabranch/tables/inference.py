@@ -53,7 +53,8 @@ def infer_column(name: str, column: Any, rows: Rows | None = None, kind: str | C
       largest is in less than one row of a hundred, since there may be others beyond
     - whole numbers: `Integer`; decimals, and floats of at most 6 decimals of which one in twenty repeats another: `Rounded`
     - other floats: `Positive` or `Bounded` (between 0 and 1) where a normal distribution fits their logarithm, or logit,
-      clearly better than themselves; otherwise `Continuous`, with heavy tails bent if that is better
+      clearly better than themselves, or better at all and an atom lies at the bound; otherwise `Continuous`, with heavy
+      tails bent if that is better
 
     and with atoms where values repeat more than those around them.
 
@@ -139,15 +140,16 @@ def _best_map(name: str, x: Float64, atoms: list[float]) -> type[Column]:
     z = bent.encode(pa.array(x))
     clear = margin(len(x))
     best, kind = max(normal_score(t, np.full_like(t, -np.log(scale))), normal_score(z, bent.log_det(z))), Continuous
-    candidates: list[tuple[type[Column], Float64, Float64]] = []
+    # each with the bounds at which an atom speaks for it, so that no clear gain is needed
+    candidates: list[tuple[type[Column], Float64, Float64, set[float]]] = []
     if float(x.min()) > 0 and all(atom >= 0 for atom in atoms):
-        candidates.append((Positive, np.log(x), -np.log(x)))
+        candidates.append((Positive, np.log(x), -np.log(x), {0.0}))
     if float(x.min()) > 0 and float(x.max()) < 1 and all(0 <= atom <= 1 for atom in atoms):
-        candidates.append((Bounded, np.log(x) - np.log1p(-x), -np.log(x) - np.log1p(-x)))
+        candidates.append((Bounded, np.log(x) - np.log1p(-x), -np.log(x) - np.log1p(-x), {0.0, 1.0}))
     chosen: type[Column] = kind
-    for candidate, y, log_slope in candidates:
+    for candidate, y, log_slope, bounds in candidates:
         score = normal_score(y, log_slope)
-        if score > best + clear:
+        if score > best + (0.0 if bounds & set(atoms) else clear):
             best, chosen = score, candidate
     return chosen
 
