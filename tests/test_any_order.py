@@ -10,7 +10,7 @@ import torch
 import anabranch as ab
 from anabranch.families import Atoms, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder, Subset
-from anabranch.models.any_order import Walk
+from anabranch.models.column_network import Walk
 from anabranch.testing import randomize
 
 
@@ -43,7 +43,7 @@ def with_gaps(x, share=0.3, seed=0):
 
 def walked(model, x, order, context=None):
     """The chain rule one column after the other, each family by itself."""
-    walk = Walk(model, x.shape[:-1], context, like=x)
+    walk = Walk(model.network, x.shape[:-1], context, like=x)
     terms = []
     for i in order:
         log_p = model.family(i).log_prob(x[..., i], walk.theta(i))
@@ -75,8 +75,8 @@ class TestChainRule:
             for parameter in model.parameters():
                 parameter.zero_()
             # the mean of column 1, after the network's 4: x of column 0, its rank, that it is known; then of itself ...
-            model.heads.weight[4, 4:7] = torch.tensor([2.0, 0.0, 0.5])
-            model.heads.weight[4, 10:13] = torch.tensor([0.0, 1.0, 3.0])  # ... and of the levels
+            model.network.heads.weight[4, 4:7] = torch.tensor([2.0, 0.0, 0.5])
+            model.network.heads.weight[4, 10:13] = torch.tensor([0.0, 1.0, 3.0])  # ... and of the levels
         x = torch.tensor([[0.7, 0.0, 2.0], [0.7, 0.0, torch.nan], [torch.nan, 0.0, 1.0]]).double()
         loc = model.parameters_given(x, 1)[:, 1]
         torch.testing.assert_close(loc, torch.tensor([1.4 + 0.5 + 3.0, 1.4 + 0.5, 1.0]).double())

@@ -20,7 +20,7 @@ from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.schema_encoding import SchemaEncoding
-from anabranch.models.any_order import Walk
+from anabranch.models.column_network import Walk
 from anabranch.queries.impute_any_order import fill
 
 Float64 = NDArray[np.float64]
@@ -164,7 +164,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
     def _centres(self, z: Tensor) -> Tensor:
         """z (rows, columns) with the mean or median of each gap given what the row has."""
         model = self.density_
-        walk = Walk(model, z.shape[:-1], None, like=z)
+        walk = Walk(model.network, z.shape[:-1], None, like=z)
         columns = list(z.unbind(dim=-1))
         for i, column in enumerate(columns):
             walk.reveal(i, column)

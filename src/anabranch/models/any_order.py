@@ -8,16 +8,14 @@ from contextlib import contextmanager
 
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import linear, silu
 
-from anabranch.checks import instance_of, positive_int
+from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.densities.density import at_every_context, context_rows
-from anabranch.families import Atoms, Family, Lattice, Logistics, Panel
-from anabranch.families.panel import offsets
-from anabranch.networks import ResidualMLP
+from anabranch.families import ColumnByColumn, Family, Logistics
+from anabranch.models.column_network import ColumnNetwork, Walk
 
 # in evaluation mode a loss is the mean over so many subsets of each row, always the same ones
 _SUBSETS = 4
@@ -46,11 +44,8 @@ class AnyOrder(Density):
     made consistent: another order gives a somewhat different p. `orders` averages several, as one exact density, and
     `log_prob_of_orders` shows how far they are apart.
 
-    Heads give each column's parameters of what the network makes of the known ones, and of these as they are: a generalised
-    linear model, in which a column of few rows finds its own way, and which the network mends.
-
-    log_prob and sampling take one pass of the network for each column, but its first layer, which is added up as columns
-    become known.
+    The parameters of a column given others come of a `ColumnNetwork`; log_prob and sampling take one pass of it for each
+    column, but of its first layer, which is added up as columns become known.
     Source: Uria, Murray and Larochelle, 2014, arXiv:1310.1757 (orderless NADE); Hoogeboom et al., 2022, arXiv:2110.02037.
 
     Args:
@@ -95,52 +90,30 @@ class AnyOrder(Density):
     ) -> None:
         if isinstance(families, int):
             families = [Logistics() for _ in range(positive_int("families", families))]
-        parts = list(families)
-        if not parts:
-            raise ValueError("families: expected one for each column, got none")
-        for part in parts:
-            instance_of("families", part, Family)
         context = positive_int("context", context, least=0)
-        super().__init__((len(parts),), (context,) if context else None)
-        self.families = nn.ModuleList(parts)
-        width = positive_int("hidden", hidden)
-        # what is known of a column: its features and that it is known
-        self.inputs = [part.inputs + 1 for part in parts]
-        self.sizes = [part.parameters_of_one for part in parts]
-        self.entrance = nn.Linear(sum(self.inputs), width)
-        # heads read columns as they are, beside what the network makes of them: a linear model, which the network mends
-        self.register_buffer("_direct", torch.block_diag(*[_direct(part) for part in parts]), False)
-        self.trunk = ResidualMLP(width, width, context=context, hidden=width, blocks=blocks, activation="silu")
-        self.heads = nn.Linear(width + len(self.get_buffer("_direct")), sum(self.sizes))
-        nn.init.zeros_(self.heads.weight)
-        nn.init.normal_(self.heads.weight[:, :width], std=0.01)
-        nn.init.zeros_(self.heads.bias)
+        network = ColumnNetwork(families, context, hidden, blocks)
+        columns = len(network.sizes)
+        super().__init__((columns,), (context,) if context else None)
+        self.network = network
         self.register_buffer("initialized", torch.tensor(False))
         self.orders = positive_int("orders", orders)
         generator = torch.Generator().manual_seed(seed)
-        drawn = [torch.randperm(len(parts), generator=generator).tolist() for _ in range(self.orders - 1)]
-        self._orders = [list(range(len(parts))), *drawn]
-        self._parameters_at = offsets(self.sizes)
-        self._inputs_at = offsets(self.inputs)
-        self.panel = Panel(parts)
-        # for every number that the entrance reads: which of the features it is, or behind those the one that says "known"
-        begun = offsets(self.panel.inputs)
-        ones = sum(self.panel.inputs)
-        places = [[*range(at.start, at.stop), ones + i] for i, at in enumerate(begun)]
-        self.register_buffer("_read_from", torch.tensor([place for row in places for place in row]), False)
-        columns = [i for i, size in enumerate(self.inputs) for _ in range(size)]
-        self.register_buffer("_column_of", torch.tensor(columns), False)
+        drawn = [torch.randperm(columns, generator=generator).tolist() for _ in range(self.orders - 1)]
+        self._orders = [list(range(columns)), *drawn]
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
         """Every column what its family can be, or a gap."""
-        return ColumnByColumn([self.family(i) for i in range(len(self.sizes))])
+        return ColumnByColumn([self.family(i) for i in range(self.columns)])
+
+    @property
+    def columns(self) -> int:
+        """How many there are."""
+        return len(self.network.sizes)
 
     def family(self, column: int) -> Family:
         """The family of a column."""
-        part = self.families[column]
-        instance_of("families", part, Family)
-        return part  # type: ignore[return-value]
+        return self.network.family(column)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set what families read off a sample, and start each column at its own marginal, whatever is known of others.
@@ -149,13 +122,11 @@ class AnyOrder(Density):
         """
         if bool(self.get_buffer("initialized")):
             return
-        with torch.no_grad():
-            self.get_buffer("initialized").fill_(True)
-            for i in range(len(self.sizes)):
-                seen = x[:, i][~x[:, i].isnan()]
-                if len(seen):
-                    self.family(i).initialize(seen)
-                    self.heads.bias[self._parameters_at[i]] = self.family(i).start(seen)
+        self.get_buffer("initialized").fill_(True)
+        for i in range(self.columns):
+            seen = x[:, i][~x[:, i].isnan()]
+            if len(seen):
+                self.network.start(i, seen)
 
     def log_prob_of_orders(self, x: Tensor, orders: int | None = None, context: Tensor | None = None) -> Tensor:
         """log p(x) in each of several orders, (*batch, orders), nats: as far apart as the model is inconsistent.
@@ -168,7 +139,7 @@ class AnyOrder(Density):
         x, context = self._checked(x, context)
         own = self._orders
         if orders is not None:
-            own = [torch.randperm(len(self.sizes)).tolist() for _ in range(positive_int("orders", orders))]
+            own = [torch.randperm(self.columns).tolist() for _ in range(positive_int("orders", orders))]
         return torch.stack([self.terms(x, order, context=context).sum(dim=-1) for order in own], dim=-1)
 
     def terms(
@@ -186,7 +157,7 @@ class AnyOrder(Density):
             known: columns that come before, and are not scored.
             context: as elsewhere.
         """
-        order = list(range(len(self.sizes)) if order is None else order)
+        order = list(range(self.columns) if order is None else order)
         x = at_every_context(x, context, 1)
         # few enough rows at a time that what the passes hold stays in the processor's cache
         rows = self._rows_at_a_time(len(order))
@@ -202,33 +173,19 @@ class AnyOrder(Density):
         """The same of rows (n, columns), all passes at once."""
         observed = ~x.isnan()
         values = torch.where(observed, x, 0.0)
-        added = self._added(values, observed)
-        entered = self.nothing_known.expand(len(x), -1)
+        added = self.network.added(values, observed)
+        entered = self.network.nothing_known.expand(len(x), -1)
         for i in known:
             entered = entered + added[i]
         before = []
         for i in order:
             before.append(entered)
             entered = entered + added[i]
-        log_p = torch.where(observed, self._scored(values, torch.stack(before), order, context), 0.0)
-        return log_p[:, order]
+        log_p = self.network.log_prob_of_each(values, torch.stack(before), order, context)
+        return torch.where(observed, log_p, 0.0)[:, order]
 
     def _rows_at_a_time(self, passes: int) -> int:
-        return max(1, min(_PASSES // passes, _NUMBERS // sum(self.sizes)))
-
-    def _added(self, values: Tensor, observed: Tensor) -> Tensor:
-        """What each column of rows (n, columns) adds to the first layer when it becomes known: (columns, n, width)."""
-        read, weight = self._read(values, observed), self.entered_by
-        return torch.stack([linear(read[:, at], weight[:, at]) for at in self._inputs_at])
-
-    def _scored(self, values: Tensor, entered: Tensor, order: Sequence[int], context: Tensor | None) -> Tensor:
-        """log p of the columns in the order, each with a first layer of its own (order, n, width): (n, columns)."""
-        h = self.trunk_of(entered, context)
-        pieces = list(values.new_zeros(len(values), sum(self.sizes)).split(self.sizes, dim=-1))
-        for t, i in enumerate(order):
-            at = self._parameters_at[i]
-            pieces[i] = linear(h[t], self.heads.weight[at], self.heads.bias[at])
-        return self.panel.log_prob(values, torch.cat(pieces, dim=-1))
+        return max(1, min(_PASSES // passes, _NUMBERS // sum(self.network.sizes)))
 
     def leave_one_out(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x_i | all others that x has) for every column i: (*batch, columns), nats; NaN for a gap.
@@ -239,17 +196,16 @@ class AnyOrder(Density):
         """
         x, context = self._checked(x, context)
         x = at_every_context(x, context, 1)
-        columns = len(self.sizes)
-        flat, given = x.reshape(-1, columns), context_rows(context, x.shape[:-1])
-        rows = self._rows_at_a_time(columns)
+        flat, given = x.reshape(-1, self.columns), context_rows(context, x.shape[:-1])
+        rows = self._rows_at_a_time(self.columns)
         parts = []
         for k, piece in enumerate(flat.split(rows)):
             observed = ~piece.isnan()
             values = torch.where(observed, piece, 0.0)
-            added = self._added(values, observed)
-            entered = self.nothing_known + added.sum(dim=0)
+            added = self.network.added(values, observed)
+            entered = self.network.nothing_known + added.sum(dim=0) - added
             own = None if given is None else given[k * rows : (k + 1) * rows]
-            log_p = self._scored(values, entered - added, range(columns), own)
+            log_p = self.network.log_prob_of_each(values, entered, range(self.columns), own)
             parts.append(torch.where(observed, log_p, torch.nan))
         return torch.cat(parts).reshape(x.shape)
 
@@ -276,14 +232,14 @@ class AnyOrder(Density):
         """
         from anabranch.models.subset import Subset  # noqa: PLC0415 (it builds on this file)
 
-        rest = [i for i in range(len(self.sizes)) if i not in set(columns)]
+        rest = [i for i in range(self.columns) if i not in set(columns)]
         return Subset(self, rest, columns, values)
 
     def parameters_given(self, x: Tensor, column: int, context: Tensor | None = None) -> Tensor:
         """theta of p(x_column | all others that x has): (*batch, parameters); what x has in that column is not read."""
         x = at_every_context(x, context, 1)
-        walk = Walk(self, x.shape[:-1], context, like=x)
-        for i in range(len(self.sizes)):
+        walk = Walk(self.network, x.shape[:-1], context, like=x)
+        for i in range(self.columns):
             if i != column:
                 walk.reveal(i, x[..., i])
         return walk.theta(column)
@@ -297,13 +253,13 @@ class AnyOrder(Density):
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         batch_shape = shape if context is None else shape + context.shape[:-1]
         rows = context_rows(context, batch_shape)
-        x = self.heads.weight.new_full((batch_shape.numel(), len(self.sizes)), torch.nan)
+        x = self.network.heads.weight.new_full((batch_shape.numel(), self.columns), torch.nan)
         which = torch.randint(self.orders, (len(x),), device=x.device)
         for one in range(self.orders):
             mine = (which == one).nonzero().squeeze(-1)
             own = None if rows is None else rows[mine]
             x[mine] = self.drawn(x[mine], self._orders[one], context=own)
-        return x.reshape(*batch_shape, len(self.sizes))
+        return x.reshape(*batch_shape, self.columns)
 
     def drawn(
         self,
@@ -314,7 +270,7 @@ class AnyOrder(Density):
     ) -> Tensor:
         """x with the columns of the order drawn, one after the other, given those that are known: (*batch, columns)."""
         columns = list(x.unbind(dim=-1))
-        walk = Walk(self, x.shape[:-1], context, like=x)
+        walk = Walk(self.network, x.shape[:-1], context, like=x)
         for i in known:
             walk.reveal(i, columns[i])
         for i in order:
@@ -340,98 +296,9 @@ class AnyOrder(Density):
         shown = observed & (rank < t)
         scored = observed & (rank >= t)
         known = torch.where(observed, x, 0.0)
-        entered = linear(self._read(known, shown), self.entered_by, self.nothing_known)
-        theta = self.heads(self.trunk_of(entered, context))
-        log_p = self.panel.log_prob(known, theta)
+        log_p = self.network.log_prob(known, self.network.entered(known, shown), context)
         total = torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True)
         return -(total * n / (n - t).clamp(min=1)).squeeze(-1)
-
-    def _read(self, x: Tensor, shown: Tensor) -> Tensor:
-        """What the entrance reads, (*batch, all inputs): of each column its features and a one, or zeros if not shown."""
-        features = torch.cat([self.panel.features(x), torch.ones_like(x)], dim=-1)
-        features = features.index_select(-1, self.get_buffer("_read_from"))
-        return features * shown.to(x.dtype).index_select(-1, self.get_buffer("_column_of"))
-
-    @property
-    def entered_by(self) -> Tensor:
-        """What every number read adds to the first layer, and to what heads read directly: (width + direct, inputs)."""
-        return torch.cat([self.entrance.weight, self.get_buffer("_direct")])
-
-    @property
-    def nothing_known(self) -> Tensor:
-        """What has entered of a row of which nothing is known: (width + direct)."""
-        return torch.cat([self.entrance.bias, self.entrance.bias.new_zeros(len(self.get_buffer("_direct")))])
-
-    def trunk_of(self, entered: Tensor, context: Tensor | None) -> Tensor:
-        """What heads read, of what has entered: (*batch, width + direct)."""
-        width = self.entrance.out_features
-        h = self.trunk(silu(entered[..., :width]), context if self.trunk.context else None)
-        return torch.cat([silu(h), entered[..., width:]], dim=-1)
-
-
-class Walk:
-    """Rows of which columns become known one after the other.
-
-    Args:
-        model: the model.
-        batch_shape: of the rows.
-        context: (*batch, c), or None.
-        like: a tensor of the rows' dtype and device.
-    """
-
-    def __init__(self, model: AnyOrder, batch_shape: torch.Size, context: Tensor | None, like: Tensor) -> None:
-        self.model = model
-        self.context = context
-        self.entered = model.nothing_known.expand(*batch_shape, -1).to(like)
-        self.entered_by = model.entered_by
-
-    def theta(self, column: int) -> Tensor:
-        """The parameters of a column given all that are known: (*batch, parameters)."""
-        model, at = self.model, self.model._parameters_at[column]
-        h = model.trunk_of(self.entered, self.context)
-        return linear(h, model.heads.weight[at], model.heads.bias[at])
-
-    def reveal(self, column: int, x: Tensor) -> None:
-        """From now on this column is known, where x (*batch) is no gap."""
-        model, at = self.model, self.model._inputs_at[column]
-        known = ~x.isnan()
-        read = _with_one(model.family(column).features(torch.where(known, x, 0.0)))
-        added = linear(read * known.unsqueeze(-1), self.entered_by[:, at])
-        self.entered = self.entered + added
-
-
-class ColumnByColumn(constraints.Constraint):
-    """Every number of the last dimension is one that its family can be, or a gap."""
-
-    event_dim = 1
-
-    def __init__(self, families: Sequence[Family]) -> None:
-        super().__init__()
-        self.families = list(families)
-        self.is_discrete = any(family.discrete for family in families)
-
-    def check(self, value: Tensor) -> Tensor:
-        columns = zip(self.families, value.unbind(dim=-1), strict=True)
-        return torch.stack([family.contains(x) | x.isnan() for family, x in columns]).all(dim=0)
-
-
-def _direct(family: Family) -> Tensor:
-    """How what heads read directly of a column comes of its features and the one beside them: (direct, inputs + 1).
-
-    Of a number x itself, and how far it has come through all bins, its rank among a sample's; of levels all features.
-    """
-    one = torch.eye(family.inputs + 1)
-    inner = family.inner if isinstance(family, Atoms) else family
-    smooth = inner.smooth if isinstance(inner, Lattice) else inner
-    if not isinstance(smooth, Logistics):
-        return one
-    first = family.inputs - smooth.inputs
-    rank = one[first + 1 : -1].mean(dim=0)
-    return torch.stack([one[first], rank, one[-1]])
-
-
-def _with_one(features: Tensor) -> Tensor:
-    return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from torch.distributions import constraints
 from anabranch.checks import matching, read_tensor, reference_tensor
 from anabranch.densities import Density
 from anabranch.densities.density import context_rows
-from anabranch.models.any_order import AnyOrder, ColumnByColumn
+from anabranch.families import ColumnByColumn
+from anabranch.models.any_order import AnyOrder
 
 
 class Subset(Density):
@@ -94,7 +95,7 @@ class Subset(Density):
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         batch = shape if context is None else shape + context.shape[:-1]
         rows = context_rows(context, batch)
-        like = self.model.heads.weight
+        like = self.model.network.heads.weight
         filled, own = self._filled(torch.Size([batch.numel()]), rows, like)
         drawn = self.model.drawn(filled, self.wanted, self.observed, own)
         return drawn[:, self.wanted].reshape(*batch, len(self.wanted))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anabranch.families import Atoms, Family, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder
-from anabranch.models.any_order import Walk
+from anabranch.models.column_network import Walk
 
 # values that stand for a distribution
 _POINTS = 129
@@ -107,7 +107,7 @@ def _observed(model: AnyOrder, x: Tensor, context: Tensor | None) -> Walk:
     Raises:
         ValueError: a value that its column cannot have.
     """
-    walk = Walk(model, x.shape[:-1], context, like=x)
+    walk = Walk(model.network, x.shape[:-1], context, like=x)
     for i, column in enumerate(x.unbind(dim=-1)):
         impossible = ~column.isnan() & ~model.family(i).contains(column)
         if bool(impossible.any()):

@@ -234,7 +234,7 @@ def _atoms(density: Density, drawn: Tensor) -> dict[int, Tensor]:
 def _families(density: Density) -> list[Family] | None:
     one = density.density if isinstance(density, AtContext) else density
     if isinstance(one, AnyOrder):
-        return [one.family(i) for i in range(len(one.sizes))]
+        return [one.family(i) for i in range(one.columns)]
     return [one.model.family(i) for i in one.wanted] if isinstance(one, Subset) else None
 
 

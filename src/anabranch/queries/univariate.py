@@ -71,11 +71,11 @@ def family_of(density: Density) -> tuple[Family, Tensor]:
     one = density.density if isinstance(density, AtContext) else density
     with torch.no_grad():
         if isinstance(one, AnyOrder):
-            x = one.heads.weight.new_full((1,), torch.nan)
+            x = one.network.heads.weight.new_full((1,), torch.nan)
             return one.family(0), one.parameters_given(x, 0, context)
         if not isinstance(one, Subset):
             raise ValueError(f"density: expected an AnyOrder or a Subset, got {type(one).__name__}")
-        filled, own = one._filled(torch.Size(), context, one.model.heads.weight)
+        filled, own = one._filled(torch.Size(), context, one.model.network.heads.weight)
         return one.model.family(one.wanted[0]), one.model.parameters_given(filled, one.wanted[0], own)
 
 

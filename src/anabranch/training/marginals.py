@@ -10,9 +10,8 @@ from torch.distributions import constraints
 
 from anabranch.checks import instance_of
 from anabranch.densities import Density
-from anabranch.families import Family, Levels, Panel
+from anabranch.families import ColumnByColumn, Family, Levels, Panel
 from anabranch.families.panel import offsets
-from anabranch.models.any_order import ColumnByColumn
 
 # levels of a column that are many
 _MANY = 256

@@ -1,0 +1,26 @@
+"""What rows of columns can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from anabranch.families.family import Family
+
+
+class ColumnByColumn(constraints.Constraint):
+    """Every number of the last dimension is one that its family can be, or a gap."""
+
+    event_dim = 1
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        super().__init__()
+        self.families = list(families)
+        self.is_discrete = any(family.discrete for family in families)
+
+    def check(self, value: Tensor) -> Tensor:
+        columns = zip(self.families, value.unbind(dim=-1), strict=True)
+        return torch.stack([family.contains(x) | x.isnan() for family, x in columns]).all(dim=0)
