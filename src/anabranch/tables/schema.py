@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,16 +16,13 @@ from torch import Tensor, nn
 from anabranch.checks import instance_of
 from anabranch.described import Described
 from anabranch.families import Family
+from anabranch.tables.choice import check_present, choose
 from anabranch.tables.columns import Column, Continuous, TableWarning
 from anabranch.tables.columns.column import Float64
-from anabranch.tables.columns.reading import LARGEST_EXACT, first_text
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.inference import infer_column
-from anabranch.tables.types import flat, is_number, is_text
-
-# a value in more rows than this is an atom: no density is finite there
-_ATOM_FRACTION = 0.05
-_ATOM_ROWS = 10
+from anabranch.tables.real import check_real, not_finite, real_column
+from anabranch.tables.types import flat
 
 
 class Schema(Described):
@@ -98,7 +94,7 @@ class Schema(Described):
             TableWarning: many values of a continuous column repeat, beside its atoms.
         """
         table = as_table(table)
-        chosen, given = _choose(table, columns, given)
+        chosen, given = choose(table, columns, given)
         kinds = dict(kinds or {})
         unknown = [name for name in kinds if name not in (*chosen, *given)]
         if unknown:
@@ -134,21 +130,11 @@ class Schema(Described):
             TableWarning: one value fills more than a twentieth of a modelled column: a density can grow there without bound.
         """
         table = as_table(table)
-        chosen, given = _choose(table, columns, given)
-        for name in (*chosen, *given):
-            _check_type(table, name, discrete=name in given)
-        found = {}
-        for name in (*chosen, *given):
-            values = flat(table.column(name))
-            values = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
-            x = _finite(name, values)
-            mine = x if rows is None else x[rows]
-            if bool((mine == mine[0]).all()):
-                where = "every row" if rows is None else "every training row"
-                raise TableError(f"column {name!r} is constant, it holds {mine[0]:g} in {where}; leave it out")
-            found[name] = Continuous.plain(name, values, rows)
-            if name in chosen:
-                _warn_of_atoms(name, mine)
+        chosen, given = choose(table, columns, given)
+        every = [*chosen, *given]
+        for name in every:
+            check_real(table, name, truth=name in given)
+        found = {name: real_column(name, table.column(name), rows, modelled=name in chosen) for name in every}
         return cls([found[name] for name in chosen], [found[name] for name in given])
 
     @property
@@ -238,7 +224,7 @@ class Schema(Described):
                 ignored.
         """
         table = as_table(table)
-        _check_present(table, [*self.columns, *self.given], "which the model has")
+        check_present(table, [*self.columns, *self.given], "which the model has")
         x = np.stack([part.encode(_typed(part, table)) for part in self.parts], axis=1)
         return x, self.encode_given(table) if self.given else None
 
@@ -249,7 +235,7 @@ class Schema(Described):
             TableError: as for `encode`.
         """
         table = as_table(table)
-        _check_present(table, self.given, "on which the model's density is conditioned")
+        check_present(table, self.given, "on which the model's density is conditioned")
         pieces = []
         for part in self.given_parts:
             values = _typed(part, table)
@@ -257,7 +243,7 @@ class Schema(Described):
             z = part.encode(values)
             gaps = np.flatnonzero(np.isnan(z))
             if len(gaps):
-                raise TableError(_not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
+                raise TableError(not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
             pieces.append(part.context(z))
         return np.concatenate(pieces, axis=1)
 
@@ -328,7 +314,7 @@ class Schema(Described):
         for name, z in zip(self.columns, x.T, strict=True):
             gaps = np.flatnonzero(np.isnan(z))
             if len(gaps):
-                raise TableError(_not_finite(name, "a gap", gaps, len(z)))
+                raise TableError(not_finite(name, "a gap", gaps, len(z)))
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Name, role, kind and description of every column, for print."""
@@ -358,20 +344,6 @@ def _column(part: nn.Module) -> Column:
     return part
 
 
-def _choose(table: pa.Table, columns: Sequence[str] | None, given: Sequence[str]) -> tuple[list[str], list[str]]:
-    given = _read_names("given", given)
-    everything = [name for name in table.column_names if name not in given]
-    chosen = everything if columns is None else _read_names("columns", columns)
-    if not chosen:
-        raise TableError("columns: expected some column to model, got none besides those given")
-    for name in chosen:
-        if name in given or chosen.count(name) > 1:
-            where = "in both columns and given" if name in given else "named twice in columns"
-            raise TableError(f"column {name!r} is {where}; name it once")
-    _check_present(table, [*chosen, *given], "but was asked for")
-    return chosen, given
-
-
 def _listed(parts: Sequence[Column]) -> str:
     """Their units, those of one kind together."""
     smooth = [part for part in parts if not part.discrete]
@@ -384,86 +356,8 @@ def _listed(parts: Sequence[Column]) -> str:
     return "; ".join(pieces)
 
 
-def _read_names(name: str, names: Sequence[str]) -> list[str]:
-    # a string is a sequence of names too, each of one letter
-    if isinstance(names, str):
-        raise ValueError(f"{name}: expected a list of names, got the string {names!r}; give [{names!r}]")
-    return list(names)
-
-
-def _check_present(table: pa.Table, names: Sequence[str], why: str) -> None:
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        have = ", ".join(map(repr, table.column_names[:20])) + (", ..." if table.num_columns > 20 else "")
-        some = f"column {missing[0]!r}" if len(missing) == 1 else f"columns {', '.join(map(repr, missing))}"
-        raise TableError(f"the table has no {some}, {why}; it has {have}")
-
-
-def _check_type(table: pa.Table, name: str, discrete: bool) -> None:
-    kind = table.schema.field(name).type
-    if is_number(kind) or (discrete and pa.types.is_boolean(kind)):
-        return
-    if pa.types.is_null(kind):
-        raise TableError(f"column {name!r} is empty, it holds gaps only; leave it out")
-    if pa.types.is_boolean(kind):
-        what = "holds true and false, which have no density"
-    elif is_text(kind) or pa.types.is_dictionary(kind):
-        row, text = first_text(flat(table.column(name)))
-        what = f"holds text ({text!r} in row {row})"
-    else:
-        what = f"holds no numbers but {kind}"
-    numeric = [field.name for field in table.schema if is_number(field.type)]
-    if not numeric:
-        raise TableError(f"column {name!r} {what}, and no column of the table holds numbers; model it with 'any-order'")
-    listed = ",".join(numeric[:20]) + (",..." if len(numeric) > 20 else "")
-    raise TableError(
-        f"column {name!r} {what}, which only the model 'any-order' takes; choose that, or choose among the numeric columns "
-        f"with --columns (columns=): {listed}"
-    )
-
-
-def _finite(name: str, values: pa.Array) -> Float64:
-    """A column as finite float64 numbers (rows,)."""
-    if values.null_count:
-        raise TableError(_not_finite(name, "a gap", np.flatnonzero(values.is_null().to_numpy(False)), len(values)))
-    if pa.types.is_integer(values.type):
-        extremes = pc.min_max(values).as_py()
-        if max(-extremes["min"], extremes["max"]) > LARGEST_EXACT:
-            raise TableError(
-                f"column {name!r} holds whole numbers beyond 2^53, which would lose their last digits; subtract an offset "
-                "from it, or leave it out"
-            )
-    x: Float64 = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    bad = np.flatnonzero(~np.isfinite(x))
-    if len(bad):
-        raise TableError(_not_finite(name, "NaN" if np.isnan(x[bad[0]]) else "infinity", bad, len(x)))
-    return x
-
-
-def _not_finite(name: str, what: str, bad: NDArray[np.integer[Any]], rows: int) -> str:
-    count = f"{len(bad)} of {rows} rows {'holds' if len(bad) == 1 else 'hold'} one"
-    return (
-        f"column {name!r}: expected finite numbers, got {what} in row {bad[0]} (rows count from 0; {count}); "
-        "remove or fill such rows"
-    )
-
-
 def _truth_as_number(part: Column, values: pa.Array) -> bool:
     return isinstance(part, Continuous) and pa.types.is_boolean(values.type)
-
-
-def _warn_of_atoms(name: str, values: Float64) -> None:
-    distinct, counts = np.unique(values, return_counts=True)
-    most = int(counts.argmax())
-    if counts[most] >= _ATOM_ROWS and counts[most] > _ATOM_FRACTION * len(values):
-        share = 100 * counts[most] / len(values)
-        warnings.warn(
-            f"column {name!r} holds the value {distinct[most]:g} in {share:.0f}% of its rows; a density can grow there "
-            "without bound, so its log-likelihood means little: leave the column out, take it as given, or model it with "
-            "'any-order', for which such a value has a probability",
-            TableWarning,
-            stacklevel=3,
-        )
 
 
 def _warn_of_ties(column: Column, values: Any) -> None:
