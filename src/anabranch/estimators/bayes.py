@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.estimators.any_order import fit_any_order
+from anabranch.estimators.classes import of_one_type, read_classes
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator, copied, refuse_real_density
 from anabranch.estimators.scaling import Scaling
@@ -91,7 +91,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         if y is None:
             raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
         x, weights, framed = self._read_fit(X, sample_weight)
-        y = read_classes(y, len(x))
+        y = of_one_type(read_classes(y, len(x)))
         check_classification_targets(y)
         members = None if self.members is None else positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
@@ -187,19 +187,3 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
                 f"priors: expected {len(counts)} numbers of at least 0 and of sum 1, one for each class, got {self.priors!r}"
             )
         return np.asarray(priors / priors.sum())
-
-
-def read_classes(y: Any, rows: int) -> NDArray[Any]:
-    """Classes (rows), as scikit-learn reads them.
-
-    Raises:
-        ValueError: of another number than the rows, or numbers that are not finite.
-    """
-    values = column_or_1d(y, warn=True)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError("Input y contains NaN or infinity; classes are expected")
-    if values.dtype.kind == "O" and any(isinstance(v, float) and math.isnan(v) for v in values):
-        raise ValueError("Input y contains NaN; classes are expected")
-    if len(values) != rows:
-        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{rows}, {len(values)}]")
-    return np.asarray(values)
