@@ -198,12 +198,16 @@ def test_the_density_of_rows_with_gaps_is_that_of_what_they_have():
 
 
 def test_another_value_in_a_constant_column_has_no_density():
-    x, _ = blobs(40)
+    x, classes = blobs(40)
     x = np.column_stack([x, np.full(40, 7.0)])
     model = cheap(DensityEstimator).fit(x)
     other = x[:2] + np.array([[0, 0, 0], [0, 0, 1]])
     assert np.isfinite(model.score_samples(other)).tolist() == [True, False]
     assert (model.sample(5)[:, 2] == 7.0).all()
+    for kind in (BayesClassifier, SemiSupervisedClassifier, MixtureClusterer):
+        model = cheap(kind).fit(x, classes)
+        assert np.isfinite(model.score_samples(other)).tolist() == [True, False]
+        np.testing.assert_allclose(model.predict_proba(other), model.predict_proba(x[:2]))
     detector = cheap(DensityOutlierDetector).fit(x)
     assert detector.score_samples(other)[1] < detector.score_samples(x).min()
     assert detector.predict(other)[1] == -1

@@ -129,14 +129,15 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def predict_joint_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log p(x, y) of each row and class (rows, classes), nats, of a density in the columns' own units."""
         check_is_fitted(self)
-        z = self.encoding_.encode(self._read_rows(X))
-        with np.errstate(divide="ignore"):
-            joint = np.column_stack([log_prob(density, z) for density in self.densities_]) + np.log(self.class_prior_)
-        return np.asarray(joint + self.encoding_.log_det(z)[:, None])
+        x = self._read_rows(X)
+        z = self.encoding_.encode(x)
+        return np.column_stack([self._in_own_units(joint, x, z) for joint in self._log_joint(z).T])
 
     def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log p(y | x) of each row and class (rows, classes)."""
-        joint = self.predict_joint_log_proba(X)
+        check_is_fitted(self)
+        # a value that no class has, in a column that never changed, tells none from the others
+        joint = self._log_joint(self.encoding_.encode(self._read_rows(X)))
         total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             # too far from all classes for a float: what is left to know is how frequent they are
@@ -159,6 +160,11 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, in the columns' own units: low for a row that belongs to no class."""
         return np.asarray(np.logaddexp.reduce(self.predict_joint_log_proba(X), axis=1))
+
+    def _log_joint(self, z: Float64) -> Float64:
+        """log p(z, y) of encoded rows and classes (rows, classes)."""
+        with np.errstate(divide="ignore"):
+            return np.column_stack([log_prob(density, z) for density in self.densities_]) + np.log(self.class_prior_)
 
     def _fit_by_class(
         self, z: Float64, weights: Float64, codes: NDArray[np.int64], seed: int, epochs: int | None

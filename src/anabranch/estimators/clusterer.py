@@ -34,7 +34,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
     them. The fit starts from k-means, several times, of which the start of lowest loss is fitted on; it maximises the
     likelihood, and that neighbouring rows agree on their cluster, and that clusters are told surely and all used
     (`objectives.Likelihood`, `Consistency`, `Information`). Columns are standardised; a column that never changes is
-    left out.
+    left out, and a row with another value in it has log p = -inf.
 
     Args:
         n_clusters: how many. Clusters that in the end have no row are left out, so there may be fewer.
@@ -49,6 +49,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
         labels_: the cluster of each row, from 0.
         density_: the fitted `FlowMixture`, of standardised columns.
         encoding_: how they are standardised, a `Scaling`.
+        unit_: the unit of `score_samples` in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -165,8 +166,9 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, exact, in the columns' own units."""
         check_is_fitted(self)
-        z = self.encoding_.encode(self._read_rows(X))
-        return log_prob(self.density_, z) + self.encoding_.log_det(z)
+        x = self._read_rows(X)
+        z = self.encoding_.encode(x)
+        return self._in_own_units(log_prob(self.density_, z), x, z)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The mean log p(x) of the rows, nats."""

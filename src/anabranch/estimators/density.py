@@ -131,9 +131,7 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = self._read_rows(X, gaps=self.gaps_)
         z = self.encoding_.encode(x)
-        scores = log_prob(self.density_, z) + self.encoding_.log_det(z)
-        scores[self.encoding_.off_constant(x)] = -np.inf
-        return scores
+        return self._in_own_units(log_prob(self.density_, z), x, z)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The mean log p of the rows, nats: higher is better, so that searches over settings maximise it."""

@@ -73,6 +73,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """The unit of log p in words: which columns have a density, and which a probability."""
         return self.encoding_.unit(self._names())
 
+    def _in_own_units(self, log_p: Float64, x: Float64, z: Float64) -> Float64:
+        """log p (rows) of x in the columns' own units, by that of its encoding z; -inf where a column has another value than
+        the only one of the fit.
+        """
+        scores = np.asarray(log_p + self.encoding_.log_det(z))
+        scores[self.encoding_.off_constant(x)] = -np.inf
+        return scores
+
     def _names(self) -> list[str]:
         """The names of the columns, x0, x1, ... without any."""
         names = getattr(self, "feature_names_in_", None)

@@ -58,6 +58,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         label_distributions_: q(y | x) of each row of the fit (rows, classes).
         densities_: the fitted `FlowMixture`s, of standardised columns.
         encoding_: how they are standardised, a `Scaling`.
+        unit_: the unit of `score_samples` in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -152,9 +153,10 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, exact, of the mean of the fits, in the columns' own units."""
         check_is_fitted(self)
-        z = self.encoding_.encode(self._read_rows(X))
+        x = self._read_rows(X)
+        z = self.encoding_.encode(x)
         each = np.column_stack([log_prob(density, z) for density in self.densities_])
-        return np.asarray(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)) + self.encoding_.log_det(z))
+        return self._in_own_units(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)), x, z)
 
     def _fit_one(
         self,
