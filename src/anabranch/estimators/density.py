@@ -158,6 +158,9 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
             raise ValueError(f"density: expected 'auto', 'flow', 'any order' or a Density, got {self.density!r}")
         return isinstance(self.density, str) and self.density != "flow"
 
+    def _gap_remedy(self) -> str:
+        return f"fit with density='any order', which takes gaps, or {super()._gap_remedy()}"
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = isinstance(self.density, str) and self.density != "flow"

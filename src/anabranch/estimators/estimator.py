@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from anabranch import storage
 from anabranch.densities import Density
 from anabranch.estimators.encoding import Encoding
+from anabranch.estimators.finite import refuse_columns_of_gaps, refuse_other_than_finite
 from anabranch.estimators.frames import first_other_than_numbers
 from anabranch.estimators.schema_encoding import SchemaEncoding
 from anabranch.estimators.stored import Stored, packed, unpacked
@@ -111,7 +112,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         other = first_other_than_numbers(x, truth=not frames)
         if other is None:
             numbers = self._read_numbers(x, fitting=True, gaps=gaps)
-            return numbers, self._read_weights(sample_weight, numbers), None
+            weights = self._read_weights(sample_weight, numbers)
+            refuse_columns_of_gaps(
+                numbers if weights is None else numbers[weights > 0], getattr(self, "feature_names_in_", None)
+            )
+            return numbers, weights, None
         if not frames:
             raise ValueError(
                 f"X: could not convert column {other!r} to numbers, which {type(self).__name__} needs in all columns; "
@@ -144,10 +149,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             x,
             reset=fitting,
             dtype=np.float64,
-            ensure_all_finite="allow-nan" if gaps else True,
+            ensure_all_finite=False,
             ensure_min_samples=_LEAST_ROWS if fitting else 1,
         )
-        return np.asarray(x, dtype=np.float64) + 0.0  # no -0
+        numbers = np.asarray(x, dtype=np.float64) + 0.0  # no -0
+        refuse_other_than_finite(numbers, getattr(self, "feature_names_in_", None), gaps, self._gap_remedy())
+        return numbers
+
+    def _gap_remedy(self) -> str:
+        """What to do about gaps where none are taken."""
+        return "fill them first, with anabranch.estimators.DensityImputer for one, or remove such rows"
 
     def _read_weights(self, sample_weight: Any, x: Float64) -> Float64 | None:
         """The weights of rows, at least 0, not all 0, and of mean one at least; None for None.

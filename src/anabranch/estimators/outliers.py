@@ -178,6 +178,9 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         # another value than the only one there was is more outlying than anything else
         return np.maximum(scores, _LEAST) - _OFF_CONSTANT * self.encoding_.off_constant(x)
 
+    def _gap_remedy(self) -> str:
+        return f"fit to rows of which some have gaps, or {super()._gap_remedy()}"
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
