@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anabranch import flows
-from anabranch.checks import positive_int
+from anabranch.checks import is_number, positive_int
 from anabranch.densities import Density
 from anabranch.estimators.any_order import fit_any_order, log_terms
 from anabranch.estimators.distinct import distinct_rows
@@ -106,7 +106,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             ValueError: fewer than two rows, infinite values, no column that changes, a contamination out of range.
         """
         del y
-        if not 0 < float(self.contamination) <= 0.5:
+        if not is_number(self.contamination) or not 0 < float(self.contamination) <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {self.contamination!r}")
         x, weights, framed = self._read_fit(X, sample_weight, gaps=True)
         rows = distinct_rows(x, weights)
@@ -147,7 +147,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             )
             self.standard_ = Scaling.of(rows.x, rows.weights)
             self.marginals_ = KernelMarginals.of(self.standard_.encode(rows.x), rows.weights)
-        self.offset_ = _share_below(self._scores(rows.x), rows.weights, float(self.contamination))
+        self.offset_ = _threshold(self._scores(rows.x), rows.weights, float(self.contamination))
         return self
 
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
@@ -200,9 +200,14 @@ def _usual(terms: Float64, weights: Float64) -> Float64:
     return np.asarray(weights @ np.where(seen, terms, 0.0) / np.maximum(weights @ seen, 1e-300))
 
 
-def _share_below(scores: Float64, weights: Float64, share: float) -> float:
-    """The lowest score that has more than this share of the weight up to it and with it."""
+def _threshold(scores: Float64, weights: Float64, share: float) -> float:
+    """Below it is as much of the weight as there can be, but no more than this share: midway between two scores, which
+    roundings, other ones for other rows beside a row, do not reach.
+    """
     order = np.argsort(scores)
+    ordered = scores[order]
     total = np.cumsum(weights[order])
     place = np.searchsorted(total, share * total[-1] * (1 + 1e-12), side="right")
-    return float(scores[order[min(place, len(order) - 1)]])
+    first = ordered[min(place, len(order) - 1)]
+    below = ordered[ordered < first]
+    return float(first - 1e-9 * max(1.0, abs(first)) if len(below) == 0 else (below[-1] + first) / 2)
