@@ -232,6 +232,15 @@ def test_a_density_of_ones_own_is_copied_and_fitted():
         DensityEstimator(own, epochs=1).fit(x[:, :1])
     with pytest.raises(ValueError, match="'auto', 'flow', 'any order' or a Density"):
         DensityEstimator("flows").fit(x)
+    with pytest.raises(ValueError, match="'auto', 'flow', 'any order' or a Density, got 3"):
+        DensityEstimator(3).fit(x)
+    y = np.arange(60) % 2
+    wrong = ab.densities.Normal(torch.zeros(3))
+    for rows in (60, 10):  # few rows get a normal, but what is wrong is wrong
+        with pytest.raises(ValueError, match="rows of 2 numbers"):
+            BayesClassifier(density=wrong, epochs=1).fit(x[:rows], y[:rows])
+        with pytest.raises(ValueError, match="density: expected None or a Density, got 'flow'"):
+            BayesClassifier(density="flow", epochs=1).fit(x[:rows], y[:rows])
 
 
 def test_searches_and_pipelines():
@@ -255,8 +264,9 @@ def test_classes_are_found_and_their_probabilities_are_calibrated():
     assert np.abs(model.predict_proba(new)[:, 1] - exact).mean() < 0.06
     assert (model.predict(new) == np.array(["no", "yes"])[truth]).mean() > 0.9
     assert model.score_samples([[50.0, -50.0]]) < model.score_samples(new).min()
-    with pytest.raises(ValueError, match="priors: expected 2 numbers"):
-        cheap(BayesClassifier, priors=[0.5, 0.6]).fit(x, y)
+    for wrong in ([0.5, 0.6], [1.0], {0: 0.5, 1: 0.5}, "no"):
+        with pytest.raises(ValueError, match="priors: expected 2 numbers"):
+            cheap(BayesClassifier, priors=wrong).fit(x[:20], y[:20])
 
 
 def test_a_class_of_one_row_and_one_class_alone():
@@ -294,6 +304,8 @@ def test_clusters_of_very_different_size_and_more_than_there_are_rows():
     x = np.concatenate([rng.normal(size=(180, 2)), rng.normal(size=(20, 2)) * 0.5 + [9, 0]])
     labels = cheap(MixtureClusterer, epochs=15).fit_predict(x)
     assert len({*labels[:180]}) == len({*labels[180:]}) == 1
+    with pytest.raises(ValueError, match="balance: expected a number of at least 0, got None"):
+        cheap(MixtureClusterer, balance=None).fit(x)
     with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=4"):
         cheap(MixtureClusterer, n_clusters=4).fit(x[:3])
     with pytest.warns(UserWarning, match="only 3 rows are different"):

@@ -7,7 +7,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 
+import anabranch as ab
 from anabranch.estimators import (
     BayesClassifier,
     DensityEstimator,
@@ -142,6 +144,9 @@ def test_flows_and_mixtures_say_what_they_need():
             estimator.fit(frame, y)
     with pytest.raises(ValueError, match=r"'auto' or 'any order' for a data frame .*'flow'"):
         DensityEstimator("flow").fit(frame)
+    own = ab.densities.Normal(torch.zeros(8))
+    with pytest.raises(ValueError, match=r"expected None for a data frame .*'Normal'"):
+        BayesClassifier(density=own).fit(frame, y)
 
 
 def test_log_p_is_of_densities_and_probabilities_in_the_own_units():

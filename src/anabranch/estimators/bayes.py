@@ -36,7 +36,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     Args:
         priors: p(y), in the order of `classes_`, at least 0 and of sum 1; None for the shares of the rows.
         density: None for the default, or a `Density` of as many numbers as there are columns that change, of which each
-            class gets copies in place of the flows.
+            class gets copies in place of the flows. A class of fewer than 10 different rows has a normal either way.
         members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1. A model of any order is one.
         epochs: passes over the rows of a class, at most; by default so many that large and small tables take a like time.
         device: where to train; the CPU by default.
@@ -90,6 +90,8 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """
         if y is None:
             raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
+        if self.density is not None and not isinstance(self.density, Density):
+            raise ValueError(f"density: expected None or a Density, got {self.density!r}")
         x, weights, framed = self._read_fit(X, sample_weight)
         y = of_one_type(read_classes(y, len(x)))
         check_classification_targets(y)
@@ -104,13 +106,15 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         seed = self._draw_seed()
         self.class_prior_ = self._read_priors(np.bincount(codes, weights=rows.weights).astype(np.float64))
         if framed is not None and self.density is not None:
-            refuse_real_density(self.density)
+            refuse_real_density(self.density, "None")
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
         z = self.encoding_.encode(rows.x)
         if framed is not None:
             self.densities_ = self._fit_by_class(z, rows.weights, codes, seed, epochs)
             return self
         own = self.density
+        if own is not None:
+            copied(own, z.shape[1])  # complains before anything is fitted
         self.densities_ = []
         for k in range(len(self.classes_)):
             mine = np.flatnonzero(codes == k)
@@ -187,7 +191,10 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _read_priors(self, counts: Float64) -> Float64:
         if self.priors is None:
             return np.asarray(counts / counts.sum())
-        priors = np.asarray(self.priors, dtype=np.float64)
+        try:
+            priors = np.asarray(self.priors, dtype=np.float64)
+        except (TypeError, ValueError):
+            priors = np.empty(0)
         if priors.shape != counts.shape or not (priors >= 0).all() or not np.isclose(priors.sum(), 1.0):
             raise ValueError(
                 f"priors: expected {len(counts)} numbers of at least 0 and of sum 1, one for each class, got {self.priors!r}"

@@ -12,7 +12,7 @@ from sklearn.base import ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from anabranch.checks import positive_int
+from anabranch.checks import is_number, positive_int
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.scaling import Scaling
@@ -94,7 +94,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
         x, weights, _ = self._read_fit(X, sample_weight, frames=False)
         count = positive_int("n_clusters", self.n_clusters)
         starts = positive_int("starts", self.starts)
-        if not 0 <= float(self.balance) < np.inf:
+        if not is_number(self.balance) or not 0 <= float(self.balance) < np.inf:
             raise ValueError(f"balance: expected a number of at least 0, got {self.balance!r}")
         if len(x) < max(2, count):
             raise ValueError(f"n_samples={len(x)} should be >= n_clusters={count}, and at least 2")

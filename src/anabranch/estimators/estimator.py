@@ -186,23 +186,21 @@ def _taken(frame: Any, rows: NDArray[np.int64]) -> Any:
     return _safe_indexing(frame, rows) if len(rows) < len(frame) else frame
 
 
-def refuse_real_density(density: Any) -> None:
-    """Raise ValueError for a density of real numbers, where there are columns of other kinds."""
+def refuse_real_density(density: str | Density, expected: str) -> None:
+    """Raise ValueError for a density of real numbers, where there are columns of other kinds and others are expected."""
     if not isinstance(density, str) or density == "flow":
         raise ValueError(
-            f"density: expected {'auto'!r} or {'any order'!r} for a data frame with columns that are no numbers, got "
+            f"density: expected {expected} for a data frame with columns that are no numbers, got "
             f"{density if isinstance(density, str) else type(density).__name__!r}, which takes numbers alone"
         )
 
 
-def copied(density: Any, columns: int) -> Density:
+def copied(density: Density, columns: int) -> Density:
     """A copy of a density to fit, which is a density of rows of so many columns.
 
     Raises:
-        ValueError: it is none, or has a context.
+        ValueError: it is one of other rows, or has a context.
     """
-    if not isinstance(density, Density):
-        raise ValueError(f"density: expected the name of one or a Density, got {density!r}")
     if tuple(density.event_shape) != (columns,) or density.context_shape is not None:
         raise ValueError(
             f"density: expected one of rows of {columns} numbers (columns that never change are left out) and without a "
