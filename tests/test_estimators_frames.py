@@ -131,6 +131,11 @@ def test_what_is_refused_is_named(kind):
         kind(epochs=1).fit(frame[["same"]], y)
     with pytest.raises(ValueError, match="'odd' holds values of different types"):
         kind(epochs=1).fit(frame.assign(odd=[1, "a"] * 30), y)
+    for odd in ([[1, 2]] * 60, pd.period_range("2020", periods=60, freq="D")):
+        with pytest.raises(ValueError, match=r"'odd' holds .*no kind of column; leave it out"):
+            kind(epochs=1).fit(frame.assign(odd=odd), y)
+    with pytest.raises(ValueError, match=r"got a LazyFrame, .*collect\(\)"):
+        kind(epochs=1).fit(pl.from_pandas(frame).lazy(), y)
     with pytest.raises(ValueError, match=r"'same'.* 2 times|'same' is there twice"):
         kind(epochs=1).fit(pd.concat([frame, frame[["same"]]], axis=1), y)
 

@@ -195,6 +195,8 @@ def _native(x: Any) -> tuple[str | None, Any]:
     except (narwhals.exceptions.NarwhalsError, ValueError) as error:  # a name that is there twice, for one
         as_table(x)  # says so in words of its own
         raise TableError(f"X: cannot be read ({' '.join(str(error).split())})") from error
+    if isinstance(native, narwhals.LazyFrame):
+        raise TableError(f"X: expected rows in memory, got a {type(x).__name__}, a query of them; give X.collect()")
     if not isinstance(native, narwhals.DataFrame):
         return None, None
     library = native.implementation.value

@@ -19,6 +19,7 @@ from anabranch.queries.impute_any_order import points
 from anabranch.tables import Column, Schema, TableError
 from anabranch.tables.best import mean_in
 from anabranch.tables.columns import Boolean, Categorical
+from anabranch.tables.types import is_number, is_text
 
 # of more declared categories those are taken that rows have, as of text
 _MOST_DECLARED = 1_000
@@ -146,6 +147,8 @@ def _known(name: str, column: Any, frames: Frames) -> Column | None:
         return Categorical(name, levels, frames.categories[name]["type"])
     if pa.types.is_boolean(column.type):
         return None if column.null_count == len(column) else Boolean(name)
+    if not (is_text(column.type) or is_number(column.type)):
+        return None
     seen = column.unique().drop_null()
     if pa.types.is_floating(seen.type):
         seen = pc.filter(seen, pc.invert(pc.is_nan(seen)))
