@@ -24,6 +24,8 @@ Float64 = NDArray[np.float64]
 
 # of a fit
 _LEAST_ROWS = 2
+# where scikit-learn keeps what set_output was told, which a clone has too
+_OUTPUT = "_sklearn_output_config"
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -40,7 +42,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file: settings, densities, and whatever `fit` has found.
 
-        A `random_state` that is a generator is written as the seed that it gave to the fit.
+        A `random_state` that is a generator is written as the seed that it gave to the fit. What `set_output` has set is
+        written, too; what `set_fit_request` has is not.
 
         Raises:
             NotFittedError: it is not fitted.
@@ -48,9 +51,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         settings = self.get_params(deep=False)
-        if not isinstance(settings["random_state"], (int, np.integer)):
+        if isinstance(settings["random_state"], np.random.RandomState):
             settings["random_state"] = self.seed_
         found = {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
+        if hasattr(self, _OUTPUT):
+            found[_OUTPUT] = getattr(self, _OUTPUT)
         storage.save(Stored(type(self).__name__, packed(settings), packed(found)), path)
 
     @classmethod
