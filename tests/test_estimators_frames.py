@@ -140,6 +140,28 @@ def test_what_is_refused_is_named(kind):
         kind(epochs=1).fit(pd.concat([frame, frame[["same"]]], axis=1), y)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_are_what_the_messages_ask_for(kind, tmp_path):
+    from sklearn.base import clone
+
+    frame, y = rows(60)
+    new = frame.assign(price=-1.0, single=np.nan)
+    with pytest.raises(ValueError, match=r"'price': expected numbers above 0.*kinds='continuous'"):
+        answer(kind(epochs=1, random_state=0).fit(frame, y), new)
+    estimator = clone(kind(epochs=1, random_state=0, kinds={"price": "continuous"})).fit(frame, y)
+    estimator.save(tmp_path / "estimator.safetensors")
+    assert equal(answer(kind.load(tmp_path / "estimator.safetensors"), new), answer(estimator, new))
+    numbers = pd.DataFrame({"a": frame["single"], "code": np.arange(60) % 3})
+    declared = kind(epochs=1, random_state=0, kinds={"code": "categorical"}).fit(numbers, y)
+    with pytest.raises(ValueError, match=r"'code': .*none of the 3 values"):
+        answer(declared, numbers.assign(code=7))
+    for wrong, message in (("continuous", "expected a mapping"), ({"b": "continuous"}, "got 'b'"), ({"a": "x"}, "'x'")):
+        with pytest.raises(ValueError, match=f"kinds.*{message}"):
+            kind(epochs=1, kinds=wrong).fit(numbers, y)
+    with pytest.raises(ValueError, match="kinds: expected None, or X to be a data frame, got ndarray"):
+        kind(epochs=1, kinds={"a": "continuous"}).fit(numbers.to_numpy(), y)
+
+
 def test_flows_and_mixtures_say_what_they_need():
     frame, y = rows(40)
     numbers = frame[["single"]].assign(truth=y == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from anabranch.estimators.estimator import Estimator, copied, refuse_real_densit
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
 from anabranch.queries import AtContext
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -39,6 +41,8 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             class gets copies in place of the flows. A class of fewer than 10 different rows has a normal either way.
         members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1. A model of any order is one.
         epochs: passes over the rows of a class, at most; by default so many that large and small tables take a like time.
+        kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
+            what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
@@ -66,6 +70,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         density: Density | None = None,
         members: int | None = None,
         epochs: int | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -73,6 +78,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.density = density
         self.members = members
         self.epochs = epochs
+        self.kinds = kinds
         self.device = device
         self.random_state = random_state
 
@@ -92,7 +98,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
         if self.density is not None and not isinstance(self.density, Density):
             raise ValueError(f"density: expected None or a Density, got {self.density!r}")
-        x, weights, framed = self._read_fit(X, sample_weight)
+        x, weights, framed = self._read_fit(X, sample_weight, kinds=self.kinds)
         y = of_one_type(read_classes(y, len(x)))
         check_classification_targets(y)
         members = None if self.members is None else positive_int("members", self.members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator, copied, refuse_real_density
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -41,6 +43,8 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
             are fitted in place of the flows. Fewer than 10 different rows get a normal either way.
         members: how many folds and fits; by default 5 up to 2,000 rows, 3 up to 10,000, else 1. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
+        kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
+            what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
@@ -65,12 +69,14 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         *,
         members: int | None = None,
         epochs: int | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.density = density
         self.members = members
         self.epochs = epochs
+        self.kinds = kinds
         self.device = device
         self.random_state = random_state
 
@@ -88,7 +94,7 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
                 column of a data frame that is of no kind, which is named.
         """
         del y
-        x, weights, framed = self._read_fit(X, sample_weight, gaps=self._takes_gaps())
+        x, weights, framed = self._read_fit(X, sample_weight, gaps=self._takes_gaps(), kinds=self.kinds)
         rows = distinct_rows(x, weights)
         members = None if self.members is None else positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)

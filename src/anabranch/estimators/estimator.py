@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -16,9 +17,10 @@ from anabranch import storage
 from anabranch.densities import Density
 from anabranch.estimators.encoding import Encoding
 from anabranch.estimators.finite import refuse_columns_of_gaps, refuse_other_than_finite
-from anabranch.estimators.frames import first_other_than_numbers
+from anabranch.estimators.frames import first_other_than_numbers, is_frame
 from anabranch.estimators.schema_encoding import SchemaEncoding
 from anabranch.estimators.stored import Stored, packed, unpacked
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -98,7 +100,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return self.seed_
 
     def _read_fit(
-        self, x: Any, sample_weight: Any, *, gaps: bool = False, frames: bool = True
+        self,
+        x: Any,
+        sample_weight: Any,
+        *,
+        gaps: bool = False,
+        frames: bool = True,
+        kinds: Mapping[str, str | Column] | None = None,
     ) -> tuple[Float64, Float64 | None, SchemaEncoding | None]:
         """X of a fit, as float64 (rows, columns), and the weights of its rows.
 
@@ -107,21 +115,27 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             sample_weight: as `fit` takes it.
             gaps: whether numbers may be NaN.
             frames: whether a data frame may have columns that are no numbers.
+            kinds: those that are declared of columns of a data frame.
 
         Returns:
-            x, NaN for gaps; the weights; and the encoding, if X is a data frame with columns that are no numbers.
+            x, NaN for gaps; the weights; and the encoding, if X is a data frame with columns that are no numbers, or of
+            declared kinds.
 
         Raises:
             ValueError: X is not as scikit-learn has it, or holds what it may not.
         """
+        if kinds is not None and not isinstance(kinds, Mapping):
+            raise ValueError(f"kinds: expected a mapping, the kind of each column that is named, got {kinds!r}")
         other = first_other_than_numbers(x, truth=not frames)
-        if other is None:
+        if other is None and not kinds:
             numbers = self._read_numbers(x, fitting=True, gaps=gaps)
             weights = self._read_weights(sample_weight, numbers)
             refuse_columns_of_gaps(
                 numbers if weights is None else numbers[weights > 0], getattr(self, "feature_names_in_", None)
             )
             return numbers, weights, None
+        if kinds and not is_frame(x):
+            raise ValueError(f"kinds: expected None, or X to be a data frame, got {type(x).__name__}")
         if not frames:
             raise ValueError(
                 f"X: could not convert column {other!r} to numbers, which {type(self).__name__} needs in all columns; "
@@ -132,7 +146,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"Found array with {len(x)} sample(s) while a minimum of {_LEAST_ROWS} is required.")
         weights = self._read_weights(sample_weight, np.empty(len(x)))
         counted = np.ones(len(x), dtype=bool) if weights is None else weights > 0
-        encoding = SchemaEncoding.of(x, counted)
+        encoding = SchemaEncoding.of(x, counted, kinds)
         values = np.full((len(x), len(encoding.schema.columns)), np.nan)
         values[counted] = encoding.read(_taken(x, np.flatnonzero(counted)))
         return values, weights, encoding
@@ -195,7 +209,7 @@ def refuse_real_density(density: str | Density, expected: str) -> None:
     """Raise ValueError for a density of real numbers, where there are columns of other kinds and others are expected."""
     if not isinstance(density, str) or density == "flow":
         raise ValueError(
-            f"density: expected {expected} for a data frame with columns that are no numbers, got "
+            f"density: expected {expected} for a data frame with columns that are no numbers (or with kinds), got "
             f"{density if isinstance(density, str) else type(density).__name__!r}, which takes numbers alone"
         )
 

@@ -165,6 +165,11 @@ class Frames(Described):
         return pa.DictionaryArray.from_arrays(numbers, levels, ordered=found["ordered"])
 
 
+def is_frame(x: Any) -> bool:
+    """Whether X is a data frame of a library that `Frames` knows."""
+    return _native(x)[0] is not None
+
+
 def first_other_than_numbers(x: Any, truth: bool = False) -> str | None:
     """The first column of X that is none of numbers, if X is a data frame of a library that `Frames` knows; else None.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
 from anabranch.estimators.trimming import most_usual
 from anabranch.models import AnyOrder, Flow
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -58,6 +60,8 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             changes no score.
         members: how many folds and fits, of p and of q. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
+        kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
+            what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
@@ -84,12 +88,14 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         *,
         members: int = 3,
         epochs: int | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.contamination = contamination
         self.members = members
         self.epochs = epochs
+        self.kinds = kinds
         self.device = device
         self.random_state = random_state
 
@@ -108,7 +114,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         del y
         if not is_number(self.contamination) or not 0 < float(self.contamination) <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {self.contamination!r}")
-        x, weights, framed = self._read_fit(X, sample_weight, gaps=True)
+        x, weights, framed = self._read_fit(X, sample_weight, gaps=True, kinds=self.kinds)
         rows = distinct_rows(x, weights)
         members = positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)

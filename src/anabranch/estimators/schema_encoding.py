@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -53,12 +53,18 @@ class SchemaEncoding(Encoding):
         self.frames = frames
 
     @classmethod
-    def of(cls, frame: Any, rows: NDArray[np.bool_] | None = None) -> Self:
+    def of(
+        cls,
+        frame: Any,
+        rows: NDArray[np.bool_] | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
+    ) -> Self:
         """The encoding of a frame.
 
         Args:
             frame: of pandas, polars or pyarrow.
             rows: (rows), which of them to read; all by default.
+            kinds: of some columns, by name, in place of what their values say.
 
         Raises:
             TableError: a column of no kind: gaps only, mixed values, names of rows; it is named. Every column is constant.
@@ -66,10 +72,10 @@ class SchemaEncoding(Encoding):
         frames = Frames.of(frame)
         table = frames.table(frame)
         table = table if rows is None else table.filter(pa.array(rows))
-        kinds = {
+        known = {
             name: kind for name in frames.columns if (kind := _known(name, table.column(name), frames)) is not None
         }
-        schema = Schema.infer(table, kinds=kinds)
+        schema = Schema.infer(table, kinds={**known, **(kinds or {})})
         if all(isinstance(part, Categorical) and len(part.levels) == 1 for part in schema.parts):
             raise TableError(
                 f"X: expected a column that changes, got one and the same row in all {table.num_rows} samples"
