@@ -104,6 +104,8 @@ def test_a_file_gives_the_same_estimator(kind, tmp_path):
 def test_a_file_holds_settings_and_classes_of_any_kind(tmp_path):
     import torch
 
+    import anabranch as ab
+
     x, y = blobs(20)
     days = np.array(["2024-01-01", "2025-01-01"], dtype="datetime64[D]")[y]
     model = cheap(BayesClassifier, priors=pd.Series([0.3, 0.7]), device=torch.device("cpu"), random_state=None)
@@ -116,6 +118,9 @@ def test_a_file_holds_settings_and_classes_of_any_kind(tmp_path):
     imputer = cheap(DensityImputer).set_output(transform="pandas").fit(x)
     imputer.save(tmp_path / "imputer.safetensors")
     assert isinstance(DensityImputer.load(tmp_path / "imputer.safetensors").transform(x), pd.DataFrame)
+    ab.save(ab.densities.Normal(torch.zeros(2)), tmp_path / "normal.safetensors")
+    with pytest.raises(ValueError, match=r"got a Normal; read it with anabranch\.load"):
+        DensityImputer.load(tmp_path / "normal.safetensors")
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -71,7 +71,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         stored = storage.load(path)
         name = stored.estimator if isinstance(stored, Stored) else type(stored).__name__
         if name != cls.__name__:
-            raise ValueError(f"{path}: expected a {cls.__name__}, got a {name}; read it with that class's load")
+            reader = f"{name}.load" if isinstance(stored, Stored) else "anabranch.load"
+            raise ValueError(f"{path}: expected a {cls.__name__}, got a {name}; read it with {reader}")
         estimator = cls(**unpacked(stored.settings))
         for name, value in unpacked(stored.found).items():
             setattr(estimator, name, value)

@@ -49,7 +49,8 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
             what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
-        random_state: None, a seed, or a `numpy.random.RandomState`; of the fit, and of the draws of `transform`.
+        random_state: None, a seed, or a `numpy.random.RandomState`; of the fit, and of the draws of `transform`, which
+            are the same at every call, unless it is a `RandomState`.
 
     Attributes:
         density_: the fitted `AnyOrder`, of encoded rows.
