@@ -214,6 +214,16 @@ def test_gaps_get_the_most_probable_category_and_the_mean():
     assert set(imputer.set_params(strategy="draw").transform(hidden)["sign"]) == {"plus", "minus"}
 
 
+def test_ordinal_numbers_get_the_level_next_to_the_mean():
+    levels = np.random.default_rng(0).choice([0.5, 5.5, 10.5, 20.5], 400, p=[0.45, 0.02, 0.23, 0.3])
+    frame = pd.DataFrame({"level": levels, "word": ["u", "v"] * 200})  # of mean 8.9 and median 10.5
+    frame.loc[:20, "level"] = np.nan
+    for strategy in ("mean", "median"):
+        imputer = DensityImputer(strategy, epochs=5, random_state=0).fit(frame)
+        assert imputer.encoding_.schema.parts[0].kind == "ordinal"
+        assert set(imputer.transform(frame)["level"][:20]) == {10.5}  # the most probable is 0.5
+
+
 def test_rows_with_a_value_that_contradicts_the_others_are_outliers():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=400)})

@@ -43,8 +43,8 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
 
     Args:
         strategy: what `transform` fills in: "mean", least in squared error; "median", in absolute error; "draw", one joint
-            draw, which keeps spread and correlations. With the first two categories, truth values and ordinal numbers get
-            the most probable one.
+            draw, which keeps spread and correlations. With the first two categories and truth values get the most probable
+            one, and whole or ordinal numbers of a schema one of their values: the one next to the mean, or the median.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
         kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
             what its values say; a frame of numbers alone is then read by a schema, too.
