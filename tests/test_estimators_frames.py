@@ -7,7 +7,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 
+import anabranch as ab
 from anabranch.estimators import (
     BayesClassifier,
     DensityEstimator,
@@ -129,8 +131,35 @@ def test_what_is_refused_is_named(kind):
         kind(epochs=1).fit(frame[["same"]], y)
     with pytest.raises(ValueError, match="'odd' holds values of different types"):
         kind(epochs=1).fit(frame.assign(odd=[1, "a"] * 30), y)
+    for odd in ([[1, 2]] * 60, pd.period_range("2020", periods=60, freq="D")):
+        with pytest.raises(ValueError, match=r"'odd' holds .*no kind of column; leave it out"):
+            kind(epochs=1).fit(frame.assign(odd=odd), y)
+    with pytest.raises(ValueError, match=r"got a LazyFrame, .*collect\(\)"):
+        kind(epochs=1).fit(pl.from_pandas(frame).lazy(), y)
     with pytest.raises(ValueError, match=r"'same'.* 2 times|'same' is there twice"):
         kind(epochs=1).fit(pd.concat([frame, frame[["same"]]], axis=1), y)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_are_what_the_messages_ask_for(kind, tmp_path):
+    from sklearn.base import clone
+
+    frame, y = rows(60)
+    new = frame.assign(price=-1.0, single=np.nan)
+    with pytest.raises(ValueError, match=r"'price': expected numbers above 0.*kinds='continuous'"):
+        answer(kind(epochs=1, random_state=0).fit(frame, y), new)
+    estimator = clone(kind(epochs=1, random_state=0, kinds={"price": "continuous"})).fit(frame, y)
+    estimator.save(tmp_path / "estimator.safetensors")
+    assert equal(answer(kind.load(tmp_path / "estimator.safetensors"), new), answer(estimator, new))
+    numbers = pd.DataFrame({"a": frame["single"], "code": np.arange(60) % 3})
+    declared = kind(epochs=1, random_state=0, kinds={"code": "categorical"}).fit(numbers, y)
+    with pytest.raises(ValueError, match=r"'code': .*none of the 3 values"):
+        answer(declared, numbers.assign(code=7))
+    for wrong, message in (("continuous", "expected a mapping"), ({"b": "continuous"}, "got 'b'"), ({"a": "x"}, "'x'")):
+        with pytest.raises(ValueError, match=f"kinds.*{message}"):
+            kind(epochs=1, kinds=wrong).fit(numbers, y)
+    with pytest.raises(ValueError, match="kinds: expected None, or X to be a data frame, got ndarray"):
+        kind(epochs=1, kinds={"a": "continuous"}).fit(numbers.to_numpy(), y)
 
 
 def test_flows_and_mixtures_say_what_they_need():
@@ -142,6 +171,9 @@ def test_flows_and_mixtures_say_what_they_need():
             estimator.fit(frame, y)
     with pytest.raises(ValueError, match=r"'auto' or 'any order' for a data frame .*'flow'"):
         DensityEstimator("flow").fit(frame)
+    own = ab.densities.Normal(torch.zeros(8))
+    with pytest.raises(ValueError, match=r"expected None for a data frame .*'Normal'"):
+        BayesClassifier(density=own).fit(frame, y)
 
 
 def test_log_p_is_of_densities_and_probabilities_in_the_own_units():
@@ -180,6 +212,16 @@ def test_gaps_get_the_most_probable_category_and_the_mean():
     assert np.median(ratio) == pytest.approx(np.exp(0.3**2 / 2), abs=0.03)
     assert np.median(medians["grown"].to_numpy()[50:201] / np.exp(a[50:201])) == pytest.approx(1.0, abs=0.1)
     assert set(imputer.set_params(strategy="draw").transform(hidden)["sign"]) == {"plus", "minus"}
+
+
+def test_ordinal_numbers_get_the_level_next_to_the_mean():
+    levels = np.random.default_rng(0).choice([0.5, 5.5, 10.5, 20.5], 400, p=[0.45, 0.02, 0.23, 0.3])
+    frame = pd.DataFrame({"level": levels, "word": ["u", "v"] * 200})  # of mean 8.9 and median 10.5
+    frame.loc[:20, "level"] = np.nan
+    for strategy in ("mean", "median"):
+        imputer = DensityImputer(strategy, epochs=5, random_state=0).fit(frame)
+        assert imputer.encoding_.schema.parts[0].kind == "ordinal"
+        assert set(imputer.transform(frame)["level"][:20]) == {10.5}  # the most probable is 0.5
 
 
 def test_rows_with_a_value_that_contradicts_the_others_are_outliers():

@@ -58,3 +58,14 @@ def test_a_cluster_of_outliers_is_found_and_so_is_a_broken_dependency():
     x[60:64, :2] = [[1.5, -1.5], [-1.5, 1.5], [1.7, -1.2], [-1.2, 1.6]]
     scores = DensityOutlierDetector(members=1, epochs=10, random_state=0).fit(x).score_samples(x)
     assert average_precision_score(np.arange(600) < 64, -scores) > 0.95
+
+
+def test_the_threshold_is_between_two_rows():
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    for contamination, share in ((0.05, 2), (0.06, 2), (0.5, 20), (0.01, 0)):
+        detector = DensityOutlierDetector(contamination, members=1, epochs=1, random_state=0).fit(x)
+        found = detector.decision_function(x)
+        assert (found < 0).sum() == share
+        assert np.abs(found).min() > 1e-10  # further than scores differ by roundings when other rows are beside a row
+    with pytest.raises(ValueError, match=r"contamination: expected a number in \(0, 0.5\], got 'auto'"):
+        DensityOutlierDetector("auto").fit(x)

@@ -31,16 +31,21 @@ def numbers_below(name: str, value: Any, count: int | None = None) -> list[int]:
     return [int(k) for k in numbers]
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number, and no truth value."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def positive(name: str, value: Any) -> float:
     """Return `value` as a finite float above zero, or raise ValueError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < float(value) < float("inf"):
+    if not is_number(value) or not 0 < float(value) < float("inf"):
         raise ValueError(f"{name}: expected a number above 0, got {value!r}")
     return float(value)
 
 
 def fraction(name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1), or raise ValueError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= float(value) < 1:
+    if not is_number(value) or not 0 <= float(value) < 1:
         raise ValueError(f"{name}: expected a fraction in [0, 1), got {value!r}")
     return float(value)
 

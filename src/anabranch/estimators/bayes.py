@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.estimators.any_order import fit_any_order
+from anabranch.estimators.classes import of_one_type, read_classes
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator, copied, refuse_real_density
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
 from anabranch.queries import AtContext
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -36,9 +38,11 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     Args:
         priors: p(y), in the order of `classes_`, at least 0 and of sum 1; None for the shares of the rows.
         density: None for the default, or a `Density` of as many numbers as there are columns that change, of which each
-            class gets copies in place of the flows.
+            class gets copies in place of the flows. A class of fewer than 10 different rows has a normal either way.
         members: folds and fits of each class; by default 3 up to 2,000 rows of a class, else 1. A model of any order is one.
         epochs: passes over the rows of a class, at most; by default so many that large and small tables take a like time.
+        kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
+            what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
@@ -66,6 +70,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         density: Density | None = None,
         members: int | None = None,
         epochs: int | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -73,6 +78,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.density = density
         self.members = members
         self.epochs = epochs
+        self.kinds = kinds
         self.device = device
         self.random_state = random_state
 
@@ -90,8 +96,10 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """
         if y is None:
             raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
-        x, weights, framed = self._read_fit(X, sample_weight)
-        y = read_classes(y, len(x))
+        if self.density is not None and not isinstance(self.density, Density):
+            raise ValueError(f"density: expected None or a Density, got {self.density!r}")
+        x, weights, framed = self._read_fit(X, sample_weight, kinds=self.kinds)
+        y = of_one_type(read_classes(y, len(x)))
         check_classification_targets(y)
         members = None if self.members is None else positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
@@ -104,13 +112,15 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         seed = self._draw_seed()
         self.class_prior_ = self._read_priors(np.bincount(codes, weights=rows.weights).astype(np.float64))
         if framed is not None and self.density is not None:
-            refuse_real_density(self.density)
+            refuse_real_density(self.density, "None")
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
         z = self.encoding_.encode(rows.x)
         if framed is not None:
             self.densities_ = self._fit_by_class(z, rows.weights, codes, seed, epochs)
             return self
         own = self.density
+        if own is not None:
+            copied(own, z.shape[1])  # complains before anything is fitted
         self.densities_ = []
         for k in range(len(self.classes_)):
             mine = np.flatnonzero(codes == k)
@@ -129,14 +139,15 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def predict_joint_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log p(x, y) of each row and class (rows, classes), nats, of a density in the columns' own units."""
         check_is_fitted(self)
-        z = self.encoding_.encode(self._read_rows(X))
-        with np.errstate(divide="ignore"):
-            joint = np.column_stack([log_prob(density, z) for density in self.densities_]) + np.log(self.class_prior_)
-        return np.asarray(joint + self.encoding_.log_det(z)[:, None])
+        x = self._read_rows(X)
+        z = self.encoding_.encode(x)
+        return np.column_stack([self._in_own_units(joint, x, z) for joint in self._log_joint(z).T])
 
     def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log p(y | x) of each row and class (rows, classes)."""
-        joint = self.predict_joint_log_proba(X)
+        check_is_fitted(self)
+        # a value that no class has, in a column that never changed, tells none from the others
+        joint = self._log_joint(self.encoding_.encode(self._read_rows(X)))
         total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             # too far from all classes for a float: what is left to know is how frequent they are
@@ -160,6 +171,11 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """log p(x) of each row (rows), nats, in the columns' own units: low for a row that belongs to no class."""
         return np.asarray(np.logaddexp.reduce(self.predict_joint_log_proba(X), axis=1))
 
+    def _log_joint(self, z: Float64) -> Float64:
+        """log p(z, y) of encoded rows and classes (rows, classes)."""
+        with np.errstate(divide="ignore"):
+            return np.column_stack([log_prob(density, z) for density in self.densities_]) + np.log(self.class_prior_)
+
     def _fit_by_class(
         self, z: Float64, weights: Float64, codes: NDArray[np.int64], seed: int, epochs: int | None
     ) -> list[Density]:
@@ -181,25 +197,12 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _read_priors(self, counts: Float64) -> Float64:
         if self.priors is None:
             return np.asarray(counts / counts.sum())
-        priors = np.asarray(self.priors, dtype=np.float64)
+        try:
+            priors = np.asarray(self.priors, dtype=np.float64)
+        except (TypeError, ValueError):
+            priors = np.empty(0)
         if priors.shape != counts.shape or not (priors >= 0).all() or not np.isclose(priors.sum(), 1.0):
             raise ValueError(
                 f"priors: expected {len(counts)} numbers of at least 0 and of sum 1, one for each class, got {self.priors!r}"
             )
         return np.asarray(priors / priors.sum())
-
-
-def read_classes(y: Any, rows: int) -> NDArray[Any]:
-    """Classes (rows), as scikit-learn reads them.
-
-    Raises:
-        ValueError: of another number than the rows, or numbers that are not finite.
-    """
-    values = column_or_1d(y, warn=True)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError("Input y contains NaN or infinity; classes are expected")
-    if values.dtype.kind == "O" and any(isinstance(v, float) and math.isnan(v) for v in values):
-        raise ValueError("Input y contains NaN; classes are expected")
-    if len(values) != rows:
-        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{rows}, {len(values)}]")
-    return np.asarray(values)

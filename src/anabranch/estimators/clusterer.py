@@ -12,7 +12,7 @@ from sklearn.base import ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from anabranch.checks import positive_int
+from anabranch.checks import is_number, positive_int
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.scaling import Scaling
@@ -34,7 +34,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
     them. The fit starts from k-means, several times, of which the start of lowest loss is fitted on; it maximises the
     likelihood, and that neighbouring rows agree on their cluster, and that clusters are told surely and all used
     (`objectives.Likelihood`, `Consistency`, `Information`). Columns are standardised; a column that never changes is
-    left out.
+    left out, and a row with another value in it has log p = -inf.
 
     Args:
         n_clusters: how many. Clusters that in the end have no row are left out, so there may be fewer.
@@ -49,6 +49,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
         labels_: the cluster of each row, from 0.
         density_: the fitted `FlowMixture`, of standardised columns.
         encoding_: how they are standardised, a `Scaling`.
+        unit_: the unit of `score_samples` in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -93,7 +94,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
         x, weights, _ = self._read_fit(X, sample_weight, frames=False)
         count = positive_int("n_clusters", self.n_clusters)
         starts = positive_int("starts", self.starts)
-        if not 0 <= float(self.balance) < np.inf:
+        if not is_number(self.balance) or not 0 <= float(self.balance) < np.inf:
             raise ValueError(f"balance: expected a number of at least 0, got {self.balance!r}")
         if len(x) < max(2, count):
             raise ValueError(f"n_samples={len(x)} should be >= n_clusters={count}, and at least 2")
@@ -165,8 +166,9 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, exact, in the columns' own units."""
         check_is_fitted(self)
-        z = self.encoding_.encode(self._read_rows(X))
-        return log_prob(self.density_, z) + self.encoding_.log_det(z)
+        x = self._read_rows(X)
+        z = self.encoding_.encode(x)
+        return self._in_own_units(log_prob(self.density_, z), x, z)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The mean log p(x) of the rows, nats."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator, copied, refuse_real_density
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -38,9 +40,11 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
     Args:
         density: "auto", as described; "flow", for complete rows alone; "any order", for rows with gaps, whether or not
             those of the fit have any; or a `Density` of as many numbers as there are columns that change, of which copies
-            are fitted in place of the flows.
+            are fitted in place of the flows. Fewer than 10 different rows get a normal either way.
         members: how many folds and fits; by default 5 up to 2,000 rows, 3 up to 10,000, else 1. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
+        kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
+            what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
@@ -65,12 +69,14 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         *,
         members: int | None = None,
         epochs: int | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.density = density
         self.members = members
         self.epochs = epochs
+        self.kinds = kinds
         self.device = device
         self.random_state = random_state
 
@@ -88,14 +94,14 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
                 column of a data frame that is of no kind, which is named.
         """
         del y
-        x, weights, framed = self._read_fit(X, sample_weight, gaps=self._takes_gaps())
+        x, weights, framed = self._read_fit(X, sample_weight, gaps=self._takes_gaps(), kinds=self.kinds)
         rows = distinct_rows(x, weights)
         members = None if self.members is None else positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
         seed = self._draw_seed()
         own = self.density
         if framed is not None:
-            refuse_real_density(own)
+            refuse_real_density(own, "'auto' or 'any order'")
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
         z = self.encoding_.encode(rows.x)
         self.gaps_ = framed is not None or own == "any order" or (own == "auto" and bool(np.isnan(z).any()))
@@ -131,9 +137,7 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = self._read_rows(X, gaps=self.gaps_)
         z = self.encoding_.encode(x)
-        scores = log_prob(self.density_, z) + self.encoding_.log_det(z)
-        scores[self.encoding_.off_constant(x)] = -np.inf
-        return scores
+        return self._in_own_units(log_prob(self.density_, z), x, z)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The mean log p of the rows, nats: higher is better, so that searches over settings maximise it."""
@@ -156,9 +160,13 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         return self.encoding_.write(self.encoding_.decode(z))
 
     def _takes_gaps(self) -> bool:
-        if isinstance(self.density, str) and self.density not in ("auto", "flow", "any order"):
+        named = isinstance(self.density, str) and self.density in ("auto", "flow", "any order")
+        if not named and not isinstance(self.density, Density):
             raise ValueError(f"density: expected 'auto', 'flow', 'any order' or a Density, got {self.density!r}")
         return isinstance(self.density, str) and self.density != "flow"
+
+    def _gap_remedy(self) -> str:
+        return f"fit with density='any order', which takes gaps, or {super()._gap_remedy()}"
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -165,6 +165,11 @@ class Frames(Described):
         return pa.DictionaryArray.from_arrays(numbers, levels, ordered=found["ordered"])
 
 
+def is_frame(x: Any) -> bool:
+    """Whether X is a data frame of a library that `Frames` knows."""
+    return _native(x)[0] is not None
+
+
 def first_other_than_numbers(x: Any, truth: bool = False) -> str | None:
     """The first column of X that is none of numbers, if X is a data frame of a library that `Frames` knows; else None.
 
@@ -195,6 +200,8 @@ def _native(x: Any) -> tuple[str | None, Any]:
     except (narwhals.exceptions.NarwhalsError, ValueError) as error:  # a name that is there twice, for one
         as_table(x)  # says so in words of its own
         raise TableError(f"X: cannot be read ({' '.join(str(error).split())})") from error
+    if isinstance(native, narwhals.LazyFrame):
+        raise TableError(f"X: expected rows in memory, got a {type(x).__name__}, a query of them; give X.collect()")
     if not isinstance(native, narwhals.DataFrame):
         return None, None
     library = native.implementation.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.schema_encoding import SchemaEncoding
 from anabranch.models.column_network import Walk
 from anabranch.queries.impute_any_order import fill
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -42,11 +43,14 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
 
     Args:
         strategy: what `transform` fills in: "mean", least in squared error; "median", in absolute error; "draw", one joint
-            draw, which keeps spread and correlations. With the first two categories, truth values and ordinal numbers get
-            the most probable one.
+            draw, which keeps spread and correlations. With the first two categories and truth values get the most probable
+            one, and whole or ordinal numbers of a schema one of their values: the one next to the mean, or the median.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
+        kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
+            what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
-        random_state: None, a seed, or a `numpy.random.RandomState`; of the fit, and of the draws of `transform`.
+        random_state: None, a seed, or a `numpy.random.RandomState`; of the fit, and of the draws of `transform`, which
+            are the same at every call, unless it is a `RandomState`.
 
     Attributes:
         density_: the fitted `AnyOrder`, of encoded rows.
@@ -68,11 +72,13 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         strategy: str = "mean",
         *,
         epochs: int | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.strategy = strategy
         self.epochs = epochs
+        self.kinds = kinds
         self.device = device
         self.random_state = random_state
 
@@ -91,7 +97,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         """
         del y
         one_of("strategy", self.strategy, ("mean", "median", "draw"))
-        x, weights, framed = self._read_fit(X, sample_weight, gaps=True)
+        x, weights, framed = self._read_fit(X, sample_weight, gaps=True, kinds=self.kinds)
         rows = distinct_rows(x, weights)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights)

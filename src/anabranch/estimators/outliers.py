@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from anabranch import flows
-from anabranch.checks import positive_int
+from anabranch.checks import is_number, positive_int
 from anabranch.densities import Density
 from anabranch.estimators.any_order import fit_any_order, log_terms
 from anabranch.estimators.distinct import distinct_rows
@@ -21,6 +22,7 @@ from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.stacking import fit_stack, log_prob
 from anabranch.estimators.trimming import most_usual
 from anabranch.models import AnyOrder, Flow
+from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
 
@@ -58,6 +60,8 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             changes no score.
         members: how many folds and fits, of p and of q. A model of any order is one.
         epochs: passes over the rows, at most; by default so many that large and small tables take a like time.
+        kinds: for some columns of a data frame, by name: the word for their kind, or a `tables.columns.Column`, in place of
+            what its values say; a frame of numbers alone is then read by a schema, too.
         device: where to train; the CPU by default.
         random_state: None, a seed, or a `numpy.random.RandomState`.
 
@@ -84,12 +88,14 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         *,
         members: int = 3,
         epochs: int | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.contamination = contamination
         self.members = members
         self.epochs = epochs
+        self.kinds = kinds
         self.device = device
         self.random_state = random_state
 
@@ -106,9 +112,9 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             ValueError: fewer than two rows, infinite values, no column that changes, a contamination out of range.
         """
         del y
-        if not 0 < float(self.contamination) <= 0.5:
+        if not is_number(self.contamination) or not 0 < float(self.contamination) <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {self.contamination!r}")
-        x, weights, framed = self._read_fit(X, sample_weight, gaps=True)
+        x, weights, framed = self._read_fit(X, sample_weight, gaps=True, kinds=self.kinds)
         rows = distinct_rows(x, weights)
         members = positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
@@ -147,7 +153,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             )
             self.standard_ = Scaling.of(rows.x, rows.weights)
             self.marginals_ = KernelMarginals.of(self.standard_.encode(rows.x), rows.weights)
-        self.offset_ = _share_below(self._scores(rows.x), rows.weights, float(self.contamination))
+        self.offset_ = _threshold(self._scores(rows.x), rows.weights, float(self.contamination))
         return self
 
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
@@ -178,6 +184,9 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         # another value than the only one there was is more outlying than anything else
         return np.maximum(scores, _LEAST) - _OFF_CONSTANT * self.encoding_.off_constant(x)
 
+    def _gap_remedy(self) -> str:
+        return f"fit to rows of which some have gaps, or {super()._gap_remedy()}"
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
@@ -197,9 +206,14 @@ def _usual(terms: Float64, weights: Float64) -> Float64:
     return np.asarray(weights @ np.where(seen, terms, 0.0) / np.maximum(weights @ seen, 1e-300))
 
 
-def _share_below(scores: Float64, weights: Float64, share: float) -> float:
-    """The lowest score that has more than this share of the weight up to it and with it."""
+def _threshold(scores: Float64, weights: Float64, share: float) -> float:
+    """Below it is as much of the weight as there can be, but no more than this share: midway between two scores, which
+    roundings, other ones for other rows beside a row, do not reach.
+    """
     order = np.argsort(scores)
+    ordered = scores[order]
     total = np.cumsum(weights[order])
     place = np.searchsorted(total, share * total[-1] * (1 + 1e-12), side="right")
-    return float(scores[order[min(place, len(order) - 1)]])
+    first = ordered[min(place, len(order) - 1)]
+    below = ordered[ordered < first]
+    return float(first - 1e-9 * max(1.0, abs(first)) if len(below) == 0 else (below[-1] + first) / 2)

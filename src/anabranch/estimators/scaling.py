@@ -51,19 +51,16 @@ class Scaling(Encoding):
         """The scaling that gives rows (rows, columns; NaN for gaps) mean 0 and deviation 1 in every column that changes.
 
         Args:
-            x: the rows.
+            x: the rows, some value in every column.
             weights: (rows), above 0.
             power: whether to add power transforms, no stronger than logarithms. Median and quartiles then stand for mean
                 and deviation before them, so that a few values far out are not what sets the unit.
 
         Raises:
-            ValueError: no column changes, or one has gaps alone.
+            ValueError: no column changes.
         """
         w = np.ones(len(x)) if weights is None else weights
         seen = ~np.isnan(x)
-        empty = np.flatnonzero(~seen.any(axis=0))
-        if len(empty):
-            raise ValueError(f"X: expected some value in every column, got gaps alone in column {empty[0]}")
         low, high = np.nanmin(x, axis=0), np.nanmax(x, axis=0)
         # in units of the largest value of a column: no sum or square overflows
         unit = np.maximum(np.maximum(np.abs(low), np.abs(high)), np.finfo(np.float64).tiny)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from anabranch.queries.impute_any_order import points
 from anabranch.tables import Column, Schema, TableError
 from anabranch.tables.best import mean_in
 from anabranch.tables.columns import Boolean, Categorical
+from anabranch.tables.types import is_number, is_text
 
 # of more declared categories those are taken that rows have, as of text
 _MOST_DECLARED = 1_000
@@ -52,12 +53,18 @@ class SchemaEncoding(Encoding):
         self.frames = frames
 
     @classmethod
-    def of(cls, frame: Any, rows: NDArray[np.bool_] | None = None) -> Self:
+    def of(
+        cls,
+        frame: Any,
+        rows: NDArray[np.bool_] | None = None,
+        kinds: Mapping[str, str | Column] | None = None,
+    ) -> Self:
         """The encoding of a frame.
 
         Args:
             frame: of pandas, polars or pyarrow.
             rows: (rows), which of them to read; all by default.
+            kinds: of some columns, by name, in place of what their values say.
 
         Raises:
             TableError: a column of no kind: gaps only, mixed values, names of rows; it is named. Every column is constant.
@@ -65,10 +72,10 @@ class SchemaEncoding(Encoding):
         frames = Frames.of(frame)
         table = frames.table(frame)
         table = table if rows is None else table.filter(pa.array(rows))
-        kinds = {
+        known = {
             name: kind for name in frames.columns if (kind := _known(name, table.column(name), frames)) is not None
         }
-        schema = Schema.infer(table, kinds=kinds)
+        schema = Schema.infer(table, kinds={**known, **(kinds or {})})
         if all(isinstance(part, Categorical) and len(part.levels) == 1 for part in schema.parts):
             raise TableError(
                 f"X: expected a column that changes, got one and the same row in all {table.num_rows} samples"
@@ -146,6 +153,8 @@ def _known(name: str, column: Any, frames: Frames) -> Column | None:
         return Categorical(name, levels, frames.categories[name]["type"])
     if pa.types.is_boolean(column.type):
         return None if column.null_count == len(column) else Boolean(name)
+    if not (is_text(column.type) or is_number(column.type)):
+        return None
     seen = column.unique().drop_null()
     if pa.types.is_floating(seen.type):
         seen = pc.filter(seen, pc.invert(pc.is_nan(seen)))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from anabranch.checks import positive_int
-from anabranch.estimators.bayes import read_classes
+from anabranch.estimators.classes import labelled, of_one_type, read_classes
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.scaling import Scaling
@@ -58,6 +58,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         label_distributions_: q(y | x) of each row of the fit (rows, classes).
         densities_: the fitted `FlowMixture`s, of standardised columns.
         encoding_: how they are standardised, a `Scaling`.
+        unit_: the unit of `score_samples` in words.
         n_features_in_, feature_names_in_: of X.
 
     Example:
@@ -92,30 +93,32 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         Args:
             X: (rows, columns), an array or a data frame of finite numbers. Columns that are none are to be encoded first,
                 with scikit-learn's `OneHotEncoder` for one.
-            y: (rows), classes, -1 for rows that have none.
+            y: (rows), classes: numbers, words or booleans; the number -1 for rows that have none.
             sample_weight: (rows), how much each counts, at least 0.
 
         Raises:
-            ValueError: values that are not finite, y that are no classes, no label at all, no column that changes.
+            ValueError: values that are not finite, y that are no classes, no label at all, the word '-1' for none (which
+                NumPy makes of the number in a list of words), no column that changes.
         """
         if y is None:
             raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
         x, weights, _ = self._read_fit(X, sample_weight, frames=False)
-        y = read_classes(y, len(x))
+        y = read_classes(y, len(x), remedy="-1 says that a sample has no label")
         members = positive_int("members", self.members)
         neighbours = positive_int("neighbours", self.neighbours)
-        labelled = _labelled(y)
-        if not labelled.any():
+        known = labelled(y)
+        if not known.any():
             raise ValueError("y: expected a label for some samples, got -1 (none) for all")
-        check_classification_targets(y[labelled])
-        seen = labelled if weights is None else labelled & (weights > 0)
+        own = of_one_type(y[known])
+        check_classification_targets(own)
+        seen = known if weights is None else known & (weights > 0)
         if not seen.any():
             raise ValueError(
                 "sample_weight: expected some weight above zero among samples of a class, got zero for all"
             )
-        self.classes_ = np.unique(y[seen])
+        self.classes_ = np.unique(own[seen[known]])
         codes = np.full(len(y), -1)
-        codes[seen] = np.searchsorted(self.classes_, y[seen])
+        codes[seen] = np.searchsorted(self.classes_, own[seen[known]])
         rows = distinct_rows(x, weights, codes)
         seed = self._draw_seed()
         self.encoding_ = Scaling.of(rows.x, rows.weights)
@@ -125,7 +128,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         self.densities_ = [self._fit_one(z, rows.weights, spread, seed + i, neighbours) for i in range(members)]
         log_q = self._log_q(self.encoding_.encode(x))
         self.label_distributions_ = np.exp(log_q)
-        self.transduction_ = np.where(seen, y, self.classes_[log_q.argmax(axis=1)])
+        self.transduction_ = self.classes_[np.where(seen, codes, log_q.argmax(axis=1))]
         return self
 
     def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
@@ -150,9 +153,10 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
         """log p(x) of each row (rows), nats, exact, of the mean of the fits, in the columns' own units."""
         check_is_fitted(self)
-        z = self.encoding_.encode(self._read_rows(X))
+        x = self._read_rows(X)
+        z = self.encoding_.encode(x)
         each = np.column_stack([log_prob(density, z) for density in self.densities_])
-        return np.asarray(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)) + self.encoding_.log_det(z))
+        return self._in_own_units(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)), x, z)
 
     def _fit_one(
         self,
@@ -196,12 +200,3 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         x: Tensor = torch.from_numpy(z)
         each = np.stack([log_posterior(density, x) for density in self.densities_])
         return np.asarray(np.logaddexp.reduce(each, axis=0) - np.log(len(each)))
-
-
-def _labelled(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which rows have a label."""
-    if y.dtype.kind == "O":
-        return np.array([not (isinstance(v, (int, float, np.number)) and v == -1) for v in y], dtype=bool)
-    if y.dtype.kind in "US" or y.dtype.kind == "b":
-        return np.ones(len(y), dtype=bool)
-    return np.asarray(y != -1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from anabranch.described import Described
@@ -36,17 +37,21 @@ class Stored(Described):
 
 
 def packed(value: Any) -> Any:
-    """A value in which arrays of text, of objects and of more are made of numbers, words, lists and mappings."""
+    """A value in which arrays of text, of objects, of times and of more are made of numbers, words, lists and mappings."""
     if isinstance(value, Mapping):
         return {name: packed(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(packed(item) for item in value)
+    if isinstance(value, torch.device):
+        return str(value)
+    if hasattr(value, "__array__") and not isinstance(value, (np.ndarray, np.generic, torch.Tensor)):  # a series
+        value = np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
         kind = "object" if value.dtype.kind == "O" else "text"
         items = [item.decode() if isinstance(item, bytes) else item for item in value.ravel().tolist()]
         return {_ARRAY + kind: packed(items), "shape": list(value.shape)}
     if isinstance(value, np.ndarray):
-        return {_ARRAY + value.dtype.str: value}
+        return {_ARRAY + value.dtype.str: value.view(np.int64) if value.dtype.kind in "mM" else value}
     return value
 
 
