@@ -19,8 +19,8 @@ def model_of(part: Column, theta: list[float]) -> TableModel:
     schema = Schema([part, Continuous("other", 0.0, 1.0)])
     density = AnyOrder(schema.families(), hidden=4, blocks=1)
     with torch.no_grad():
-        density.heads.weight.zero_()
-        density.heads.bias[: len(theta)] = torch.tensor(theta)
+        density.network.heads.weight.zero_()
+        density.network.heads.bias[: len(theta)] = torch.tensor(theta)
     return TableModel(schema, density)
 
 

@@ -332,8 +332,8 @@ class TestImpute:
         schema = Schema([Ordinal("grade", [1, 2, 5]), Continuous("x", 0.0, 1.0)])
         density = AnyOrder(schema.families(), hidden=4, blocks=1)
         with torch.no_grad():
-            density.heads.weight.zero_()
-            density.heads.bias[:3] = torch.tensor([0.45, 0.15, 0.4]).log()
+            density.network.heads.weight.zero_()
+            density.network.heads.bias[:3] = torch.tensor([0.45, 0.15, 0.4]).log()
         table = pa.table({"grade": pa.nulls(1, pa.int64()), "x": [0.1]})
         assert TableModel(schema, density).impute(table, best="median").column("grade").to_pylist() == [2]
 

@@ -549,9 +549,10 @@ class TestFitTable:
         [(80_000, 512, (16, 512)), (10_000_000, 512, (4, 512)), (2000, 512, (50, 250)), (240, 512, (50, 32))],
     )
     def test_default_length(self, rows, batch, expected):
-        from anabranch.tables.fit_table import _LENGTH, _length
+        from anabranch.tables.fit_table import _FLOWS
 
-        assert _length(rows, batch, None, _LENGTH) == expected
+        pace = _FLOWS.options(rows, batch_size=batch)
+        assert (pace["epochs"], pace["batch_size"]) == expected
 
     def test_bad_input(self):
         table = numbers(100)

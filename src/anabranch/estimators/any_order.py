@@ -10,15 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anabranch.estimators.stacking import epochs_and_batch
-from anabranch.families import Family, Logistics
+from anabranch.families import Family
 from anabranch.models import AnyOrder
 from anabranch.training import NonFiniteError, fit
+from anabranch.training.pace import ANY_ORDER
 
 Float64 = NDArray[np.float64]
 
 _LEAST_TO_HOLD_OUT = 20
-_STEPS = 2_000
 
 
 def fit_any_order(
@@ -39,7 +38,7 @@ def fit_any_order(
         seed: of everything random.
         families: one for each column; None for real numbers of about mean 0 and deviation 1.
         context: (rows, numbers), what the density is conditioned on, or None.
-        epochs: at most; by default as many as make 2,000 steps, but 4 to 60.
+        epochs: at most; by default as many as make 2,500 steps, but 4 to 100.
         device: where to train.
 
     Returns:
@@ -50,13 +49,9 @@ def fit_any_order(
     x = z[some]
     rows, columns = x.shape
     given = None if context is None else torch.from_numpy(context[some.numpy()].astype(np.float32))
-    components, hidden = (4, 32) if rows < 1_000 else (8, 64) if rows < 10_000 else (8, 128)
-    parts = [Logistics(components) for _ in range(columns)] if families is None else families
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AnyOrder(parts, 0 if given is None else given.shape[1], hidden=hidden)
-    most, batch_size = epochs_and_batch(rows, _STEPS)
-    epochs = most if epochs is None else epochs
+        model = AnyOrder(columns if families is None else families, 0 if given is None else given.shape[1])
     # read off all rows, of which a first batch might miss a column
     model.initialize(x, given)
     # the last good weights are kept
@@ -67,10 +62,7 @@ def fit_any_order(
             given,
             weights=torch.from_numpy(weights[some.numpy()].astype(np.float32)),
             validation=0.1 if rows >= _LEAST_TO_HOLD_OUT else 0,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=3e-3,
-            patience=max(5, epochs // 4),
+            **ANY_ORDER.options(rows, epochs),
             seed=seed,
             device=device,
             progress=False,

@@ -17,13 +17,14 @@ from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.shaped_mixture import log_posterior, shaped_mixture
-from anabranch.estimators.stacking import epochs_and_batch, log_prob
+from anabranch.estimators.stacking import log_prob
 from anabranch.objectives import Consistency, Information, Likelihood, Objective
 from anabranch.training import fit, fit_best_of, start_from
+from anabranch.training.pace import Pace
 
 Float64 = NDArray[np.float64]
 
-_STEPS = 800
+_PACE = Pace(steps=800)
 _SCREENING = 3
 
 
@@ -109,7 +110,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
         seed = self._draw_seed()
         self.encoding_ = Scaling.of(rows.x, rows.weights)
         z = torch.from_numpy(self.encoding_.encode(rows.x).astype(np.float32))
-        most, batch_size = epochs_and_batch(len(z), _STEPS)
+        most, batch_size = _PACE.epochs_and_batch(len(z))
         epochs = most if self.epochs is None else positive_int("epochs", self.epochs)
 
         def build(number: int) -> Any:

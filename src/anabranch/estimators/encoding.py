@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anabranch.described import Described
 from anabranch.families import Family
+from anabranch.queries.impute_any_order import Middle
 
 Float64 = NDArray[np.float64]
 
@@ -67,21 +68,9 @@ class Encoding(Described, ABC):
         """One for each column of z; None for real numbers of about mean 0 and deviation 1."""
 
     @abstractmethod
-    def centre(self, column: int, family: Family, theta: Tensor, strategy: str) -> Tensor:
-        """The encoded value (rows) of a column of z that is the best guess under family(theta).
-
-        Args:
-            column: of z.
-            family: its family.
-            theta: (rows, parameters).
-            strategy: "mean" or "median", in the column's own unit.
-        """
+    def middles(self, strategy: str) -> list[Middle | None] | None:
+        """What stands in gaps of each column, the "mean" or "median" in its own unit, as `best_guess` takes it."""
 
     def tensor(self, z: Float64) -> Tensor:
         """z in float32, for a fit."""
         return torch.from_numpy(z.astype(np.float32))
-
-
-def median_of(family: Family, theta: Tensor) -> Tensor:
-    """The median (rows) under family(theta)."""
-    return family.quantile(theta.new_full(theta.shape[:-1], 0.5), theta)

@@ -20,8 +20,7 @@ from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.schema_encoding import SchemaEncoding
-from anabranch.models.column_network import Walk
-from anabranch.queries.impute_any_order import fill
+from anabranch.queries.impute_any_order import best_guess, fill
 from anabranch.tables import Column
 
 Float64 = NDArray[np.float64]
@@ -169,17 +168,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
 
     def _centres(self, z: Tensor) -> Tensor:
         """z (rows, columns) with the mean or median of each gap given what the row has."""
-        model = self.density_
-        walk = Walk(model.network, z.shape[:-1], None, like=z)
-        columns = list(z.unbind(dim=-1))
-        for i, column in enumerate(columns):
-            walk.reveal(i, column)
-        for i, column in enumerate(columns):
-            gaps = column.isnan()
-            if bool(gaps.any()):
-                centre = self.encoding_.centre(i, model.family(i), walk.theta(i)[gaps], self.strategy)
-                columns[i] = column.masked_scatter(gaps, centre)
-        return torch.stack(columns, dim=-1)
+        return best_guess(self.density_, z, self.strategy, middles=self.encoding_.middles(self.strategy))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

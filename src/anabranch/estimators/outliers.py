@@ -23,11 +23,11 @@ from anabranch.estimators.stacking import fit_stack, log_prob
 from anabranch.estimators.trimming import most_usual
 from anabranch.models import AnyOrder, Flow
 from anabranch.tables import Column
+from anabranch.training.pace import Pace
 
 Float64 = NDArray[np.float64]
 
-_STEPS = 280
-_LARGEST_BATCH = 256
+_PACE = Pace(steps=280, batch=256, patience=5)
 # metrics and thresholds take no infinity
 _LEAST = -1e12
 _OFF_CONSTANT = 1e6
@@ -144,8 +144,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
                     build=lambda: smooth_flow(z.shape[1]),
                     members=members,
                     sizes=(1,),
-                    steps=_STEPS,
-                    largest_batch=_LARGEST_BATCH,
+                    pace=_PACE,
                     epochs=epochs,
                     device=self.device,
                 )

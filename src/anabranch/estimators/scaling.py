@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from anabranch.estimators.encoding import Encoding, Float64, median_of
+from anabranch.estimators.encoding import Encoding, Float64
 from anabranch.estimators.power import Power
 from anabranch.families import Family
+from anabranch.queries.impute_any_order import Middle
 
 # quartiles of a normal are so far apart, in deviations
 _QUARTILES = 1.349
@@ -123,10 +123,10 @@ class Scaling(Encoding):
         """None: real numbers of about mean 0 and deviation 1."""
         return None
 
-    def centre(self, column: int, family: Family, theta: Tensor, strategy: str) -> Tensor:
-        """Mean or median, which a division does not move."""
-        del column
-        return family.mean(theta) if strategy == "mean" else median_of(family, theta)
+    def middles(self, strategy: str) -> list[Middle | None] | None:
+        """Those of z, which a division does not move."""
+        del strategy
+        return None
 
 
 def _quartiles(values: Float64, weights: Float64) -> tuple[float, float]:

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anabranch.estimators.encoding import Encoding, Float64, median_of
+from anabranch.estimators.encoding import Encoding, Float64
 from anabranch.estimators.frames import Frames
 from anabranch.families import Family
-from anabranch.queries.impute_any_order import points
+from anabranch.queries.impute_any_order import Middle
 from anabranch.tables import Column, Schema, TableError
-from anabranch.tables.best import mean_in
+from anabranch.tables.best import middle_of
 from anabranch.tables.columns import Boolean, Categorical
 from anabranch.tables.types import is_number, is_text
 
@@ -130,16 +130,9 @@ class SchemaEncoding(Encoding):
         """The schema's, new ones."""
         return self.schema.families()
 
-    def centre(self, column: int, family: Family, theta: Tensor, strategy: str) -> Tensor:
+    def middles(self, strategy: str) -> list[Middle | None] | None:
         """The mean or median of numbers and dates, in the column's own unit; the most probable of categories."""
-        part = self.schema.parts[column]
-        if isinstance(part, Categorical | Boolean):
-            return theta.argmax(dim=-1).to(theta.dtype)
-        return (
-            median_of(family, theta)
-            if strategy == "median"
-            else mean_in(part, *points(family, theta, initialized=True))
-        )
+        return [middle_of(part, strategy) for part in self.schema.parts]
 
     def tensor(self, z: Float64) -> Tensor:
         """z in float32, in which values beside an atom stay beside it."""

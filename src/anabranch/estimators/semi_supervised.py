@@ -19,14 +19,15 @@ from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.scaling import Scaling
 from anabranch.estimators.shaped_mixture import log_posterior, shaped_mixture
 from anabranch.estimators.spreading import spread_labels
-from anabranch.estimators.stacking import epochs_and_batch, log_prob
+from anabranch.estimators.stacking import log_prob
 from anabranch.models import FlowMixture
 from anabranch.objectives import Consistency, Information, Likelihood
 from anabranch.training import fit, start_from
+from anabranch.training.pace import Pace
 
 Float64 = NDArray[np.float64]
 
-_STEPS = 800
+_PACE = Pace(steps=800)
 # Of the likelihood, which has the components to itself: it reaches q through the bound, in tens of nats a row, and would
 # have classes be what normals behind the flow find easy. With little of it, q is led by labels and neighbours.
 _LIKELIHOOD = 0.01
@@ -168,7 +169,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     ) -> FlowMixture:
         x = torch.from_numpy(z.astype(np.float32))
         columns = x.shape[1]
-        most, batch_size = epochs_and_batch(len(x), _STEPS)
+        most, batch_size = _PACE.epochs_and_batch(len(x))
         epochs = most if self.epochs is None else positive_int("epochs", self.epochs)
         mixture = shaped_mixture(columns, len(self.classes_), seed)
         own = torch.from_numpy(labels)

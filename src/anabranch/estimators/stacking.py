@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from anabranch.models import DepthMixture, Ensemble, Flow
 from anabranch.training import NonFiniteError, fit
 from anabranch.training.baseline import EM_ROWS
 from anabranch.training.expectation_maximisation import fit_by_em
+from anabranch.training.pace import Pace
 
 Float64 = NDArray[np.float64]
 
@@ -25,9 +26,7 @@ _FOLDS = 10
 _LEAST_ROWS = 10
 _SIZES = (1, 2, 4, 8, 16, 32)
 _SHRINKS = (1e-3, 3e-2, 0.3)
-_STEPS = 1_200
-_LARGEST_BATCH = 512
-_FEWEST_EPOCHS, _MOST_EPOCHS = 4, 60
+FLOWS = Pace(steps=1_200, patience=5)
 _ITERATIONS = 300
 _SCORED_AT_ONCE = 4096
 
@@ -40,8 +39,7 @@ def fit_stack(
     build: Callable[[], Density] | None = None,
     members: int | None = None,
     sizes: Sequence[int] = _SIZES,
-    steps: int = _STEPS,
-    largest_batch: int = _LARGEST_BATCH,
+    pace: Pace = FLOWS,
     epochs: int | None = None,
     device: str | torch.device | None = None,
 ) -> Ensemble:
@@ -60,9 +58,8 @@ def fit_stack(
         build: makes a density to be fitted in place of the flows; by default a mixture from depth, larger for more rows.
         members: M; by default 5 up to 2,000 rows, 3 up to 10,000, else 1.
         sizes: of the Gaussian mixtures, of which one is chosen.
-        steps: of each flow, about.
-        largest_batch: rows in one step, at most.
-        epochs: of each flow, at most; by default as many as make these steps, but 4 to 60.
+        pace: of the flows' fits.
+        epochs: of each flow, at most; by default the pace's.
         device: where to train flows.
 
     Returns:
@@ -94,13 +91,11 @@ def fit_stack(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + i)
             flow = default_flow(len(kept), columns) if build is None else build()
-        most, batch_size = epochs_and_batch(len(kept), steps, largest_batch)
         _fit_flow(
             flow,
             (z[kept], weights[kept]),
             (z[out], weights[out]),
-            epochs=most if epochs is None else epochs,
-            batch_size=batch_size,
+            options=pace.options(len(kept), epochs),
             seed=seed + i,
             device=device,
         )
@@ -123,13 +118,6 @@ def default_flow(rows: int, columns: int) -> Density:
     blocks, hidden = (2, (32,)) if rows < 1_000 else (3, (64, 64)) if rows < 10_000 else (4, (96, 96))
     chain = flows.nsf(columns, blocks=blocks, hidden=hidden, bins=8)
     return DepthMixture(chain, hidden=(32,)) if columns > 1 else Flow(chain)
-
-
-def epochs_and_batch(rows: int, steps: int = _STEPS, largest: int = _LARGEST_BATCH) -> tuple[int, int]:
-    """Epochs and batch size for so many rows."""
-    batch_size = min(largest, max(32, rows // 8))
-    epochs = round(steps / math.ceil(rows / batch_size))
-    return min(max(epochs, _FEWEST_EPOCHS), _MOST_EPOCHS), batch_size
 
 
 def log_prob(density: Density, z: Float64) -> Float64:
@@ -160,8 +148,7 @@ def _fit_flow(
     rows: tuple[Float64, Float64],
     out: tuple[Float64, Float64],
     *,
-    epochs: int,
-    batch_size: int,
+    options: dict[str, Any],
     seed: int,
     device: str | torch.device | None,
 ) -> None:
@@ -173,9 +160,7 @@ def _fit_flow(
             weights=_float32(rows[1]),
             validation=_float32(out[0]),
             validation_weights=_float32(out[1]),
-            epochs=epochs,
-            batch_size=batch_size,
-            patience=max(5, epochs // 4),
+            **options,
             seed=seed,
             device=device,
             progress=False,

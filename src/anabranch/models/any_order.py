@@ -83,7 +83,7 @@ class AnyOrder(Density):
         self,
         families: Sequence[Family] | int,
         context: int = 0,
-        hidden: int = 128,
+        hidden: int = 256,
         blocks: int = 2,
         orders: int = 1,
         seed: int = 0,

@@ -11,6 +11,8 @@ from anabranch.families import Atoms, Family, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder
 from anabranch.models.column_network import Walk
 
+# one value for values and their probabilities, both (n, some), that stand for a distribution: (n,)
+Middle = Callable[[Tensor, Tensor], Tensor]
 # values that stand for a distribution
 _POINTS = 129
 _FARTHEST = 8.0
@@ -35,7 +37,7 @@ def best_guess(
     x: Tensor,
     kind: str,
     context: Tensor | None = None,
-    middles: Sequence[Callable[[Tensor, Tensor], Tensor] | None] | None = None,
+    middles: Sequence[Middle | None] | None = None,
 ) -> Tensor:
     """Rows (n, D) with each gap's mean or median, or most probable level, given what was observed: no gap sees another.
 
@@ -45,7 +47,7 @@ def best_guess(
         kind: "mean" or "median".
         context: as elsewhere.
         middles: for each column, if something else is to stand in its gaps, that as a function of values that
-            stand for the column's distribution, see `points`, and their probabilities: twice (gaps, some) -> (gaps).
+            stand for the column's distribution, see `points`, and their probabilities.
     """
     walk = _observed(model, x, context)
     initialized = bool(model.get_buffer("initialized"))

@@ -15,7 +15,7 @@ from anabranch.checks import one_of
 from anabranch.densities import Density
 from anabranch.models import AnyOrder
 from anabranch.queries.impute import impute
-from anabranch.queries.impute_any_order import best_guess
+from anabranch.queries.impute_any_order import Middle, best_guess
 from anabranch.tables.columns import Boolean, Categorical, Column, Ordinal
 from anabranch.tables.columns.column import Float64
 
@@ -53,7 +53,7 @@ def best_rows(
         (1, 2)
     """
     kind = one_of("best", "mean" if best is True else best, ("mean", "median"))
-    middles = [_middle_of(part, kind) for part in parts]
+    middles = [middle_of(part, kind) for part in parts]
     with torch.no_grad():
         if isinstance(density, AnyOrder):
             guess = best_guess(density, x, kind, context, middles)
@@ -66,7 +66,7 @@ def best_rows(
     return np.where(x.isnan().cpu().numpy(), result, x.cpu().numpy().astype(np.float64))
 
 
-def _middle_of(part: Column, kind: str) -> Callable[[Tensor, Tensor], Tensor] | None:
+def middle_of(part: Column, kind: str) -> Middle | None:
     """What stands in the gaps of a column, if that is not what its family says of the encoded numbers."""
     if isinstance(part, Categorical | Boolean):
         return None

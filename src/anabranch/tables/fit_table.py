@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
 from anabranch.tables.types import flat
 from anabranch.training import Epoch, History, NonFiniteError, fit
+from anabranch.training.pace import ANY_ORDER, Pace
 
 # 80 % to fit, 10 % to stop by, 10 % to report on: below this, the last two say nothing
 _LEAST_ROWS = 50
@@ -39,24 +38,8 @@ _FARTHEST = 1e15
 _HELD_OUT = 10_000
 
 
-@dataclass(frozen=True)
-class _Length:
-    """How long and how fast a fit goes by default."""
-
-    steps: int
-    fewest: int
-    most: int
-    batch: int
-    rate: float
-    decay: float
-    average: float
-
-
 # of flows: 16 epochs of 80,000 rows in batches of 512
-_LENGTH = _Length(steps=2_500, fewest=4, most=50, batch=512, rate=5e-3, decay=1e-5, average=0.0)
-# of any order: wide, with a strong weight decay (docs/tables.md)
-_MIXED_LENGTH = _Length(steps=2_500, fewest=4, most=100, batch=256, rate=2e-3, decay=0.1, average=0.99)
-_MIXED_WIDTH = 256
+_FLOWS = Pace(steps=2_500, most=50)
 
 
 def fit_table(
@@ -187,10 +170,8 @@ def fit_table(
             density = AnyOrder(schema.families(), schema.context_size, width, blocks)
         else:
             density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
-    length = _MIXED_LENGTH if mixed else _LENGTH
-    epochs, batch_size = _length(fitted_rows, batch_size or length.batch, epochs, length)
-    learning_rate = length.rate if learning_rate is None else learning_rate
-    options |= {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    pace = (ANY_ORDER if mixed else _FLOWS).options(fitted_rows, epochs, batch_size, learning_rate)
+    options |= {name: pace[name] for name in ("epochs", "batch_size", "learning_rate")}
 
     like = reference_tensor(density)
     dtype = torch.get_default_dtype() if like is None else like.dtype
@@ -208,12 +189,7 @@ def fit_table(
             density,
             *(rows(train) if streamed is None else (streamed, None)),
             validation=rows(validate),
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=length.decay,
-            average=length.average,
-            patience=max(4, epochs // 4),
+            **pace,
             seed=seed,
             device=target,
             callback=callback,
@@ -299,7 +275,7 @@ def _gaps(schema: Schema, table: pa.Table) -> bool:
 
 def _width(hidden: Sequence[int] | int | None) -> int:
     """The one width of a network of any order."""
-    sizes = {_MIXED_WIDTH} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
+    sizes = {256} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
     if len(sizes) != 1:
         raise ValueError(f"hidden: expected one width for a model of any order, got {sorted(sizes)}")
     return positive_int("hidden", sizes.pop())
@@ -321,15 +297,6 @@ def _waiting(text: str, shown: bool) -> Iterator[None]:
         return
     with console.status(text):
         yield
-
-
-def _length(rows: int, batch_size: int, epochs: int | None, length: _Length) -> tuple[int, int]:
-    """Epochs and the batch size for so many training rows."""
-    batch_size = min(batch_size, max(32, rows // 8))
-    if epochs is None:
-        epochs = round(length.steps / math.ceil(rows / batch_size))
-        epochs = min(max(epochs, length.fewest), length.most)
-    return epochs, batch_size
 
 
 def _outcome(history: History) -> dict[str, Any]:
