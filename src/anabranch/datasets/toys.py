@@ -79,14 +79,18 @@ class Pinwheel(Mixture):
         """log of the sum over the a that come to y; the grid reaches seven standard deviations of a_1 either way."""
         reach = 7 * self._SPREAD[0]
         grid = torch.linspace(1 - reach, 1 + reach, self._GRID, dtype=y.dtype, device=y.device)
-        sign = self._turned_back(grid, y.unsqueeze(-2), turn)[0] > grid
+        angle = turn + self.rate * grid.exp()
+        sign = y @ torch.stack([angle.cos(), angle.sin()]) > grid
         row, cell = (sign[:, 1:] != sign[:, :-1]).nonzero(as_tuple=True)
         low, high, rising = grid[cell], grid[cell + 1], sign[row, cell + 1]
-        for _ in range(50):
+        for _ in range(12):
             middle = (low + high) / 2
             beyond = (self._turned_back(middle, y[row], turn)[0] > middle) == rising
             low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
         a_1 = (low + high) / 2
+        for _ in range(3):  # Newton's, no further than what is known
+            there, a_2 = self._turned_back(a_1, y[row], turn)
+            a_1 = (a_1 - (there - a_1) / (self.rate * a_1.exp() * a_2 - 1)).clamp(low, high)
         a_2 = self._turned_back(a_1, y[row], turn)[1]
         log_normal = sum(
             -0.5 * ((a - mean) / spread).square() - math.log(spread * math.sqrt(2 * math.pi))
