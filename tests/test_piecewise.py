@@ -402,12 +402,12 @@ def test_a_resampled_density_of_one_context_is_what_it_is_among_others(own_base)
     acceptance = randomize(MLP(2, 1, context=3, hidden=(8,)), 1.0)
     base = ab.Flow(ab.flows.realnvp(2, context=3, blocks=1)) if own_base else Normal.standard(2)
     model = Resampled(base, acceptance, samples=2048).double()
-    x, context = torch.randn(20, 2).double(), torch.randn(20, 3).double()
+    x, context = torch.randn(8, 2).double(), torch.randn(8, 3).double()
     together = model.log_prob(x, context)
     assert torch.allclose(together[7], model.log_prob(x[7], context[7]), atol=1e-10)
-    z, _ = model.normaliser(context, samples=50_000)
+    z, _ = model.normaliser(context, samples=20_000)
     fixed = model._fixed_log_normaliser(context).exp().detach()
-    assert z.shape == (20,) and bool(((z - fixed).abs() < 0.01).all()) and float(fixed.std()) > 0.02
+    assert z.shape == (8,) and bool(((z - fixed).abs() < 0.01).all()) and float(fixed.std()) > 0.02
     assert model.log_prob(x[:0], context[:0]).shape == (0,)
 
 
