@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -27,9 +28,12 @@ from anabranch.report.axes import axis_of
 from anabranch.report.blocks import Card, Cards, Figure, Section
 from anabranch.report.calibration import Checks
 from anabranch.report.dependence import mutual_information
+from anabranch.report.histograms import histograms
+from anabranch.report.maps import two_maps
 from anabranch.report.page import page as html_page
 from anabranch.report.pit import among_draws, band, distance, given_the_rest, nothing_special, within
 from anabranch.report.view import View
+from anabranch.report.wording import shown
 from anabranch.tables import Schema, TableModel, TableWarning, write_table
 from anabranch.tables.columns import Categorical, Continuous, Integer, Positive, Time
 from anabranch.tables.stream import TableStream
@@ -284,6 +288,22 @@ class TestOddTables:
         for trace in use["data"]:
             assert trace["x"] == pytest.approx([25, 75], abs=6)
 
+    def test_one_row_is_one_row_and_its_picture_is_not_empty(self, tmp_path):
+        model = self.model(3)
+        write_report(model, pa.table({"c0": [1.0], "c1": [0.5], "c2": [0.0]}), tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text()
+        assert "3 columns, 1 row: what" in text
+        for figure in figures(text):
+            for trace in figure["data"]:
+                assert trace["type"] != "heatmap" or any(z is not None for row in trace["z"] for z in row)
+
+    def test_a_pair_that_no_row_has_is_not_drawn(self, folder, tmp_path):
+        names = mixed().column_names
+        row = {name: pa.array([None], mixed().schema.field(name).type) for name in names}
+        row |= {"count": pa.array([3], mixed().schema.field("count").type), "yes": pa.array([True])}
+        write_report(ab.load(folder / "mixed.safetensors"), pa.table(row), tmp_path / "r.html")
+        assert "<h3>count and yes</h3>" in (tmp_path / "r.html").read_text()
+
     def test_nothing_is_left_of_a_page_that_failed(self, folder, tmp_path):
         (tmp_path / "r.html").write_text("old")
         with pytest.raises(ValueError, match="height"):
@@ -405,6 +425,50 @@ class TestAxes:
             assert len(axis.labels) == len(axis.edges) - 1 == len(axis.bounds) - 1
             assert np.all(np.diff(axis.edges) > 0)
 
+    def test_times_stand_where_the_clock_of_their_zone_has_them(self):
+        zone = "America/New_York"
+        hours = np.repeat(np.arange(20, 24), 50)  # of 1 March 2021, which in Greenwich is mostly the 2nd
+        clock = pa.array([datetime.datetime(2021, 3, 1, int(h)) for h in hours], pa.timestamp("us"))
+        values = pa.compute.assume_timezone(clock, zone)
+        part = Time.infer("t", values)
+        axis = axis_of(part, part.encode(values), np.empty(0))
+        assert axis.unit == axis.layout["title"]["text"] == zone
+        assert {text[:10] for text in axis.labels} == {"2021-03-01"}
+        assert axis.labels[0][11:] == "20:00:00"
+        maps = two_maps(
+            (axis, axis), ("t", "t"), np.ones((len(axis.labels),) * 2), np.ones((len(axis.labels),) * 2), ""
+        )
+        assert maps.layout["xaxis"]["title"]["text"] == f"t ({zone})"
+
+    def test_a_zero_that_nobody_has_is_not_said_to_be_left_out(self):
+        values = pa.array(np.exp(np.random.default_rng(0).normal(size=500)))
+        part = Positive.infer("c", values)
+        assert axis_of(part, part.encode(values), part.encode(values)).apart == []
+
+    def test_of_a_few_draws_none_is_beyond_the_axis(self):
+        part = Continuous("c", 0.0, 1.0)
+        drawn = np.array([-1.0, 0.0, 0.5, 3.0, 4.0])
+        assert axis_of(part, np.array([0.2]), drawn).outside(drawn) == 0
+
+    def test_no_bin_holds_nearly_all_of_a_skewed_column(self):
+        values = pa.array(np.exp(np.random.default_rng(2).normal(size=500)))
+        part = Continuous("c", 0.0, 1.0)
+        z = part.encode(values)
+        assert axis_of(part, z, z).shares(z).max() < 0.5
+        flat = part.encode(pa.array(np.random.default_rng(0).normal(size=20_000)))
+        assert "tickvals" not in axis_of(part, flat, flat).layout
+
+    def test_text_below_an_axis_has_room(self):
+        heavy = pa.array(1e12 * np.random.default_rng(0).standard_cauchy(500))
+        part = Continuous.infer("c", heavy)
+        axis = axis_of(part, part.encode(heavy), np.empty(0))
+        ticks = axis.layout["tickvals"]
+        assert len(ticks) >= 3
+        assert axis.bent
+        assert min(np.diff(ticks)) >= (axis.edges[-1] - axis.edges[0]) / 6
+        shares = axis.shares(part.encode(heavy))
+        assert histograms(axis, shares, shares, "words", ("a", "b")).layout["xaxis"]["automargin"]
+
     def test_heavy_tails_are_bent_so_that_the_middle_is_seen(self):
         heavy = pa.array(np.random.default_rng(0).standard_cauchy(5000))
         part = Continuous.infer("c", heavy)
@@ -447,6 +511,11 @@ def test_mutual_information_of_what_is_known():
     assert mutual_information(a, rng.integers(0, 10, 20_000)) < 0.005
     assert mutual_information(a, a) == pytest.approx(np.log(10), abs=0.01)
     assert mutual_information(np.where(a > 4, -1, a), a) == pytest.approx(np.log(5), abs=0.01)  # gaps are left out
+
+
+def test_durations_below_zero_are_written_as_such():
+    assert shown(-datetime.timedelta(minutes=1)) == "-0:01:00"
+    assert shown(datetime.timedelta(minutes=1)) == "0:01:00"
 
 
 class TestCommand:

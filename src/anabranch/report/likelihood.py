@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from anabranch.report import figures
 from anabranch.report.axes import Axis
 from anabranch.report.blocks import Block, Card, Cards, Figure, Paragraph, Section, Table
 from anabranch.report.calibration import Checks
+from anabranch.report.histograms import histograms
+from anabranch.report.marks import bars_with_errors
 from anabranch.report.view import View
 from anabranch.report.wording import count, nats, number, with_error
 from anabranch.tables.columns.column import Float64
@@ -56,7 +57,7 @@ def _of_fit(view: View) -> list[Block]:
         for i, score in enumerate(scores)
     ]
     finite = [score for score in scores if score["mean"] is not None]
-    drawn = figures.bars_with_errors(
+    drawn = bars_with_errors(
         [score["name"] for score in finite],
         [score["mean"] for score in finite],
         [score["standard_error"] or 0.0 for score in finite],
@@ -117,7 +118,7 @@ def _beside_draws(checks: Checks) -> Figure:
     axis = Axis(lambda z: z, edges, edges, labels, {"title": {"text": "log p of a row, nats"}, "zeroline": False})
     shares = [_shares(np.maximum(part, edges[0]), edges) for part in (data, drawn)]
     words = "Log-likelihood of rows beside that of draws"
-    return figures.histograms(axis, shares[0], shares[1], words, ("data", "draws"))
+    return histograms(axis, shares[0], shares[1], words, ("data", "draws"))
 
 
 def _shares(values: Float64, edges: Float64) -> Float64:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from anabranch.models import AnyOrder
-from anabranch.report import figures
 from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section, Table
 from anabranch.report.columns import Pictured
+from anabranch.report.maps import surprise_map
 from anabranch.report.view import Numbers, View
 from anabranch.report.wording import count, label, nats, percent, shortened, shown
 from anabranch.tables.columns.levels import OfLevels
@@ -84,7 +84,7 @@ def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:
             ]
             for k, row in enumerate(order)
         ]
-        figure = figures.surprise_map(
+        figure = surprise_map(
             [f"row {view.numbers[row]}" for row in order],
             [shortened(names[i], 18) for i in chosen],
             np.nan_to_num(cells[:, chosen], nan=np.nan, posinf=1e3),
