@@ -29,6 +29,7 @@ from anabranch.report.blocks import Card, Cards, Figure, Section
 from anabranch.report.calibration import Checks
 from anabranch.report.dependence import mutual_information
 from anabranch.report.histograms import histograms
+from anabranch.report.likelihood import _consistency, _verdict
 from anabranch.report.maps import two_maps
 from anabranch.report.page import page as html_page
 from anabranch.report.pit import among_draws, band, distance, given_the_rest, nothing_special, within
@@ -511,6 +512,29 @@ def test_mutual_information_of_what_is_known():
     assert mutual_information(a, rng.integers(0, 10, 20_000)) < 0.005
     assert mutual_information(a, a) == pytest.approx(np.log(10), abs=0.01)
     assert mutual_information(np.where(a > 4, -1, a), a) == pytest.approx(np.log(5), abs=0.01)  # gaps are left out
+
+
+class TestLikelihood:
+    def test_orders_are_in_the_units_of_all_else(self, folder):
+        model = TableModel(
+            Schema([Continuous("a", 0.0, 1e6), Continuous("b", 0.0, 1e6)]), AnyOrder(2, hidden=8, blocks=1)
+        )
+        view = View.of(model, model.sample(50, seed=0), None, 100, 50, seed=0)
+        said = _consistency(view)
+        low, high = (float(text) for text in re.search(r"between (\S+) and (\S+)\.", said).groups())
+        assert low - 1 < view.log_p.mean() < high + 1
+
+    def test_a_verdict_knows_its_error(self):
+        def verdict(*gains, mean=-1.0):
+            scores = [
+                {"name": f"B{k}", "gain": gain, "gain_standard_error": error} for k, (gain, error) in enumerate(gains)
+            ]
+            return _verdict([{"name": "model", "mean": mean}, *scores])
+
+        assert verdict((1.0, 0.1), (None, None)) == "The model is ahead of the baselines."
+        assert "They do not tell" in verdict((-0.2, 0.2), (1.0, 0.1))
+        assert "ahead of the model: B1, by 0.40" in verdict((-0.5, 0.6), (-0.4, 0.1))
+        assert "calls impossible" in verdict((None, None), mean=None)
 
 
 def test_durations_below_zero_are_written_as_such():
