@@ -27,12 +27,14 @@ from anabranch.report import write_report
 from anabranch.report.axes import axis_of
 from anabranch.report.blocks import Card, Cards, Figure, Section
 from anabranch.report.calibration import Checks
+from anabranch.report.columns import Pictured
 from anabranch.report.dependence import mutual_information
 from anabranch.report.histograms import histograms
 from anabranch.report.likelihood import _consistency, _verdict
 from anabranch.report.maps import two_maps
 from anabranch.report.page import page as html_page
 from anabranch.report.pit import among_draws, band, distance, given_the_rest, nothing_special, within
+from anabranch.report.slices import can_be_sliced, slices
 from anabranch.report.view import View
 from anabranch.report.wording import shown
 from anabranch.tables import Schema, TableModel, TableWarning, write_table
@@ -514,6 +516,53 @@ def test_mutual_information_of_what_is_known():
     assert mutual_information(np.where(a > 4, -1, a), a) == pytest.approx(np.log(5), abs=0.01)  # gaps are left out
 
 
+class TestSurprises:
+    def model(self):
+        mixture = GaussianMixture([[-3.0, 0.0, 0.0], [3.0, 0.0, 1.0]], weights=[0.25, 0.75])
+        return TableModel(
+            Schema([Continuous("a", 5.0, 2.0), Continuous("b", 0.0, 1.0), Positive("c", 1.0, 0.5)]), mixture
+        )
+
+    def test_slices_agree_with_the_closed_form(self):
+        model = self.model()
+        table = model.sample(300, seed=0)
+        view = View.of(model, table, None, 10_000, 300, seed=0)
+        assert can_be_sliced(view)
+        exact = model.surprise(table)
+        for row in (0, 7):
+            found = slices(view, row, Pictured.of(view).drawn)
+            for i, name in enumerate(model.schema.columns):
+                rest = {one: table.column(one)[row].as_py() for one in model.schema.columns if one != name}
+                conditional = model.conditional(rest)
+                drawn = conditional.sample(20_000, seed=1)
+                expected = -conditional.log_prob(drawn)
+                assert found.excess[i] == pytest.approx(exact[row, i] - expected.mean(), abs=0.03)
+                z = model.schema.parts[i].encode(drawn.column(name).combine_chunks())
+                assert ((z >= found.low[i]) & (z <= found.high[i])).mean() == pytest.approx(0.9, abs=0.01)
+
+    def test_densities_of_numbers_say_which_cell_is_unlikely_given_the_rest(self, folder, tmp_path):
+        for name in ("depth", "given"):
+            assert "Surprise of every cell" in page(folder, name)
+        model = self.model()
+        table = model.sample(100, seed=0)
+        b = table.column("b").to_numpy().copy()
+        b[17] = 9.0
+        write_report(model, table.set_column(1, "b", pa.array(b)), tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text()
+        first = re.search(r">17</td><td[^>]*>[^<]*</td><td[^>]*>([^<]*)", text)
+        # a standard normal expects half a nat of the square
+        nats = float(re.match(r"b = 9: \+([\d.]+) nats; expected -1.6\d* to 1.6", first[1])[1])
+        assert nats == pytest.approx(9**2 / 2 - 0.5, abs=0.02)
+
+    def test_what_would_take_long_is_not_done(self):
+        wide = TableModel(Schema([Continuous(f"c{i}", 0.0, 1.0) for i in range(40)]), Normal.standard(40))
+        assert not can_be_sliced(View.of(wide, wide.sample(50, seed=0), None, 100, 50, seed=0))
+        part = self.model().marginal(["a", "b"])
+        assert can_be_sliced(View.of(part, part.sample(50, seed=0), None, 100, 50, seed=0))
+        flow = TableModel(part.schema, ab.Flow(ab.flows.nsf(features=2, blocks=1, hidden=(8,)))).marginal(["a"])
+        assert not can_be_sliced(View.of(flow, flow.sample(20, seed=0), None, 100, 20, seed=0))
+
+
 class TestLikelihood:
     def test_orders_are_in_the_units_of_all_else(self, folder):
         model = TableModel(
@@ -604,11 +653,12 @@ def test_a_browser_draws_every_figure_without_errors(folder, tmp_path):
 
 def test_the_page_on_tables_tells_the_truth():
     """Of what docs/tables.md says about the report."""
-    from anabranch.report import calibration, gaps, pairs, surprises, write
+    from anabranch.report import calibration, gaps, pairs, slices, surprises, write
 
     docs = (Path(__file__).parent.parent / "docs" / "tables.md").read_text()
     told = docs.partition("## A page about a model")[2].partition("\n## ")[0]
     for text in (
+        f"of more than {slices._MOST_COLUMNS} columns the values",
         f"the {pairs._STRONGEST} pairs",
         f"the {pairs._MOST_WRONG} where samples miss",
         f"among {calibration._DRAWS} draws",
