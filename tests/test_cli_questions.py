@@ -140,3 +140,23 @@ class TestCluster:
         complains(run("cluster", table, "-k", 2, "--columns", "carat"), "'carat'", "a gap in row", "anabranch impute")
         complains(run("cluster", table, "-k", 2, "--columns", "weight"), "no column 'weight'")
         complains(run("cluster", folder / "numbers.parquet", "-k", 0), "n_clusters", "0")
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("command", ["detect", "impute", "score"])
+    def test_the_table_is_not_written_over(self, folder, tmp_path, command):
+        table = tmp_path / "t.parquet"
+        table.write_bytes((folder / "table.parquet").read_bytes())
+        (tmp_path / "link.parquet").symlink_to(table)
+        for output in (table, tmp_path / "link.parquet"):
+            complains(run(command, folder / "model.safetensors", table, "-o", output), output, "is the table itself")
+        assert table.read_bytes() == (folder / "table.parquet").read_bytes()
+
+    def test_nor_by_clusters(self, folder, tmp_path):
+        table = tmp_path / "t.parquet"
+        table.write_bytes((folder / "numbers.parquet").read_bytes())
+        complains(run("cluster", table, "-k", 2, "-o", table), "is the table itself")
+        complains(run("cluster", table, "-k", 2, "--save", table), "write the clusterer to another file")
+        both = tmp_path / "both.parquet"
+        complains(run("cluster", table, "-k", 2, "-o", both, "--save", both), "two files")
+        assert table.read_bytes() == (folder / "numbers.parquet").read_bytes()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -26,10 +27,16 @@ from anabranch.report import write_report
 from anabranch.report.axes import axis_of
 from anabranch.report.blocks import Card, Cards, Figure, Section
 from anabranch.report.calibration import Checks
+from anabranch.report.columns import Pictured
 from anabranch.report.dependence import mutual_information
+from anabranch.report.histograms import histograms
+from anabranch.report.likelihood import _consistency, _verdict
+from anabranch.report.maps import two_maps
 from anabranch.report.page import page as html_page
 from anabranch.report.pit import among_draws, band, distance, given_the_rest, nothing_special, within
+from anabranch.report.slices import can_be_sliced, slices
 from anabranch.report.view import View
+from anabranch.report.wording import shown
 from anabranch.tables import Schema, TableModel, TableWarning, write_table
 from anabranch.tables.columns import Categorical, Continuous, Integer, Positive, Time
 from anabranch.tables.stream import TableStream
@@ -284,6 +291,22 @@ class TestOddTables:
         for trace in use["data"]:
             assert trace["x"] == pytest.approx([25, 75], abs=6)
 
+    def test_one_row_is_one_row_and_its_picture_is_not_empty(self, tmp_path):
+        model = self.model(3)
+        write_report(model, pa.table({"c0": [1.0], "c1": [0.5], "c2": [0.0]}), tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text()
+        assert "3 columns, 1 row: what" in text
+        for figure in figures(text):
+            for trace in figure["data"]:
+                assert trace["type"] != "heatmap" or any(z is not None for row in trace["z"] for z in row)
+
+    def test_a_pair_that_no_row_has_is_not_drawn(self, folder, tmp_path):
+        names = mixed().column_names
+        row = {name: pa.array([None], mixed().schema.field(name).type) for name in names}
+        row |= {"count": pa.array([3], mixed().schema.field("count").type), "yes": pa.array([True])}
+        write_report(ab.load(folder / "mixed.safetensors"), pa.table(row), tmp_path / "r.html")
+        assert "<h3>count and yes</h3>" in (tmp_path / "r.html").read_text()
+
     def test_nothing_is_left_of_a_page_that_failed(self, folder, tmp_path):
         (tmp_path / "r.html").write_text("old")
         with pytest.raises(ValueError, match="height"):
@@ -405,6 +428,50 @@ class TestAxes:
             assert len(axis.labels) == len(axis.edges) - 1 == len(axis.bounds) - 1
             assert np.all(np.diff(axis.edges) > 0)
 
+    def test_times_stand_where_the_clock_of_their_zone_has_them(self):
+        zone = "America/New_York"
+        hours = np.repeat(np.arange(20, 24), 50)  # of 1 March 2021, which in Greenwich is mostly the 2nd
+        clock = pa.array([datetime.datetime(2021, 3, 1, int(h)) for h in hours], pa.timestamp("us"))
+        values = pa.compute.assume_timezone(clock, zone)
+        part = Time.infer("t", values)
+        axis = axis_of(part, part.encode(values), np.empty(0))
+        assert axis.unit == axis.layout["title"]["text"] == zone
+        assert {text[:10] for text in axis.labels} == {"2021-03-01"}
+        assert axis.labels[0][11:] == "20:00:00"
+        maps = two_maps(
+            (axis, axis), ("t", "t"), np.ones((len(axis.labels),) * 2), np.ones((len(axis.labels),) * 2), ""
+        )
+        assert maps.layout["xaxis"]["title"]["text"] == f"t ({zone})"
+
+    def test_a_zero_that_nobody_has_is_not_said_to_be_left_out(self):
+        values = pa.array(np.exp(np.random.default_rng(0).normal(size=500)))
+        part = Positive.infer("c", values)
+        assert axis_of(part, part.encode(values), part.encode(values)).apart == []
+
+    def test_of_a_few_draws_none_is_beyond_the_axis(self):
+        part = Continuous("c", 0.0, 1.0)
+        drawn = np.array([-1.0, 0.0, 0.5, 3.0, 4.0])
+        assert axis_of(part, np.array([0.2]), drawn).outside(drawn) == 0
+
+    def test_no_bin_holds_nearly_all_of_a_skewed_column(self):
+        values = pa.array(np.exp(np.random.default_rng(2).normal(size=500)))
+        part = Continuous("c", 0.0, 1.0)
+        z = part.encode(values)
+        assert axis_of(part, z, z).shares(z).max() < 0.5
+        flat = part.encode(pa.array(np.random.default_rng(0).normal(size=20_000)))
+        assert "tickvals" not in axis_of(part, flat, flat).layout
+
+    def test_text_below_an_axis_has_room(self):
+        heavy = pa.array(1e12 * np.random.default_rng(0).standard_cauchy(500))
+        part = Continuous.infer("c", heavy)
+        axis = axis_of(part, part.encode(heavy), np.empty(0))
+        ticks = axis.layout["tickvals"]
+        assert len(ticks) >= 3
+        assert axis.bent
+        assert min(np.diff(ticks)) >= (axis.edges[-1] - axis.edges[0]) / 6
+        shares = axis.shares(part.encode(heavy))
+        assert histograms(axis, shares, shares, "words", ("a", "b")).layout["xaxis"]["automargin"]
+
     def test_heavy_tails_are_bent_so_that_the_middle_is_seen(self):
         heavy = pa.array(np.random.default_rng(0).standard_cauchy(5000))
         part = Continuous.infer("c", heavy)
@@ -447,6 +514,81 @@ def test_mutual_information_of_what_is_known():
     assert mutual_information(a, rng.integers(0, 10, 20_000)) < 0.005
     assert mutual_information(a, a) == pytest.approx(np.log(10), abs=0.01)
     assert mutual_information(np.where(a > 4, -1, a), a) == pytest.approx(np.log(5), abs=0.01)  # gaps are left out
+
+
+class TestSurprises:
+    def model(self):
+        mixture = GaussianMixture([[-3.0, 0.0, 0.0], [3.0, 0.0, 1.0]], weights=[0.25, 0.75])
+        return TableModel(
+            Schema([Continuous("a", 5.0, 2.0), Continuous("b", 0.0, 1.0), Positive("c", 1.0, 0.5)]), mixture
+        )
+
+    def test_slices_agree_with_the_closed_form(self):
+        model = self.model()
+        table = model.sample(300, seed=0)
+        view = View.of(model, table, None, 10_000, 300, seed=0)
+        assert can_be_sliced(view)
+        exact = model.surprise(table)
+        for row in (0, 7):
+            found = slices(view, row, Pictured.of(view).drawn)
+            for i, name in enumerate(model.schema.columns):
+                rest = {one: table.column(one)[row].as_py() for one in model.schema.columns if one != name}
+                conditional = model.conditional(rest)
+                drawn = conditional.sample(20_000, seed=1)
+                expected = -conditional.log_prob(drawn)
+                assert found.excess[i] == pytest.approx(exact[row, i] - expected.mean(), abs=0.03)
+                z = model.schema.parts[i].encode(drawn.column(name).combine_chunks())
+                assert ((z >= found.low[i]) & (z <= found.high[i])).mean() == pytest.approx(0.9, abs=0.01)
+
+    def test_densities_of_numbers_say_which_cell_is_unlikely_given_the_rest(self, folder, tmp_path):
+        for name in ("depth", "given"):
+            assert "Surprise of every cell" in page(folder, name)
+        model = self.model()
+        table = model.sample(100, seed=0)
+        b = table.column("b").to_numpy().copy()
+        b[17] = 9.0
+        write_report(model, table.set_column(1, "b", pa.array(b)), tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text()
+        first = re.search(r">17</td><td[^>]*>[^<]*</td><td[^>]*>([^<]*)", text)
+        # a standard normal expects half a nat of the square
+        nats = float(re.match(r"b = 9: \+([\d.]+) nats; expected -1.6\d* to 1.6", first[1])[1])
+        assert nats == pytest.approx(9**2 / 2 - 0.5, abs=0.02)
+
+    def test_what_would_take_long_is_not_done(self):
+        wide = TableModel(Schema([Continuous(f"c{i}", 0.0, 1.0) for i in range(40)]), Normal.standard(40))
+        assert not can_be_sliced(View.of(wide, wide.sample(50, seed=0), None, 100, 50, seed=0))
+        part = self.model().marginal(["a", "b"])
+        assert can_be_sliced(View.of(part, part.sample(50, seed=0), None, 100, 50, seed=0))
+        flow = TableModel(part.schema, ab.Flow(ab.flows.nsf(features=2, blocks=1, hidden=(8,)))).marginal(["a"])
+        assert not can_be_sliced(View.of(flow, flow.sample(20, seed=0), None, 100, 20, seed=0))
+
+
+class TestLikelihood:
+    def test_orders_are_in_the_units_of_all_else(self, folder):
+        model = TableModel(
+            Schema([Continuous("a", 0.0, 1e6), Continuous("b", 0.0, 1e6)]), AnyOrder(2, hidden=8, blocks=1)
+        )
+        view = View.of(model, model.sample(50, seed=0), None, 100, 50, seed=0)
+        said = _consistency(view)
+        low, high = (float(text) for text in re.search(r"between (\S+) and (\S+)\.", said).groups())
+        assert low - 1 < view.log_p.mean() < high + 1
+
+    def test_a_verdict_knows_its_error(self):
+        def verdict(*gains, mean=-1.0):
+            scores = [
+                {"name": f"B{k}", "gain": gain, "gain_standard_error": error} for k, (gain, error) in enumerate(gains)
+            ]
+            return _verdict([{"name": "model", "mean": mean}, *scores])
+
+        assert verdict((1.0, 0.1), (None, None)) == "The model is ahead of the baselines."
+        assert "They do not tell" in verdict((-0.2, 0.2), (1.0, 0.1))
+        assert "ahead of the model: B1, by 0.40" in verdict((-0.5, 0.6), (-0.4, 0.1))
+        assert "calls impossible" in verdict((None, None), mean=None)
+
+
+def test_durations_below_zero_are_written_as_such():
+    assert shown(-datetime.timedelta(minutes=1)) == "-0:01:00"
+    assert shown(datetime.timedelta(minutes=1)) == "0:01:00"
 
 
 class TestCommand:
@@ -511,11 +653,12 @@ def test_a_browser_draws_every_figure_without_errors(folder, tmp_path):
 
 def test_the_page_on_tables_tells_the_truth():
     """Of what docs/tables.md says about the report."""
-    from anabranch.report import calibration, gaps, pairs, surprises, write
+    from anabranch.report import calibration, gaps, pairs, slices, surprises, write
 
     docs = (Path(__file__).parent.parent / "docs" / "tables.md").read_text()
     told = docs.partition("## A page about a model")[2].partition("\n## ")[0]
     for text in (
+        f"of more than {slices._MOST_COLUMNS} columns the values",
         f"the {pairs._STRONGEST} pairs",
         f"the {pairs._MOST_WRONG} where samples miss",
         f"among {calibration._DRAWS} draws",

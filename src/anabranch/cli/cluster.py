@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from anabranch.cli.errors import complain, one_line_errors
-from anabranch.cli.files import check_output, check_table_output, write_output
+from anabranch.cli.files import check_not_read, check_output, check_table_output, write_output
 from anabranch.cli.names import split_names
 
 if TYPE_CHECKING:
@@ -52,9 +52,12 @@ def cluster(
     from anabranch.estimators import MixtureClusterer  # noqa: PLC0415
     from anabranch.tables import read_table  # noqa: PLC0415
 
-    check_table_output(output)
+    check_table_output(output, table=table)
     if save is not None:
         check_output(save)
+        check_not_read(save, "the clusterer", table=table)
+        if output is not None and save.resolve() == output.resolve():
+            raise ValueError(f"--output, --save: expected two files, got {save} for both")
     data = read_table(table)
     taken = [name for name in _ADDED if name in data.column_names]
     if taken:

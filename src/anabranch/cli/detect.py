@@ -37,7 +37,7 @@ def detect(
     from anabranch.tables import detect as detected  # noqa: PLC0415
     from anabranch.tables import read_table  # noqa: PLC0415
 
-    check_table_output(output)
+    check_table_output(output, table=table)
     fitted = load_table_model(model)
     data = read_table(table)
     taken = [name for name in _ADDED if name in data.column_names]

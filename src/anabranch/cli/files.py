@@ -32,17 +32,29 @@ def check_output(path: Path) -> None:
         raise ValueError(f"{path}: the folder {path.parent} cannot be written to ({error.strerror})") from error
 
 
-def check_table_output(path: Path | None) -> None:
+def check_not_read(path: Path | None, made: str, **read: Path | None) -> None:
+    """See that a command does not write over what it reads; `made` and the names of what is `read` are for the message.
+
+    Raises:
+        ValueError: `path` is one of those files.
+    """
+    for name, other in read.items():
+        if path is not None and other is not None and path.exists() and other.exists() and path.samefile(other):
+            raise ValueError(f"{path}: is the {name} itself; write {made} to another file")
+
+
+def check_table_output(path: Path | None, **read: Path | None) -> None:
     """The same for a table, whose name must also say its format; None is standard output.
 
     Raises:
-        ValueError: as above, or the name ends like no known format.
+        ValueError: as above, or the name ends like no known format, or it is one of the files that are `read`, by name.
     """
     from anabranch.tables.formats import table_format  # noqa: PLC0415 (pyarrow loads with it)
 
     if path is not None:
         table_format(path)
         check_output(path)
+        check_not_read(path, "the result", **read)
 
 
 def write_output(table: pyarrow.Table, path: Path | None) -> None:

@@ -12,7 +12,7 @@ import typer
 
 import anabranch as ab
 from anabranch.cli.errors import about, complain, one_line_errors
-from anabranch.cli.files import check_output
+from anabranch.cli.files import check_not_read, check_output
 from anabranch.cli.names import split_names
 
 
@@ -91,8 +91,7 @@ def fit(
     check_output(output)
     sizes = None if hidden is None else _read_sizes(hidden)
     data = TableStream(table) if stream or table.is_dir() else read_table(table)
-    if output.exists() and output.samefile(table):
-        raise ValueError(f"{output}: is the table itself; write the model to another file")
+    check_not_read(output, "the model", table=table)
     with about(table):
         fitted, report = fit_table(
             data,

@@ -47,7 +47,7 @@ def impute(
 
     from anabranch.tables import read_table  # noqa: PLC0415
 
-    check_table_output(output)
+    check_table_output(output, table=table)
     if best is not None and draws is not None:
         raise ValueError("--draws, --best: expected one of both, got both")
     fitted = load_table_model(model)

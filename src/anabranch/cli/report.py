@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
-from anabranch.cli.files import check_output, load_table_model
+from anabranch.cli.files import check_not_read, check_output, load_table_model
 from anabranch.storage import read_metadata
 
 
@@ -35,11 +35,7 @@ def report(
 
     require_plotly()
     check_output(output)
-    for given in (model, table):
-        if output.exists() and given.exists() and output.samefile(given):
-            raise ValueError(
-                f"{output}: is the {'model' if given is model else 'table'} itself; write the page to another file"
-            )
+    check_not_read(output, "the page", model=model, table=table)
     fitted = load_table_model(model)
     data = TableStream(table) if table.is_dir() else read_table(table)
     with about(table):

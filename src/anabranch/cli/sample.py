@@ -24,7 +24,7 @@ def sample(
     """Draw new rows from a model, with the columns' names and units."""
     from anabranch.tables import read_table  # noqa: PLC0415 (slow to import)
 
-    check_table_output(output)
+    check_table_output(output, table=given)
     fitted = load_table_model(model)
     # questions to the model alone, answered before the table is read
     if fitted.schema.given and given is None:

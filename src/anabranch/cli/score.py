@@ -30,7 +30,7 @@ def score(
 
     from anabranch.tables import read_table  # noqa: PLC0415
 
-    check_table_output(output)
+    check_table_output(output, table=table)
     fitted = load_table_model(model)
     data = read_table(table)
     if _COLUMN in data.column_names:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anabranch.report import figures, pit
+from anabranch.report import pit
 from anabranch.report.blocks import Block, Card, Cards, Fold, Paragraph, Section, Table
+from anabranch.report.histograms import uniform_histogram
 from anabranch.report.view import Numbers, View
 from anabranch.report.wording import count, listed, percent
 from anabranch.tables.columns.column import Float64
@@ -136,14 +137,14 @@ def _summary(view: View, over: list[str], rows: int, held: str) -> str:
 def _card(name: str, u: Float64) -> Card:
     share, _ = pit.within(u, _LEVEL)
     bins = _bins(len(u))
-    figure = figures.uniform_histogram(u, bins, pit.band(len(u), bins), f"Probability integral transform of {name}")
+    figure = uniform_histogram(u, bins, pit.band(len(u), bins), f"Probability integral transform of {name}")
     return Card(name, figure, [f"{percent(share)} of values in {percent(_LEVEL)} intervals"])
 
 
 def _whole_card(view: View, checks: Checks) -> Card:
     u = checks.whole[~np.isnan(checks.whole)]
     bins = _bins(len(u))
-    figure = figures.uniform_histogram(u, bins, pit.band(len(u), bins), "Whole rows among draws")
+    figure = uniform_histogram(u, bins, pit.band(len(u), bins), "Whole rows among draws")
     same = ", with the same gaps" if view.gaps.any() else ""
     note = (
         f"Where log p of a row stands among that of {_DRAWS} draws of its own{same}: high on the left means rows less "

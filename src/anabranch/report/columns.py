@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anabranch.report import figures
 from anabranch.report.axes import Axis, axis_of
 from anabranch.report.blocks import Block, Card, Cards, Figure, Paragraph, Section
+from anabranch.report.histograms import histograms
 from anabranch.report.view import Numbers, View
 from anabranch.report.wording import count, listed, percent
 from anabranch.tables.columns import Column
@@ -17,6 +17,7 @@ from anabranch.tables.columns.column import Float64
 
 # so many draws at least, if the rows are few and the draws need not be of these rows
 _LEAST_DRAWS = 2_000
+_BENT = "The axis is straight near zero and logarithmic far from it."
 # an axis leaves out the outermost thousandths of the draws; more is said
 _OUTSIDE = 0.003
 
@@ -73,7 +74,7 @@ def columns(view: View, pictured: Pictured, most: int) -> Section:
 
 def _picture(part: Column, data: Float64, drawn: Float64, seed: int) -> tuple[Figure, list[str]]:
     axis = axis_of(part, data, drawn)
-    figure = figures.histograms(
+    figure = histograms(
         axis, axis.shares(data), axis.shares(drawn), f"Distribution of {part.name}", ("data", "samples")
     )
     return figure, notes(axis, [("the data", data), ("the samples", drawn)])
@@ -87,6 +88,8 @@ def notes(axis: Axis, groups: Sequence[tuple[str, Float64]]) -> list[str]:
         if max(shares) > 0:
             each = ", ".join(f"{percent(share)} of {name}" for share, (name, _) in zip(shares, groups, strict=True))
             said.append(f"Not in the picture: exactly {words}, {each}.")
+    if axis.bent:
+        said.append("The axis is logarithmic." if axis.layout.get("type") == "log" else _BENT)
     missing = float(np.isnan(groups[0][1]).mean()) if len(groups[0][1]) else 0.0
     if missing and groups[0][0] == "the data":
         said.append(f"Gaps: {percent(missing)} of the data.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from anabranch.queries import impute
-from anabranch.report import figures
 from anabranch.report.axes import axis_of
 from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section
 from anabranch.report.columns import notes
+from anabranch.report.histograms import histograms
 from anabranch.report.view import View, some_of
 from anabranch.report.wording import count, listed, percent
 
@@ -45,7 +45,7 @@ def gaps(view: View, most: int) -> Section | None:
         seen, drawn = view.x[:, i][~missing[:, i]], filled[:, hidden, i].ravel()
         axis = axis_of(part, seen, drawn)
         words = f"Observed values of {part.name} beside what fills its gaps"
-        figure = figures.histograms(axis, axis.shares(seen), axis.shares(drawn), words, ("observed", "imputed"))
+        figure = histograms(axis, axis.shares(seen), axis.shares(drawn), words, ("observed", "imputed"))
         said = notes(axis, [("the observed", seen), ("the imputed", drawn)])
         share = f"{percent(float(missing[:, i].mean()))} of the rows have a gap here; {count(len(drawn), 'draw')}."
         cards.append(Card(part.name, figure, [share, *said]))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 
-from anabranch.report import figures
 from anabranch.report.axes import Axis
 from anabranch.report.blocks import Block, Card, Cards, Figure, Paragraph, Section, Table
 from anabranch.report.calibration import Checks
+from anabranch.report.histograms import histograms
+from anabranch.report.marks import bars_with_errors
 from anabranch.report.view import View
-from anabranch.report.wording import count, nats, number, with_error
+from anabranch.report.wording import count, listed, nats, number, with_error
 from anabranch.tables.columns.column import Float64
 
 _ORDERS = 8
 _ROWS_IN_ORDERS = 200
 _HISTOGRAM_BINS = 36
+# a difference of more standard errors than this is no chance
+_CLEAR = 2.0
 
 
 def likelihood(view: View, checks: Checks) -> Section:
@@ -56,7 +61,7 @@ def _of_fit(view: View) -> list[Block]:
         for i, score in enumerate(scores)
     ]
     finite = [score for score in scores if score["mean"] is not None]
-    drawn = figures.bars_with_errors(
+    drawn = bars_with_errors(
         [score["name"] for score in finite],
         [score["mean"] for score in finite],
         [score["standard_error"] or 0.0 for score in finite],
@@ -64,20 +69,31 @@ def _of_fit(view: View) -> list[Block]:
         "Held-out log-likelihood of the model and of baselines",
     )
     held = view.fit["rows"]["test"]
-    better = [score for score in scores[1:] if score["gain"] is not None and score["gain"] < 0]
-    verdict = (
-        "The model is ahead of the baselines."
-        if not better
-        else f"A baseline is ahead of the model: {better[0]['name']}, by {nats(-better[0]['gain'])} nats per row."
-    )
     return [
         Paragraph(
-            f"Of the {count(held, 'row')} that the fit held out, as it was recorded then. {verdict} After ±: the "
+            f"Of the {count(held, 'row')} that the fit held out, as it was recorded then. {_verdict(scores)} After ±: the "
             "standard error over those rows; that of a gain is of paired differences."
         ),
         Table(["density", "log p, nats per row", "the model gains"], rows, numbers=[1, 2]),
         Cards([Card("Held-out log-likelihood", drawn)], width="wide"),
     ]
+
+
+def _verdict(scores: Sequence[Mapping[str, Any]]) -> str:
+    """Who is ahead, the model or a baseline, as far as the rows decide."""
+    if scores[0]["mean"] is None:
+        return "One of them the model calls impossible; a baseline that does not is ahead of it."
+    # no gain is one without end: a baseline calls a row impossible that the model does not
+    known = [score for score in scores[1:] if score["gain"] is not None]
+    errors = {score["name"]: float(score["gain_standard_error"] or 0.0) for score in known}
+    ahead = [score for score in known if score["gain"] < -_CLEAR * errors[score["name"]]]
+    close = [score for score in known if abs(score["gain"]) <= _CLEAR * errors[score["name"]]]
+    if ahead:
+        best = min(ahead, key=lambda score: float(score["gain"]))
+        return f"A baseline is ahead of the model: {best['name']}, by {nats(-best['gain'])} nats per row."
+    if close:
+        return f"They do not tell whether the model or a baseline is ahead: {listed([one['name'] for one in close])}."
+    return "The model is ahead of the baselines."
 
 
 def _of_table(view: View) -> list[Block]:
@@ -117,7 +133,7 @@ def _beside_draws(checks: Checks) -> Figure:
     axis = Axis(lambda z: z, edges, edges, labels, {"title": {"text": "log p of a row, nats"}, "zeroline": False})
     shares = [_shares(np.maximum(part, edges[0]), edges) for part in (data, drawn)]
     words = "Log-likelihood of rows beside that of draws"
-    return figures.histograms(axis, shares[0], shares[1], words, ("data", "draws"))
+    return histograms(axis, shares[0], shares[1], words, ("data", "draws"))
 
 
 def _shares(values: Float64, edges: Float64) -> Float64:
@@ -144,6 +160,7 @@ def _consistency(view: View) -> str:
     rows = view.checked[:_ROWS_IN_ORDERS]
     with torch.no_grad(), view.seeded(20):
         each = density.log_prob_of_orders(view.tensor(rows), _ORDERS, view.contexts(rows)).double().cpu().numpy()
+    each = each + view.schema.log_det(view.x[rows])[:, None]
     spread = float(each.std(axis=1, ddof=1).mean())
     means = each.mean(axis=0)
     return (

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anabranch.report import figures
 from anabranch.report.axes import Axis, axis_of
 from anabranch.report.blocks import Block, Card, Cards, Fold, Paragraph, Section, Table
 from anabranch.report.columns import Pictured
 from anabranch.report.dependence import all_pairs
+from anabranch.report.maps import two_maps
+from anabranch.report.marks import level_bars, points
 from anabranch.report.view import View
 from anabranch.report.wording import count
 from anabranch.tables.columns.column import Float64
@@ -39,7 +40,10 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
     drawn = np.concatenate([np.where(np.isnan(pictured.x[:, : len(modelled)]), np.nan, of_rows), given], axis=1)
     found = all_pairs(parts, data, drawn, len(modelled))
     order = sorted(range(len(found)), key=lambda k: (-found[k][2], k))
-    strongest = [k for k in order[:_STRONGEST] if found[k][2] > 0] or order[:1]
+    # where nothing depends on anything, as in a row or two, a pair at least that some row has
+    strongest = [k for k in order[:_STRONGEST] if found[k][2] > 0] or [k for k in order if _both(data, found[k])][:1]
+    if not strongest:
+        return None
     others = sorted(range(len(found)), key=lambda k: (-abs(found[k][2] - found[k][3]), k))
     wrong = [k for k in others if k not in strongest and found[k][2] != found[k][3]][:_MOST_WRONG]
     axes: dict[int, Axis] = {}
@@ -52,7 +56,7 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
         both = axes[i], axes[j]
         shares = [_shares(both, rows[:, [i, j]]) for rows in (data, drawn)]
         title = f"{parts[i].name} and {parts[j].name}"
-        figure = figures.two_maps(both, (parts[i].name, parts[j].name), shares[0], shares[1], title)
+        figure = two_maps(both, (parts[i].name, parts[j].name), shares[0], shares[1], title)
         why = "" if k in strongest else " Chosen because the two differ."
         apart = [f"{parts[n].name} is {words}" for n in (i, j) for _, words in axes[n].apart]
         without = f" Without rows where {' or '.join(apart)}." if apart else ""
@@ -70,7 +74,7 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
     ]
     if len(found) > 1:
         shown = sorted(order[:_MOST_POINTS])
-        drawing = figures.points(
+        drawing = points(
             [found[k][2] for k in shown],
             [found[k][3] for k in shown],
             [f"{parts[found[k][0]].name}\n{parts[found[k][1]].name}" for k in shown],
@@ -94,6 +98,11 @@ def pairs(view: View, pictured: Pictured) -> Section | None:
     return Section("pairs", "Pair by pair", blocks)
 
 
+def _both(z: Float64, pair: tuple[int, int, float, float]) -> bool:
+    """Whether some row has both."""
+    return bool((~np.isnan(z[:, pair[:2]])).all(axis=1).any())
+
+
 def _given(view: View, pictured: Pictured) -> Float64:
     """The given columns of the rows on pictures, encoded as if they were modelled: (rows, given columns)."""
     table = view.table.take(pictured.rows)
@@ -106,9 +115,10 @@ def _what_is_shown(all_of_them: int, strongest: int, wrong: int, columns: int) -
     looked = f" Of the {columns} columns the first {_MOST_COLUMNS} were looked at." if columns > _MOST_COLUMNS else ""
     if not left:
         return f"All {count(all_of_them, 'pair')} of columns.{looked}" if all_of_them > 1 else f"The only pair.{looked}"
+    which = f"the {strongest} that depend on each other" if strongest > 1 else "the one that depends on each other"
     differ = f", and the {wrong} whose dependence the samples miss by most" if wrong else ""
     return (
-        f"Of {count(all_of_them, 'pair')} of columns, the {strongest} that depend on each other most in the "
+        f"Of {count(all_of_them, 'pair')} of columns, {which} most in the "
         f"data{differ}; {count(left, 'other')} not drawn, but each is a point in the picture of dependence "
         f"below.{looked}"
     )
@@ -140,7 +150,7 @@ def _gains(view: View) -> Card:
         gains = np.where(seen & np.isfinite(given) & np.isfinite(alone), given - alone, 0.0)
     mean = gains.sum(axis=0) / np.maximum(1, seen.sum(axis=0))
     order = np.argsort(-mean, kind="stable")[:_MOST_BARS]
-    figure = figures.level_bars(
+    figure = level_bars(
         [names[i] for i in order],
         [("nats", mean[order].tolist())],
         "nats",

@@ -7,9 +7,9 @@ import torch
 
 from anabranch.densities import Mixture
 from anabranch.models import DepthMixture
-from anabranch.report import figures
 from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section
 from anabranch.report.calibration import Checks
+from anabranch.report.marks import level_bars
 from anabranch.report.view import View, as_tensor
 from anabranch.report.wording import count, number, percent
 from anabranch.tables.columns.column import Float64
@@ -37,7 +37,7 @@ def parts(view: View, checks: Checks) -> Section | None:
     shown = np.arange(len(names))
     if len(names) > _MOST_SHOWN:
         shown = np.sort(np.argsort(-data, kind="stable")[:_MOST_SHOWN])
-    figure = figures.level_bars(
+    figure = level_bars(
         [names[k] for k in shown],
         [("of the data", data[shown].tolist()), ("of the samples", samples[shown].tolist())],
         "share of rows",

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from anabranch.models import AnyOrder
-from anabranch.report import figures
 from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section, Table
 from anabranch.report.columns import Pictured
+from anabranch.report.maps import surprise_map
+from anabranch.report.slices import can_be_sliced, slices
 from anabranch.report.view import Numbers, View
 from anabranch.report.wording import count, label, nats, percent, shortened, shown
+from anabranch.tables.columns.column import Float64
 from anabranch.tables.columns.levels import OfLevels
 from anabranch.tables.detecting import excess_of_rows
+
+# what was expected of the cell in this column of one of the rows
+Expected = Callable[[int, int], str]
 
 _ROWS = 12
 _CELLS = 3
 _MOST_COLUMNS = 40
+# beyond what a cell's surprise is told: in a sentence, and in a note
+_ABOVE_COLUMN = "the mean of their column", "the mean of the column"
+_ABOVE_EXPECTED = "what the model expects it to be there", "what the model expects"
 # behind what is said to be expected of a value
 _DRAWS = 1_000
 
@@ -38,19 +46,43 @@ def surprises(view: View, pictured: Pictured) -> Section:
         f"numbers count from 0, as in the table. {ranked} A surprising row may be an error in the data, or a kind of "
         "row that is rare."
     )
-    if view.any_order is None:
-        return Section("surprises", "Most surprising rows", [Paragraph(begin), *_by_margin(view, pictured, order)])
-    return Section("surprises", "Most surprising rows", [Paragraph(begin), *_by_cell(view, view.any_order, order)])
+    if view.any_order is not None:
+        blocks = _by_cell(view, order, *_given_the_rest(view, view.any_order, order), _ABOVE_COLUMN)
+    elif can_be_sliced(view):
+        blocks = _by_cell(view, order, *_of_slices(view, pictured, order), _ABOVE_EXPECTED)
+    else:
+        blocks = _by_margin(view, pictured, order)
+    return Section("surprises", "Most surprising rows", [Paragraph(begin), *blocks])
 
 
-def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:
-    """Every cell given the rest of its row: surprise beyond its column's mean, and what was expected."""
-    names = view.schema.columns
+def _given_the_rest(view: View, density: AnyOrder, order: Numbers) -> tuple[Float64, Expected]:
+    """Surprise of the cells of these rows beyond the mean of their column, (rows, columns), and what was expected."""
     typical = view.model.surprise(view.table.take(view.checked))
     finite = np.isfinite(typical)
     usual = np.where(finite, typical, 0.0).sum(axis=0) / np.maximum(1, finite.sum(axis=0))
-    cells = view.model.surprise(view.table.take(order)) - usual
     x, context = view.tensor(order), view.contexts(order)
+
+    def expected(k: int, i: int) -> str:
+        return _expected(view, density, i, x[k : k + 1], None if context is None else context[k : k + 1])
+
+    return view.model.surprise(view.table.take(order)) - usual, expected
+
+
+def _of_slices(view: View, pictured: Pictured, order: Numbers) -> tuple[Float64, Expected]:
+    """The same of a density without a formula for it, beyond what it expects of each cell itself."""
+    found = [slices(view, int(row), pictured.drawn) for row in order]
+
+    def expected(k: int, i: int) -> str:
+        ends = np.array([found[k].low[i], found[k].high[i]])
+        low, high = (shown(value) for value in view.schema.parts[i].decode(ends).to_pylist())
+        return f"expected {low} to {high}"
+
+    return np.array([one.excess for one in found]), expected
+
+
+def _by_cell(view: View, order: Numbers, cells: Float64, expected: Expected, above: tuple[str, str]) -> list[Block]:
+    """Every cell given the rest of its row: surprise beyond what is usual, and what was expected."""
+    names = view.schema.columns
     rows: list[Sequence[str | Sequence[str]]] = []
     for k, row in enumerate(order):
         worst = np.argsort(-np.nan_to_num(cells[k], nan=-np.inf), kind="stable")[:_CELLS]
@@ -58,43 +90,45 @@ def _by_cell(view: View, density: AnyOrder, order: Numbers) -> list[Block]:
         for i in worst:
             if np.isnan(cells[k, i]) or cells[k, i] <= 0:
                 continue
-            own = None if context is None else context[k : k + 1]
-            wanted = _expected(view, density, int(i), x[k : k + 1], own)
-            lines.append(
-                f"{names[i]} = {shown(view.value(int(row), int(i)))}: +{nats(float(cells[k, i]))} nats; {wanted}"
-            )
+            value, wanted = shown(view.value(int(row), int(i))), expected(k, int(i))
+            lines.append(f"{names[i]} = {value}: +{nats(float(cells[k, i]))} nats; {wanted}")
         rows.append([f"{view.numbers[row]}", nats(float(view.log_p[row])), lines or ["no cell by itself"]])
     blocks: list[Block] = [
         Paragraph(
             "Beside each row are the cells that are least likely given all others of the row: by how many nats "
-            "their surprise -log p is above the mean of their column, and what the model expected there, nine "
+            f"their surprise -log p is above {above[0]}, and what the model expected there, nine "
             "tenths of its probability or its most probable value."
         ),
         Table(["row", "log p", "cells that make it so"], rows, numbers=[0, 1]),
     ]
     if len(names) > 1:
-        most = min(len(names), _MOST_COLUMNS)
-        largest = np.nan_to_num(cells, nan=-np.inf).max(axis=0)
-        chosen = np.sort(np.argsort(-largest, kind="stable")[:most])
-        text = [
-            [
-                label(f"row {view.numbers[row]}, {names[i]} = {shown(view.value(int(row), int(i)), 40)}")
-                + ("" if np.isnan(cells[k, i]) else f"<br>{cells[k, i]:+.2f} nats")
-                for i in chosen
-            ]
-            for k, row in enumerate(order)
-        ]
-        figure = figures.surprise_map(
-            [f"row {view.numbers[row]}" for row in order],
-            [shortened(names[i], 18) for i in chosen],
-            np.nan_to_num(cells[:, chosen], nan=np.nan, posinf=1e3),
-            text,
-            "Surprise of the cells of these rows",
-        )
-        left = f" The {most} columns that surprise most; {len(names) - most} not drawn." if most < len(names) else ""
-        note = f"Nats above the mean of the column, given the rest of the row; empty cells are gaps.{left}"
-        blocks.append(Cards([Card("Surprise of every cell", figure, [note])], width="full"))
+        blocks.append(Cards([_map(view, order, cells, above[1])], width="full"))
     return blocks
+
+
+def _map(view: View, order: Numbers, cells: Float64, above: str) -> Card:
+    names = view.schema.columns
+    most = min(len(names), _MOST_COLUMNS)
+    largest = np.nan_to_num(cells, nan=-np.inf).max(axis=0)
+    chosen = np.sort(np.argsort(-largest, kind="stable")[:most])
+    text = [
+        [
+            label(f"row {view.numbers[row]}, {names[i]} = {shown(view.value(int(row), int(i)), 40)}")
+            + ("" if np.isnan(cells[k, i]) else f"<br>{cells[k, i]:+.2f} nats")
+            for i in chosen
+        ]
+        for k, row in enumerate(order)
+    ]
+    figure = surprise_map(
+        [f"row {view.numbers[row]}" for row in order],
+        [shortened(names[i], 18) for i in chosen],
+        np.nan_to_num(cells[:, chosen], nan=np.nan, posinf=1e3),
+        text,
+        "Surprise of the cells of these rows",
+    )
+    left = f" The {most} columns that surprise most; {len(names) - most} not drawn." if most < len(names) else ""
+    empty = "; empty cells are gaps" if view.gaps[order].any() else ""
+    return Card("Surprise of every cell", figure, [f"Nats above {above}, given the rest of the row{empty}.{left}"])
 
 
 def _expected(view: View, density: AnyOrder, column: int, x: torch.Tensor, context: torch.Tensor | None) -> str:
@@ -114,7 +148,7 @@ def _expected(view: View, density: AnyOrder, column: int, x: torch.Tensor, conte
 
 
 def _by_margin(view: View, pictured: Pictured, order: Numbers) -> list[Block]:
-    """Values that stand farthest out among draws, column by column; a density of another kind has no more to say cheaply."""
+    """Values that stand farthest out among draws, column by column, where what the model says given the others is dear."""
     names, parts = view.schema.columns, view.schema.parts
     drawn = pictured.drawn
     if view.context is not None:  # draws at the given values of each row
@@ -140,8 +174,8 @@ def _by_margin(view: View, pictured: Pictured, order: Numbers) -> list[Block]:
     return [
         Paragraph(
             f"Beside each row are the values that stand farthest out among {kind} of the model, each column by "
-            "itself. A row can also be surprising for a combination of values none of which is; which cell is "
-            "unlikely given the others a model of any order tells."
+            "itself. A row can also be surprising for a combination of values none of which is: 'anabranch detect' "
+            "tells which of its cells are unlikely given the others."
         ),
         Table(["row", "log p", "values that stand farthest out"], rows, numbers=[0, 1]),
     ]

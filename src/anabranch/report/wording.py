@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -86,6 +87,8 @@ def shown(value: Any, most: int = 60) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return number(value, 5)
+    if isinstance(value, datetime.timedelta) and value < datetime.timedelta():
+        return f"-{-value}"  # Python writes one minute less than nothing as -1 day, 23:59:00
     if isinstance(value, str):
         return shortened(value, most) if value else "(empty text)"
     return shortened(str(value), most)

@@ -18,6 +18,7 @@ from anabranch.report.pairs import pairs
 from anabranch.report.parts import parts
 from anabranch.report.surprises import surprises
 from anabranch.report.view import View
+from anabranch.report.wording import count
 from anabranch.tables import TableModel, TableStream, as_table
 
 _MOST_COLUMNS = 60
@@ -100,5 +101,6 @@ def write_report(
 
 def _subtitle(view: View) -> str:
     names = view.schema.columns
-    given = f" given {len(view.schema.given)} others" if view.schema.given else ""
-    return f"{len(names)} columns{given}, {view.all_rows:,} rows: what the model says, and how far it is right."
+    given = f" given {count(len(view.schema.given), 'other')}" if view.schema.given else ""
+    rows = count(view.all_rows, "row")
+    return f"{count(len(names), 'column')}{given}, {rows}: what the model says, and how far it is right."
