@@ -4,6 +4,8 @@ import copy
 import gc
 import logging
 import shutil
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -125,6 +127,12 @@ def test_the_tenth_model_in_a_process_is_compiled_like_the_first_and_none_is_kep
     del model
     gc.collect()
     assert all(reference() is None for reference in gone)
+
+
+def test_the_library_is_there_before_the_compiler_is_loaded():
+    code = "import sys, anabranch, anabranch.tables, anabranch.cli; print('torch._dynamo' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
 
 
 def test_every_spline_has_compiled_loops_of_its_own():

@@ -153,9 +153,13 @@ class Resampled(Density):
         flat = z.flatten(z.dim() - len(self.event_shape))
         return logsigmoid(self.acceptance(flat, context if self.acceptance.context else None)).squeeze(-1)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiler has random numbers of its own
     def _fixed_log_normaliser(self, context: Tensor | None) -> Tensor:
         """log Z by draws that are always the same, for each context whatever others come with it: (*context batch)."""
+        # a compiler has random numbers of its own; wrapped when it is called, since the wrapper loads the compiler
+        result: Tensor = torch.compiler.disable(self._log_normaliser_of_seed)(context)
+        return result
+
+    def _log_normaliser_of_seed(self, context: Tensor | None) -> Tensor:
         count = 16 * self.samples
         if context is None:
             return self._log_acceptance(self._seeded(count, None), None).logsumexp(dim=0) - math.log(count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -196,5 +197,10 @@ def _checkpointed(
     return result
 
 
-# A compiler would trace the recovery into its graph, where it may drop it again as the same numbers computed twice.
-_uncompiled = torch.compiler.disable(compose_recovering)
+def _uncompiled(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """`compose_recovering`, which a compiler would trace into its graph, and may drop the recovery as computed twice.
+
+    Wrapped when it is called: the wrapper loads the compiler, which takes longer than all of this library.
+    """
+    result: tuple[Tensor, Tensor] = torch.compiler.disable(compose_recovering)(*arguments)
+    return result
