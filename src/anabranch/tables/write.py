@@ -45,14 +45,34 @@ def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
 
 
 def write_csv(table: pa.Table, stream: IO[bytes]) -> None:
-    """Write a table as comma-separated text, with a line of column names, to an open stream."""
+    """Write a table as comma-separated text, with a line of column names, to an open stream.
+
+    Durations, which CSV does not know, become text such as 1:30:00 or -0:00:02.5.
+    """
     from pyarrow import csv as arrow_csv  # noqa: PLC0415 (each writer loads its own format)
 
     # Arrow puts every name in quotes, needed or not
     names = io.StringIO()
     csv.writer(names, lineterminator="\n").writerow(table.column_names)
     stream.write(names.getvalue().encode())
+    for i, field in enumerate(table.schema):
+        if pa.types.is_duration(field.type):
+            table = table.set_column(i, field.name, _clock(table.column(i)))
     arrow_csv.write_csv(table, stream, arrow_csv.WriteOptions(include_header=False, quoting_style="needed"))
+
+
+def _clock(values: pa.ChunkedArray) -> pa.Array:
+    """Durations as hours, minutes, seconds and all decimals that they have."""
+    digits = _DECIMALS[values.type.unit]
+
+    def text(ticks: int | None) -> str | None:
+        if ticks is None:
+            return None
+        seconds, rest = divmod(abs(ticks), 10**digits)
+        decimals = f".{rest:0{digits}d}".rstrip("0") if rest else ""
+        return f"{'-' * (ticks < 0)}{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{decimals}"
+
+    return pa.array([text(ticks) for ticks in values.cast(pa.int64()).to_pylist()], pa.string())
 
 
 def _write_csv(table: pa.Table, file: Path) -> None:
@@ -97,6 +117,7 @@ def _stack(table: pa.Table, kind: str) -> NDArray[Any]:
     return np.stack(columns, axis=1)
 
 
+_DECIMALS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _WRITERS = {
     "csv": _write_csv,
     "csv.gz": _write_csv_gz,
