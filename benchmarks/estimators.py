@@ -251,7 +251,7 @@ def report(rows: list[Row]) -> None:
         if not mine:
             continue
         if part == "development":
-            mine = [row | {"of the best other": row["average precision"] / best_other(mine, row)} for row in mine]
+            mine = [row | {"of the best other": share_of_best(mine, row)} for row in mine]
         tables.append(
             over_seeds(sorted(mine, key=lambda row: (row.get("data", ""), place(row["method"]))), by, columns)
         )
@@ -260,10 +260,11 @@ def report(rows: list[Row]) -> None:
         write("estimators", {"seeds": list(SEEDS)}, rows, "\n\n".join(tables), page)
 
 
-def best_other(rows: list[Row], here: Row) -> float:
-    """The best average precision of scikit-learn's on the table of a row."""
+def share_of_best(rows: list[Row], here: Row) -> float | None:
+    """A row's average precision in units of the best of scikit-learn's on its table; None before there is one."""
     others = [row for row in rows if row["data"] == here["data"] and not row["method"].startswith("anabranch")]
-    return max((row["average precision"] for row in others), default=float("nan"))
+    best = max((row["average precision"] for row in others), default=None)
+    return None if best is None else here["average precision"] / best
 
 
 def place(method: str) -> tuple[bool, str]:
