@@ -10,7 +10,7 @@ Anomalies: every detector is fitted to all rows without y, and ranks them; avera
 Unseen: the same on tables that were not looked at when the detector was designed: all rows of some classes, and so many of
 another, drawn anew for every seed, that these are one row of twenty.
 Development: the same on the tables that it was chosen on (`outlier_tables`), one seed, and for each part of its score alone;
-mean and deviation are those over tables, also of the average precision in units of the best of the others on a table.
+mean and deviation are those over tables, also of the logarithm of average precision over the best of the others on a table.
 Classes: 80 % of the rows to fit, ten of each class with their label; accuracy on the other rows to fit (transductive) and on
 the 20 % never seen. What was chosen with which labels in view, docs/estimators.md says.
 """
@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import functools
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -219,7 +220,7 @@ def read(path: Path) -> tuple[Float64, NDArray[Any]]:
 TABLES: dict[str, tuple[Callable[[Path], Iterator[Trial]], tuple[str, ...], dict[str, str]]] = {
     "anomalies": (anomalies, ("data", "method"), {"average precision": ".4f", "seconds": ".0f"}),
     "unseen": (unseen, ("data", "method"), {"average precision": ".3f", "seconds": ".0f"}),
-    "development": (development, ("method",), {"average precision": ".3f", "of the best other": ".2f"}),
+    "development": (development, ("method",), {"average precision": ".3f", "log over best other": ".2f"}),
     "labels": (labels, ("method",), {"unlabelled rows": ".4f", "held-out rows": ".4f", "seconds": ".0f"}),
 }
 
@@ -251,7 +252,7 @@ def report(rows: list[Row]) -> None:
         if not mine:
             continue
         if part == "development":
-            mine = [row | {"of the best other": share_of_best(mine, row)} for row in mine]
+            mine = [row | {"log over best other": log_over_best(mine, row)} for row in mine]
         tables.append(
             over_seeds(sorted(mine, key=lambda row: (row.get("data", ""), place(row["method"]))), by, columns)
         )
@@ -260,11 +261,11 @@ def report(rows: list[Row]) -> None:
         write("estimators", {"seeds": list(SEEDS)}, rows, "\n\n".join(tables), page)
 
 
-def share_of_best(rows: list[Row], here: Row) -> float | None:
-    """A row's average precision in units of the best of scikit-learn's on its table; None before there is one."""
+def log_over_best(rows: list[Row], here: Row) -> float | None:
+    """log of a row's average precision over the best of scikit-learn's on its table; None before there is one."""
     others = [row for row in rows if row["data"] == here["data"] and not row["method"].startswith("anabranch")]
     best = max((row["average precision"] for row in others), default=None)
-    return None if best is None else here["average precision"] / best
+    return None if best is None else math.log(here["average precision"] / best)
 
 
 def place(method: str) -> tuple[bool, str]:

@@ -39,8 +39,7 @@ from anabranch.tables import Schema, TableModel
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 TEST, VALIDATION, BATCH = 5_000, 2_000, 256
 OPTIONS = {"learning_rate": 2e-3, "weight_decay": 0.1, "average": 0.99, "progress": False}
-STEPS = {0.0: 10_000}
-OTHER_STEPS = 2_500
+STEPS = 10_000
 COMPLETE = "complete"
 BY = ("more hidden", "trained on")
 # x and the context, or none
@@ -120,8 +119,7 @@ def main() -> None:
                 tables = [table_of(x, names, told) for x in (train, everything[validation], everything[test])]
                 given = [COMPLETE] if told else []
                 schema = Schema.infer(pa.concat_tables(tables), given=given, rows=np.arange(len(train)))
-                steps = STEPS.get(more, OTHER_STEPS)
-                steps = steps if more else round(steps * len(train[chosen]) / complete.sum())
+                steps = STEPS if more else round(STEPS * len(train[chosen]) / complete.sum())
                 kept = tables[0].filter(pa.array(chosen))
                 model = fitted(schema, encoded(schema, kept), encoded(schema, tables[1]), seed, steps)
                 scores[name] = model.log_prob(tables[2])

@@ -224,11 +224,11 @@ TRANSFORMS: dict[str, Case] = {
 }
 
 
-def _nsf(features: int = 2, context: int = 0, blocks: int = 2) -> Chain:
+def _nsf(features: int = 2, context: int = 0, blocks: int = 1) -> Chain:
     return flows.nsf(features, context, blocks=blocks, bins=4, **_KW)
 
 
-def _realnvp(features: int = 2, context: int = 0, blocks: int = 2) -> Chain:
+def _realnvp(features: int = 2, context: int = 0, blocks: int = 1) -> Chain:
     return flows.realnvp(features, context, blocks=blocks, **_KW)
 
 
@@ -326,7 +326,9 @@ DENSITIES: dict[str, Case] = {
     "mixture of one embedded flow of context": Case(
         lambda: FlowMixture(Embedded(Flow(_realnvp(context=3)), components=3, size=1)), context=2
     ),
-    "mixture of depth mixtures": Case(lambda: FlowMixture([DepthMixture(_nsf(), hidden=(8,)) for _ in range(2)])),
+    "mixture of depth mixtures": Case(
+        lambda: FlowMixture([DepthMixture(_nsf(blocks=2), hidden=(8,)) for _ in range(2)])
+    ),
     "ensemble": Case(lambda: Ensemble([Flow(_realnvp()), _mixture(), Flow(_nsf())])),
     "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()], aligned=True)),
     "ensemble of context": Case(lambda: Ensemble([Flow(_realnvp(context=2)), Flow(_nsf())]), context=2),
@@ -345,7 +347,7 @@ DENSITIES: dict[str, Case] = {
     "stacked folds": Case(
         lambda: PiecewiseFlow(flows.fold(2), base=PiecewiseFlow(flows.fold(2), hidden=(8,)), gate="constant")
     ),
-    "flow": Case(lambda: Flow(_nsf())),
+    "flow": Case(lambda: Flow(_nsf(blocks=2))),
     "flow of context": Case(lambda: Flow(_nsf(context=2)), context=2),
     "flow on a base of context": Case(lambda: Flow(_nsf(), base=Normal(torch.zeros(2), context=2)), context=2),
     "flow in three dimensions": Case(lambda: Flow(_nsf(3))),
@@ -358,27 +360,31 @@ DENSITIES: dict[str, Case] = {
     "flow on categories": Case(lambda: Flow(Permutation([1, 0]), base=Categorical(torch.zeros(2, 3), learnable=True))),
     "flow on a Gaussian mixture": Case(lambda: Flow(_nsf(), base=_mixture())),
     "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
-    "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3), hidden=(8,))),
-    "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=3), gate="constant")),
-    "depth mixture with checkpoints": Case(lambda: DepthMixture(Chain(list(_nsf()), memory="checkpoint"), hidden=(8,))),
+    "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3, blocks=2), hidden=(8,))),
+    "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=2), gate="constant")),
+    "depth mixture with checkpoints": Case(
+        lambda: DepthMixture(Chain(list(_nsf(blocks=2)), memory="checkpoint"), hidden=(8,))
+    ),
     "depth mixture that inverts": Case(lambda: DepthMixture(_inverting(), hidden=(8,)).truncate(2)),
     "flow that inverts": Case(lambda: Flow(_inverting()), compiles=False),
-    "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2), hidden=(8,)), context=2),
+    "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2, blocks=2), hidden=(8,)), context=2),
     "depth mixture on a base of context": Case(
-        lambda: DepthMixture(_nsf(blocks=3), base=Normal(torch.zeros(2), context=2, hidden=(8,)), hidden=(8,)),
+        lambda: DepthMixture(_nsf(blocks=2), base=Normal(torch.zeros(2), context=2, hidden=(8,)), hidden=(8,)),
         context=2,
     ),
     "depth mixture with a gate of context": Case(
-        lambda: DepthMixture(_nsf(blocks=4), gate=MLP(2, 4, context=2, hidden=(8,))), context=2
+        lambda: DepthMixture(_nsf(blocks=2), gate=MLP(2, 2, context=2, hidden=(8,))), context=2
     ),
     "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
-    "depth mixture with a gate of its own": Case(lambda: DepthMixture(_nsf(), gate=ResidualMLP(2, 2, hidden=8))),
+    "depth mixture with a gate of its own": Case(
+        lambda: DepthMixture(_nsf(blocks=2), gate=ResidualMLP(2, 2, hidden=8))
+    ),
     "depth mixture through a logit": Case(
         lambda: DepthMixture(Chain([LULinear(2), Elementwise(Logit()), LULinear(2)]), hidden=(8,))
     ),
     "depth mixture cut short": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).truncate(2)),
     "depth mixture on a depth mixture": Case(
-        lambda: DepthMixture(_nsf(), base=DepthMixture(_nsf(), gate="constant"), hidden=(8,))
+        lambda: DepthMixture(_nsf(blocks=2), base=DepthMixture(_nsf(blocks=2), gate="constant"), hidden=(8,))
     ),
-    "flow on a depth mixture": Case(lambda: Flow(_nsf(), base=DepthMixture(_nsf(), hidden=(8,)))),
+    "flow on a depth mixture": Case(lambda: Flow(_nsf(), base=DepthMixture(_nsf(blocks=2), hidden=(8,)))),
 }
