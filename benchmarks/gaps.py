@@ -1,6 +1,6 @@
 """What rows with gaps are worth: a model of any order trained with them, and one trained on complete rows alone.
 
-python benchmarks/gaps.py DATA_FOLDER [--rows 20000] [--seeds 0,1,2] [--hidden 0,0.2]
+python benchmarks/gaps.py DATA_FOLDER [--rows 20000] [--seeds 0,1,2] [--hidden 0,0.2] [--steps 10000]
 
 Both are judged by the log-likelihood of the same complete rows (`TEST` of them), nats per row in the columns' own units.
 They keep the weights that are best for the same other complete rows, and read columns by the same schema.
@@ -39,9 +39,8 @@ from anabranch.tables import Schema, TableModel
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 TEST, VALIDATION, BATCH = 5_000, 2_000, 256
 OPTIONS = {"learning_rate": 2e-3, "weight_decay": 0.1, "average": 0.99, "progress": False}
-STEPS = 10_000
 COMPLETE = "complete"
-BY = ("more hidden", "trained on")
+BY = ("more hidden", "length", "trained on")
 # x and the context, or none
 Rows = tuple[torch.Tensor, torch.Tensor | None]
 COLUMNS = {
@@ -92,12 +91,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="training rows, with gaps")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--hidden", default="0,0.2", help="probabilities with which further training cells are hidden")
+    parser.add_argument("--steps", type=int, default=10_000, help="of a fit to complete rows")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arrays = np.load(arguments.folder / "coads.npz", allow_pickle=False)
     everything, names = arrays["x"], [str(name) for name in arrays["names"]]
     settings = [float(more) for more in arguments.hidden.split(",")]
-    rows = [row for row in earlier("gaps") if row["more hidden"] not in settings]
+    rows = [row for row in earlier("gaps") if row["more hidden"] not in settings or row["length"] != arguments.steps]
+    told_apart = separated(everything, 0)
     for more in settings:
         for seed in map(int, arguments.seeds.split(",")):
             rng = np.random.default_rng(seed)
@@ -119,12 +120,14 @@ def main() -> None:
                 tables = [table_of(x, names, told) for x in (train, everything[validation], everything[test])]
                 given = [COMPLETE] if told else []
                 schema = Schema.infer(pa.concat_tables(tables), given=given, rows=np.arange(len(train)))
-                steps = STEPS if more else round(STEPS * len(train[chosen]) / complete.sum())
+                passes = 1.0 if more else float(len(train[chosen]) / complete.sum())
+                steps = round(arguments.steps * passes)
                 kept = tables[0].filter(pa.array(chosen))
                 model = fitted(schema, encoded(schema, kept), encoded(schema, tables[1]), seed, steps)
                 scores[name] = model.log_prob(tables[2])
                 difference = scores[name] - scores["complete rows"]
-                row: Row = {"more hidden": more, "trained on": name, "seed": seed, "steps": steps}
+                row: Row = {"more hidden": more, "length": arguments.steps, "trained on": name, "seed": seed}
+                row["steps"] = steps
                 row["rows"] = int(chosen.sum())
                 row["observed cells"] = int((~np.isnan(train[chosen])).sum())
                 row["nats per row"] = float(scores[name].mean())
@@ -133,8 +136,8 @@ def main() -> None:
                 row["seconds"] = time.process_time() - begun
                 note(rows, row)
             setting = {"batch": BATCH, "test rows": TEST, "training rows": arguments.rows, "unit": schema.unit}
-            setting["area under the curve, rows with gaps"] = separated(everything, 0)
-            ordered = sorted(rows, key=lambda row: row["more hidden"])
+            setting["area under the curve, rows with gaps"] = told_apart
+            ordered = sorted(rows, key=lambda row: (row["more hidden"], row["length"]))
             write("gaps", setting, ordered, over_seeds(ordered, BY, COLUMNS), PAGE)
 
 

@@ -34,16 +34,20 @@ class Encoding(Described, ABC):
     """
 
     @abstractmethod
-    def read(self, rows: Any) -> Float64: ...
+    def read(self, rows: Any) -> Float64:
+        """x (rows, columns): a number for each value, NaN for a gap."""
 
     @abstractmethod
-    def encode(self, x: Float64) -> Float64: ...
+    def encode(self, x: Float64) -> Float64:
+        """z (rows, numbers): what a density is fitted to."""
 
     @abstractmethod
-    def log_det(self, z: Float64) -> Float64: ...
+    def log_det(self, z: Float64) -> Float64:
+        """What is added to log p(z) for log p in the columns' own units, (rows), nats."""
 
     @abstractmethod
-    def decode(self, z: Float64) -> Float64: ...
+    def decode(self, z: Float64) -> Float64:
+        """x of z: the inverse of `encode`."""
 
     @abstractmethod
     def write(self, x: Float64, like: Any = None, gaps: NDArray[np.bool_] | None = None) -> Any:

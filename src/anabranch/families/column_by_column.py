@@ -22,5 +22,6 @@ class ColumnByColumn(constraints.Constraint):
         self.is_discrete = any(family.discrete for family in families)
 
     def check(self, value: Tensor) -> Tensor:
+        """Whether every number of rows (*batch, columns) can be: (*batch)."""
         columns = zip(self.families, value.unbind(dim=-1), strict=True)
         return torch.stack([family.contains(x) | x.isnan() for family, x in columns]).all(dim=0)

@@ -48,25 +48,32 @@ class Family(Described, ABC):
         self.inputs = positive_int("inputs", inputs)
 
     @abstractmethod
-    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor: ...
+    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
+        """log p(x | theta), (*batch), nats: of a density, or where x has a probability of that."""
 
     @abstractmethod
-    def sample(self, theta: Tensor) -> Tensor: ...
+    def sample(self, theta: Tensor) -> Tensor:
+        """One draw for each theta (*batch, parameters): (*batch)."""
 
     @abstractmethod
-    def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]: ...
+    def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X < x) and P(X <= x), (*batch) both; equal where x has no probability of its own."""
 
     @abstractmethod
-    def quantile(self, u: Tensor, theta: Tensor) -> Tensor: ...
+    def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
+        """The smallest x (*batch) with P(X <= x) >= u."""
 
     @abstractmethod
-    def mean(self, theta: Tensor) -> Tensor: ...
+    def mean(self, theta: Tensor) -> Tensor:
+        """The mean (*batch); infinite or NaN where there is none."""
 
     @abstractmethod
-    def features(self, x: Tensor) -> Tensor: ...
+    def features(self, x: Tensor) -> Tensor:
+        """What a network reads of observed x (*batch): (*batch, inputs)."""
 
     @abstractmethod
-    def start(self, x: Tensor) -> Tensor: ...
+    def start(self, x: Tensor) -> Tensor:
+        """theta (parameters) that fits a sample x (n) by itself."""
 
     def contains(self, x: Tensor) -> Tensor:
         """Whether x (*batch) can be; by default every finite number."""

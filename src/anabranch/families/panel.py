@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from anabranch.checks import instance_of
 from anabranch.families.atoms import Atoms, atoms_log_prob
 from anabranch.families.family import Family
 from anabranch.families.lattice import Lattice, lattice_log_prob
@@ -259,8 +260,8 @@ def _smooth(family: Family) -> Logistics:
     """The logistics of a column that has some."""
     if isinstance(family, Lattice):
         return family.smooth
-    assert isinstance(family, Logistics)
-    return family
+    instance_of("families", family, Logistics)
+    return family  # type: ignore[return-value]
 
 
 def offsets(sizes: Sequence[int]) -> list[slice]:

@@ -17,6 +17,8 @@ from anabranch.densities.density import at_every_context, context_rows
 from anabranch.families import ColumnByColumn, Family, Logistics
 from anabranch.models.column_network import ColumnNetwork, Walk
 
+# chosen on validation rows, with `training.pace.ANY_ORDER` (docs/tables.md)
+WIDTH = 256
 # in evaluation mode a loss is the mean over so many subsets of each row, always the same ones
 _SUBSETS = 4
 # rows times columns in one go of log_prob
@@ -83,7 +85,7 @@ class AnyOrder(Density):
         self,
         families: Sequence[Family] | int,
         context: int = 0,
-        hidden: int = 256,
+        hidden: int = WIDTH,
         blocks: int = 2,
         orders: int = 1,
         seed: int = 0,

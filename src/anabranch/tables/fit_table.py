@@ -18,6 +18,7 @@ from anabranch import flows
 from anabranch.checks import device_here, one_of, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.models import AnyOrder, DepthMixture, Flow
+from anabranch.models.any_order import WIDTH
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
 from anabranch.tables.columns import Categorical, Column, TableWarning, Time
 from anabranch.tables.columns.column import Float64
@@ -275,7 +276,7 @@ def _gaps(schema: Schema, table: pa.Table) -> bool:
 
 def _width(hidden: Sequence[int] | int | None) -> int:
     """The one width of a network of any order."""
-    sizes = {256} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
+    sizes = {WIDTH} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
     if len(sizes) != 1:
         raise ValueError(f"hidden: expected one width for a model of any order, got {sorted(sizes)}")
     return positive_int("hidden", sizes.pop())

@@ -340,8 +340,8 @@ def _typed(part: Column, table: pa.Table) -> pa.Array:
 
 
 def _column(part: nn.Module) -> Column:
-    assert isinstance(part, Column)
-    return part
+    instance_of("columns", part, Column)
+    return part  # type: ignore[return-value]
 
 
 def _listed(parts: Sequence[Column]) -> str:

@@ -68,8 +68,8 @@ class Marginals(Density):
     def family(self, column: int) -> Family:
         """The family of a column."""
         part = self.families[column]
-        assert isinstance(part, Family)
-        return part
+        instance_of("families", part, Family)
+        return part  # type: ignore[return-value]
 
     def terms(self, x: Tensor) -> Tensor:
         """log p(x_i) of every column, (*batch, columns), nats; 0 for a gap."""
