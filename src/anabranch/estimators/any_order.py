@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anabranch.families import Family
 from anabranch.models import AnyOrder
+from anabranch.models.any_order import fullest_first
 from anabranch.training import NonFiniteError, fit
 from anabranch.training.pace import ANY_ORDER
 
@@ -51,7 +52,8 @@ def fit_any_order(
     given = None if context is None else torch.from_numpy(context[some.numpy()].astype(np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AnyOrder(columns if families is None else families, 0 if given is None else given.shape[1])
+        size = 0 if given is None else given.shape[1]
+        model = AnyOrder(columns if families is None else families, size, order=fullest_first(x))
     # read off all rows, of which a first batch might miss a column
     model.initialize(x, given)
     # the last good weights are kept

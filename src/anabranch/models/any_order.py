@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from numpy.typing import ArrayLike
@@ -19,8 +18,6 @@ from anabranch.models.column_network import ColumnNetwork, Walk
 
 # chosen on validation rows, with `training.pace.ANY_ORDER` (docs/tables.md)
 WIDTH = 256
-# in evaluation mode a loss is the mean over so many subsets of each row, always the same ones
-_SUBSETS = 4
 # rows times columns in one go of log_prob
 _PASSES = 2**14
 # and so many parameters of columns, of which those of thousands of categories have many
@@ -28,23 +25,28 @@ _NUMBERS = 2**23
 
 
 class AnyOrder(Density):
-    r"""p(x_i | x_A) by one network for every column i and every set A of others, and by the chain rule everything else:
+    r"""p(x_i | x_A) by one network for every column i and every set A of others. The chain rule in one order is the joint:
 
-    .. math:: p(x) = \prod_t p(x_{\sigma_t} \mid x_{\sigma_1}, \ldots, x_{\sigma_{t-1}})
+    .. math:: p(x) = \prod_t p(x_{\sigma_t} \mid x_{\sigma_1}, \ldots, x_{\sigma_{t-1}}), \qquad \sigma = \texttt{order}.
 
-    for an order sigma. Columns may be of any `Family`: continuous, on a lattice, categories, with atoms. A NaN in x is a
-    gap, something that was not observed: log_prob is then that of what was, the exact marginal for the order used, and a
-    fit maximises the likelihood of the observed values alone.
+    log_prob and samples are of this joint. Columns may be of any `Family`: continuous, on a lattice, categories, with atoms.
 
-    A fit minimises the mean over random orders: for each row a random set of its observed values is shown to the network,
-    and the others are scored,
+    A network cannot be made consistent: another order gives a somewhat different p. `orders` averages several orders as one
+    exact density, and `log_prob_of_orders` shows how far orders are apart. What an order says of a column given others is
+    not what the joint says of it, unless these come first in `order`; `marginal` and `conditional` are of the joint.
 
-    .. math:: \text{loss}(x) = \frac{n}{n - t} \sum_{i \notin A} -\log p(x_i \mid x_A), \qquad |A| = t
-              \text{ uniform in } 0, \ldots, n - 1,
+    A NaN in x is a gap, a value that was not observed. log_prob of a row with gaps takes the chain rule over the columns
+    that the row has, in `order`: the network leaves the others out, which comes near to the integral over them.
 
-    whose expectation is the mean over orders of -log p(x), from above the loss of their mixture. A network cannot be
-    made consistent: another order gives a somewhat different p. `orders` averages several, as one exact density, and
-    `log_prob_of_orders` shows how far they are apart.
+    A fit minimises the mean over random orders. For each row a random set A of its values is shown to the network, and the
+    others are scored,
+
+    .. math:: \text{loss}(x) = \frac{D}{D - |A|} \sum_{i \notin A} -\log p(x_i \mid x_A), \qquad |A|
+              \text{ uniform in } 0, \ldots, D - 1,
+
+    whose expectation is the mean over orders of -log p(x), from above the loss of their mixture. Rows with gaps are
+    completed first, by draws from the model (`objectives.Completion`, which `fit` uses where rows have gaps). The loss in
+    evaluation mode is -log_prob.
 
     The parameters of a column given others come of a `ColumnNetwork`; log_prob and sampling take one pass of it for each
     column, but of its first layer, which is added up as columns become known.
@@ -55,11 +57,13 @@ class AnyOrder(Density):
         context: size of a context, 0 for none.
         hidden: width of the network.
         blocks: its residual blocks.
-        orders: how many orders log_prob averages: first that of the columns, then random ones, which are part of the model.
+        order: the columns in the order of the joint; as they are by default. Columns with few gaps are best first: a
+            conditional is learned from rows that have its column.
+        orders: how many orders log_prob averages: `order`, then random ones, which are part of the model.
         seed: of these.
 
     Raises:
-        ValueError: no families, or something else among them.
+        ValueError: no families, or something else among them; an order that is no permutation of the columns.
 
     Example:
         >>> import torch
@@ -75,8 +79,6 @@ class AnyOrder(Density):
     """
 
     reparameterized = False
-    loss_is_exact = False
-    loss_is_estimate = True
     gaps = True
     # families of every kind in one graph: 47 columns took over 15 minutes to compile on busy cores, and 10 to fit
     slow_to_compile = True
@@ -89,6 +91,7 @@ class AnyOrder(Density):
         blocks: int = 2,
         orders: int = 1,
         seed: int = 0,
+        order: Sequence[int] | None = None,
     ) -> None:
         if isinstance(families, int):
             families = [Logistics() for _ in range(positive_int("families", families))]
@@ -101,7 +104,7 @@ class AnyOrder(Density):
         self.orders = positive_int("orders", orders)
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randperm(columns, generator=generator).tolist() for _ in range(self.orders - 1)]
-        self._orders = [list(range(columns)), *drawn]
+        self._orders = [_permutation(columns, order), *drawn]
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
@@ -112,6 +115,11 @@ class AnyOrder(Density):
     def columns(self) -> int:
         """How many there are."""
         return len(self.network.sizes)
+
+    @property
+    def order(self) -> list[int]:
+        """The columns in the order of the joint; where `orders` are averaged, in the first of them."""
+        return list(self._orders[0])
 
     def family(self, column: int) -> Family:
         """The family of a column."""
@@ -151,15 +159,21 @@ class AnyOrder(Density):
         known: Sequence[int] = (),
         context: Tensor | None = None,
     ) -> Tensor:
-        """log p(x_i | what comes before it in the order), (*batch, columns in the order), nats; 0 for a gap.
+        """log p(x_i | what comes before it in an order), nats; 0 for a gap.
 
         Args:
             x: (*batch, columns).
-            order: columns, which need not be all: the others are left out. All, in their order, by default.
+            order: columns, which need not be all: the others are left out. By default the order of the joint.
             known: columns that come before, and are not scored.
             context: as elsewhere.
+
+        Returns:
+            (*batch, columns in the order), in that order; by default (*batch, columns), every column at its place in x.
         """
-        order = list(range(self.columns) if order is None else order)
+        if order is None:
+            place = torch.tensor(self.order, device=x.device).argsort()
+            return self.terms(x, self.order, known, context)[..., place]
+        order = list(order)
         x = at_every_context(x, context, 1)
         # few enough rows at a time that what the passes hold stays in the processor's cache
         rows = self._rows_at_a_time(len(order))
@@ -280,31 +294,105 @@ class AnyOrder(Density):
             walk.reveal(i, columns[i])
         return torch.stack(columns, dim=-1)
 
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        if self.training:
-            return self._loss_of_subset(x, context)
-        with _same_draws():
-            losses = [self._loss_of_subset(x, context) for _ in range(_SUBSETS)]
-        return torch.stack(losses).mean(dim=0)
+    def proposed(
+        self, x: Tensor, context: Tensor | None = None, order: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Rows whose gaps are drawn one after the other, given all that the row has and what was drawn before.
 
-    def _loss_of_subset(self, x: Tensor, context: Tensor | None) -> Tensor:
+        The network is told first what was observed, whatever its place in the order of the joint. So these are draws of
+        p(gaps | observed) in another order than the joint's, which importance weights can turn into draws of the joint.
+
+        Args:
+            x: (*batch, columns), NaN for a gap.
+            context: (*batch, c), or None.
+            order: of the columns to draw, which need not be all; by default that of the joint.
+
+        Returns:
+            the rows, and log q of every drawn value (*batch, columns), nats, 0 for what was observed.
+        """
+        walk = Walk(self.network, x.shape[:-1], context, like=x)
+        columns = list(x.unbind(dim=-1))
+        log_q = [torch.zeros_like(column) for column in columns]
+        for i, column in enumerate(columns):
+            walk.reveal(i, column)
+        for i in self.order if order is None else order:
+            gap = columns[i].isnan()
+            if bool(gap.any()):
+                theta = walk.theta(i)
+                drawn = self.family(i).sample(theta)
+                columns[i] = torch.where(gap, drawn, columns[i])
+                log_q[i] = torch.where(gap, self.family(i).log_prob(drawn, theta), 0.0)
+                # what was observed is known already
+                walk.reveal(i, torch.where(gap, drawn, torch.nan))
+        return torch.stack(columns, dim=-1), torch.stack(log_q, dim=-1)
+
+    def completed(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Rows (*batch, columns) whose gaps are drawn given what the row has, as `proposed` draws them."""
+        return self.proposed(x, context)[0]
+
+    def completed_loss(
+        self, x: Tensor, observed: Tensor, context: Tensor | None = None, drawn_count: bool = True
+    ) -> Tensor:
+        """The loss of rows whose gaps were drawn: (*batch), nats.
+
+        Any columns may be shown, drawn ones too. Scored are the others that were observed, and drawn ones where a column
+        that was observed is not shown. Drawn ones are left out where all that was observed is shown: they were drawn from
+        what the network says there already, so that they would teach it nothing, and hold it back.
+
+        Args:
+            x: (*batch, columns), without gaps.
+            observed: (*batch, columns), which of these were observed and not drawn.
+            context: (*batch, c), or None.
+            drawn_count: whether drawn values are scored at all.
+        """
+        shown, scale = _random_sets(torch.ones_like(observed), x)
+        log_p = self.network.log_prob(x, self.network.entered(x, shown), context)
+        news = (
+            (observed & ~shown).any(dim=-1, keepdim=True) if drawn_count else torch.zeros_like(scale, dtype=torch.bool)
+        )
+        scored = ~shown & (observed | news)
+        return -(torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True) * scale).squeeze(-1)
+
+    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if not self.training:
+            return -self._log_prob(x, context)
         x = at_every_context(x, context, 1)
         observed = ~x.isnan()
-        n = observed.sum(dim=-1, keepdim=True)
-        # the first t of the observed columns, in a random order, are shown
-        keys = torch.where(observed, torch.rand(x.shape, dtype=x.dtype, device=x.device), 2.0)
-        rank = keys.argsort(dim=-1).argsort(dim=-1)
-        t = (torch.rand(n.shape, dtype=x.dtype, device=x.device) * n).floor().clamp(max=(n - 1).clamp(min=0))
-        shown = observed & (rank < t)
-        scored = observed & (rank >= t)
+        shown, scale = _random_sets(observed, x)
         known = torch.where(observed, x, 0.0)
         log_p = self.network.log_prob(known, self.network.entered(known, shown), context)
-        total = torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True)
-        return -(total * n / (n - t).clamp(min=1)).squeeze(-1)
+        return -(torch.where(observed & ~shown, log_p, 0.0).sum(dim=-1, keepdim=True) * scale).squeeze(-1)
 
 
-@contextmanager
-def _same_draws() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
+def fullest_first(x: Tensor) -> list[int]:
+    """The columns of rows (n, columns) by how many gaps (NaN) they have, the fewest first: an `order` for `AnyOrder`."""
+    return torch.argsort(x.isnan().float().mean(dim=0), stable=True).tolist()
+
+
+def _random_sets(among: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row a random set of t of its n columns `among`, t uniform in 0, ..., n - 1, and n / (n - t).
+
+    Args:
+        among: (*batch, columns), booleans.
+        like: (*batch, columns), of the dtype and on the device of the result.
+
+    Returns:
+        the sets, (*batch, columns) booleans, and the factors, (*batch, 1).
+    """
+    n = among.sum(dim=-1, keepdim=True)
+    keys = torch.where(among, torch.rand(like.shape, dtype=like.dtype, device=like.device), 2.0)
+    rank = keys.argsort(dim=-1).argsort(dim=-1)
+    t = (torch.rand(n.shape, dtype=like.dtype, device=like.device) * n).floor().clamp(max=(n - 1).clamp(min=0))
+    return among & (rank < t), n / (n - t).clamp(min=1)
+
+
+def _permutation(columns: int, order: Sequence[int] | None) -> list[int]:
+    """The order of the joint.
+
+    Raises:
+        ValueError: it is no permutation of the columns.
+    """
+    places = list(range(columns)) if order is None else [int(i) for i in order]
+    if sorted(places) != list(range(columns)):
+        raise ValueError(f"order: expected every number from 0 to {columns - 1} once, got {places}")
+    return places

@@ -1,7 +1,8 @@
-"""Some columns of a model of any order, given some others."""
+"""Columns of the joint of a model of any order, given others."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,25 +10,38 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
-from anabranch.checks import matching, read_tensor, reference_tensor
+from anabranch.checks import matching, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.densities.density import context_rows
 from anabranch.families import ColumnByColumn
 from anabranch.models.any_order import AnyOrder
+from anabranch.models.weighted_completions import last_place, weighted_completions
+
+# rows with their draws in one go
+_ROWS = 2**14
+# draws from which one is chosen, for each sample; and at least so many altogether, where all samples share what is given
+_CHOICES, _POOL = 8, 2048
 
 
 class Subset(Density):
-    r"""p(x_W | x_O) of an `AnyOrder` model, exact by its chain rule: first the observed columns O, then the wanted W.
+    r"""p(x_W | x_O) of the joint of an `AnyOrder` model, all other columns integrated out:
 
-    All others are summed and integrated out. It shares the model's parameters. `AnyOrder.marginal` and `conditional` make
-    one.
+    .. math:: \log p(x_W \mid x_O) = \log p(x_W, x_O) - \log p(x_O).
+
+    p of columns that come first in the model's order is exact, and so is the quotient of two such. Otherwise the columns
+    that come between are integrated by importance sampling from the network's conditionals given what is observed
+    (`weighted_completions`), always with the same random numbers; `estimate` gives the standard error. Samples are draws
+    of the joint where nothing is observed, and are otherwise chosen among the network's draws by their weights. It shares
+    the model's parameters. `AnyOrder.marginal` and `conditional` make one.
 
     Args:
         model: the model.
-        wanted: the columns W, in the order in which they are factorised.
+        wanted: the columns W, in the order wanted.
         observed: the columns O.
         values: what was observed, (len(observed),), NaN for nothing; without it the density has a context: the observed
-            values, followed by the model's own context if it has one.
+            values, followed by the model's context if it has one.
+        samples: draws for each integral.
+        seed: of these.
 
     Raises:
         ValueError: a column that does not exist or is named twice; values of another shape.
@@ -49,6 +63,8 @@ class Subset(Density):
         wanted: Sequence[int],
         observed: Sequence[int] = (),
         values: Tensor | ArrayLike | None = None,
+        samples: int = 256,
+        seed: int = 0,
     ) -> None:
         chosen, seen = [int(i) for i in wanted], [int(i) for i in observed]
         features = model.event_shape[0]
@@ -64,6 +80,7 @@ class Subset(Density):
         self.model = model
         self.wanted = chosen
         self.observed = seen
+        self.samples, self.seed = positive_int("samples", samples, least=2), seed_number(seed)
         if values is not None:
             like = reference_tensor(model)
             read = read_tensor("values", values, like).detach()
@@ -81,24 +98,114 @@ class Subset(Density):
         """Every column what its family can be, or a gap."""
         return ColumnByColumn([self.model.family(i) for i in self.wanted])
 
-    def terms(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p of every wanted column given the observed ones and those before it: (*batch, wanted), nats."""
+    @property
+    def closed(self) -> bool:
+        """Whether log_prob has no integral: the observed columns come first in the model's order, the wanted ones next."""
+        places = [self.model.order.index(i) for i in (*self.observed, *self.wanted)]
+        seen = len(self.observed)
+        first = sorted(places[:seen]) == list(range(seen)) and sorted(places) == list(range(len(places)))
+        return self.model.orders == 1 and first
+
+    def estimate(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> tuple[Tensor, Tensor]:
+        """log p(x | observed), (*batch), nats, and its standard error, 0 where there is no integral."""
+        with torch.no_grad():
+            return self._estimate(*self._checked(x, context))
+
+    def relative_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """What rises and falls with log_prob, without integrals, (*batch), nats: for climbing to a mode.
+
+        Where W and O are all columns, log p(x_W, x_O). Otherwise log p(x_W | x_O) as the network says it directly, O first
+        and the columns W next in their order.
+        """
         x, context = self._checked(x, context)
         batch = x.shape[:-1] if context is None else torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
         filled, own = self._filled(batch, context, x)
         filled[..., self.wanted] = x.expand(*batch, -1)
-        return self.model.terms(filled, self.wanted, self.observed, own)
+        if len(self.wanted) + len(self.observed) == self.model.columns:
+            return self.model.log_prob(filled, own)
+        return self.model.terms(filled, self.wanted, self.observed, own).sum(dim=-1)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.terms(x, context).sum(dim=-1)
+        return self._estimate(x, context)[0]
+
+    def _estimate(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        batch = x.shape[:-1] if context is None else torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
+        filled, own = self._filled(batch, context, x)
+        rows = context_rows(own, batch)
+        both = filled.clone()
+        both[..., self.wanted] = x.expand(*batch, -1)
+        log_p, error = self._log_marginal(both.reshape(-1, both.shape[-1]), rows)
+        if self.observed:
+            seen = filled.reshape(-1, filled.shape[-1])
+            if context is None:  # one number for all
+                seen = seen[:1]
+            log_seen, error_seen = self._log_marginal(seen, None if rows is None else rows[: len(seen)])
+            impossible = log_p.isneginf() & log_seen.isneginf()
+            log_p = torch.where(impossible, -torch.inf, log_p - log_seen)
+            error = (error.square() + error_seen.square()).sqrt()
+        return log_p.reshape(batch), error.reshape(batch)
+
+    def _log_marginal(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """log p of what rows (n, D) have, (n), and its standard error; differentiable by x, the draws held."""
+        model = self.model
+        observed = ~x.isnan()
+        upto = last_place(model, observed.any(dim=0)) if len(x) else -1
+        before = model.order[: upto + 1]
+        if bool(observed[:, before].all()):
+            if model.orders > 1:
+                return model.log_prob(x, context), x.new_zeros(len(x))
+            return model.terms(x, before, context=context).sum(dim=-1), x.new_zeros(len(x))
+        log_p, errors = [], []
+        for k, some in enumerate(x.split(max(1, _ROWS // self.samples))):
+            at = slice(k * max(1, _ROWS // self.samples), None)
+            given = None if context is None else context[at][: len(some)].repeat(self.samples, 1)
+            with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+                torch.manual_seed(self.seed)
+                log_w = weighted_completions(model, some.repeat(self.samples, 1), given, observed.any(dim=0))[1]
+            log_w = log_w.reshape(self.samples, len(some))
+            log_p.append(torch.logsumexp(log_w, dim=0) - math.log(self.samples))
+            share = torch.softmax(log_w.detach(), dim=0).nan_to_num()
+            errors.append(((self.samples * share.square().sum(dim=0) - 1).clamp(min=0) / (self.samples - 1)).sqrt())
+        return torch.cat(log_p), torch.cat(errors)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         batch = shape if context is None else shape + context.shape[:-1]
         rows = context_rows(context, batch)
         like = self.model.network.heads.weight
         filled, own = self._filled(torch.Size([batch.numel()]), rows, like)
-        drawn = self.model.drawn(filled, self.wanted, self.observed, own)
+        needed = torch.zeros(self.model.columns, dtype=torch.bool, device=like.device)
+        needed[self.wanted] = True
+        if not self.observed and self.model.orders > 1:
+            whole = (
+                self.model._sample(torch.Size([len(filled)]), None)
+                if own is None
+                else self.model._sample(torch.Size(), own)
+            )
+            return whole[:, self.wanted].reshape(*batch, len(self.wanted))
+        shared = context is None
+        pieces = []
+        for k in range(0, len(filled), _ROWS):
+            some = filled[k : k + _ROWS]
+            given = None if own is None else own[k : k + _ROWS]
+            pieces.append(self._chosen(some, given, needed, shared))
+        drawn = torch.cat(pieces) if pieces else filled
         return drawn[:, self.wanted].reshape(*batch, len(self.wanted))
+
+    def _chosen(self, x: Tensor, context: Tensor | None, needed: Tensor, shared: bool) -> Tensor:
+        """Rows (n, D) with the columns needed drawn."""
+        if not self.observed:
+            return weighted_completions(self.model, x, context, needed)[0]
+        if shared:
+            count = max(_POOL, _CHOICES * len(x))
+            drawn, log_w = weighted_completions(self.model, x[:1].expand(count, -1), None, needed)
+            return drawn[torch.multinomial(torch.softmax(log_w, dim=0), len(x), replacement=True)]
+        many = None if context is None else context.repeat_interleave(_CHOICES, dim=0)
+        drawn, log_w = weighted_completions(self.model, x.repeat_interleave(_CHOICES, dim=0), many, needed)
+        p = torch.softmax(log_w.reshape(len(x), _CHOICES), dim=-1)
+        # where no draw is possible, any
+        p = torch.where(p.isnan(), 1.0, p)
+        one = torch.multinomial(p, 1).squeeze(-1)
+        return drawn.reshape(len(x), _CHOICES, -1)[torch.arange(len(x), device=x.device), one]
 
     def _filled(self, batch: torch.Size, context: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor | None]:
         """Rows of the model that hold what was observed and gaps elsewhere, and the model's own context."""

@@ -1,10 +1,11 @@
 """What a fit can minimise, and what can be added to it."""
 
 from anabranch.objectives.annihilation import Annihilation
+from anabranch.objectives.completion import Completion
 from anabranch.objectives.consistency import Consistency
 from anabranch.objectives.depth import Depth
 from anabranch.objectives.information import Information
 from anabranch.objectives.likelihood import Likelihood
 from anabranch.objectives.objective import Batch, Objective
 
-__all__ = ["Annihilation", "Batch", "Consistency", "Depth", "Information", "Likelihood", "Objective"]
+__all__ = ["Annihilation", "Batch", "Completion", "Consistency", "Depth", "Information", "Likelihood", "Objective"]

@@ -27,6 +27,8 @@ class Estimate:
         standard_error: of the value, of its shape; zeros where it is exact.
         effective_samples: how many independent draws the value is worth, of its shape; infinite where it is exact.
         exact: whether it is a closed form, so that only rounding is left.
+        between_orders: of a model whose orders disagree (`AnyOrder`), the standard deviation of the value between orders,
+            of its shape; None for other densities.
 
     Example:
         >>> import torch
@@ -41,6 +43,7 @@ class Estimate:
     standard_error: Tensor
     effective_samples: Tensor
     exact: bool
+    between_orders: Tensor | None = None
 
     @classmethod
     def closed(cls, value: Tensor) -> Estimate:
@@ -48,11 +51,21 @@ class Estimate:
         value = value.detach()
         return cls(value, torch.zeros_like(value), torch.full_like(value, math.inf), exact=True)
 
+    def shaped(self, shape: torch.Size) -> Estimate:
+        """The same numbers in another shape."""
+        between = None if self.between_orders is None else self.between_orders.reshape(shape)
+        columns = (self.value, self.standard_error, self.effective_samples)
+        value, error, effective = (column.reshape(shape) for column in columns)
+        return Estimate(value, error, effective, self.exact, between)
+
     def __str__(self) -> str:
+        orders = self.between_orders
+        beside = "" if orders is None or not bool((orders > 0).any()) else f" ± {_written(orders, 2)} between orders"
         if self.exact:
-            return f"{_written(self.value)} (exact)"
+            return f"{_written(self.value)}{beside} (exact)" if not beside else f"{_written(self.value)}{beside}"
         least = float(self.effective_samples.min()) if self.effective_samples.numel() else math.nan
-        return f"{_written(self.value)} ± {_written(self.standard_error, 2)} ({least:,.0f} effective samples)"
+        draws = " draws," if beside else ""
+        return f"{_written(self.value)} ± {_written(self.standard_error, 2)}{draws}{beside} ({least:,.0f} effective samples)"
 
 
 def _written(values: Tensor, digits: int = 6) -> str:

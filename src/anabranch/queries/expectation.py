@@ -11,12 +11,15 @@ from torch import Tensor
 
 from anabranch.checks import one_of
 from anabranch.densities import Density
+from anabranch.queries.at_context import settled
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate
+from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.moments import closed_moments
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
+from anabranch.queries.region import Interval, single_values
 from anabranch.queries.sampling import Sampling
 from anabranch.queries.seeded import seeded
 
@@ -77,8 +80,12 @@ def expectation(
     wanted = list(range(features)) if columns is None else read_columns(columns, features)
     if isinstance(f, str):
         one_of("f", f, _MOMENTS)
-    conditional = condition(density, given or {}, context, **sampling)
     observed, values = read_observed(given, density)
+    fixed = settled(density, context)
+    if Inquiry.takes(fixed):
+        inquiry = Inquiry(fixed, samples, 0 if seed is None else seed, tolerance, most)
+        return _of_inquiry(inquiry, f, wanted, single_values(given))
+    conditional = condition(density, given or {}, context, **sampling)
     rest = others(observed, features)
     if isinstance(f, str):
         exact = _closed(conditional, f, wanted, rest, observed, values)
@@ -97,6 +104,22 @@ def expectation(
         )
 
 
+def _of_inquiry(
+    inquiry: Inquiry, f: Callable[[Tensor], Tensor] | str, wanted: list[int], given: dict[int, Interval]
+) -> Estimate:
+    if not isinstance(f, str):
+        return inquiry.mean(lambda x: _of_function(f, x[:, wanted]), wanted, given)
+    mean = inquiry.mean(lambda x: x[:, wanted], wanted, given)
+    if f == "mean":
+        return mean
+
+    def squares(x: Tensor) -> Tensor:
+        d = x[:, wanted].double() - mean.value
+        return d.square() if f == "variance" else d.unsqueeze(-1) * d.unsqueeze(-2)
+
+    return inquiry.mean(squares, wanted, given)
+
+
 def _statistic(f: Callable[[Tensor], Tensor] | str, x: Tensor) -> Estimate:
     length, chains = x.shape[:2]
     if isinstance(f, str):
@@ -106,15 +129,21 @@ def _statistic(f: Callable[[Tensor], Tensor] | str, x: Tensor) -> Estimate:
         # about the mean of all draws
         d = x - x.mean(dim=(0, 1))
         return mean_of(d.square() if f == "variance" else d.unsqueeze(-1) * d.unsqueeze(-2))
+    y = _of_function(f, x.reshape(length * chains, x.shape[-1]))
+    return mean_of(y.reshape(length, chains, *y.shape[1:]))
+
+
+def _of_function(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """f of rows (n, columns): finite numbers (n, ...)."""
     with torch.no_grad():
-        y = f(x.reshape(length * chains, x.shape[-1]))
-    if not isinstance(y, Tensor) or y.dim() == 0 or len(y) != length * chains:
+        y = f(x)
+    if not isinstance(y, Tensor) or y.dim() == 0 or len(y) != len(x):
         got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-        raise ValueError(f"f: expected a tensor with one number or more for each of {length * chains} rows, got {got}")
+        raise ValueError(f"f: expected a tensor with one number or more for each of {len(x)} rows, got {got}")
     if not bool(y.isfinite().all()):
         bad = int((~y.isfinite()).reshape(len(y), -1).any(dim=-1).sum())
         raise ValueError(f"f: expected finite numbers, got NaN or infinity at {bad} of {len(y)} rows")
-    return mean_of(y.reshape(length, chains, *y.shape[1:]))
+    return y
 
 
 def _closed(

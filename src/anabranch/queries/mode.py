@@ -21,6 +21,7 @@ from anabranch.queries.columns import check_density, others, read_columns, read_
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.estimated_subset import EstimatedSubset
+from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
 from anabranch.queries.sampling import Sampling
 from anabranch.queries.seeded import seeded
@@ -112,11 +113,7 @@ def mode(
     else:
         with seeded(density, seed):
             top, agreed, tried = _of_any(target, starts, steps)
-    log_p = (
-        target.log_prob_with_error(top)
-        if isinstance(target, EstimatedSubset)
-        else Estimate.closed(target.log_prob(top.unsqueeze(0))[0])
-    )
+    log_p = log_prob_at(target, top)
     if columns is not None:
         return Mode(top, log_p, agreed, tried)
     x = top.new_empty(features)
@@ -141,8 +138,9 @@ def _of_any(density: Density, starts: int, steps: int) -> tuple[Tensor, int, int
         # estimates along the way need not be good; what is returned is told with its error
         warnings.simplefilter("ignore", QueryWarning)
         drawn = density.sample((_DRAWS if not isinstance(density, EstimatedSubset) else 1024,))
-        hill = _Hill(density.log_prob, _spread(drawn), _levels(density, drawn), _atoms(density, drawn))
-        log_p = torch.cat([density.log_prob(some) for some in drawn.split(1024)]).nan_to_num(nan=-torch.inf)
+        height = _height(density)
+        hill = _Hill(height, _spread(drawn), _levels(density, drawn), _atoms(density, drawn))
+        log_p = torch.cat([height(some) for some in drawn.split(1024)]).nan_to_num(nan=-torch.inf)
     # half of them the highest, which crowd on one hill, half of them wherever the mass is
     highest = log_p.argsort(descending=True)[: (starts + 1) // 2]
     x = torch.cat([drawn[highest], drawn[: starts - len(highest)]])
@@ -150,11 +148,11 @@ def _of_any(density: Density, starts: int, steps: int) -> tuple[Tensor, int, int
         warnings.simplefilter("ignore", QueryWarning)
         x = hill.up(x, steps)
         with torch.no_grad():
-            reached = density.log_prob(x).nan_to_num(nan=-torch.inf)
+            reached = height(x).nan_to_num(nan=-torch.inf)
         # the best few, for rounding and kinks leave equal hills unequal
         tops = torch.stack([hill.to_the_top(x[i]) for i in reached.topk(min(3, len(x))).indices])
         with torch.no_grad():
-            heights = density.log_prob(tops).nan_to_num(nan=-torch.inf)
+            heights = height(tops).nan_to_num(nan=-torch.inf)
     top = tops[heights.argmax()]
     near = ((x - top).abs() <= 5 * _SAME_PLACE * hill.scale).all(dim=-1)
     agreed = int((near | (reached >= heights.max() - _SAME_HEIGHT)).sum())
@@ -236,6 +234,15 @@ def _families(density: Density) -> list[Family] | None:
     if isinstance(one, AnyOrder):
         return [one.family(i) for i in range(one.columns)]
     return [one.model.family(i) for i in one.wanted] if isinstance(one, Subset) else None
+
+
+def _height(density: Density) -> LogProb:
+    """What is climbed: log p, or where that has integrals, what comes near to it."""
+    one = density.density if isinstance(density, AtContext) else density
+    if not isinstance(one, Subset) or one.closed:
+        return density.log_prob
+    context = density.context if isinstance(density, AtContext) else None
+    return lambda x: one.relative_log_prob(x, context)
 
 
 def _spread(x: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def closed_moments(density: Density) -> Moments | None:
             mean, covariance = inner
             return mean[places], None if covariance is None else covariance[places][:, places]
         one = density.density if isinstance(density, AtContext) else density
-        if isinstance(one, (AnyOrder, Subset)) and density.event_shape[0] == 1:
+        closed = isinstance(one, AnyOrder) or (isinstance(one, Subset) and one.closed)
+        if closed and density.event_shape[0] == 1:
             family, theta = family_of(density)
             return family.mean(theta).reshape(1), None
         apart = parts_of(density)

@@ -12,13 +12,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.densities import Density
+from anabranch.queries.at_context import settled
 from anabranch.queries.closed_condition import closed_condition
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed, tensor_like
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, QueryWarning
+from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
-from anabranch.queries.region import Interval, Region, inside, read_region
+from anabranch.queries.region import Interval, Region, inside, read_region, single_values
 from anabranch.queries.sampling import Sampling
 from anabranch.queries.seeded import seeded
 from anabranch.queries.univariate import Univariate, univariate
@@ -68,8 +70,15 @@ def probability(
         True
     """
     features = check_density(density)
-    conditional = condition(density, given or {}, context, **sampling)
     observed, values = read_observed(given, density)
+    fixed = settled(density, context)
+    if Inquiry.takes(fixed) and isinstance(region, Mapping):
+        intervals = read_region(region)
+        if intervals:
+            read_columns(intervals, features)
+        inquiry = Inquiry(fixed, samples, 0 if seed is None else seed, tolerance, most)
+        return inquiry.probability(intervals, single_values(given))
+    conditional = condition(density, given or {}, context, **sampling)
     rest = others(observed, features)
     factor = 1.0
     if isinstance(region, Mapping):

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from anabranch.checks import read_tensor
 from anabranch.densities import Density
+from anabranch.queries.at_context import settled
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate
 from anabranch.queries.estimated_subset import EstimatedSubset
+from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
+from anabranch.queries.region import single_values
 from anabranch.queries.sampling import Sampling
 from anabranch.queries.seeded import seeded
 from anabranch.queries.univariate import univariate
@@ -69,6 +72,11 @@ def quantile(
     observed, _ = read_observed(given, density)
     if column in observed:
         raise ValueError(f"column: expected one that was not observed, got {column}")
+    fixed = settled(density, context)
+    if Inquiry.takes(fixed):
+        inquiry = Inquiry(fixed, samples, 0 if seed is None else seed, tolerance, most)
+        found = inquiry.quantile(column, u.reshape(-1), single_values(given))
+        return found.shaped(u.shape)
     conditional = condition(density, given or {}, context, **sampling)
     place = others(observed, features).index(column)
     one = closed_marginal(conditional, [place])

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from anabranch.checks import reference_tensor
 from anabranch.densities import Density
+from anabranch.queries.at_context import settled
 from anabranch.queries.clock import clock_of, rounded_span
-from anabranch.queries.columns import Columns
+from anabranch.queries.columns import Columns, tensor_like
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, ImpossibleError
-from anabranch.queries.estimated_subset import EstimatedSubset
 from anabranch.queries.expectation import expectation
 from anabranch.queries.grammar import (
     Condition,
@@ -32,11 +33,13 @@ from anabranch.queries.grammar import (
     Word,
     parse,
 )
+from anabranch.queries.inquiry import Inquiry
+from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
 from anabranch.queries.mode import mode
 from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
-from anabranch.queries.region import Interval
+from anabranch.queries.region import Interval, single_values
 from anabranch.queries.sampling import Sampling
 
 _SUMMARY = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -48,11 +51,13 @@ class Line:
 
     Attributes:
         name: what it is.
-        value: in the column's own unit.
-        standard_error: of a number, 0 where it is exact; of a time in `unit`.
+        value: in the column's unit.
+        standard_error: of a number, by the draws it rests on, 0 where it is exact; of a time in `unit`.
         effective_samples: infinite where it is exact.
-        exact: whether it is a closed form.
-        unit: of the standard error, where that is not the value's own.
+        exact: whether it rests on no draws.
+        unit: of the errors, where that is not the value's.
+        between_orders: the standard deviation of a number between the orders of a model of any order; 0 for other densities,
+            and where no difference was seen beyond the error of the draws.
     """
 
     name: str
@@ -61,11 +66,14 @@ class Line:
     effective_samples: float = math.inf
     exact: bool = True
     unit: str = ""
+    between_orders: float = 0.0
 
     def __str__(self) -> str:
         written = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
-        error = f" ± {self.standard_error:.2g} {self.unit}".rstrip()
-        return f"{self.name}  {written}" + ("" if self.exact else error)
+        errors = [] if self.exact else [(self.standard_error, "draws")]
+        errors += [(self.between_orders, "between orders")] if self.between_orders > 0 else []
+        said = [" ".join(filter(None, (f"± {error:.2g}", self.unit, source))) for error, source in errors]
+        return "  ".join([self.name, written]) + (" " + ", ".join(said) if said else "")
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,8 @@ class _Evaluator:
             **sampling,
         }
         self.seed = 0 if seed is None else seed
+        fixed = settled(density, context) if density.context_shape is None or context is not None else density
+        self.inquiry = Inquiry(fixed, samples, self.seed, tolerance) if Inquiry.takes(fixed) else None
 
     def answer(self, question: Question) -> Answer:
         """Evaluated."""
@@ -180,7 +190,7 @@ class _Evaluator:
                 interval = self._interval(one, column)
                 region[column] = region[column].and_(interval) if column in region else interval
             written = ", ".join(f"{c.column.text} {c.relation} {c.value.text}" for c in question.conditions)
-            return [_line(f"P({written})", probability(self.density, region, given, **self.sampling))]
+            return [_line(f"P({written})", self._probability(region, given))]
         if isinstance(question, Quantile):
             self._numeric(question.column, "no quantiles")
             return self._quantiles(question.column, question.levels, given)
@@ -195,7 +205,7 @@ class _Evaluator:
         self._not_given(word, column, given)
         clock = clock_of(self._decoded(column, torch.zeros(1)))
         affine = self.columns.affine(column)
-        if affine is not None and clock is None:
+        if affine is not None and clock is None and self.inquiry is None:
             found = expectation(self.density, "mean", given, columns=column, **self.sampling)
             return _line(name, found, lambda x: affine[0] + affine[1] * x)
 
@@ -203,48 +213,62 @@ class _Evaluator:
             values = self._decoded(column, x[:, 0])
             return torch.from_numpy(np.array(values if clock is None else clock.seconds(values), dtype=np.float64))
 
-        line = _line(name, expectation(self.density, own_unit, given, columns=column, **self.sampling))
+        if self.inquiry is None:
+            found = expectation(self.density, own_unit, given, columns=column, **self.sampling)
+        else:
+            found = self.inquiry.mean(lambda x: own_unit(x[:, [column]]), [column], single_values(given))
+        line = _line(name, found)
         if clock is None:
             return line
         error, unit = rounded_span(line.standard_error)
-        return replace(line, value=clock.written(line.value), standard_error=error, unit=unit)
+        between = line.between_orders * error / line.standard_error if line.standard_error > 0 else line.between_orders
+        return replace(line, value=clock.written(line.value), standard_error=error, unit=unit, between_orders=between)
 
     def _quantiles(self, word: Word, levels: tuple[float, ...], given: dict[int, float]) -> list[Line]:
         column = self._number(word)
         self._not_given(word, column, given)
-        found = quantile(self.density, column, levels, given, **self.sampling)
+        if self.inquiry is None:
+            found = quantile(self.density, column, levels, given, **self.sampling)
+        else:
+            found = self.inquiry.quantile(column, torch.tensor(levels, dtype=torch.float64), single_values(given))
+        orders = torch.zeros_like(found.value) if found.between_orders is None else found.between_orders
         lines = []
-        for level, q, error, n in zip(levels, found.value, found.standard_error, found.effective_samples, strict=True):
-            values = self._decoded(column, torch.stack([q, q - error, q + error]))
+        for k, (level, q) in enumerate(zip(levels, found.value, strict=True)):
+            error, between = found.standard_error[k], orders[k]
+            values = self._decoded(column, torch.stack([q, q - error, q + error, q - between, q + between]))
             clock = clock_of(values)
             numbers = values if clock is None else clock.seconds(values)
             half = 0.0 if found.exact else 0.5 * abs(float(numbers[2]) - float(numbers[1]))
+            spread = 0.5 * abs(float(numbers[4]) - float(numbers[3])) if bool(between > 0) else 0.0
             value = _plain(values[0]) if clock is None else clock.written(numbers[0])
-            half, unit = (half, "") if clock is None else rounded_span(half)
-            lines.append(Line(f"Q[{level:g}]({word.text})", value, half, float(n), found.exact, unit))
+            unit = ""
+            if clock is not None:
+                half, unit = rounded_span(half)
+                spread = spread / 86_400 if unit == "days" else spread
+            effective = float(found.effective_samples[k])
+            lines.append(Line(f"Q[{level:g}]({word.text})", value, half, effective, found.exact, unit, spread))
         return lines
 
     def _density_at(self, question: DensityAt, given: dict[int, float]) -> list[Line]:
         at = {self._number(c.column): self._encoded(c) for c in question.conditions}
         for one in question.conditions:
             self._not_given(one.column, self._number(one.column), given)
-        conditional = condition(self.density, given, self.context, seed=self.seed, **self.conditioning)
-        rest = [i for i in range(self.density.event_shape[0]) if i not in given]
-        wanted = marginal(
-            conditional, [rest.index(i) for i in at], proposals=self.conditioning.get("proposals", 1024), seed=self.seed
-        )
-        x = np.array(list(at.values()))
-        found = (
-            wanted.log_prob_with_error(x)
-            if isinstance(wanted, EstimatedSubset)
-            else Estimate.closed(wanted.log_prob(x))
-        )
+        if self.inquiry is not None:
+            found = self.inquiry.log_density(at, single_values(given))
+        else:
+            conditional = condition(self.density, given, self.context, seed=self.seed, **self.conditioning)
+            rest = [i for i in range(self.density.event_shape[0]) if i not in given]
+            draws = self.conditioning.get("proposals", 1024)
+            wanted = marginal(conditional, [rest.index(i) for i in at], proposals=draws, seed=self.seed)
+            found = log_prob_at(wanted, tensor_like(list(at.values()), reference_tensor(self.density)))
         log_p = float(found.value.detach()) + sum(self.columns.log_det(i, value) for i, value in at.items())
         error, n = float(found.standard_error), float(found.effective_samples)
+        between = 0.0 if found.between_orders is None else float(found.between_orders)
         name = f"p({', '.join(f'{c.column.text} = {c.value.text}' for c in question.conditions)})"
+        p = math.exp(log_p)
         return [
-            Line(name, math.exp(log_p), math.exp(log_p) * error, n, found.exact),
-            Line(f"log {name}", log_p, error, n, found.exact),
+            Line(name, p, p * error if p > 0 else 0.0, n, found.exact, between_orders=p * between if p > 0 else 0.0),
+            Line(f"log {name}", log_p, error, n, found.exact, between_orders=between),
         ]
 
     def _mode(self, question: ModeOf, given: dict[int, float]) -> list[Line]:
@@ -269,10 +293,15 @@ class _Evaluator:
         return [
             _line(
                 f"P({word.text} = {self._decoded(column, torch.tensor([level]))[0]})",
-                probability(self.density, {column: level}, given, **self.sampling),
+                self._probability({column: Interval(level, level)}, given),
             )
             for level in levels
         ]
+
+    def _probability(self, region: dict[int, Interval], given: dict[int, float]) -> Estimate:
+        if self.inquiry is None:
+            return probability(self.density, region, given, **self.sampling)
+        return self.inquiry.probability(region, single_values(given))
 
     def _interval(self, one: Condition, column: int) -> Interval:
         if self.columns.levels(column) is not None and one.relation not in ("=", "!="):
@@ -331,7 +360,9 @@ def _line(name: str, found: Estimate, unit: Callable[[float], float] = lambda x:
     """Of an estimate of one number; the unit is affine."""
     value, error = float(found.value.reshape(())), float(found.standard_error.reshape(()))
     scale = abs(unit(1.0) - unit(0.0))
-    return Line(name, unit(value), scale * error, float(found.effective_samples.reshape(())), found.exact)
+    between = 0.0 if found.between_orders is None else scale * float(found.between_orders.reshape(()))
+    effective = float(found.effective_samples.reshape(()))
+    return Line(name, unit(value), scale * error, effective, found.exact, between_orders=between)
 
 
 def _plain(value: Any) -> Any:

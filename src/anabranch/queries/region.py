@@ -105,6 +105,11 @@ def read_region(region: Region) -> dict[int, Interval]:
     return {int(column): Interval.read(value, column) for column, value in region.items()}
 
 
+def single_values(given: Mapping[int, float] | None) -> dict[int, Interval]:
+    """What is given of columns, numbers, as intervals of one number."""
+    return {int(column): Interval(float(value), float(value)) for column, value in (given or {}).items()}
+
+
 def inside(region: Mapping[int, Interval], x: Tensor) -> Tensor:
     """Whether rows (*batch, D) are in all intervals."""
     answers = [interval.contains(x[..., column]) for column, interval in region.items()]

@@ -54,8 +54,10 @@ def univariate(density: Density) -> Univariate | None:
     if isinstance(density, Flow) and isinstance(density.transform, Permutation):
         return univariate(density.base)
     one = density.density if isinstance(density, AtContext) else density
-    if isinstance(one, (AnyOrder, Subset)):
+    if isinstance(one, AnyOrder) or (isinstance(one, Subset) and one.closed):
         return _of_family(*family_of(density))
+    if isinstance(one, Subset):
+        return None
     apart = parts_of(density)
     if apart is None:
         return None

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
-from anabranch.models import AnyOrder, Subset
+from anabranch.models import AnyOrder
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import as_table
 
@@ -116,7 +116,7 @@ def excess_of_rows(
         some: numbers of the rows by which the usual is told.
     """
     observed = ~np.isnan(x)
-    if observed.all() or not isinstance(model.density, (AnyOrder, Subset)):
+    if observed.all() or not isinstance(model.density, AnyOrder):
         finite = np.isfinite(log_p[some])
         return -log_p + (float(log_p[some][finite].mean()) if finite.any() else 0.0)
     terms = np.empty((len(some), x.shape[1]))

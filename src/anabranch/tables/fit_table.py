@@ -18,7 +18,7 @@ from anabranch import flows
 from anabranch.checks import device_here, one_of, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.models import AnyOrder, DepthMixture, Flow
-from anabranch.models.any_order import WIDTH
+from anabranch.models.any_order import WIDTH, fullest_first
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
 from anabranch.tables.columns import Categorical, Column, TableWarning, Time
 from anabranch.tables.columns.column import Float64
@@ -168,7 +168,8 @@ def fit_table(
         torch.manual_seed(seed)
         density: Density
         if mixed:
-            density = AnyOrder(schema.families(), schema.context_size, width, blocks)
+            order = fullest_first(torch.from_numpy(x[train]))
+            density = AnyOrder(schema.families(), schema.context_size, width, blocks, order=order)
         else:
             density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
     pace = (ANY_ORDER if mixed else _FLOWS).options(fitted_rows, epochs, batch_size, learning_rate)

@@ -23,7 +23,8 @@ from anabranch.checks import (
 )
 from anabranch.densities import Density
 from anabranch.densities.compilation import compiled
-from anabranch.objectives import Likelihood, Objective
+from anabranch.objectives import Completion, Likelihood, Objective
+from anabranch.objectives.completion import Completes
 from anabranch.training.background import check_background
 from anabranch.training.compiling import shall_compile
 from anabranch.training.history import Epoch, History
@@ -75,7 +76,8 @@ def fit(
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.
         weights: (rows), at least 0: a row counts so many times in the mean of the losses. Rows of weight 0 are left out.
         objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by `loss`,
-            and begins when the objective no longer changes what is fitted (`Objective.settled`).
+            and begins when the objective no longer changes what is fitted (`Objective.settled`). For rows with gaps and a
+            density that draws them (`AnyOrder`) the default is `Completion()`.
         validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
             tuple of both); 0 for none.
         validation_weights: (rows) of validation rows of your own, as `weights`.
@@ -158,7 +160,7 @@ def fit(
         rows = read_rows(density, x, context)
     if len(rows) == 0:
         raise ValueError("x: expected at least one row, got none")
-    if background and isinstance(rows, Rows) and bool(torch.isnan(rows.x).any()):
+    if background and isinstance(rows, Rows) and rows.gaps:
         raise ValueError(
             "background: expected rows without gaps, for a broad density to stand behind, got some with NaN"
         )
@@ -169,6 +171,8 @@ def fit(
             raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
     if weights is not None and isinstance(rows, Rows):
         rows = rows.with_weights(weights)
+    if objective is None and isinstance(density, Completes) and (not isinstance(rows, Rows) or rows.gaps):
+        objective = Completion()
     training: Rows | RowStream
     if isinstance(validation, (int, float, np.number)):
         if validation_weights is not None:

@@ -30,6 +30,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def gaps(self) -> bool:
+        """Whether there is a NaN in x."""
+        return self.x.is_floating_point() and bool(torch.isnan(self.x).any())
+
     def take(self, index: Tensor) -> Rows:
         """Some of the rows."""
         context = None if self.context is None else self.context[index]

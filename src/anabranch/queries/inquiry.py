@@ -1,0 +1,333 @@
+"""Questions to the one joint of a model of any order, all answered by the same weighted rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import positive, positive_int
+from anabranch.densities import Density
+from anabranch.families import Levels
+from anabranch.models import AnyOrder
+from anabranch.queries.any_order_rows import any_order_rows
+from anabranch.queries.at_context import AtContext
+from anabranch.queries.estimate import Estimate, ImpossibleError
+from anabranch.queries.region import Interval
+from anabranch.queries.seeded import seeded
+from anabranch.queries.weighted_rows import WeightedRows
+
+# a value that has such a share of all rows is an event among them; a rarer one is told before rows are drawn
+_COMMON = 0.02
+# what is given shall leave so many effective rows; otherwise rows are drawn given it
+_LEAST_EFFECTIVE = 200.0
+# other orders to ask, each by so many of the rows
+_ORDERS = 4
+# two numbers of a column are near where so small a share of all rows lies between them
+_NEAR = 0.025
+
+
+class Inquiry:
+    r"""Answers of p(x) = prod_t p(x_{sigma_t} | x_{sigma_<t}), the joint of a model of any order in its order sigma.
+
+    Every answer is a quotient of two masses,
+
+    .. math:: P(A \mid G) = \frac{M(A \cap G)}{M(G)}, \qquad M(R, E) = p(x_R)\, P(E \mid x_R),
+
+    where R are values that are rare or have a density (a price of 3,000), and E all else (categories, values that are
+    common, ranges). p(x_R) is the mean weight, and P(E | x_R) a weighted share, of rows drawn given R (`WeightedRows`).
+    Which of the two a value belongs to depends on the model and the value alone, and rows given R are the same in every
+    question. So a probability does not depend on the order of names, splits into a conditional one times a marginal one,
+    and adds up over categories and ranges, to rounding. There is one exception: what is given, where it has fewer than
+    200 effective rows, is told before rows are drawn; answers are then those of other rows, within the stated error.
+
+    `between_orders` of an answer is the standard deviation between this joint and those of other orders: what is given
+    comes first there, and all else in random orders. It is estimated from a quarter of the rows for each of four, less
+    the error of their draws.
+
+    Args:
+        density: an `AnyOrder`, or one at a context.
+        samples: rows to draw given R.
+        seed: of the draws.
+        tolerance: twice as many rows are drawn, and so on, until the standard error is at most this.
+        most: but no more rows than this.
+
+    Example:
+        >>> import anabranch as ab
+        >>> from anabranch.families import Levels, Logistics
+        >>> from anabranch.queries import Interval
+        >>> from anabranch.queries.inquiry import Inquiry
+        >>> inquiry = Inquiry(ab.models.AnyOrder([Levels(2), Logistics()], hidden=8), samples=1000)
+        >>> one, two = (inquiry.probability({0: Interval(k, k), 1: Interval(low=0.0)}) for k in (0.0, 1.0))
+        >>> abs(float(one.value + two.value - inquiry.probability({1: Interval(low=0.0)}).value)) < 1e-9
+        True
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        samples: int = 10_000,
+        seed: int = 0,
+        tolerance: float | None = None,
+        most: int = 1_000_000,
+    ) -> None:
+        model = density.density if isinstance(density, AtContext) else density
+        if not isinstance(model, AnyOrder) or density.context_shape is not None:
+            raise ValueError(
+                f"density: expected an AnyOrder, at a context if it takes one, got a {type(density).__name__}"
+            )
+        self.model = model
+        self.context = density.context if isinstance(density, AtContext) else None
+        self.samples, self.seed = positive_int("samples", samples, least=2), seed
+        self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
+        self.most = positive_int("most", most, least=2)
+        self._rows: dict[tuple[object, ...], WeightedRows] = {}
+
+    @staticmethod
+    def takes(density: Density) -> bool:
+        """Whether a density is one that this answers for."""
+        inner = density.density if isinstance(density, AtContext) else density
+        return isinstance(inner, AnyOrder) and density.context_shape is None
+
+    def probability(self, region: Mapping[int, Interval], given: Mapping[int, Interval] | None = None) -> Estimate:
+        """P(x in region | given)."""
+        if any(not self._possible(i, interval) for i, interval in region.items()):
+            return Estimate.closed(torch.zeros((), dtype=torch.float64))
+        found = self._log_ratio(region, given or {}, densities=False)
+        return _exponential(found)
+
+    def log_density(self, at: Mapping[int, float], given: Mapping[int, Interval] | None = None) -> Estimate:
+        """log p(x_at | given), nats: of densities, and of probabilities where values have them."""
+        return self._log_ratio({i: Interval(v, v) for i, v in at.items()}, given or {}, densities=True)
+
+    def mean(
+        self, f: Callable[[Tensor], Tensor], columns: list[int], given: Mapping[int, Interval] | None = None
+    ) -> Estimate:
+        """E[f(x) | given] of a function of rows (n, D) -> (n, ...) that reads these columns."""
+        return self._of_rows(columns, given or {}, lambda rows: rows.mean(f(rows.x)))
+
+    def quantile(self, column: int, levels: Tensor, given: Mapping[int, Interval] | None = None) -> Estimate:
+        """Quantiles of a column, for levels (k)."""
+        return self._of_rows([column], given or {}, lambda rows: rows.quantile(rows.x[:, column], levels))
+
+    def near(self, given: Mapping[int, Interval]) -> float:
+        """The share of all rows that are near what is given: equal to levels and common values, or with no more than
+        a fortieth of the column's distribution in between; within a range.
+        """
+        columns = list(given)
+        rows = self._drawn({}, self._mask(columns), self.samples)
+        inside = torch.ones(len(rows.x), dtype=torch.bool, device=rows.x.device)
+        for i, interval in given.items():
+            point = interval.point
+            if point is None or self._is_event(i, point):
+                inside &= interval.contains(rows.x[:, i])
+            else:
+                place = _share_below(rows.x[:, i], torch.tensor([point]).to(rows.x))
+                inside &= (_share_below(rows.x[:, i], rows.x[:, i]) - place).abs() <= _NEAR
+        return float(rows.share(inside).value)
+
+    def _of_rows(
+        self, columns: list[int], given: Mapping[int, Interval], ask: Callable[[WeightedRows], Estimate]
+    ) -> Estimate:
+        count = self.samples
+        while True:
+            points, events, needed = self._parted(given, columns, count)
+            rows = self._drawn(points, needed, count)
+            rows = rows.within(_inside(events, rows.x))
+            self._check_possible(rows, points)
+            found = ask(rows)
+            if self._enough(found, count):
+                break
+            count *= 2
+        others = [ask(other) for other in self._directly(columns, given, count)]
+        return _with_orders(found, others)
+
+    def _log_ratio(self, region: Mapping[int, Interval], given: Mapping[int, Interval], densities: bool) -> Estimate:
+        """log M(region and given) - log M(given)."""
+        count = self.samples
+        columns = list(region)
+        both = _merged(region, given)
+        while True:
+            points, events, needed = self._parted(given, columns, count)
+            told = self._drawn(points, needed, count)
+            given_rows = told.within(_inside(events, told.x))
+            self._check_possible(given_rows, points)
+            more = {i: v for i, v in self._points(both).items() if i not in points and i in region}
+            asked = {i: interval for i, interval in both.items() if i not in points and i not in more}
+            if not more:
+                found = given_rows.share(_inside(asked, told.x))
+                found = _logarithm(found)
+            else:
+                rows = self._drawn({**points, **more}, needed, count)
+                numerator, denominator = rows.log_mean_weight(), told.log_mean_weight()
+                pieces = [(numerator, 1.0), (denominator, -1.0)] if points else [(numerator, 1.0)]
+                if asked:
+                    pieces.append((_logarithm(rows.share(_inside(asked, rows.x))), 1.0))
+                if events:
+                    pieces.append((_logarithm(told.share(_inside(events, told.x))), -1.0))
+                found = _sum(pieces)
+            if self._enough(found if densities else _exponential(found), count):
+                break
+            count *= 2
+        others = []
+        for other, log_p in self._directly_at(columns, given, more, count):
+            share = _logarithm(other.share(_inside({i: asked[i] for i in asked if i in region}, other.x)))
+            others.append(_sum([(share, 1.0), (Estimate.closed(log_p), 1.0)]))
+        return _with_orders(found, others, exponential=not densities)
+
+    def _parted(
+        self, given: Mapping[int, Interval], columns: list[int], count: int
+    ) -> tuple[dict[int, float], dict[int, Interval], Tensor]:
+        """The points among what is given, the events, and the columns to draw."""
+        needed = self._mask([*columns, *given])
+        points = self._points(given)
+        events = {i: interval for i, interval in given.items() if i not in points}
+        single = {i: interval.point for i, interval in events.items() if interval.point is not None}
+        if single:
+            rows = self._drawn(points, needed, count)
+            if rows.within(_inside(events, rows.x)).effective < _LEAST_EFFECTIVE:
+                points |= {i: v for i, v in single.items() if v is not None}
+                events = {i: interval for i, interval in events.items() if i not in points}
+        return points, events, needed
+
+    def _points(self, intervals: Mapping[int, Interval]) -> dict[int, float]:
+        """The single values that are told before rows are drawn."""
+        found = {}
+        for i, interval in intervals.items():
+            if interval.point is not None and not self._is_event(i, interval.point):
+                found[i] = interval.point
+        return found
+
+    def _is_event(self, column: int, value: float) -> bool:
+        if isinstance(self.model.family(column), Levels):
+            return True
+        base = self._drawn({}, self._mask([column]), self.samples)
+        return float(base.share(Interval(value, value).contains(base.x[:, column])).value) >= _COMMON
+
+    def _possible(self, column: int, interval: Interval) -> bool:
+        """Whether an event of one column can be: a single value needs a probability."""
+        if interval.point is None:
+            return interval.low <= interval.high
+        value = torch.tensor([interval.point], dtype=torch.float64)
+        nearest = self.model.family(column).nearest(value)
+        return bool((nearest - value).abs() <= 1e-6 * (1 + value.abs()))
+
+    def _drawn(self, points: Mapping[int, float], needed: Tensor, count: int) -> WeightedRows:
+        """Rows given points; of the same points always the same, whatever is needed."""
+        key = tuple(sorted(points.items())), tuple(needed.tolist()), count
+        if key not in self._rows:
+            self._rows[key] = any_order_rows(self.model, points, needed, count, self.context, self.seed)
+        return self._rows[key]
+
+    def _mask(self, columns: list[int]) -> Tensor:
+        mask = torch.zeros(self.model.columns, dtype=torch.bool)
+        mask[columns] = True
+        return mask
+
+    def _enough(self, found: Estimate, count: int) -> bool:
+        return self.tolerance is None or bool((found.standard_error <= self.tolerance).all()) or 2 * count > self.most
+
+    def _check_possible(self, rows: WeightedRows, points: Mapping[int, float]) -> None:
+        if rows.effective == 0:
+            raise ImpossibleError(
+                "given: expected what is possible, got what has no probability, or less than any float"
+            )
+
+    def _directly(self, columns: list[int], given: Mapping[int, Interval], count: int) -> list[WeightedRows]:
+        return [rows for rows, _ in self._directly_at(columns, given, {}, count)]
+
+    def _directly_at(
+        self, columns: list[int], given: Mapping[int, Interval], more: Mapping[int, float], count: int
+    ) -> list[tuple[WeightedRows, Tensor]]:
+        """Rows of other orders, in which single given values come first, then `more`, then all else in a random order; and
+        the log-density of `more` there.
+        """
+        model, rows = self.model, max(2, count // _ORDERS)
+        like = model.network.heads.weight
+        first = {i: interval.point for i, interval in given.items() if interval.point is not None}
+        ranges = {i: interval for i, interval in given.items() if interval.point is None}
+        wanted = [i for i in columns if i not in first and i not in more] + list(ranges)
+        rest = [i for i in range(model.columns) if i not in first and i not in more]
+        found = []
+        generator = torch.Generator().manual_seed(self.seed)
+        for k in range(_ORDERS):
+            context = None if self.context is None else self.context.expand(rows, -1)
+            order = [rest[j] for j in torch.randperm(len(rest), generator=generator).tolist()]
+            if k == 0:  # nothing but what is asked for
+                order = [i for i in order if i in wanted]
+            last = max((place for place, i in enumerate(order) if i in wanted), default=-1)
+            chain = [list(more)[j] for j in torch.randperm(len(more), generator=generator).tolist()]
+            x = like.new_full((1, model.columns), torch.nan)
+            for i, value in [*first.items(), *more.items()]:
+                x[0, i] = value
+            one = None if self.context is None else self.context.unsqueeze(0)
+            with torch.no_grad(), seeded(model, self.seed + k):
+                log_p = model.terms(x, chain, list(first), one).sum() if chain else x.new_zeros(())
+                drawn = model.proposed(x.expand(rows, -1), context, order[: last + 1])[0] if last >= 0 else x
+            weights = drawn.new_zeros(len(drawn))
+            stratum = torch.zeros(len(drawn), dtype=torch.long, device=drawn.device)
+            weighted = WeightedRows(drawn, weights, stratum)
+            found.append((weighted.within(_inside(ranges, drawn)), log_p.double()))
+        return found
+
+
+def _inside(events: Mapping[int, Interval], x: Tensor) -> Tensor:
+    """Whether rows (n, D) are in all intervals: (n)."""
+    inside = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    for i, interval in events.items():
+        inside &= interval.contains(x[:, i])
+    return inside
+
+
+def _merged(one: Mapping[int, Interval], other: Mapping[int, Interval]) -> dict[int, Interval]:
+    merged = dict(other)
+    for i, interval in one.items():
+        merged[i] = interval.and_(merged[i]) if i in merged else interval
+    return merged
+
+
+def _share_below(column: Tensor, values: Tensor) -> Tensor:
+    ordered = column.sort().values
+    low, high = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
+    return (low + high) / (2 * len(ordered))
+
+
+def _logarithm(found: Estimate) -> Estimate:
+    """Of a probability: its logarithm, with a relative error."""
+    value = found.value.log()
+    error = torch.where(found.value > 0, found.standard_error / found.value, torch.inf)
+    return Estimate(value, torch.where(found.standard_error > 0, error, 0.0), found.effective_samples, found.exact)
+
+
+def _exponential(found: Estimate) -> Estimate:
+    value = found.value.exp()
+    error = torch.where(value > 0, value * found.standard_error, 0.0)
+    return Estimate(value, error, found.effective_samples, found.exact, found.between_orders)
+
+
+def _sum(pieces: list[tuple[Estimate, float]]) -> Estimate:
+    """Of independent estimates with signs."""
+    value = sum((sign * found.value for found, sign in pieces), torch.zeros((), dtype=torch.float64))
+    error = sum((found.standard_error.square() for found, _ in pieces), torch.zeros((), dtype=torch.float64)).sqrt()
+    effective = torch.stack([found.effective_samples.double() for found, _ in pieces]).min()
+    return Estimate(value, error, effective, exact=all(found.exact for found, _ in pieces))
+
+
+def _with_orders(found: Estimate, others: list[Estimate], exponential: bool = False) -> Estimate:
+    r"""The estimate with its deviation between orders: of d_k, the differences of other orders from it,
+
+    .. math:: \max(0, \tfrac12\, \text{mean}_k (d_k^2 - s_k^2 - s_0^2))^{1/2}, \qquad s \text{ the errors of the draws.}
+    """
+    own = _exponential(found) if exponential else found
+    squares = []
+    for other in others:
+        one = _exponential(other) if exponential else other
+        squares.append((one.value - own.value).square() - one.standard_error.square() - own.standard_error.square())
+    if not squares:
+        return found
+    spread = (0.5 * torch.stack(squares).nan_to_num(posinf=math.inf).mean(dim=0)).clamp(min=0).sqrt()
+    # nothing but rounding
+    spread = torch.where(spread > 1e-6 * own.value.abs(), spread, 0.0)
+    return Estimate(found.value, found.standard_error, found.effective_samples, found.exact, spread)

@@ -1,0 +1,129 @@
+"""Rows with importance weights, and what follows from them with its error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anabranch.queries.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class WeightedRows:
+    r"""Draws of p(x | points) as weighted rows:
+
+    .. math:: p(\text{points}) \approx \frac1n \sum_i w_i, \qquad
+              E[f(x) \mid \text{points}] \approx \frac{\sum_i w_i f(x_i)}{\sum_i w_i}.
+
+    Whatever is asked of the same rows is coherent to rounding: probabilities of disjoint events add up, and a joint
+    probability is a conditional one times a marginal one.
+
+    Attributes:
+        x: (n, D), the points in their place.
+        log_w: (n).
+        stratum: (n), numbers from 0. Rows of a stratum are independent of each other; how many a stratum has was not drawn.
+    """
+
+    x: Tensor
+    log_w: Tensor
+    stratum: Tensor
+
+    def log_mean_weight(self) -> Estimate:
+        """log of the mean weight, with its error: log p(points)."""
+        top = self.log_w.max()
+        if not bool(top > -torch.inf):
+            return Estimate.closed(top.double())
+        w = (self.log_w - top).double().exp()
+        total = w.sum()
+        error = self._deviation(w) / total
+        value = top.double() + (total / len(w)).log()
+        return Estimate(value, error, total.square() / w.square().sum(), exact=not bool(error > 0))
+
+    def within(self, inside: Tensor) -> WeightedRows:
+        """The rows with weight 0 where `inside` (n) is False: draws given an event."""
+        return WeightedRows(self.x, torch.where(inside, self.log_w, -torch.inf), self.stratum)
+
+    def mean(self, values: Tensor) -> Estimate:
+        """The weighted mean of values (n, ...), float64, with its standard error and effective sample size."""
+        w = self.weights
+        values = values.double()
+        columns = values.reshape(len(w), -1)
+        # a value without weight may be anything, infinite too
+        columns = torch.where((w > 0).unsqueeze(-1), columns, 0.0)
+        value = w @ columns
+        error = torch.stack(
+            [self._deviation(w * (column - mean)) for column, mean in zip(columns.T, value, strict=True)]
+        )
+        error = torch.where(error > 1e-12 * value.abs(), error, 0.0)
+        effective = torch.full_like(value, float(1 / w.square().sum()))
+        exact = not bool((error > 0).any())
+        shape = values.shape[1:]
+        return Estimate(value.reshape(shape), error.reshape(shape), effective.reshape(shape), exact=exact)
+
+    def share(self, inside: Tensor) -> Estimate:
+        """The probability of an event, given which rows (n) are inside.
+
+        The error of independent rows is that of (hits + 1) in (n + 2), so that no hit at all does not pass for certainty.
+        """
+        found = self.mean(inside)
+        n = float(found.effective_samples)
+        varies = not self.settled(inside)
+        p = (float(found.value) * n + 1) / (n + 2)
+        least = math.sqrt(p * (1 - p) / (n + 2)) if varies and float(found.standard_error) == 0 else 0.0
+        error = found.standard_error.clamp(min=least)
+        return Estimate(found.value, error, found.effective_samples, exact=not bool(error > 0))
+
+    def settled(self, inside: Tensor) -> bool:
+        """Whether strata alone settle an event: all rows of a stratum are inside or none, and there are several strata."""
+        count = int(self.stratum.max()) + 1
+        if count == 1:
+            return False
+        rows = torch.bincount(self.stratum, minlength=count)
+        hits = torch.bincount(self.stratum, inside.double(), minlength=count)
+        return bool(((hits == 0) | (hits == rows)).all())
+
+    def quantile(self, values: Tensor, levels: Tensor) -> Estimate:
+        """The smallest value v with P(X <= v) >= level, for each of the levels (k), of values (n); float64.
+
+        The standard error is half the distance between the quantiles at one standard error of P(X <= v) below and above.
+        """
+        w = self.weights
+        ordered, place = values.double().sort()
+        reached = w[place].cumsum(dim=0)
+        kept = w[place] > 0
+        ordered, reached = ordered[kept], reached[kept]
+
+        def at(level: Tensor) -> Tensor:
+            return ordered[torch.searchsorted(reached, level - 1e-12).clamp(max=len(ordered) - 1)]
+
+        levels = levels.double()
+        value = at(levels)
+        share = self.mean(values.double().unsqueeze(-1) <= value)
+        n = share.effective_samples
+        spread = torch.maximum(share.standard_error, (levels * (1 - levels) / n).sqrt())
+        error = 0.5 * (at((levels + spread).clamp(max=1)) - at((levels - spread).clamp(min=0)))
+        return Estimate(value, error, n, exact=False)
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights, (n), float64, of sum one; NaN if no row has any."""
+        return torch.softmax(self.log_w.double(), dim=0)
+
+    @property
+    def effective(self) -> float:
+        """How many rows of equal weights these are worth."""
+        w = self.weights
+        found = float(1 / w.square().sum())
+        return 0.0 if math.isnan(found) else found
+
+    def _deviation(self, terms: Tensor) -> Tensor:
+        """The standard error of the sum of terms (n), independent within strata."""
+        count = int(self.stratum.max()) + 1
+        rows = torch.bincount(self.stratum, minlength=count).double()
+        mean = torch.bincount(self.stratum, terms, minlength=count) / rows.clamp(min=1)
+        about = torch.where(rows > 1, mean, 0.0)[self.stratum]
+        squares = torch.bincount(self.stratum, (terms - about).square(), minlength=count)
+        return (squares * rows / (rows - 1).clamp(min=1)).sum().sqrt()
