@@ -89,7 +89,7 @@ def _stratified(model: AnyOrder, x: Tensor, context: Tensor | None, last: int) -
             sizes = _allotted(q[k], len(mine))
             level = torch.repeat_interleave(torch.arange(family.count, device=x.device), sizes)
             x[mine, i] = level.to(x)
-            log_share[mine] += (sizes / len(mine)).log().to(x)[level]
+            log_share[mine] += (sizes.double() / len(mine)).log().to(x)[level]
             split[mine] = level
         stratum = (stratum * family.count + split).unique(return_inverse=True)[1]
         strata = int(stratum.max()) + 1

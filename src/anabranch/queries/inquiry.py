@@ -95,8 +95,10 @@ class Inquiry:
         """P(x in region | given)."""
         if any(not self._possible(i, interval) for i, interval in region.items()):
             return Estimate.closed(torch.zeros((), dtype=torch.float64))
-        found = self._log_ratio(region, given or {}, densities=False)
-        return _exponential(found)
+        if not set(self._points(_merged(region, given or {}))) - set(given or {}):
+            columns = list(region)
+            return self._of_rows(columns, given or {}, lambda rows: rows.share(_inside(region, rows.x)))
+        return _exponential(self._log_ratio(region, given or {}, densities=False))
 
     def log_density(self, at: Mapping[int, float], given: Mapping[int, Interval] | None = None) -> Estimate:
         """log p(x_at | given), nats: of densities, and of probabilities where values have them."""
