@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anabranch.draws import drawing
 from anabranch.families import Family
 from anabranch.models import AnyOrder
 from anabranch.training import NonFiniteError, fit
@@ -49,8 +50,7 @@ def fit_any_order(
     x = z[some]
     rows, columns = x.shape
     given = None if context is None else torch.from_numpy(context[some.numpy()].astype(np.float32))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing(seed):
         model = AnyOrder(columns if families is None else families, 0 if given is None else given.shape[1])
     # read off all rows, of which a first batch might miss a column
     model.initialize(x, given)

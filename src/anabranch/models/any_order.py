@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from numpy.typing import ArrayLike
@@ -14,6 +13,7 @@ from torch.distributions import constraints
 from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.densities.density import at_every_context, context_rows
+from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn, Family, Logistics
 from anabranch.models.column_network import ColumnNetwork, Walk
 
@@ -283,7 +283,7 @@ class AnyOrder(Density):
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.training:
             return self._loss_of_subset(x, context)
-        with _same_draws():
+        with drawing(0):
             losses = [self._loss_of_subset(x, context) for _ in range(_SUBSETS)]
         return torch.stack(losses).mean(dim=0)
 
@@ -301,10 +301,3 @@ class AnyOrder(Density):
         log_p = self.network.log_prob(known, self.network.entered(known, shown), context)
         total = torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True)
         return -(total * n / (n - t).clamp(min=1)).squeeze(-1)
-
-
-@contextmanager
-def _same_draws() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield

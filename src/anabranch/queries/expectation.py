@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import one_of
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
@@ -18,7 +19,6 @@ from anabranch.queries.estimate import Estimate
 from anabranch.queries.moments import closed_moments
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.seeded import seeded
 
 _MOMENTS = ("mean", "variance", "covariance")
 
@@ -91,7 +91,7 @@ def expectation(
         full[..., observed] = values.to(drawn)
         return full[..., wanted]
 
-    with seeded(density, seed):
+    with drawing(seed):
         return monte_carlo(
             "expectation", conditional, lambda drawn: _statistic(f, rows(drawn)), samples, tolerance, most
         )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.closed_condition import closed_condition
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed, tensor_like
@@ -20,7 +21,6 @@ from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import Interval, Region, inside, read_region
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.seeded import seeded
 from anabranch.queries.univariate import Univariate, univariate
 
 # fewer draws than this in a region say little of its probability
@@ -104,7 +104,7 @@ def probability(
             hits = flat.reshape(full.shape[:-1])
         return _share(hits, factor)
 
-    with seeded(density, seed):
+    with drawing(seed):
         found = monte_carlo("probability", conditional, statistic, samples, tolerance, most)
     n = float(found.effective_samples)
     hits = float(found.value) / factor * n

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import read_tensor
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
@@ -18,7 +19,6 @@ from anabranch.queries.estimate import Estimate
 from anabranch.queries.estimated_subset import EstimatedSubset
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.seeded import seeded
 from anabranch.queries.univariate import univariate
 
 
@@ -77,7 +77,7 @@ def quantile(
         return Estimate.closed(known.quantile(u.reshape(-1)).reshape(u.shape))
     if isinstance(conditional, EstimatedSubset):
         conditional, place = conditional.only([place]), 0
-    with seeded(density, seed):
+    with drawing(seed):
         return monte_carlo(
             "quantile", conditional, lambda drawn: _statistic(drawn[..., place], u), samples, tolerance, most
         )
