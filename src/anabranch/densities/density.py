@@ -56,7 +56,7 @@ class Density(Described, ABC):
     which get arguments whose shapes and dtypes are checked already, and put it through `anabranch.testing.check_density`.
     A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where both together
     cost less, `_sample_and_log_prob` may be overridden. They draw by PyTorch's functions and pass no generator on: the
-    one that `sample` was given serves them all (`anabranch.drawing`).
+    one that `sample` was given serves them all (`ab.drawing`).
     """
 
     bound: Bound = "exact"
@@ -98,7 +98,7 @@ class Density(Described, ABC):
             shape: how many draws, for each context if there is one; an int is taken as (int,).
             context: the context or contexts.
             generator: where the random numbers come from, a `torch.Generator` or a seed for one; None: PyTorch's global
-                generator, or that of the block (`anabranch.drawing`).
+                generator, or that of the block (`ab.drawing`).
         """
         with torch.no_grad(), drawing(generator):
             return self._sample(_as_shape(shape), self._checked_context(context))
