@@ -5,6 +5,7 @@ and saved.
 """
 
 from anabranch import densities, flows, models, networks, objectives, queries, training, transforms
+from anabranch.draws import drawing
 from anabranch.models import DepthMixture, Ensemble, Flow, FlowMixture, PiecewiseFlow
 from anabranch.storage import load, save
 from anabranch.training import History, NonFiniteError, fit, fit_best_of, fit_ensemble, start_from
@@ -20,6 +21,7 @@ __all__ = [
     "PiecewiseFlow",
     "__version__",
     "densities",
+    "drawing",
     "fit",
     "fit_best_of",
     "fit_ensemble",

@@ -12,10 +12,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from anabranch.draws import calling_compiled
+
 # Not on the modules themselves: there a copy would take along what was compiled for another's parameters. Nor do the
 # functions hold their modules, which would then never be let go.
 _COMPILED: WeakKeyDictionary[nn.Module, dict[str, Callable[..., Any]]] = WeakKeyDictionary()
 _NUMBERS = count(1)
+_MAY_DRAW = ("_loss", "_joint_loss", "_log_prob", "_joint_log_prob")
 
 
 def own_copy(function: FunctionType) -> FunctionType:
@@ -55,9 +58,14 @@ def method(module: nn.Module, name: str) -> Callable[..., Any]:
     """The method of that name, or what it was compiled to. A compiler that looks in from outside sees what is written."""
     compiled = None if torch.compiler.is_compiling() or not _COMPILED else _COMPILED.get(module)
     if compiled and name in compiled:
-        return partial(compiled[name], module)
+        return partial(_run, compiled[name], name in _MAY_DRAW, module)
     found: Callable[..., Any] = getattr(module, name)
     return found
+
+
+def _run(compiled: Callable[..., Any], draws: bool, *arguments: Any) -> Any:
+    with calling_compiled(draws):
+        return compiled(*arguments)
 
 
 def takes_opaque_operations() -> bool:

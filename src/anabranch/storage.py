@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from anabranch.atomic import replacing
 from anabranch.described import Described, describe, rebuild
+from anabranch.draws import drawing
 from anabranch.version import __version__
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> An
     arguments = {name: value for name, value in tensors.items() if not name.startswith("state.")}
     saved = {name.removeprefix("state."): value for name, value in tensors.items() if name.startswith("state.")}
     try:
-        with torch.random.fork_rng(devices=[]):
+        with drawing(0):  # weights that are replaced
             model = rebuild(header["description"], arguments)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path}: the description in its header is damaged ({error!r})") from error
@@ -164,7 +165,7 @@ def _check_rebuilds(
     model: Described, description: dict[str, Any], arguments: dict[str, Tensor], state: dict[str, Tensor]
 ) -> None:
     """Raise ValueError if what the description gives is not what there is: another part, tensor or fixed buffer."""
-    with torch.random.fork_rng(devices=[]):
+    with drawing(0):
         again = rebuild(description, arguments)
     other_state = _state(again)
     different = (

@@ -15,6 +15,7 @@ from anabranch.checks import broadcasting, matching, positive_int, read_tensor, 
 from anabranch.compiled import method
 from anabranch.densities.compilation import compile_density
 from anabranch.described import Described
+from anabranch.draws import drawing
 
 Bound = Literal["exact", "lower"]
 
@@ -25,9 +26,9 @@ class Density(Described, ABC):
     .. code-block:: text
 
         log_prob(x, context=None)                     -> (*batch), nats
-        sample(shape=(), context=None)                -> (*shape, *context batch, *event), without gradients
-        rsample(shape=(), context=None)               -> the same, differentiable, where `reparameterized`
-        sample_and_log_prob(shape=(), context=None)   -> both, in one go where that is cheaper
+        sample(shape=(), context=None, generator=None)  -> (*shape, *context batch, *event), without gradients
+        rsample(...)                                  -> the same, differentiable, where `reparameterized`
+        sample_and_log_prob(...)                      -> both, in one go where that is cheaper
         loss(x, context=None)                         -> (*batch), what a fit minimises
         distribution(context=None)                    -> a torch.distributions.Distribution view
 
@@ -54,7 +55,8 @@ class Density(Described, ABC):
     To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob` and `_sample`,
     which get arguments whose shapes and dtypes are checked already, and put it through `anabranch.testing.check_density`.
     A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where both together
-    cost less, `_sample_and_log_prob` may be overridden.
+    cost less, `_sample_and_log_prob` may be overridden. They draw by PyTorch's functions and pass no generator on: the
+    one that `sample` was given serves them all (`ab.drawing`).
     """
 
     bound: Bound = "exact"
@@ -84,33 +86,50 @@ class Density(Described, ABC):
         """
         return method(self, "_log_prob")(*self._checked(x, context))
 
-    def sample(self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None) -> Tensor:
+    def sample(
+        self,
+        shape: tuple[int, ...] = (),
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> Tensor:
         """Draw from p(. | context), without gradients.
 
         Args:
             shape: how many draws, for each context if there is one; an int is taken as (int,).
             context: the context or contexts.
+            generator: where the random numbers come from, a `torch.Generator` or a seed for one; None: PyTorch's global
+                generator, or that of the block (`ab.drawing`).
         """
-        with torch.no_grad():
+        with torch.no_grad(), drawing(generator):
             return self._sample(_as_shape(shape), self._checked_context(context))
 
-    def rsample(self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None) -> Tensor:
-        """Draw from p(. | context), differentiably.
+    def rsample(
+        self,
+        shape: tuple[int, ...] = (),
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> Tensor:
+        """Draw from p(. | context), differentiably; the arguments are those of `sample`.
 
         Raises:
             ValueError: the density is not reparameterized.
         """
         if not self.reparameterized:
             raise ValueError(f"rsample: expected a reparameterized density, got {type(self).__name__}; use sample")
-        return self._sample(_as_shape(shape), self._checked_context(context))
+        with drawing(generator):
+            return self._sample(_as_shape(shape), self._checked_context(context))
 
     def sample_and_log_prob(
-        self, shape: tuple[int, ...] = (), context: Tensor | ArrayLike | None = None
+        self,
+        shape: tuple[int, ...] = (),
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw, and score what was drawn. Gradients are recorded if the density is reparameterized."""
-        if self.reparameterized:
-            return self._sample_and_log_prob(_as_shape(shape), self._checked_context(context))
-        with torch.no_grad():
+        """Draw, and score what was drawn; the arguments are those of `sample`.
+
+        Gradients are recorded if the density is reparameterized.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.reparameterized), drawing(generator):
             return self._sample_and_log_prob(_as_shape(shape), self._checked_context(context))
 
     def loss(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities.density import Density, context_for, context_rows, shape_for
+from anabranch.draws import drawing
 from anabranch.networks import Network
 from anabranch.transforms.transform import common_shape
 
@@ -82,15 +83,21 @@ class Resampled(Density):
         """The base's: a logistic never comes to 0."""
         return self.base.support
 
-    def normaliser(self, context: Tensor | None = None, samples: int = 100_000) -> tuple[Tensor, Tensor]:
+    def normaliser(
+        self,
+        context: Tensor | None = None,
+        samples: int = 100_000,
+        generator: torch.Generator | int | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Z, the fraction of draws that are accepted, and its standard error, (*context batch) each.
 
         Args:
             context: the context or contexts, if there is one.
             samples: draws for each.
+            generator: as of `sample`.
         """
         context = self._checked_context(context)
-        with torch.no_grad():
+        with torch.no_grad(), drawing(generator):
             accepted = self._log_acceptance(self._draws(positive_int("samples", samples, least=2), context), context)
             accepted = accepted.exp()
             return accepted.mean(dim=0), accepted.std(dim=0) / math.sqrt(samples)
@@ -178,8 +185,7 @@ class Resampled(Density):
         return torch.cat(values).reshape(context.shape[:-1])
 
     def _seeded(self, count: int, context: Tensor | None) -> Tensor:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with drawing(0):
             own = context_for(self.base, context)
             return self.base._sample(torch.Size([count]), own)
 

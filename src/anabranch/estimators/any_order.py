@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anabranch.draws import drawing
 from anabranch.families import Family
 from anabranch.models import AnyOrder
 from anabranch.models.any_order import fullest_first
@@ -50,9 +51,8 @@ def fit_any_order(
     x = z[some]
     rows, columns = x.shape
     given = None if context is None else torch.from_numpy(context[some.numpy()].astype(np.float32))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        size = 0 if given is None else given.shape[1]
+    size = 0 if given is None else given.shape[1]
+    with drawing(seed):
         model = AnyOrder(columns if families is None else families, size, order=fullest_first(x))
     # read off all rows, of which a first batch might miss a column
     model.initialize(x, given)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils import Tags, check_random_state
@@ -154,9 +153,8 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         count = positive_int("n_samples", n_samples)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
-            z = self.density_.sample((count,)).numpy().astype(np.float64)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        z = self.density_.sample((count,), generator=seed).numpy().astype(np.float64)
         return self.encoding_.write(self.encoding_.decode(z))
 
     def _takes_gaps(self) -> bool:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from anabranch.checks import one_of, positive_int
+from anabranch.draws import drawing
 from anabranch.estimators.any_order import fit_any_order
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
@@ -144,8 +145,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         check_is_fitted(self)
         x = self._read_rows(X, gaps=True)
         count = positive_int("draws", draws)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
+        with drawing(int(check_random_state(random_state).randint(2**31 - 1))), torch.no_grad():
             drawn = [self._filled(x, lambda z: fill(self.density_, z)) for _ in range(count)]
         found = [self.encoding_.write(draw, X, np.isnan(x)) for draw in drawn]
         return found if isinstance(self.encoding_, SchemaEncoding) else np.stack(found)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anabranch import flows
 from anabranch.densities import Normal
+from anabranch.draws import drawing
 from anabranch.models import FlowMixture
 from anabranch.networks import MLP
 
@@ -29,8 +30,7 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
         >>> shaped_mixture(columns=4, components=3, seed=0).components
         3
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing(seed):
         return FlowMixture(
             [Normal.standard(columns) for _ in range(components)],
             posterior=MLP(columns, components, hidden=(hidden, hidden)),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anabranch import flows
 from anabranch.densities import Density, GaussianMixture
+from anabranch.draws import drawing
 from anabranch.models import DepthMixture, Ensemble, Flow
 from anabranch.training import NonFiniteError, fit
 from anabranch.training.baseline import EM_ROWS
@@ -88,8 +89,7 @@ def fit_stack(
     for i, out in enumerate(outs):
         kept = np.setdiff1d(order, out)
         mixture = _choose_mixture(z[kept], weights[kept], z[out], weights[out], sizes, seed + i)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + i)
+        with drawing(seed + i):
             flow = default_flow(len(kept), columns) if build is None else build()
         _fit_flow(
             flow,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch import flows
 from anabranch.densities import Density, Normal
+from anabranch.draws import drawing
 from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
 from anabranch.gallery.results import (
     Result,
@@ -19,7 +20,6 @@ from anabranch.gallery.results import (
     count_parameters,
     mean_log_prob,
     scores,
-    seeded,
 )
 from anabranch.gallery.warps import Warps
 from anabranch.models import FlowMixture
@@ -94,7 +94,7 @@ def fit_clusters(x: Tensor, components: int, objective: Objective, starts: int, 
     features = x.shape[1]
 
     def build(number: int) -> FlowMixture:
-        with seeded(number):
+        with drawing(number):
             mixture = FlowMixture(
                 [Normal.standard(features) for _ in range(components)],
                 posterior=MLP(features, components, hidden=(128, 128)),

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from anabranch.checks import one_of, positive_int
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.gallery import clusters, naive, toys
 from anabranch.gallery.drawing import draw, draw_curves
 from anabranch.gallery.panels import require_matplotlib
-from anabranch.gallery.results import Result, seeded, write_results
+from anabranch.gallery.results import Result, write_results
 
 NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive")
 
@@ -44,7 +45,7 @@ def run_experiment(
     results: list[Result] = []
     fitted: dict[str, Density] = {}
     for seed in range(seeds):
-        with seeded(seed):
+        with drawing(seed):
             for result, density in _run(name, data, seed):
                 results.append(result)
                 if report is not None:

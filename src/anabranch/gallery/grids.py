@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density, Mixture
+from anabranch.draws import drawing
 
 Numbers = NDArray[np.float64]
 Extent = tuple[float, float, float, float]
@@ -62,12 +63,10 @@ def evaluating(density: Density) -> Iterator[None]:
             "density: expected one of two features and no context, "
             f"got event_shape {tuple(density.event_shape)} and context_shape {density.context_shape}"
         )
-    like, was_training = reference_tensor(density), density.training
-    devices = [like.device] if like is not None and like.device.type == "cuda" else []
+    was_training = density.training
     density.eval()
     try:
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            torch.manual_seed(0)
+        with drawing(0), torch.no_grad():
             yield
     finally:
         density.train(was_training)

@@ -9,7 +9,8 @@ import torch
 
 from anabranch import flows
 from anabranch.densities import Density, Mixture
-from anabranch.gallery.results import Result, Stopwatch, mean_log_prob, seeded
+from anabranch.draws import drawing
+from anabranch.gallery.results import Result, Stopwatch, mean_log_prob
 from anabranch.gallery.toys import TOYS, Rows, plain
 from anabranch.models import DepthMixture, Flow, FlowMixture
 from anabranch.objectives import Depth, Likelihood
@@ -65,7 +66,7 @@ def _priced(name: str, rows: Rows, seed: int) -> Iterator[tuple[Result, Density 
 def _fitted(
     build: Callable[[], Density], x: torch.Tensor, seed: int, epochs: int, price: float = 0.0
 ) -> tuple[Density, float]:
-    with seeded(seed):
+    with drawing(seed):
         density = build()
     watch = Stopwatch()
     fit(

@@ -7,7 +7,6 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,11 +131,3 @@ def _with_spread(values: list[float | None], name: str) -> str:
         return f"{mean:,.0f}"
     spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
     return f"{mean:.3f}{spread}"
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """What is drawn inside depends on the seed alone, and nothing outside on what is drawn."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

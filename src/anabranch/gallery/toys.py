@@ -13,6 +13,7 @@ from torch import Tensor
 from anabranch import flows
 from anabranch.datasets import Circles, Pinwheel
 from anabranch.densities import Density, Mixture
+from anabranch.draws import drawing
 from anabranch.gallery.results import (
     Result,
     Stopwatch,
@@ -20,7 +21,6 @@ from anabranch.gallery.results import (
     count_parameters,
     mean_log_prob,
     scores,
-    seeded,
 )
 from anabranch.models import DepthMixture, Embedded, Ensemble, Flow, FlowMixture
 from anabranch.objectives import Consistency, Likelihood
@@ -114,7 +114,7 @@ def run(name: str, seed: int) -> Iterator[tuple[Result, Density | None]]:
         return mixture
 
     def deep(number: int) -> DepthMixture:
-        with seeded(number):
+        with drawing(number):
             return DepthMixture(_splines(0, 6))
 
     watch = Stopwatch()
@@ -228,7 +228,7 @@ def untrained(toy: Toy, seed: int, posterior: bool = False) -> FlowMixture:
     from anabranch.networks import MLP  # noqa: PLC0415
 
     k = toy.density.components
-    with seeded(seed):
+    with drawing(seed):
         chain = _splines(k, 6) if toy.splines else flows.realnvp(2, k, 6, (64, 64), "silu", max_scale=10.0)
         q = MLP(2, k, hidden=(64, 64)) if posterior else None
         return FlowMixture(Embedded(Flow(chain), k), posterior=q, heads="affine")

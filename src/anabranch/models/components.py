@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities.density import Bound, Density, context_for
 from anabranch.described import Described
+from anabranch.draws import drawing
 from anabranch.networks import CausalNetwork, Network
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
@@ -187,7 +188,7 @@ class Embedded(Components):
         self.density.initialize(x, vectors)
 
     def only(self, stay: Sequence[int]) -> Embedded:
-        with torch.random.fork_rng(devices=[]):  # the vectors drawn here are replaced
+        with drawing(0):  # the vectors drawn here are replaced
             fewer = Embedded(self.density, len(stay), self.embeddings.shape[1])
         fewer.to(self.embeddings)
         with torch.no_grad():

@@ -13,6 +13,7 @@ from torch.distributions import constraints
 from anabranch.checks import matching, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.densities.density import context_rows
+from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn
 from anabranch.models.any_order import AnyOrder
 from anabranch.models.weighted_completions import last_place, weighted_completions
@@ -159,8 +160,7 @@ class Subset(Density):
         for k, some in enumerate(x.split(max(1, _ROWS // self.samples))):
             at = slice(k * max(1, _ROWS // self.samples), None)
             given = None if context is None else context[at][: len(some)].repeat(self.samples, 1)
-            with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
-                torch.manual_seed(self.seed)
+            with drawing(self.seed):
                 log_w = weighted_completions(model, some.repeat(self.samples, 1), given, observed.any(dim=0))[1]
             log_w = log_w.reshape(self.samples, len(some))
             log_p.append(torch.logsumexp(log_w, dim=0) - math.log(self.samples))

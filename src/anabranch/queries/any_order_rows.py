@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from anabranch.draws import drawing
 from anabranch.families import Levels
 from anabranch.models import AnyOrder
 from anabranch.models.column_network import Walk
 from anabranch.models.weighted_completions import last_place, weighted_completions
-from anabranch.queries.seeded import seeded
 from anabranch.queries.weighted_rows import WeightedRows
 
 # rows in one go: passes are then large enough to be fast, and what they hold stays small
@@ -57,7 +57,7 @@ def any_order_rows(
         pieces = []
         for k in range(0, count, _ROWS):
             some = slice(k, k + _ROWS)
-            with seeded(model, seed + k):
+            with drawing(seed + k):
                 pieces.append(weighted_completions(model, x[some], None if given is None else given[some], needed))
         filled = torch.cat([rows for rows, _ in pieces])
         log_w = torch.cat([log_w for _, log_w in pieces])

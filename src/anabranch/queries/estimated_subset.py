@@ -14,12 +14,12 @@ from torch.distributions import constraints
 
 from anabranch.checks import matching, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.columns import check_density, others, pairs, read_columns
 from anabranch.queries.diagnostics import effective_samples, r_hat
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
 from anabranch.queries.importance import Joint, log_marginal, poor
 from anabranch.queries.moves import Chains, Moves
-from anabranch.queries.seeded import seeded
 from anabranch.queries.student_mixture import State, StudentMixture, stand_in, state_of
 
 # the normaliser of a conditional is one number for all x, and may cost more
@@ -274,7 +274,7 @@ class EstimatedSubset(Density):
         normaliser = self.normaliser()
         features = self.density.event_shape[0]
         joint = Joint(self.density, self.observed, others(self.observed, features))
-        with seeded(self.density, self.seed), torch.no_grad():
+        with drawing(self.seed), torch.no_grad():
             moves = Moves(joint, self._stand_in(), self._a.unsqueeze(0))
             chains, _ = moves.start(self.chains, _NORMALISER * self.proposals)
             chains = moves.warm_up(chains, self.moves)

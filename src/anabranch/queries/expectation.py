@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import one_of
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.at_context import settled
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
@@ -21,7 +22,6 @@ from anabranch.queries.moments import closed_moments
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import Interval, single_values
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.seeded import seeded
 
 _MOMENTS = ("mean", "variance", "covariance")
 
@@ -83,7 +83,7 @@ def expectation(
     observed, values = read_observed(given, density)
     fixed = settled(density, context)
     if Inquiry.takes(fixed):
-        inquiry = Inquiry(fixed, samples, 0 if seed is None else seed, tolerance, most)
+        inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         return _of_inquiry(inquiry, f, wanted, single_values(given))
     conditional = condition(density, given or {}, context, **sampling)
     rest = others(observed, features)
@@ -98,7 +98,7 @@ def expectation(
         full[..., observed] = values.to(drawn)
         return full[..., wanted]
 
-    with seeded(density, seed):
+    with drawing(seed):
         return monte_carlo(
             "expectation", conditional, lambda drawn: _statistic(f, rows(drawn)), samples, tolerance, most
         )

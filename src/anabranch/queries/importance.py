@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.estimate import Estimate
-from anabranch.queries.seeded import seeded
 from anabranch.queries.student_mixture import StudentMixture
 
 _EVENTS = 2**16
@@ -54,7 +54,7 @@ def log_marginal(joint: Joint, mixture: StudentMixture, values: Tensor, samples:
     safe = torch.where(finite.unsqueeze(-1), values, 0.0)
     found = []
     for some in safe.split(max(1, _EVENTS // samples)):
-        with seeded(joint.density, seed), torch.no_grad():
+        with drawing(seed), torch.no_grad():
             q = mixture.given(joint.observed, some)
             x = q.draw(samples, shared=True)
             log_q = q.log_prob(x)

@@ -21,6 +21,7 @@ from anabranch.densities import (
     Uniform,
 )
 from anabranch.densities.categorical import draw_levels
+from anabranch.draws import drawing
 from anabranch.models import AnyOrder
 from anabranch.queries.at_context import AtContext, gaussian_mixture, settled
 from anabranch.queries.closed_marginal import closed_marginal
@@ -31,7 +32,6 @@ from anabranch.queries.importance import Joint, poor
 from anabranch.queries.impute_any_order import best_guess, fill
 from anabranch.queries.moves import Moves
 from anabranch.queries.parts import parts_of
-from anabranch.queries.seeded import seeded
 from anabranch.queries.student_mixture import StudentMixture, discrete_columns, stand_in
 from anabranch.transforms.domain import is_everything
 
@@ -111,7 +111,7 @@ def impute(
     if contexts is not None:
         contexts = contexts.expand(len(x), -1)
     filler = _Filler(proposals, moves)
-    with torch.no_grad(), seeded(density, seed):
+    with torch.no_grad(), drawing(seed):
         drawn = kind is None
         filled = filler.draws(density, x, contexts, draws) if drawn else filler.best(density, x, contexts, str(kind))
     filler.warn()

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive, positive_int
+from anabranch.checks import positive, positive_int, seed_number
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.families import Levels
 from anabranch.models import AnyOrder
 from anabranch.queries.any_order_rows import any_order_rows
 from anabranch.queries.at_context import AtContext
 from anabranch.queries.estimate import Estimate, ImpossibleError
 from anabranch.queries.region import Interval
-from anabranch.queries.seeded import seeded
 from anabranch.queries.weighted_rows import WeightedRows
 
 # a value that has such a share of all rows is an event among them; a rarer one is told before rows are drawn
@@ -50,7 +50,7 @@ class Inquiry:
     Args:
         density: an `AnyOrder`, or one at a context.
         samples: rows to draw given R.
-        seed: of the draws.
+        seed: of the draws; None takes one from torch's global generator.
         tolerance: twice as many rows are drawn, and so on, until the standard error is at most this.
         most: but no more rows than this.
 
@@ -69,7 +69,7 @@ class Inquiry:
         self,
         density: Density,
         samples: int = 10_000,
-        seed: int = 0,
+        seed: int | None = 0,
         tolerance: float | None = None,
         most: int = 1_000_000,
     ) -> None:
@@ -80,7 +80,8 @@ class Inquiry:
             )
         self.model = model
         self.context = density.context if isinstance(density, AtContext) else None
-        self.samples, self.seed = positive_int("samples", samples, least=2), seed
+        self.samples = positive_int("samples", samples, least=2)
+        self.seed = int(torch.randint(2**31, ())) if seed is None else seed_number(seed)
         self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
         self.most = positive_int("most", most, least=2)
         self._rows: dict[tuple[object, ...], WeightedRows] = {}
@@ -265,7 +266,7 @@ class Inquiry:
             for i, value in [*first.items(), *more.items()]:
                 x[0, i] = value
             one = None if self.context is None else self.context.unsqueeze(0)
-            with torch.no_grad(), seeded(model, self.seed + k):
+            with torch.no_grad(), drawing(self.seed + k):
                 log_p = model.terms(x, chain, list(first), one).sum() if chain else x.new_zeros(())
                 drawn = model.proposed(x.expand(rows, -1), context, order[: last + 1])[0] if last >= 0 else x
             weights = drawn.new_zeros(len(drawn))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anabranch.checks import positive_int
 from anabranch.densities import Density, GaussianMixture, Normal
+from anabranch.draws import drawing
 from anabranch.families import Atoms, Family, Lattice, Levels
 from anabranch.models import AnyOrder, Subset
 from anabranch.queries.ascent import LogProb, climb, from_means, polish, try_levels
@@ -24,7 +25,6 @@ from anabranch.queries.estimated_subset import EstimatedSubset
 from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.seeded import seeded
 from anabranch.queries.student_mixture import discrete_columns
 
 _DRAWS = 4096
@@ -111,7 +111,7 @@ def mode(
     if isinstance(target, (Normal, GaussianMixture)):
         top, agreed, tried = _of_gaussians(gaussian_mixture(target))
     else:
-        with seeded(density, seed):
+        with drawing(seed):
             top, agreed, tried = _of_any(target, starts, steps)
     log_p = log_prob_at(target, top)
     if columns is not None:

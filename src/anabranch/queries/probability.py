@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.at_context import settled
 from anabranch.queries.closed_condition import closed_condition
 from anabranch.queries.closed_marginal import closed_marginal
@@ -22,7 +23,6 @@ from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import Interval, Region, inside, read_region, single_values
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.seeded import seeded
 from anabranch.queries.univariate import Univariate, univariate
 
 # fewer draws than this in a region say little of its probability
@@ -76,7 +76,7 @@ def probability(
         intervals = read_region(region)
         if intervals:
             read_columns(intervals, features)
-        inquiry = Inquiry(fixed, samples, 0 if seed is None else seed, tolerance, most)
+        inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         return inquiry.probability(intervals, single_values(given))
     conditional = condition(density, given or {}, context, **sampling)
     rest = others(observed, features)
@@ -113,7 +113,7 @@ def probability(
             hits = flat.reshape(full.shape[:-1])
         return _share(hits, factor)
 
-    with seeded(density, seed):
+    with drawing(seed):
         found = monte_carlo("probability", conditional, statistic, samples, tolerance, most)
     n = float(found.effective_samples)
     hits = float(found.value) / factor * n

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import read_tensor
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.queries.at_context import settled
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
@@ -21,7 +22,6 @@ from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import single_values
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.seeded import seeded
 from anabranch.queries.univariate import univariate
 
 
@@ -74,7 +74,7 @@ def quantile(
         raise ValueError(f"column: expected one that was not observed, got {column}")
     fixed = settled(density, context)
     if Inquiry.takes(fixed):
-        inquiry = Inquiry(fixed, samples, 0 if seed is None else seed, tolerance, most)
+        inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         found = inquiry.quantile(column, u.reshape(-1), single_values(given))
         return found.shaped(u.shape)
     conditional = condition(density, given or {}, context, **sampling)
@@ -85,7 +85,7 @@ def quantile(
         return Estimate.closed(known.quantile(u.reshape(-1)).reshape(u.shape))
     if isinstance(conditional, EstimatedSubset):
         conditional, place = conditional.only([place]), 0
-    with seeded(density, seed):
+    with drawing(seed):
         return monte_carlo(
             "quantile", conditional, lambda drawn: _statistic(drawn[..., place], u), samples, tolerance, most
         )

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from anabranch.densities import Density
 from anabranch.densities.gaussian import lower_factor
+from anabranch.draws import drawing
 from anabranch.queries.columns import others
-from anabranch.queries.seeded import seeded
 from anabranch.training.baseline import choose_gaussian_mixture
 
 _DRAWS = 4096
@@ -55,7 +55,7 @@ class StudentMixture:
     @classmethod
     def of(cls, density: Density, seed: int) -> StudentMixture:
         """The one that fits draws from a density without a context: a Gaussian mixture by EM, with heavier tails."""
-        with seeded(density, seed), torch.no_grad():
+        with drawing(seed), torch.no_grad():
             x = density.sample((_DRAWS,)).detach()
         x = x[x.isfinite().all(dim=-1)].double().cpu()
         if len(x) < _DRAWS // 2:

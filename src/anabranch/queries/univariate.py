@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anabranch.densities import Bernoulli, Categorical, Density, GaussianMixture, Normal, StudentT, Uniform
+from anabranch.draws import drawing
 from anabranch.families import Family, Levels
 from anabranch.models import AnyOrder, Flow, Subset
 from anabranch.queries.at_context import AtContext, gaussian_mixture
@@ -48,7 +49,7 @@ def univariate(density: Density) -> Univariate | None:
         logits = density.theta(None)["logits"].detach().double().cpu()
         if isinstance(density, Bernoulli):
             logits = torch.stack([torch.zeros_like(logits), logits], dim=-1)
-        with torch.random.fork_rng(devices=[]):  # what levels may draw for a network is not used
+        with drawing(0):  # what levels may draw for a network is not used
             family = Levels(logits.shape[-1])
         return _of_family(family, logits[0])
     if isinstance(density, Flow) and isinstance(density.transform, Permutation):

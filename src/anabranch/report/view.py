@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.models import AnyOrder
-from anabranch.queries.seeded import seeded
 from anabranch.tables import Schema, TableModel, TableWarning
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.fit_table import split_rows
@@ -171,12 +171,9 @@ class View:
         """A cell as Python's own value, None for a gap."""
         return self.table.column(self.schema.columns[column])[row].as_py() if not self.gaps[row, column] else None
 
-    @contextmanager
-    def seeded(self, purpose: int) -> Iterator[None]:
+    def seeded(self, purpose: int) -> AbstractContextManager[None]:
         """Draws inside are those of the seed, others for each purpose."""
-        number = int(np.random.SeedSequence([self.seed, purpose]).generate_state(1)[0])
-        with seeded(self.density, number):
-            yield
+        return drawing(int(np.random.SeedSequence([self.seed, purpose]).generate_state(1)[0]))
 
 
 def some_of(rows: Numbers, most: int, seed: int, purpose: int) -> Numbers:

@@ -17,6 +17,7 @@ from rich.console import Console
 from anabranch import flows
 from anabranch.checks import device_here, one_of, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.models import AnyOrder, DepthMixture, Flow
 from anabranch.models.any_order import WIDTH, fullest_first
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
@@ -164,8 +165,7 @@ def fit_table(
         sizes = (128, 128) if hidden is None else (hidden,) if isinstance(hidden, int) else tuple(hidden)
         blocks = 5 if blocks is None else blocks
         options |= {"structure": structure, "blocks": blocks, "hidden": [int(size) for size in sizes], "bins": bins}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing(seed):
         density: Density
         if mixed:
             order = fullest_first(torch.from_numpy(x[train]))

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from anabranch.checks import positive_int, seed_number
+from anabranch.draws import drawing
 from anabranch.queries import impute
 from anabranch.tables.best import best_rows
 from anabranch.tables.columns import Column
@@ -36,10 +37,7 @@ def imputed(
     x, context = model.schema.encode(table)
     filled = np.repeat(x[None], count, axis=0)
     gappy = np.flatnonzero(np.isnan(x).any(axis=1))
-    home = model.device
-    with torch.random.fork_rng(devices=[home] if home.type == "cuda" else [], enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with drawing(seed):
         some = None if context is None else context[gappy]
         for rows, z, given in model.batches(x[gappy], some, count if best is False else _POINTS):
             far = torch.isinf(z).nonzero()

@@ -14,6 +14,7 @@ from torch import Tensor
 from anabranch.checks import positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.described import Described
+from anabranch.draws import drawing
 from anabranch.models import AnyOrder
 from anabranch.queries import Answer, condition, leave_one_out, marginal
 from anabranch.queries.sampling import Sampling
@@ -284,10 +285,7 @@ class TableModel(Described):
             raise ValueError(
                 "given: expected none, since the model's density is not conditioned on any column, got a table"
             )
-        home = self.device
-        with torch.random.fork_rng(devices=[home] if home.type == "cuda" else [], enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with drawing(seed):
             x = self._draw(n, context)
         bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
         if len(bad):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density, Mixture
 from anabranch.densities.mixture import evidence_lower_bound
+from anabranch.draws import drawing
 from anabranch.storage import load, save
 from anabranch.testing.expectations import checking, expect, expect_close, expect_fullgraph, expecting_value_error
 from anabranch.testing.normalisation import check_normalised, check_samples
@@ -27,7 +31,8 @@ def check_density(
 
     Shapes for any batch; that it integrates (or sums) to one; that samples come with their own log-density and, by their
     share in regions, from the density; the support; loss, gradients, NaN, the `torch.distributions` view; ValueError for
-    what does not fit; `torch.compile(fullgraph=True)`; copies and files that give equal numbers. Draws are seeded.
+    what does not fit; `torch.compile(fullgraph=True)`; copies and files that give equal numbers;
+    draws that are the generator's, from several threads too, and leave the global generators alone. Draws are seeded.
 
     Args:
         density: the density, in float32, with weights away from their start (`randomize`).
@@ -45,8 +50,7 @@ def check_density(
         >>> from anabranch.testing import check_density
         >>> check_density(Normal([0.0, 1.0], scale=2.0))
     """
-    with torch.random.fork_rng(devices=[]), _evaluating(density):
-        torch.manual_seed(0)
+    with drawing(0), _evaluating(density):
         checks: dict[str, Callable[[], object]] = {
             "samples": lambda: check_sample_shapes(density, context),
             "log_prob": lambda: check_log_prob_shapes(density, context),
@@ -69,8 +73,12 @@ def check_density(
                 path = Path(folder) / "density.safetensors"
                 save(density, path)
                 _check_same_numbers(density, load(path), context, "what a file gives back")
+        x = _some(density, context)
+    with _evaluating(density):
         if compiles:
-            expect_fullgraph(density.log_prob, (_some(density, context), context), density)
+            expect_fullgraph(density.log_prob, (x, context), density)
+        with checking(density, "draws"):
+            check_draws(density, x, context)
 
 
 @contextmanager
@@ -112,6 +120,51 @@ def check_sample_shapes(density: Density, context: Tensor | None = None) -> None
     gradients = torch.autograd.grad(x.sum(), parameters, allow_unused=True, materialize_grads=True)
     expect(all(bool(g.isfinite().all()) for g in gradients), density, "rsample: expected finite gradients, got others")
     expect(any(bool(g.any()) for g in gradients), density, "rsample: expected some gradient, got zeros only")
+
+
+def check_draws(density: Density, x: Tensor, context: Tensor | None = None) -> None:
+    """Draws are those of the generator given, in every thread, and no global generator is read or set."""
+    before = _global_states()
+
+    def drawn(seed: int) -> Tensor:
+        return density.sample((64,), context, generator=torch.Generator().manual_seed(seed))
+
+    alone = [drawn(seed) for seed in range(4)]
+    expect(
+        _same(alone[0], density.sample((64,), context, generator=0)), density, "sample: a seed and its generator differ"
+    )
+    expect(not torch.equal(alone[0], alone[1]), density, "sample: expected other draws of another seed, got the same")
+    generator = torch.Generator().manual_seed(0)
+    first, more = (density.sample((64,), context, generator=generator) for _ in range(2))
+    expect(_same(first, alone[0]), density, "sample: expected the same draws of the same seed, got others")
+    expect(not torch.equal(first, more), density, "sample: expected a generator to go on, got the same draws again")
+    pairs = [density.sample_and_log_prob((3,), context, generator=5) for _ in range(2)]
+    for one, other in zip(*pairs, strict=True):
+        expect(_same(one, other), density, "sample_and_log_prob: expected the same of the same seed, got others")
+    if density.reparameterized:
+        one, other = (density.rsample((3,), context, generator=5) for _ in range(2))
+        expect(_same(one, other), density, "rsample: expected the same draws of the same seed, got others")
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(drawn, range(4)))
+    for one, other in zip(alone, together, strict=True):
+        expect(_same(one, other), density, "sample: expected the same draws of a seed from a thread, got others")
+    with torch.no_grad():
+        density.log_prob(x, context)
+        losses = [density.loss(x, context) for _ in range(2)]
+    expect(_same(*losses), density, "loss: expected the same numbers in evaluation mode at each call, got others")
+    expect(
+        before == _global_states(), density, "generator: expected the global ones to be left alone, got other states"
+    )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.detach().nan_to_num(), other.detach().nan_to_num())
+
+
+def _global_states() -> list[bytes]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    state = [value.numpy().tobytes() for value in (torch.get_rng_state(), *cuda)]
+    return [*state, repr(np.random.get_state()).encode(), repr(random.getstate()).encode()]
 
 
 def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> None:
@@ -268,8 +321,7 @@ def check_mixture(mixture: Mixture, context: Tensor | None = None) -> None:
         >>> from anabranch.testing import check_mixture
         >>> check_mixture(GaussianMixture([[-1.0], [1.0]], weights=[0.3, 0.7]))
     """
-    with torch.random.fork_rng(devices=[]), checking(mixture, "mixture"):
-        torch.manual_seed(0)
+    with drawing(0), checking(mixture, "mixture"):
         _check_mixture(mixture, context)
 
 

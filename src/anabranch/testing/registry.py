@@ -21,6 +21,7 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
+from anabranch.draws import drawing
 from anabranch.families import Lattice, Levels, Logistics
 from anabranch.models import AnyOrder, DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow, Subset
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
@@ -75,8 +76,7 @@ class Case:
 
     def make(self) -> Any:
         """Build it, with weights away from their start, the same every time."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with drawing(0):
             return randomize(self.build(), scale=0.2)
 
     def x(self, rows: int = 4) -> Tensor:

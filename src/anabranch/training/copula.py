@@ -12,6 +12,7 @@ from torch.special import log_ndtr, ndtr, ndtri
 
 from anabranch.checks import instance_of, positive_int, seed_number
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.training.marginals import Marginals
 
 # numbers in one go of the integral
@@ -112,8 +113,7 @@ class GaussianCopula(Density):
         factor = torch.linalg.cholesky(correlation)
         noise = x.new_zeros(self.draws, len(x), len(order))
         log_w = x.new_zeros(self.draws, len(x))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with drawing(self.seed):
             uniforms = torch.rand(len(order), self.draws, 1, dtype=torch.float64).to(x)
         for t, i in enumerate(order):
             mean = noise[..., :t] @ factor[t, :t]
@@ -163,8 +163,7 @@ def fit_gaussian_copula(
         x = x[torch.from_numpy(np.random.default_rng(seed).choice(len(x), _FITTED_ROWS, replace=False))]
     columns = x.shape[1]
     total = x.new_zeros(columns, columns)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.no_grad(), drawing(seed):
         low, high = latent(marginals, x)
         point = low == high
         y = torch.where(point, low, _within(low, high, torch.rand_like(x))[0])

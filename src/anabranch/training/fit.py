@@ -23,6 +23,7 @@ from anabranch.checks import (
 )
 from anabranch.densities import Density
 from anabranch.densities.compilation import compiled
+from anabranch.draws import drawing
 from anabranch.objectives import Completion, Likelihood, Objective
 from anabranch.objectives.completion import Completes
 from anabranch.training.background import check_background
@@ -97,7 +98,8 @@ def fit(
         background: score the validation rows as if Student t densities of the training rows' mean and covariance stood
             behind the density, with the weight of one row, so that a single row that an otherwise good density calls
             impossible does not decide which weights are the best. `fit_ensemble` puts it there for good.
-        seed: of the split, the order of rows and any noise; None draws one from torch's global generator, so that
+        seed: of everything that the fit draws (the split, the order of rows, noise, dropout); None draws one from torch's
+            global generator, which is otherwise left alone, so that
             `torch.manual_seed` makes everything repeatable, initial weights included.
         device: where to train; by default where the density is. The density is back on its own device afterwards.
         compile: whether to train a compiled density (`Density.compile`): "auto" if there is a compiler and the run is long
@@ -189,10 +191,8 @@ def fit(
     like = reference_tensor(density)
     home = torch.device("cpu") if like is None else like.device
     target = home if device is None else device_here("device", device)
-    generators = torch.random.fork_rng(devices=[target] if target.type == "cuda" else [])
     # a caller may have switched gradients off; a fit needs them
-    with torch.inference_mode(False), torch.enable_grad(), generators:
-        torch.manual_seed(seed)
+    with torch.inference_mode(False), torch.enable_grad(), drawing(seed):
         loop = Loop(
             density,
             training,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anabranch.compiled import own_copy, takes_opaque_operations
+from anabranch.draws import calling_compiled
 from anabranch.transforms.spline_bins import GatheredSearch, Spacing, UnrolledSearch
 from anabranch.transforms.spline_curve import Curve, differentiate, evaluate
 
@@ -143,7 +144,7 @@ def _compiled(function: FunctionType, curve: Curve) -> Callable[..., tuple[Tenso
 def _evaluate_fused(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool) -> tuple[Tensor, Tensor]:
     shape = _common_shape(value, parameters)
     run = _compiled(_inverse if inverse else _forward, curve)
-    with torch.no_grad():
+    with torch.no_grad(), calling_compiled(draws=False):
         z, log_derivative = run(_as_matrix(value, shape), _as_tables(parameters, shape), curve)
     return (z, log_derivative) if len(shape) == 2 else (z.view(shape), log_derivative.view(shape))
 
@@ -154,7 +155,7 @@ def _differentiate_fused(
     shape = _common_shape(x, parameters)
     x, u, v = (_as_matrix(value, shape) for value in (x, u, v))
     run = _compiled(_inverse_gradient if inverse else _forward_gradient, curve)
-    with torch.no_grad():
+    with torch.no_grad(), calling_compiled(draws=False):
         to_input, to_parameters = run(x, _as_tables(parameters, shape), u, v, curve)
     return to_input.view(shape), to_parameters.view(*shape, parameters.shape[-1])
 
