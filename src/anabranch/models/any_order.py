@@ -175,6 +175,8 @@ class AnyOrder(Density):
             return self.terms(x, self.order, known, context)[..., place]
         order = list(order)
         x = at_every_context(x, context, 1)
+        if not order:
+            return x[..., :0]
         # few enough rows at a time that what the passes hold stays in the processor's cache
         rows = self._rows_at_a_time(len(order))
         flat = x.reshape(-1, x.shape[-1])
@@ -201,7 +203,7 @@ class AnyOrder(Density):
         return torch.where(observed, log_p, 0.0)[:, order]
 
     def _rows_at_a_time(self, passes: int) -> int:
-        return max(1, min(_PASSES // passes, _NUMBERS // sum(self.network.sizes)))
+        return max(1, min(_PASSES // max(1, passes), _NUMBERS // sum(self.network.sizes)))
 
     def leave_one_out(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x_i | all others that x has) for every column i: (*batch, columns), nats; NaN for a gap.

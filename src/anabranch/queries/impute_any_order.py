@@ -10,26 +10,46 @@ from torch import Tensor
 from anabranch.families import Atoms, Family, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder
 from anabranch.models.column_network import Walk
+from anabranch.models.weighted_completions import weighted_completions
 
 # one value for values and their probabilities, both (n, some), that stand for a distribution: (n,)
 Middle = Callable[[Tensor, Tensor], Tensor]
+# draws of a row's gaps from which one is chosen
+_CHOICES = 4
 # values that stand for a distribution
 _POINTS = 129
 _FARTHEST = 8.0
 
 
 def fill(model: AnyOrder, x: Tensor, context: Tensor | None = None) -> Tensor:
-    """Rows (n, D) with their gaps drawn, one column after the other, given all that was observed and drawn before."""
-    walk = _observed(model, x, context)
-    columns = list(x.unbind(dim=-1))
-    for i, column in enumerate(columns):
-        gap = column.isnan()
-        if bool(gap.any()):
-            drawn = model.family(i).sample(walk.theta(i))
-            columns[i] = torch.where(gap, drawn, column)
-            # what was observed is known already
-            walk.reveal(i, torch.where(gap, drawn, torch.nan))
-    return torch.stack(columns, dim=-1)
+    """Rows (n, D) with their gaps drawn from the joint given what was observed.
+
+    The network draws the gaps of each row several times, and one of these is chosen by its weight (`weighted_completions`):
+    sampling by importance resampling, exact as the number of choices grows. Where all gaps of a row come behind what was
+    observed in the model's order, one draw is exact already.
+    Source: Rubin, 1987, "The SIR algorithm".
+    """
+    _check_observed(model, x)
+    filled = x.clone()
+    places = torch.tensor(model.order, device=x.device).argsort()
+    gaps = x.isnan()
+    first_gap = torch.where(gaps, places, model.columns).amin(dim=-1)
+    last_seen = torch.where(gaps, -1, places).amax(dim=-1)
+    weighed = (first_gap < last_seen) | (model.orders > 1)
+    for chosen, copies in ((~weighed, 1), (weighed, _CHOICES)):
+        rows = (chosen & gaps.any(dim=-1)).nonzero().squeeze(-1)
+        if len(rows):
+            given = None if context is None else context[rows].repeat_interleave(copies, dim=0)
+            drawn, log_w = weighted_completions(model, x[rows].repeat_interleave(copies, dim=0), given)
+            filled[rows] = _resampled(drawn.reshape(len(rows), copies, -1), log_w.reshape(len(rows), copies))
+    return filled
+
+
+def _resampled(x: Tensor, log_w: Tensor) -> Tensor:
+    """One of several rows (n, copies, D) each, as probable as its weight (n, copies): (n, D)."""
+    p = torch.softmax(log_w, dim=-1)
+    one = torch.multinomial(torch.where(p.isnan(), 1.0, p), 1).squeeze(-1)  # where none is possible, any
+    return x[torch.arange(len(x), device=x.device), one]
 
 
 def best_guess(
@@ -109,7 +129,15 @@ def _observed(model: AnyOrder, x: Tensor, context: Tensor | None) -> Walk:
     Raises:
         ValueError: a value that its column cannot have.
     """
+    _check_observed(model, x)
     walk = Walk(model.network, x.shape[:-1], context, like=x)
+    for i, column in enumerate(x.unbind(dim=-1)):
+        walk.reveal(i, column)
+    return walk
+
+
+def _check_observed(model: AnyOrder, x: Tensor) -> None:
+    """Raise ValueError where a row holds a value that its column cannot have."""
     for i, column in enumerate(x.unbind(dim=-1)):
         impossible = ~column.isnan() & ~model.family(i).contains(column)
         if bool(impossible.any()):
@@ -118,5 +146,3 @@ def _observed(model: AnyOrder, x: Tensor, context: Tensor | None) -> Walk:
                 f"rows: expected values that are possible, got {float(column[row]):g} in row {row}, column {i} "
                 f"({int(impossible.sum())} of these rows); correct or leave out those values"
             )
-        walk.reveal(i, column)
-    return walk

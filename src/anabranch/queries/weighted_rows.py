@@ -10,6 +10,9 @@ from torch import Tensor
 
 from anabranch.queries.estimate import Estimate
 
+# relative errors below this are the rounding of float32
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class WeightedRows:
@@ -33,13 +36,14 @@ class WeightedRows:
 
     def log_mean_weight(self) -> Estimate:
         """log of the mean weight, with its error: log p(points)."""
-        top = self.log_w.max()
+        top = self.log_w.max().double()
         if not bool(top > -torch.inf):
-            return Estimate.closed(top.double())
-        w = (self.log_w - top).double().exp()
+            return Estimate.closed(top)
+        w = self._relative
         total = w.sum()
         error = self._deviation(w) / total
-        value = top.double() + (total / len(w)).log()
+        error = torch.where(error > _ROUNDING, error, 0.0)
+        value = top + (total / len(w)).log()
         return Estimate(value, error, total.square() / w.square().sum(), exact=not bool(error > 0))
 
     def within(self, inside: Tensor) -> WeightedRows:
@@ -48,17 +52,17 @@ class WeightedRows:
 
     def mean(self, values: Tensor) -> Estimate:
         """The weighted mean of values (n, ...), float64, with its standard error and effective sample size."""
-        w = self.weights
+        w = self._relative
+        total = w.sum()
         values = values.double()
         columns = values.reshape(len(w), -1)
         # a value without weight may be anything, infinite too
         columns = torch.where((w > 0).unsqueeze(-1), columns, 0.0)
-        value = w @ columns
-        error = torch.stack(
-            [self._deviation(w * (column - mean)) for column, mean in zip(columns.T, value, strict=True)]
-        )
-        error = torch.where(error > 1e-12 * value.abs(), error, 0.0)
-        effective = torch.full_like(value, float(1 / w.square().sum()))
+        value = torch.stack([(w * column).sum() for column in columns.T]) / total
+        errors = [self._deviation(w * (column - mean)) for column, mean in zip(columns.T, value, strict=True)]
+        error = torch.stack(errors) / total
+        error = torch.where(error > _ROUNDING * value.abs(), error, 0.0)
+        effective = torch.full_like(value, float(total.square() / w.square().sum()))
         exact = not bool((error > 0).any())
         shape = values.shape[1:]
         return Estimate(value.reshape(shape), error.reshape(shape), effective.reshape(shape), exact=exact)
@@ -90,9 +94,9 @@ class WeightedRows:
 
         The standard error is half the distance between the quantiles at one standard error of P(X <= v) below and above.
         """
-        w = self.weights
+        w = self._relative
         ordered, place = values.double().sort()
-        reached = w[place].cumsum(dim=0)
+        reached = w[place].cumsum(dim=0) / w.sum()
         kept = w[place] > 0
         ordered, reached = ordered[kept], reached[kept]
 
@@ -108,16 +112,18 @@ class WeightedRows:
         return Estimate(value, error, n, exact=False)
 
     @property
-    def weights(self) -> Tensor:
-        """The weights, (n), float64, of sum one; NaN if no row has any."""
-        return torch.softmax(self.log_w.double(), dim=0)
-
-    @property
     def effective(self) -> float:
         """How many rows of equal weights these are worth."""
-        w = self.weights
-        found = float(1 / w.square().sum())
+        w = self._relative
+        found = float(w.sum().square() / w.square().sum())
         return 0.0 if math.isnan(found) else found
+
+    @property
+    def _relative(self) -> Tensor:
+        """The weights, (n), float64, the largest of them one; all 0 if no row has any."""
+        log_w = self.log_w.double()
+        top = log_w.max()
+        return (log_w - top).exp() if bool(top > -torch.inf) else torch.zeros_like(log_w)
 
     def _deviation(self, terms: Tensor) -> Tensor:
         """The standard error of the sum of terms (n), independent within strata."""
