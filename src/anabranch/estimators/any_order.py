@@ -51,7 +51,7 @@ def fit_any_order(
     rows, columns = x.shape
     given = None if context is None else torch.from_numpy(context[some.numpy()].astype(np.float32))
     with drawing(seed):
-        model = AnyOrder(columns if families is None else families, 0 if given is None else given.shape[1])
+        model = AnyOrder(columns if families is None else families, 0 if given is None else given.shape[1]).float()
     # read off all rows, of which a first batch might miss a column
     model.initialize(x, given)
     # the last good weights are kept

@@ -25,6 +25,9 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
         seed: of the initial weights.
         hidden: width of the posterior network.
 
+    Returns:
+        the mixture, float32.
+
     Example:
         >>> from anabranch.estimators.shaped_mixture import shaped_mixture
         >>> shaped_mixture(columns=4, components=3, seed=0).components
@@ -37,7 +40,7 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
             # a single column has none to be moved by
             trunk=flows.realnvp(columns, blocks=4, hidden=(64,), max_scale=5.0) if columns > 1 else None,
             heads="affine",
-        )
+        ).float()
 
 
 def log_posterior(mixture: FlowMixture, z: Tensor) -> NDArray[np.float64]:
