@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from anabranch.estimators import BayesClassifier, SemiSupervisedClassifier
+from anabranch.estimators import BayesClassifier, MixtureClusterer, SemiSupervisedClassifier
+from anabranch.estimators.classes import log_shares
 
 QUICK = {"members": 1, "epochs": 1, "random_state": 0}
 
@@ -51,3 +52,27 @@ def test_classes_that_are_missing_or_of_two_types_are_refused():
     for kind in (BayesClassifier, SemiSupervisedClassifier):
         with pytest.raises(ValueError, match="classes of one type, got int and str"):
             kind(**QUICK).fit(x, both)
+
+
+def test_shares_of_classes_have_sum_one_however_far_the_row():
+    joint = np.array([[-1e24, -1e24, -np.inf], [-1e300, -1e300, -1e300], [0.0, -1.0, -np.inf], [-np.inf] * 3])
+    shares = np.exp(log_shares(joint, np.log([0.2, 0.3, 0.5])))
+    assert np.allclose(shares.sum(axis=1), 1.0, atol=1e-12)
+    assert np.allclose(shares[:2], [[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]])
+    assert np.allclose(shares[3], [0.2, 0.3, 0.5])
+
+
+@pytest.mark.parametrize("kind", [BayesClassifier, MixtureClusterer, SemiSupervisedClassifier])
+def test_rows_at_the_end_of_what_floats_hold_have_probabilities(kind):
+    x, y = blobs()
+    x[:, 1] = x[:, 0]
+    x[0, 1] += 1e-3
+    model = kind(2, epochs=1, random_state=0) if kind is MixtureClusterer else kind(**QUICK)
+    model.fit(1e-3 * x, y)
+    most = np.finfo(np.float64).max
+    far = np.array([[1e12, -1e12], [0.0, 1e24], [-1e24, 1e24], [1e200, 1.0], [most, most], [most, -most], [-most, 0.0]])
+    p = model.predict_proba(far)
+    assert np.allclose(p.sum(axis=1), 1.0)
+    assert (p >= 0).all()
+    assert set(model.predict(far)) <= {0, 1}
+    assert not np.isnan(model.score_samples(far)).any()

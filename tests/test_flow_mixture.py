@@ -8,7 +8,8 @@ import torch
 from torch.autograd.functional import jacobian
 
 import anabranch as ab
-from anabranch.densities import GaussianMixture, Normal
+from anabranch.densities import Categorical, GaussianMixture, Normal, Uniform
+from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.models import Embedded
 from anabranch.networks import MLP, Network
 from anabranch.objectives import Annihilation, Consistency, Information, Likelihood
@@ -341,3 +342,47 @@ def test_shapes_that_do_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             build()
+
+
+@pytest.mark.parametrize("what", ["log_prob", "loss"])
+@pytest.mark.parametrize("far", [5.0, 9e9, 1e20])
+def test_an_impossible_row_leaves_the_gradient_of_the_others(what, far):
+    """log p = -inf in every component: the row has no gradient, and others have theirs."""
+
+    def uniform(low):
+        return Uniform([low, low], [low + 1.0, low + 1.0])
+
+    torch.manual_seed(0)
+    flow = ab.Flow(ab.flows.realnvp(features=2, blocks=2, hidden=(8,)))
+    models = [
+        ab.FlowMixture([uniform(0.0), uniform(0.5)], weights=[0.3, 0.7]),
+        ab.FlowMixture([uniform(0.0), uniform(0.5)], posterior=MLP(2, 2, hidden=(4,))),
+        ab.FlowMixture([uniform(-2.0), uniform(-1.5)], trunk=flow.transform),
+        ab.FlowMixture([ab.FlowMixture([uniform(0.0), uniform(0.5)]), uniform(0.2)]),
+        ab.FlowMixture([Categorical(torch.zeros(2, 2), learnable=True), Categorical(torch.zeros(2, 3))]),
+        ab.DepthMixture(ab.flows.realnvp(features=2, blocks=2, hidden=(8,)), base=uniform(0.0)),
+        ab.PiecewiseFlow(ab.flows.fold(2), base=uniform(0.0)),
+        GaussianMixture([[0.0, 0.0], [1.0, 1.0]], learnable=True),
+    ]
+    good, bad = torch.tensor([[0.6, 0.7], [1.0, 1.0]]), torch.tensor([[far, far]])
+    for model in models:
+        alone, together = [], []
+        for x, found in ((good, alone), (torch.cat([good, bad]), together)):
+            model.zero_grad()
+            value = getattr(model, what)(x)
+            assert not value.isnan().any(), type(model).__name__
+            torch.where(value.isfinite(), value, 0.0).sum().backward()
+            found += [p.grad for p in model.parameters() if p.grad is not None]
+        if not value[-1].isfinite():
+            pairs = zip(alone, together, strict=True)
+            assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs), type(model).__name__
+
+
+def test_a_bound_is_minus_infinity_where_q_has_mass_on_what_cannot_be():
+    joint = torch.tensor([[-1.0, -torch.inf], [-1.0, -torch.inf], [-torch.inf, -torch.inf]], requires_grad=True)
+    log_q = torch.tensor([[0.0, -1e9], [-0.7, -0.7], [-0.7, -0.7]], requires_grad=True)
+    bound = evidence_lower_bound(joint, log_q)
+    assert bound.tolist() == [-1.0, -torch.inf, -torch.inf]
+    bound.sum().backward()
+    assert joint.grad.tolist() == [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    assert log_q.grad.isfinite().all()

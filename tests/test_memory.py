@@ -421,3 +421,25 @@ def test_nothing_is_kept_where_no_gradients_are_recorded(monkeypatch):
         for strategy in STRATEGIES.values():
             z, _ = chain_of("spline", strategy)(x)
             assert torch.equal(z, chain_of("spline", "store")(x)[0])
+
+
+# PyTorch's own rules of forward mode use what other parts of it call deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("memory", ["store", "checkpoint", "invert"])
+def test_torch_func_differentiates_through_every_strategy(memory):
+    torch.manual_seed(0)
+    blocks = list(ab.flows.nsf(features=3, blocks=2, hidden=(8,), structure="coupling"))
+    flow = randomize(ab.Flow(Chain(blocks, memory=memory))).double()
+    x = torch.randn(5, 3, dtype=torch.float64)
+    parameters = dict(flow.named_parameters())
+    found = torch.func.grad(lambda p: torch.func.functional_call(flow, p, (x,)).mean())(parameters)
+    flow.loss(x).mean().backward()
+    assert all(torch.allclose(found[name], p.grad, atol=1e-12) for name, p in parameters.items())
+
+    given = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(flow.log_prob(given).sum(), given)
+    assert torch.allclose(torch.func.vmap(torch.func.grad(flow.log_prob))(x), gradient, atol=1e-12)
+    tangent = torch.func.jvp(flow.log_prob, (x,), (torch.ones_like(x),))[1]
+    assert torch.allclose(tangent, gradient.sum(-1), atol=1e-12)
+    hessian = torch.func.hessian(flow.log_prob)(x[0])
+    assert torch.allclose(hessian, hessian.mT, atol=1e-9)

@@ -114,3 +114,40 @@ def test_the_fused_loops_give_the_same_numbers(inverse):
         (z * torch.linspace(-1, 1, 40) + log_derivative.square()).sum().backward()
         results.append([z.detach(), log_derivative.detach(), x.grad, parameters.grad])
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+# PyTorch's own rules of forward mode use what other parts of it call deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@BOTH
+def test_forward_mode_derivatives_are_those_of_finite_differences(inverse):
+    spline = RationalQuadraticSpline(bins=4, bound=3.0)
+    run = spline.inverse if inverse else spline.forward
+    x, parameters = (v.requires_grad_() for v in values((5,), spline.size))
+    assert torch.autograd.gradcheck(run, (x, parameters), check_forward_ad=True, check_batched_forward_grad=True)
+    shared = parameters[0].detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: run(x.detach(), p), (shared,), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(run, (x, parameters), check_fwd_over_rev=True)
+
+
+# PyTorch's own rules of forward mode use what other parts of it call deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@BOTH
+def test_torch_func_takes_the_spline_in_any_order_of_modes(inverse):
+    spline = RationalQuadraticSpline(bins=4, bound=3.0)
+    x, parameters = values((5,), spline.size)
+
+    def run(x):
+        z, log_derivative = (spline.inverse if inverse else spline.forward)(x, parameters)
+        return (z.sin() + log_derivative).sum()
+
+    wanted = torch.func.jacrev(torch.func.jacrev(run))(x)
+    for outer, inner in ((torch.func.jacfwd, torch.func.jacrev), (torch.func.jacrev, torch.func.jacfwd)):
+        assert torch.allclose(outer(inner(run))(x), wanted, atol=1e-9)
+    assert torch.allclose(torch.func.jacfwd(torch.func.jacfwd(run))(x), wanted, atol=1e-9)
+
+    def of_one(x, parameters):
+        return torch.func.jvp(lambda x: spline.forward(x, parameters)[0], (x,), (torch.ones_like(x),))[1]
+
+    slope = spline.forward(x, parameters)[1].exp()
+    assert torch.allclose(torch.func.vmap(of_one)(x, parameters), slope, atol=1e-12)
+    assert torch.allclose(torch.func.vmap(of_one, (0, None))(x, parameters[0])[:1], slope[:1], atol=1e-12)

@@ -83,6 +83,20 @@ def extreme_corners(spline):
     return parameters
 
 
+@pytest.mark.parametrize("bound", [1.0, 5.0, 20.0, 100.0, 1000.0])
+@pytest.mark.parametrize("bins", [2, 8, 32])
+def test_spline_round_trips_within_2e5_of_the_bound(bound, bins):
+    """What the docstring promises, of any bound: float32 cannot hold more, whatever the map."""
+    g = RationalQuadraticSpline(bins=bins, bound=bound)
+    generator = torch.Generator().manual_seed(bins)
+    for scale in (1.0, 10.0, 300.0):
+        x = 1.5 * bound * (2 * torch.rand(4000, generator=generator) - 1)
+        parameters = scale * torch.randn(4000, g.size, generator=generator)
+        room = 2e-5 * x.abs().clamp(min=bound)
+        assert ((g.inverse(g(x, parameters)[0], parameters)[0] - x).abs() <= room).all()
+        assert ((g(g.inverse(x, parameters)[0], parameters)[0] - x).abs() <= room).all()
+
+
 @pytest.mark.parametrize("bins", [2, 8])
 def test_spline_round_trips_and_gradients_at_extreme_corners(bins):
     spline = RationalQuadraticSpline(bins=bins, bound=BOUND)

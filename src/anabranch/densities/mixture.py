@@ -99,23 +99,41 @@ class Mixture(Density):
         return -self._joint_log_prob(x, context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return torch.logsumexp(self._joint_log_prob(x, context), dim=-1)
+        return log_sum(self._joint_log_prob(x, context))
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         joint = -self._joint_loss(x, context)
         if self.variational:
             return -evidence_lower_bound(joint, self._log_q(x, context))
-        return -torch.logsumexp(joint, dim=-1)
+        return -log_sum(joint)
 
     def _log_q(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log q(k | x, context), (*batch, K), of a variational mixture."""
         raise NotImplementedError(f"{type(self).__name__}: expected _log_q to be defined, since it is variational")
 
 
+def log_sum(joint: Tensor) -> Tensor:
+    r"""log sum_k exp(joint_k), (*batch), for (*batch, K).
+
+    Where no k is possible it is -inf with a gradient of 0, so that such a row does not make NaN of the gradient of all;
+    `torch.logsumexp` divides 0 by 0 there.
+    """
+    nowhere = joint.isneginf().all(dim=-1, keepdim=True)
+    # what is masked before the sum and after it has no gradient
+    total = torch.logsumexp(joint.masked_fill(nowhere, 0.0), dim=-1)
+    return total.masked_fill(nowhere.squeeze(-1), -torch.inf)
+
+
 def evidence_lower_bound(joint: Tensor, log_q: Tensor, temperature: float = 1.0) -> Tensor:
-    r"""sum_k q_k (log p(x, k) - T log q_k), (*batch), for log p(x, k) and log q_k of (*batch, K)."""
+    r"""sum_k q_k (log p(x, k) - T log q_k), (*batch), for log p(x, k) and log q_k of (*batch, K).
+
+    It is -inf, with a gradient of 0, where q gives some of its mass to a k that is impossible.
+    """
     # 0 log 0 = 0: a k with q_k = 0 adds nothing, not the NaN of 0 times infinity. It is taken out before the product
     # too, since the gradient of what `where` leaves out would be that NaN.
-    excluded = log_q.isneginf()
-    difference = torch.where(excluded, 0.0, joint) - temperature * torch.where(excluded, 0.0, log_q)
-    return torch.where(excluded, 0.0, log_q.exp() * difference).sum(dim=-1)
+    q = log_q.exp()
+    excluded = q == 0
+    nowhere = (joint.isneginf() & ~excluded).any(dim=-1, keepdim=True)
+    left_out = excluded | nowhere
+    difference = torch.where(left_out, 0.0, joint) - temperature * torch.where(left_out, 0.0, log_q)
+    return torch.where(left_out, 0.0, q * difference).sum(dim=-1).masked_fill(nowhere.squeeze(-1), -torch.inf)

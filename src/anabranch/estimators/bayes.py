@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.estimators.any_order import fit_any_order
-from anabranch.estimators.classes import of_one_type, read_classes
+from anabranch.estimators.classes import log_shares, of_one_type, read_classes
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator, copied, refuse_real_density
 from anabranch.estimators.scaling import Scaling
@@ -148,10 +148,8 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         check_is_fitted(self)
         # a value that no class has, in a column that never changed, tells none from the others
         joint = self._log_joint(self.encoding_.encode(self._read_rows(X)))
-        total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # too far from all classes for a float: what is left to know is how frequent they are
-            return np.where(np.isfinite(total), joint - total, np.log(self.class_prior_))
+        with np.errstate(divide="ignore"):
+            return log_shares(joint, np.log(self.class_prior_))
 
     def predict_proba(self, X: Any) -> Float64:  # noqa: N803
         """p(y | x) of each row and class (rows, classes)."""

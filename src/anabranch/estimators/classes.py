@@ -90,6 +90,28 @@ def labelled(y: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(y != _NONE)
 
 
+def log_shares(joint: NDArray[np.float64], otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log p(y | x) of log p(x, y) (rows, classes), whose exponentials have sum 1 in each row.
+
+    Args:
+        joint: the logarithms.
+        otherwise: (classes), of a row that is too far from all classes for a float: of how frequent they are.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.estimators.classes import log_shares
+        >>> np.exp(log_shares(np.array([[-1e24, -1e24], [-np.inf, -np.inf]]), np.log([0.25, 0.75]))).round(6)
+        array([[0.5 , 0.5 ],
+               [0.25, 0.75]])
+    """
+    best = joint.max(axis=1, keepdims=True)
+    some = np.isfinite(best)
+    # the largest is taken off first: beside 1e24 the logarithm of a sum of two is rounded away
+    rest = joint - np.where(some, best, 0.0)
+    total = np.logaddexp.reduce(rest, axis=1, keepdims=True)
+    return np.where(some, rest - np.where(some, total, 0.0), otherwise)
+
+
 def _is_gap(value: Any) -> bool:
     return (
         value is None

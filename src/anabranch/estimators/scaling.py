@@ -94,8 +94,9 @@ class Scaling(Encoding):
     def encode(self, x: Float64) -> Float64:
         """z (rows, columns that change) of x (rows, columns)."""
         loc, scale = self.loc[self.kept], self.scale[self.kept]
-        # halved before the difference, which could overflow
-        z = (x[:, self.kept] / 2 - loc / 2) / scale * 2
+        # halved before the difference, which could overflow; what does so yet, of a narrow column, is as far as can be
+        with np.errstate(over="ignore"):
+            z = (x[:, self.kept] / 2 - loc / 2) / scale * 2
         return z if self.power is None else self.power.forward(z)
 
     def log_det(self, z: Float64) -> Float64:

@@ -14,6 +14,8 @@ from anabranch.models import FlowMixture
 from anabranch.networks import MLP
 
 _AT_ONCE = 4096
+# further out the posterior network's sums might overflow; long before it has come to its limit in that direction
+_FARTHEST = 1e100
 
 
 def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) -> FlowMixture:
@@ -24,6 +26,9 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
         components: how many.
         seed: of the initial weights.
         hidden: width of the posterior network.
+
+    Returns:
+        the mixture, float32.
 
     Example:
         >>> from anabranch.estimators.shaped_mixture import shaped_mixture
@@ -37,11 +42,13 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
             # a single column has none to be moved by
             trunk=flows.realnvp(columns, blocks=4, hidden=(64,), max_scale=5.0) if columns > 1 else None,
             heads="affine",
-        )
+        ).float()
 
 
 def log_posterior(mixture: FlowMixture, z: Tensor) -> NDArray[np.float64]:
     """log q(k | z) (rows, components), in float64."""
     own = mixture.double()
+    z = z.double().nan_to_num()
+    z = z / (z.abs().amax(dim=-1, keepdim=True) / _FARTHEST).clamp(min=1.0)
     with torch.no_grad():
         return torch.cat([own.log_posterior(part.double()) for part in z.split(_AT_ONCE)]).numpy()

@@ -90,7 +90,8 @@ def fit_stack(
         kept = np.setdiff1d(order, out)
         mixture = _choose_mixture(z[kept], weights[kept], z[out], weights[out], sizes, seed + i)
         with drawing(seed + i):
-            flow = default_flow(len(kept), columns) if build is None else build()
+            # as the rows, whatever torch's default is
+            flow = (default_flow(len(kept), columns) if build is None else build()).float()
         _fit_flow(
             flow,
             (z[kept], weights[kept]),

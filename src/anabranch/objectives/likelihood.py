@@ -7,7 +7,7 @@ from torch import Tensor
 
 from anabranch.checks import positive
 from anabranch.densities import Mixture
-from anabranch.densities.mixture import evidence_lower_bound
+from anabranch.densities.mixture import evidence_lower_bound, log_sum
 from anabranch.objectives.objective import Batch, Objective
 
 
@@ -77,7 +77,7 @@ class Likelihood(Objective):
         if not isinstance(density, Mixture):
             return density.loss(batch.x, batch.context)
         if not density.variational:
-            return -torch.logsumexp(batch.joint, dim=-1)
+            return -log_sum(batch.joint)
         if self.temperature == 1 and batch.labels is None:  # in one piece, that a compiler takes whole
             return density.loss(batch.x, batch.context)
         temperature = self.temperature ** max(0.0, 1 - batch.progress / self.until)

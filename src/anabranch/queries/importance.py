@@ -62,7 +62,7 @@ def log_marginal(joint: Joint, mixture: StudentMixture, values: Tensor, samples:
     log_p, error, effective = (
         (torch.cat(column) for column in zip(*found, strict=True)) if found else (values[:, 0],) * 3
     )
-    nowhere = torch.where(values.isnan().any(dim=-1), torch.nan, -torch.inf)
+    nowhere = torch.where(values.isnan().any(dim=-1), torch.nan, -torch.inf).to(log_p)
     return Estimate(torch.where(finite, log_p, nowhere), torch.where(finite, error, 0.0), effective, exact=False)
 
 

@@ -69,7 +69,7 @@ def _of_independent_numbers(density: StudentT | Uniform | Bernoulli | Categorica
         df, scale = theta["log_df"].exp(), theta["log_scale"].exp()
         mean = torch.where(df > 1, theta["loc"], torch.nan)
         finite = scale.square() * df / (df - 2).clamp(min=torch.finfo(df.dtype).tiny)
-        variance = torch.where(df > 2, finite, torch.where(df > 1, torch.inf, torch.nan))
+        variance = torch.where(df > 2, finite, torch.where(df > 1, torch.inf, torch.nan).to(finite))
         # nothing is said of two columns' covariance by the products of infinite spreads: they are independent
         covariance = torch.diag_embed(variance.nan_to_num(posinf=0.0))
         covariance.diagonal().copy_(variance)

@@ -47,7 +47,7 @@ def fit_marginals(parts: Sequence[Column], train: Float64, validate: Float64, se
         train, validate: encoded rows (rows, columns), NaN for gaps.
         seed: of the order of rows.
     """
-    marginals = Marginals([part.family() for part in parts])
+    marginals = Marginals([part.family() for part in parts]).float()
     schema = Schema(parts)
     x, held_out = (schema.tensor(rows, torch.float32) for rows in (train, validate))
     marginals.initialize(x)

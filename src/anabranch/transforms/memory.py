@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from anabranch.checks import one_of, positive_int
+from anabranch.compiled import takes_operations_alone
 from anabranch.described import Described
 from anabranch.transforms.recovery import compose_recovering
 from anabranch.transforms.segment import Segment, compose, present
@@ -33,8 +34,9 @@ class Memory(Described, ABC):
         Invert        L f / every + b         3 L, those the other way included    first
 
     A chain among the blocks is one block to the outer chain, and follows its own strategy when the outer one runs it with
-    gradients. Where none are recorded nothing is kept anyway. Blocks are deterministic functions: to run one again takes no
-    state of a random generator.
+    gradients. Where none are recorded nothing is kept anyway. Within `torch.func` transforms and forward-mode
+    differentiation every strategy keeps all, as `Store` does: PyTorch cannot run a block again there. Blocks are
+    deterministic functions: to run one again takes no state of a random generator.
 
     To write your own: define `run` and `step`, and `check` if it does not take every block.
     """
@@ -160,7 +162,7 @@ class Invert(Memory):
     def run(
         self, blocks: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool = False
     ) -> tuple[Tensor, Tensor]:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or takes_operations_alone():
             return compose(blocks, x, context, inverse)
         return _uncompiled(blocks, x, context, inverse, self.every)
 
@@ -185,7 +187,7 @@ def as_memory(memory: str | Memory) -> Memory:
 def _checkpointed(
     blocks: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or takes_operations_alone():
         return compose(blocks, x, context, inverse)
     if torch.compiler.is_compiling():
         # In a compiled graph parameters are inputs: both runs see the same ones anyway.

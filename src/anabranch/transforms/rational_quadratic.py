@@ -24,7 +24,10 @@ class RationalQuadraticSpline(UnivariateMap):
               D = s + (d_{k+1} + d_k - 2 s)\, \xi (1 - \xi).
 
     Source: Durkan et al., 2019, "Neural spline flows", arXiv:1906.04032, equations 4 to 8 and 29. Two things are ours, and
-    both keep float32 round trips exact to 1e-4 whatever the parameters (tested to 32 bins):
+    both keep float32 round trips whatever the parameters: x comes back to within 2e-5 of the greater of |x| and the bound,
+    which is 1e-4 for the default bound and the x within it. (Measured with parameters of deviations 1 to 300: at most 1.4e-5
+    for 2 to 32 bins and bounds of 1 to 1,000. More cannot be: near the bound float32 rounds z to 6e-8 of it, and the least
+    slopes magnify that.)
 
     - The slope at a knot is the harmonic mean of the two chords that meet there, times a factor within
       [1 / max_ratio, max_ratio]. A slope can so be at most 2 max_ratio times its bin's chord. Were it free, a bin with a

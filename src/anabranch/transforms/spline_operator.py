@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anabranch.compiled import own_copy, takes_opaque_operations
+from anabranch.compiled import forward_mode, own_copy, takes_opaque_operations
 from anabranch.draws import calling_compiled
 from anabranch.transforms.spline_bins import GatheredSearch, Spacing, UnrolledSearch
 from anabranch.transforms.spline_curve import Curve, differentiate, evaluate
@@ -42,6 +42,9 @@ def spline(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused
         if not takes_opaque_operations():
             return evaluate(value, parameters, curve, inverse, _UNROLLED)
         return _fused_spline(value, parameters, *curve.spacing, curve.max_log_ratio, inverse)
+    if not torch.compiler.is_compiling() and forward_mode():
+        # by PyTorch's rules for each operation: through tangents of a function's own no second tangent passes
+        return evaluate(value, parameters, curve, inverse, _GATHERED)
     if not torch.is_grad_enabled():  # the way of sampling, whose steps are small: it saves the cost of a node
         return _evaluate(value, parameters, curve, inverse, fused)
     z, log_derivative = _Spline.apply(value, parameters, curve, inverse, fused)  # type: ignore[no-untyped-call]
