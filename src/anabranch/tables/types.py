@@ -13,9 +13,16 @@ _DECIMAL = re.compile(r"decimal(32|64|128|256)\((\d+), (-?\d+)\)")
 _NAMES = {"date32[day]": "date32", "date64[ms]": "date64"}
 
 
+def type_under(kind: pa.DataType) -> pa.DataType:
+    """The type of the values of a dictionary (categories of pandas and polars), or of runs of equal values; else itself."""
+    while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        kind = kind.value_type
+    return kind
+
+
 def type_name(kind: pa.DataType) -> str:
     """The name of a type; a dictionary's (categories of pandas and polars) is that of its values."""
-    return type_name(kind.value_type) if pa.types.is_dictionary(kind) else str(kind)
+    return str(type_under(kind))
 
 
 def type_of(name: str) -> pa.DataType:

@@ -1,0 +1,336 @@
+"""What the texts of a CSV column are: numbers, dates, truth values, or text; and what was guessed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anabranch.tables.number_text import NUMBERS_SHARE, NumberStyle, is_number, number_style, plain_numbers
+from anabranch.tables.time_text import TIMES_SHARE, TimeStyle, compact_dates, time_style
+
+# what stands for a gap, unless the reader is told otherwise; an empty field always does
+GAPS = (
+    *("NA", "N/A", "n/a", "na", "N.A.", "n.a.", "<NA>", "#N/A", "#NA", "#N/A N/A", "NaN", "nan", "NAN", "-NaN", "-nan"),
+    *("NULL", "Null", "null", "None", "NaT", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    *("#VALUE!", "#DIV/0!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "-", "--", "–", "—", "?", "."),
+)
+# of these nobody needs to be told, but of NA among codes such as DE and FR, which may be Namibia
+_USUAL = frozenset(("NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "NULL", "null"))
+_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+# different texts by which to tell what a column holds, among so many rows
+_SAMPLE, _SAMPLE_ROWS = 1_000, 20_000
+NUMBER, TEXT, TIME, TRUTH = "number", "text", "time", "truth"
+
+Style = NumberStyle | TimeStyle
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that was guessed about a file.
+
+    Args:
+        text: what it was taken for.
+        option: which option says otherwise: "sep", "encoding", "decimal", "na", "dates", "kinds", "header"; "" for none.
+        column: which column it is about, "" for all.
+    """
+
+    text: str
+    option: str
+    column: str = ""
+
+
+@dataclass
+class Guess:
+    """The values of a column and what they were taken for.
+
+    Args:
+        values: an Arrow array.
+        style: how they are written, if they are numbers or times.
+        notes: what is to say of it.
+        undecided: whether a comma in its numbers could be either, as in 1,234, or the day or the month come first.
+    """
+
+    values: Any
+    style: Style | None = None
+    notes: list[Note] = field(default_factory=list)
+    undecided: bool = False
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known of a column before its texts are looked at.
+
+    Args:
+        gaps: the words for gaps.
+        decimal: the decimal mark, None if nobody said.
+        comma_file: whether other columns of the file have decimal commas.
+        comma_between: whether commas are expected between thousands, where they could be either.
+        dates: "day-first", "month-first", "none", a format of strptime, or None.
+        day_first: whether the day comes first in other columns of the file, where that is known.
+        form: NUMBER, TEXT, TIME or TRUTH, what the column is declared as; None to tell it from the texts.
+        style: the style in which the column was written when a model was fitted to it.
+        all_quoted: whether every field of the file is in quotes.
+    """
+
+    gaps: Sequence[str] = GAPS
+    decimal: str | None = None
+    comma_file: bool = False
+    comma_between: bool = True
+    dates: str | None = None
+    day_first: bool | None = None
+    form: str | None = None
+    style: Style | None = None
+    all_quoted: bool = False
+
+
+def guess(name: str, texts: Any, quoted: Any | None, hints: Hints) -> Guess:
+    """The values of a column.
+
+    Args:
+        name: of it, for notes.
+        texts: its cells without quotes.
+        quoted: which of them had quotes; None if none had.
+        hints: what is known of it.
+    """
+    told = quoted is not None and not hints.all_quoted  # quotes tell something
+    if not told and hints.form is None and hints.style is None and hints.decimal in (None, ".") and not hints.comma_file:
+        values = None if any(is_number(word) for word in hints.gaps if word not in GAPS) else plain_numbers(texts)
+        if values is not None and not _has_nan(values):
+            return _of_plain(name, values, hints)
+    trimmed = pc.utf8_trim_whitespace(texts)
+    empty, word = pc.equal(trimmed, ""), pc.is_in(trimmed, pa.array(hints.gaps, pa.string()))
+    gaps = pc.or_(empty, word)
+    # in quotes it is text, where all else is text
+    shown = pc.and_not(gaps, quoted) if told else gaps
+    result = _typed(name, texts, trimmed, gaps, quoted if told else None, hints)
+    if result is None:
+        result = Guess(pc.if_else(shown, None, texts))
+        _explain_text(name, result, trimmed, gaps, hints)
+        gaps = shown
+    _mention_gaps(name, result, trimmed, pc.and_(gaps, pc.invert(empty)))
+    return result
+
+
+def _typed(name: str, texts: Any, trimmed: Any, gaps: Any, quoted: Any | None, hints: Hints) -> Guess | None:
+    """Numbers, times or truth values; None for text."""
+    values = pc.if_else(gaps, None, trimmed)
+    if values.null_count == len(values):
+        only_empty = quoted is None or not pc.any(pc.and_(gaps, quoted)).as_py()
+        return Guess(pa.chunked_array([pa.nulls(len(texts))])) if only_empty and hints.form != TEXT else None
+    if hints.form == TEXT:
+        return None
+    if hints.style is not None and hints.decimal is None:
+        read = hints.style.read(values)
+        if read is not None:
+            return Guess(read, hints.style)
+    sample = _sample(values)
+    if hints.form in (None, TRUTH) and (read := _truths(values, sample, hints.form == TRUTH)) is not None:
+        return Guess(read)
+    if hints.form in (None, TIME) and hints.dates != "none":
+        found = _times(name, values, sample, hints)
+        if found is not None:
+            return found
+    if hints.form in (None, NUMBER):
+        return _numbers(name, values, sample, quoted, hints)
+    return None
+
+
+def _numbers(name: str, values: Any, sample: list[str], quoted: Any | None, hints: Hints) -> Guess | None:
+    decimal = hints.decimal or ("," if hints.comma_file else None)
+    whole = all(word.lstrip("+-").isdigit() for word in sample)
+    if quoted is not None and whole and hints.form is None and _all_in_quotes(values, quoted):
+        if plain_numbers(values) is None:
+            return None
+        text = Guess(values)
+        text.notes.append(Note("whole numbers in quotes, where others are not, taken as text", "kinds", name))
+        return text
+    points_alone = decimal == "," and any("." in word for word in sample)
+    if decimal != "," or not points_alone:
+        read = plain_numbers(values) if hints.form != NUMBER else _codes_too(values)
+        if read is not None:
+            return _of_plain(name, read, hints)
+    found = number_style(sample, decimal, hints.comma_between)
+    if found is None and decimal is not None:
+        # numbers of another mark than the rest of the file
+        found = number_style(sample, None, hints.comma_between)
+    if found is None:
+        return None
+    style, undecided = found
+    read = style.read(values)
+    if read is None:
+        return None
+    result = Guess(read, style, undecided=undecided and hints.decimal is None)
+    if not style.plain:
+        words = style.words
+        if result.undecided:
+            other = "decimal commas" if style.thousands == "," else "commas between thousands"
+            words += f" (they could be {other} too)"
+        option = "decimal" if style.decimal == "," or style.thousands else ""
+        result.notes.append(Note(f"numbers with {words}", option, name))
+    return result
+
+
+def _of_plain(name: str, values: Any, hints: Hints) -> Guess:
+    if pa.types.is_integer(values.type) and hints.form is None and hints.dates != "none" and hints.style is None:
+        dates = compact_dates(values)
+        if dates is not None:
+            return Guess(dates, TimeStyle("compact"), [Note("dates written as 20240517", "dates", name)])
+    return Guess(values, NumberStyle())
+
+
+def _codes_too(values: Any) -> Any | None:
+    """Numbers, those with zeros in front or too many digits too, since the column is declared to hold numbers."""
+    if pc.any(pc.match_substring_regex(values, "[xX]")).as_py():
+        return None  # Arrow reads 0x10 as 16
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return values.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def _times(name: str, values: Any, sample: list[str], hints: Hints) -> Guess | None:
+    if hints.dates is not None and "%" in hints.dates:
+        style = TimeStyle(hints.dates)
+        read = style.read(values)
+        if read is not None:
+            return Guess(read, style)
+    if hints.form == TIME and all(len(word) == 8 and word.isdigit() for word in sample):
+        style = TimeStyle("compact")
+        read = style.read(values)
+        return None if read is None else Guess(read, style)
+    said = {"day-first": True, "month-first": False}.get(hints.dates or "")
+    day_first = hints.day_first if said is None else said
+    found = time_style(sample, day_first)
+    if found is not None and found[1]:  # any day of the whole column decides
+        found = time_style(values.unique().drop_null().to_pylist(), day_first)
+    if found is None:
+        return None
+    style, either_way = found
+    read = style.read(values)
+    if read is None:
+        return None
+    result = Guess(read, style, undecided=either_way and said is None)
+    if not style.plain and (said is None or not either_way):
+        words = f"dates as {style.words}" if style.order != "compact" else style.words
+        words += " (day and month could be the other way round)" if either_way else ""
+        result.notes.append(Note(words, "dates", name))
+    elif pa.types.is_timestamp(read.type) and read.type.tz is not None and _offsets(sample) > 1:
+        result.notes.append(Note("times with different offsets, taken to UTC", "", name))
+    return result
+
+
+def _offsets(sample: Sequence[str]) -> int:
+    return len({word[-6:] if word[-6:-5] in "+-" else "Z" for word in sample})
+
+
+def _truths(values: Any, sample: list[str], declared: bool) -> Any | None:
+    true, false = _TRUE, _FALSE
+    if declared:
+        true, false = (*true, "1", "yes", "Yes", "YES", "y", "Y"), (*false, "0", "no", "No", "NO", "n", "N")
+    if not set(sample) <= {*true, *false}:
+        return None
+    known = pc.is_in(values, pa.array([*true, *false]))
+    if pc.any(pc.and_(pc.invert(known), values.is_valid())).as_py():
+        return None
+    return pc.if_else(values.is_null(), None, pc.is_in(values, pa.array(true)))
+
+
+def _explain_text(name: str, result: Guess, trimmed: Any, gaps: Any, hints: Hints) -> None:
+    """Say why what looks like numbers or dates is taken as text."""
+    if hints.form == TEXT:
+        return
+    values = pc.if_else(gaps, None, trimmed)
+    sample = _sample(values)
+    if len(sample) < 2:
+        return
+    numbers = sum(map(is_number, sample))
+    if numbers == len(sample):
+        result.notes.append(Note(_why_no_numbers(sample), "kinds", name))
+        return
+    found = number_style(sample, hints.decimal, hints.comma_between) if numbers > NUMBERS_SHARE * len(sample) else None
+    if numbers > NUMBERS_SHARE * len(sample):
+        style = found[0] if found else NumberStyle()
+        what = f"numbers{f' with {style.words}' if style.words else ''}"
+    else:
+        times = time_style(sample, None)
+        if times is None or sum(bool(one) for one in _fits(times[0], sample)) <= TIMES_SHARE * len(sample):
+            return
+        style, what = times[0], "dates"
+    bad = pc.invert(pc.fill_null(style.fits(values), True))
+    rows = pc.indices_nonzero(bad)
+    if len(rows):
+        row = rows[0].as_py()
+        where = f"{values[row].as_py()!r} in row {row} (rows count from 0; {len(rows)} such)"
+        result.notes.append(Note(f"{what}, but for {where}: taken as text", "na", name))
+    elif what == "dates":
+        result.notes.append(Note("dates, of which not all exist, or some have a zone and others none: taken as text", "dates", name))
+
+
+def _fits(style: TimeStyle, words: Sequence[str]) -> list[Any]:
+    return list(style.fits(pa.array(words)).to_pylist())
+
+
+def _why_no_numbers(sample: Sequence[str]) -> str:
+    digits = [word.lstrip("+-") for word in sample]
+    if any(word.isdigit() and word.startswith("0") and len(word) > 1 for word in digits):
+        return "digits with zeros in front, taken as text"
+    if any(word.isdigit() and len(word) > 15 for word in digits):
+        return "numbers of more digits than are kept, taken as text"
+    if all(word.startswith("+") for word in sample):
+        return "digits behind a +, taken as text"
+    return "numbers with different signs, units or marks, taken as text"
+
+
+def _mention_gaps(name: str, result: Guess, trimmed: Any, words: Any) -> None:
+    count = pc.sum(words).as_py() or 0
+    if not count:
+        return
+    used = pc.value_counts(trimmed.filter(words))
+    told = {one["values"].as_py(): one["counts"].as_py() for one in used}
+    usual = _USUAL
+    if pa.types.is_string(result.values.type) and _are_codes(_sample(result.values)):
+        usual -= {"NA"}
+    told = {word: rows for word, rows in told.items() if word not in usual}
+    if told:
+        listed = ", ".join(f"{word!r} in {rows:,} row{'s' * (rows > 1)}" for word, rows in sorted(told.items()))
+        result.notes.append(Note(f"{listed} taken as {'gaps' if sum(told.values()) > 1 else 'a gap'}", "na", name))
+
+
+def _are_codes(words: Sequence[str]) -> bool:
+    """Whether most words are two or three capitals, as codes of countries are."""
+    short = sum(len(word) in (2, 3) and word.isalpha() and word.isupper() for word in words)
+    return short > len(words) / 2
+
+
+def _sample(values: Any) -> list[str]:
+    distinct = values.slice(0, _SAMPLE_ROWS).unique().drop_null()
+    if not len(distinct):
+        distinct = values.unique().drop_null()
+    return list(distinct.slice(0, _SAMPLE).to_pylist())
+
+
+def _all_in_quotes(values: Any, quoted: Any) -> bool:
+    return bool(pc.all(pc.or_(quoted, values.is_null())).as_py())
+
+
+def _has_nan(values: Any) -> bool:
+    return pa.types.is_floating(values.type) and bool(pc.any(pc.is_nan(values)).as_py())
+
+
+def style_of(described: Mapping[str, Any] | None) -> Style | None:
+    """A style of what `describe` gave."""
+    if described is None:
+        return None
+    described = dict(described)
+    return TimeStyle(described["order"]) if "order" in described else replace(NumberStyle(), **described)
+
+
+def describe(style: Style) -> dict[str, Any]:
+    """A style as plain data."""
+    return dict(vars(style))
