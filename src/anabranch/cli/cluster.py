@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anabranch.cli.errors import complain, one_line_errors
 from anabranch.cli.files import check_not_read, check_output, check_table_output, write_output
 from anabranch.cli.names import split_names
+from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
 if TYPE_CHECKING:
     import pyarrow
@@ -22,6 +23,7 @@ _ADDED = ("cluster", "cluster_probability")
 
 
 @one_line_errors()
+@reads_tables
 def cluster(
     table: Annotated[Path, typer.Argument(help="The table.")],
     clusters: Annotated[int, typer.Option("--clusters", "-k", help="How many; fewer come back if some have no row.")],
@@ -41,6 +43,9 @@ def cluster(
     save: Annotated[
         Path | None, typer.Option(help="Where to write the clusterer, for estimators.MixtureClusterer.load.")
     ] = None,
+    escape_formulas: EscapeFormulas = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Add columns `cluster`, from 0, and `cluster_probability` to a table.
 
@@ -50,7 +55,6 @@ def cluster(
     import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
     from anabranch.estimators import MixtureClusterer  # noqa: PLC0415
-    from anabranch.tables import read_table  # noqa: PLC0415
 
     check_table_output(output, table=table)
     if save is not None:
@@ -58,7 +62,7 @@ def cluster(
         check_not_read(save, "the clusterer", table=table)
         if output is not None and save.resolve() == output.resolve():
             raise ValueError(f"--output, --save: expected two files, got {save} for both")
-    data = read_table(table)
+    data, sheet = read_input(table, reading)
     taken = [name for name in _ADDED if name in data.column_names]
     if taken:
         raise ValueError(f"{table}: has a column {taken[0]!r} already; rename or remove it")
@@ -75,7 +79,7 @@ def cluster(
         found.save(save)
     sizes = np.bincount(found.labels_, minlength=shares.shape[1])
     result = data.append_column(_ADDED[0], pa.array(found.labels_, pa.int64()))
-    write_output(result.append_column(_ADDED[1], pa.array(shares.max(axis=1))), output)
+    write_output(result.append_column(_ADDED[1], pa.array(shares.max(axis=1))), output, sheet, None, escape_formulas)
     complain(
         f"{shares.shape[1]} clusters of {', '.join(f'{size:,}' for size in sizes)} rows, {found.score(x):.3f} nats per row"
         + ("" if output is None else f"; wrote {output}")

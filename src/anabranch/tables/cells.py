@@ -214,7 +214,7 @@ def _regular(raw: NDArray[np.uint8], places: NDArray[np.int64], sep: int) -> boo
 
 def _shielded_one_by_one(text: bytes, stand_ins: dict[bytes, bytes], sep: str) -> bytes:
     """The same where quotes stand within fields too, as in 5" wide."""
-    field = re.compile(rb'(?:(?<=[\r\n' + re.escape(sep.encode()) + rb'])|\A)"(?:[^"]|"")*"')
+    field = re.compile(rb"(?:(?<=[\r\n" + re.escape(sep.encode()) + rb'])|\A)"(?:[^"]|"")*"')
     table = bytes.maketrans(b"".join(stand_ins), b"".join(stand_ins.values()))
     return field.sub(lambda found: found[0].translate(table), text)
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from anabranch.tables.types import spelled_out
 
 
 class TableError(ValueError):
@@ -19,8 +22,8 @@ def as_table(frame: Any) -> pa.Table:
 
     Args:
         frame: a data frame of pyarrow, pandas, polars or another library that narwhals reads; anything that has
-            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ... The index of a pandas frame is no
-            column.
+            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ..., and whose masked
+            cells are gaps. The index of a pandas frame is no column.
 
     Raises:
         ValueError: it is something else.
@@ -35,9 +38,9 @@ def as_table(frame: Any) -> pa.Table:
         ['x0', 'x1']
     """
     if isinstance(frame, pa.Table):
-        table = without_index(frame)
-        check_names(table)
-        return table
+        return _checked(frame)
+    if isinstance(frame, pa.RecordBatch):
+        return _checked(pa.Table.from_batches([frame]))
     if isinstance(frame, np.ndarray):
         table = _of_array(frame)
     else:
@@ -58,14 +61,24 @@ def as_table(frame: Any) -> pa.Table:
                 "table: expected a data frame (pandas, polars, pyarrow, ...) or a 2-D NumPy array, "
                 f"got {type(frame).__name__}"
             )
+    return _checked(table)
+
+
+def _checked(table: pa.Table) -> pa.Table:
     table = without_index(table)
     check_names(table)
+    for i, name in enumerate(table.column_names):
+        column = table.column(i)
+        plain = spelled_out(column)
+        table = table if plain is column else table.set_column(i, name, plain)
     return table
 
 
 def _of_array(x: NDArray[Any]) -> pa.Table:
     if x.ndim != 2:
         raise ValueError(f"table: expected an array of shape (rows, columns), got shape {x.shape}")
+    masked = np.ma.getmaskarray(x) if isinstance(x, np.ma.MaskedArray) else None
+    x = np.ma.getdata(x)
     names = [f"x{i}" for i in range(x.shape[1])]
     arrays = []
     for name, values in zip(names, x.T, strict=True):
@@ -76,6 +89,8 @@ def _of_array(x: NDArray[Any]) -> pa.Table:
             arrays.append(pa.array(values.astype(values.dtype.newbyteorder("="))))
         else:
             arrays.append(_array(name, values.tolist()))
+    if masked is not None:  # masked cells are gaps
+        arrays = [pc.if_else(pa.array(gaps), None, one) for gaps, one in zip(masked.T, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, names=names)
 
 

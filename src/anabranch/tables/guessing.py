@@ -10,17 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anabranch.tables.number_text import NUMBERS_SHARE, NumberStyle, is_number, number_style, plain_numbers
-from anabranch.tables.time_text import TIMES_SHARE, TimeStyle, compact_dates, time_style
+from anabranch.tables.time_text import TimeStyle, compact_dates, time_style
 
 # what stands for a gap, unless the reader is told otherwise; an empty field always does
 GAPS = (
     *("NA", "N/A", "n/a", "na", "N.A.", "n.a.", "<NA>", "#N/A", "#NA", "#N/A N/A", "NaN", "nan", "NAN", "-NaN", "-nan"),
     *("NULL", "Null", "null", "None", "NaT", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-    *("#VALUE!", "#DIV/0!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "-", "--", "–", "—", "?", "."),
+    *("#VALUE!", "#DIV/0!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "-", "--", "\u2013", "\u2014", "?", "."),
 )
 # of these nobody needs to be told, but of NA among codes such as DE and FR, which may be Namibia
 _USUAL = frozenset(("NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "NULL", "null"))
-_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+_TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
+# and where truth values are declared
+_TRUE_TOO, _FALSE_TOO = [*_TRUE, "1", "yes", "Yes", "YES", "y", "Y"], [*_FALSE, "0", "no", "No", "NO", "n", "N"]
 # different texts by which to tell what a column holds, among so many rows
 _SAMPLE, _SAMPLE_ROWS = 1_000, 20_000
 NUMBER, TEXT, TIME, TRUTH = "number", "text", "time", "truth"
@@ -97,7 +99,13 @@ def guess(name: str, texts: Any, quoted: Any | None, hints: Hints) -> Guess:
         hints: what is known of it.
     """
     told = quoted is not None and not hints.all_quoted  # quotes tell something
-    if not told and hints.form is None and hints.style is None and hints.decimal in (None, ".") and not hints.comma_file:
+    if (
+        not told
+        and hints.form is None
+        and hints.style is None
+        and hints.decimal in (None, ".")
+        and not hints.comma_file
+    ):
         values = None if any(is_number(word) for word in hints.gaps if word not in GAPS) else plain_numbers(texts)
         if values is not None and not _has_nan(values):
             return _of_plain(name, values, hints)
@@ -230,9 +238,7 @@ def _offsets(sample: Sequence[str]) -> int:
 
 
 def _truths(values: Any, sample: list[str], declared: bool) -> Any | None:
-    true, false = _TRUE, _FALSE
-    if declared:
-        true, false = (*true, "1", "yes", "Yes", "YES", "y", "Y"), (*false, "0", "no", "No", "NO", "n", "N")
+    true, false = (_TRUE_TOO, _FALSE_TOO) if declared else (_TRUE, _FALSE)
     if not set(sample) <= {*true, *false}:
         return None
     known = pc.is_in(values, pa.array([*true, *false]))
@@ -253,27 +259,19 @@ def _explain_text(name: str, result: Guess, trimmed: Any, gaps: Any, hints: Hint
     if numbers == len(sample):
         result.notes.append(Note(_why_no_numbers(sample), "kinds", name))
         return
-    found = number_style(sample, hints.decimal, hints.comma_between) if numbers > NUMBERS_SHARE * len(sample) else None
     if numbers > NUMBERS_SHARE * len(sample):
-        style = found[0] if found else NumberStyle()
-        what = f"numbers{f' with {style.words}' if style.words else ''}"
+        return  # a schema refuses it, and names the stray word
+    times = time_style(sample, None)
+    if times is None:
+        return
+    bad = pc.indices_nonzero(pc.invert(pc.fill_null(times[0].fits(values), True)))
+    if len(bad):
+        row = bad[0].as_py()
+        where = f"{values[row].as_py()!r} in row {row} (rows count from 0; {len(bad)} such)"
+        result.notes.append(Note(f"dates, but for {where}: taken as text", "na", name))
     else:
-        times = time_style(sample, None)
-        if times is None or sum(bool(one) for one in _fits(times[0], sample)) <= TIMES_SHARE * len(sample):
-            return
-        style, what = times[0], "dates"
-    bad = pc.invert(pc.fill_null(style.fits(values), True))
-    rows = pc.indices_nonzero(bad)
-    if len(rows):
-        row = rows[0].as_py()
-        where = f"{values[row].as_py()!r} in row {row} (rows count from 0; {len(rows)} such)"
-        result.notes.append(Note(f"{what}, but for {where}: taken as text", "na", name))
-    elif what == "dates":
-        result.notes.append(Note("dates, of which not all exist, or some have a zone and others none: taken as text", "dates", name))
-
-
-def _fits(style: TimeStyle, words: Sequence[str]) -> list[Any]:
-    return list(style.fits(pa.array(words)).to_pylist())
+        what = "dates, of which not all exist, or some have a zone and others none: taken as text"
+        result.notes.append(Note(what, "dates", name))
 
 
 def _why_no_numbers(sample: Sequence[str]) -> str:

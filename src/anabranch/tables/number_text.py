@@ -14,13 +14,16 @@ import pyarrow.compute as pc
 # text of which so many different values are numbers is a column of numbers with some stray words
 NUMBERS_SHARE = 0.8
 
-_CURRENCY = r"(?:[$€£¥₹₩₽₺₪₫฿]|[A-Z]{1,2}\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|R\$|kr\.?|zł|Fr\.)"
+_CURRENCY = (
+    r"(?:[$€£¥₹₩₽₺₪₫฿]|[A-Z]{1,2}\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|"
+    r"kr\.?|zł|Fr\.)"
+)
 _UNIT = r"(?:%|‰|°[A-Z]?|[A-Za-zµμΩ]{1,4}(?:[/.][A-Za-zµμ]{1,4})?[²³]?)"
 _SPACES = " \u00a0\u202f\u2009"
-_MINUS = "\u2212"
+_MINUS, _HIGH_COMMA = "\u2212", "\u2019"
 _ANY = re.compile(
     rf"\s*(?P<open>\()?(?P<sign>[-+{_MINUS}])?\s*(?P<before>{_CURRENCY})?[{_SPACES}]*(?P<sign2>[-+{_MINUS}])?"
-    rf"(?P<digits>\d(?:[\d.,'’{_SPACES}]*\d)?[.,]?|[.,]\d+)(?P<power>[eE][-+]?\d+)?"
+    rf"(?P<digits>\d(?:[\d.,'{_HIGH_COMMA}{_SPACES}]*\d)?[.,]?|[.,]\d+)(?P<power>[eE][-+]?\d+)?"
     rf"(?P<gap>[{_SPACES}]*)(?P<after>{_CURRENCY}|{_UNIT})?\s*(?P<close>\))?\s*"
 )
 _WORDS = frozenset(("inf", "+inf", "-inf", "infinity", "-infinity"))
@@ -58,7 +61,9 @@ class NumberStyle:
         if self.decimal == ",":
             marks.append("decimal commas")
         if self.thousands:
-            group = {",": "commas", ".": "points", "'": "apostrophes", "’": "apostrophes"}.get(self.thousands, "spaces")
+            group = {",": "commas", ".": "points", "'": "apostrophes", _HIGH_COMMA: "apostrophes"}.get(
+                self.thousands, "spaces"
+            )
             marks.append(f"{group} between thousands")
         marks += [f"{self.before.strip()!r} before"] if self.before else []
         marks += [f"{self.after.strip()!r} behind"] if self.after else []
@@ -210,14 +215,17 @@ def number_style(words: Sequence[str], decimal: str | None, thousands_likely: bo
 
 
 def is_number(word: str) -> bool:
-    """Whether a text is a number, as people write them."""
-    return bool(_ANY.fullmatch(word)) or word.strip().lower() in _WORDS
+    """Whether a text is a number, as people write them: with signs of currencies and per cent, but without other units."""
+    match = _ANY.fullmatch(word)
+    if match is None:
+        return word.strip().lower() in _WORDS
+    return match["after"] is None or match["after"] == "%" or bool(re.fullmatch(_CURRENCY, match["after"]))
 
 
 def _choices(digits: Sequence[str]) -> list[tuple[str, str]]:
     """Decimal mark and mark between thousands, those first that say least."""
     marks = {char for one in digits for char in one if not char.isdigit()}
-    groups = [char for char in (*_SPACES, "'", "’") if char in marks]
+    groups = [char for char in (*_SPACES, "'", _HIGH_COMMA) if char in marks]
     if groups:
         return [(".", groups[0]), (",", groups[0])]
     choices = [(".", "")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,8 @@ class Reading:
         dates: "day-first", "month-first", "none" (leave them as they are) or a format of strptime, for all columns or by
             name.
         header: whether the first line holds the names of the columns.
-        kinds: for some columns their kind, a word or a `Column`; what is declared categorical is read as text.
+        kinds: for some columns their kind, a word or a `Column`, or a function that gives it of the names of all columns;
+            what is declared categorical is read as text.
         limit: bytes to which a compressed file may expand.
         remembered: what `Sheet.remember` gave for the file a model was fitted to.
 
@@ -53,7 +54,9 @@ class Reading:
     encoding: str | None = None
     dates: str | Mapping[str, str] | None = None
     header: bool | None = None
-    kinds: Mapping[str, str | Column] = field(default_factory=dict)
+    kinds: Mapping[str, str | Column] | Callable[[Sequence[str]], Mapping[str, str | Column]] = field(
+        default_factory=dict
+    )
     limit: int = LIMIT
     remembered: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,18 +93,20 @@ class Reading:
         na = self.na if self.na is not None else self.remembered.get("na")
         return list(GAPS if na is None else na)
 
-    def hints(self, name: str, **known: Any) -> Hints:
-        """What is known of a column.
+    def hints(self, names: Sequence[str], known: Mapping[str, Any]) -> list[Hints]:
+        """What is known of columns.
 
         Args:
-            name: of it.
+            names: of all of them.
             known: of the file.
         """
+        kinds = self.kinds(names) if callable(self.kinds) else self.kinds
+        return [self._hints(name, kinds.get(name), known) for name in names]
+
+    def _hints(self, name: str, kind: str | Column | None, known: Mapping[str, Any]) -> Hints:
         dates = self.dates if isinstance(self.dates, str) else (self.dates or {}).get(name)
         style = None if dates is not None else style_of(self.remembered.get("styles", {}).get(name))
-        return Hints(
-            gaps=self.gaps, decimal=self.decimal, dates=dates, form=_form(self.kinds.get(name)), style=style, **known
-        )
+        return Hints(gaps=self.gaps, decimal=self.decimal, dates=dates, form=_form(kind), style=style, **known)
 
 
 def _form(kind: str | Column | None) -> str | None:

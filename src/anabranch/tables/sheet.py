@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import pyarrow as pa
@@ -180,6 +181,8 @@ def parse(data: bytes, reading: Reading) -> Sheet:
     if cells.blank_end:
         notes.append(Note(f"{cells.blank_end} blank lines at the end as no rows", ""))
     guesses = _guesses(cells, reading, sep)
+    if isinstance(reading.dates, Mapping):
+        _check_dates(reading.dates, dict(zip(cells.names, guesses, strict=True)))
     decimals = Counter(one.style.decimal for one in guesses if isinstance(one.style, NumberStyle))
     decimal = "," if decimals[","] else "."
     dialect = Dialect(encoding, mark, sep, newline_of(text), decimal)
@@ -196,31 +199,54 @@ def _guesses(cells: Cells, reading: Reading, sep: str) -> list[Guess]:
     bare = [unquoted(column) if cells.quotes else (column, None) for column in cells.columns]
     known: dict[str, Any] = {"all_quoted": all_quoted, "comma_between": sep != ";"}
 
+    names = cells.names
+    hints = reading.hints(names, known)
+
     def one(i: int, **more: Any) -> Guess:
-        name = cells.names[i]
-        return guess(name, *bare[i], reading.hints(name, **{**known, **more}))
+        return guess(names[i], *bare[i], replace(hints[i], **more))
 
     places = range(len(bare))
     with ThreadPoolExecutor(max(1, pa.cpu_count())) as pool:
         guesses = list(pool.map(one, places))
     # what the file's other columns tell of those that could be either
     if reading.decimal is None:
-        certain = {g.style.decimal for g in guesses if isinstance(g.style, NumberStyle) and not g.undecided and _marked(g)}
+        certain = {
+            g.style.decimal for g in guesses if isinstance(g.style, NumberStyle) and not g.undecided and _marked(g)
+        }
         if "," in certain:
             for i in places:
                 style = guesses[i].style
                 if guesses[i].undecided and isinstance(style, NumberStyle):
                     guesses[i] = _settled(one(i, comma_file=True, comma_between=False), style)
-                elif pa.types.is_floating(guesses[i].values.type) and isinstance(style, NumberStyle) and style.decimal == ".":
+                elif (
+                    pa.types.is_floating(guesses[i].values.type)
+                    and isinstance(style, NumberStyle)
+                    and style.decimal == "."
+                ):
                     guesses[i] = one(i, comma_file=True)
     else:
         certain = {reading.decimal}
     orders = {g.style.order for g in guesses if isinstance(g.style, TimeStyle) and not g.undecided}
-    day_first = True if "dmy" in orders else False if "mdy" in orders else (True if "," in certain or sep == ";" else None)
+    day_first = (
+        True if "dmy" in orders else False if "mdy" in orders else (True if "," in certain or sep == ";" else None)
+    )
     for i in places:
         if guesses[i].undecided and isinstance(guesses[i].style, TimeStyle) and day_first is not None:
             guesses[i] = one(i, day_first=day_first)
     return guesses
+
+
+def _check_dates(dates: Mapping[str, str], guesses: Mapping[str, Guess]) -> None:
+    """Raise UnsuitableError for columns that are said to hold dates, and do not."""
+    for name, how in dates.items():
+        if name not in guesses:
+            raise UnsuitableError(f"dates: expected columns of the table, got {name!r}")
+        if how != "none" and not pa.types.is_temporal(guesses[name].values.type):
+            seen = guesses[name].values.drop_null()
+            example = f", such as {seen[0].as_py()!r}," if len(seen) else ""
+            raise UnsuitableError(
+                f"column {name!r} holds values{example} that are no dates as {how!r}; see --dates, dates="
+            )
 
 
 def _marked(one: Guess) -> bool:
@@ -284,7 +310,7 @@ def _names_of_numbers(cells: Cells) -> bool:
     if not all(name.isdigit() for name in names) or len(set(names)) < len(names):
         return False
     numbers = [int(name) for name in names]
-    counted = all(b - a == 1 for a, b in zip(numbers, numbers[1:], strict=False)) and numbers[0] in (0, 1)
+    counted = all(b - a == 1 for a, b in itertools.pairwise(numbers)) and numbers[0] in (0, 1)
     if not counted and not all(1500 <= number <= 2500 for number in numbers):
         return False
     whole = r'^"?\s*[-+]?\d*\s*"?$'
@@ -342,4 +368,3 @@ def _one(values: Any) -> Any:
     if isinstance(values, pa.ChunkedArray):
         return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
     return values
-
