@@ -117,7 +117,7 @@ def read_input(
     remembered = {} if file is None else read_metadata(file)["metadata"].get("reading") or {}
     table, sheet = read_sheet(path, Reading(**reading, kinds=kinds or {}, remembered=remembered))
     if sheet is not None and sheet.notes:
-        complain(f"{path}: {summary(sheet.notes, lambda name: f'--{name}')}")
+        complain(f"{path}: {summary(sheet.notes, lambda name: '--no-header' if name == 'header' else f'--{name}')}")
     return table, sheet
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ class Cells:
         """The names of the columns, without quotes."""
         return [unquoted_word(word) for word in self.header]
 
-    @property
+    @cached_property
     def all_quoted(self) -> bool:
         """Whether every cell that holds something is in quotes, names included, so that quotes tell nothing."""
         if not self.quotes or not all(_in_quotes(word) for word in self.header):

@@ -108,7 +108,7 @@ def guess(name: str, texts: Any, quoted: Any | None, hints: Hints) -> Guess:
     ):
         values = None if any(is_number(word) for word in hints.gaps if word not in GAPS) else plain_numbers(texts)
         if values is not None and not _has_nan(values):
-            return _of_plain(name, values, hints)
+            return _of_plain(name, texts, values, hints)
     trimmed = pc.utf8_trim_whitespace(texts)
     empty, word = pc.equal(trimmed, ""), pc.is_in(trimmed, pa.array(hints.gaps, pa.string()))
     gaps = pc.or_(empty, word)
@@ -160,7 +160,7 @@ def _numbers(name: str, values: Any, sample: list[str], quoted: Any | None, hint
     if decimal != "," or not points_alone:
         read = plain_numbers(values) if hints.form != NUMBER else _codes_too(values)
         if read is not None:
-            return _of_plain(name, read, hints)
+            return _of_plain(name, values, read, hints)
     found = number_style(sample, decimal, hints.comma_between)
     if found is None and decimal is not None:
         # numbers of another mark than the rest of the file
@@ -182,12 +182,18 @@ def _numbers(name: str, values: Any, sample: list[str], quoted: Any | None, hint
     return result
 
 
-def _of_plain(name: str, values: Any, hints: Hints) -> Guess:
+def _of_plain(name: str, texts: Any, values: Any, hints: Hints) -> Guess:
     if pa.types.is_integer(values.type) and hints.form is None and hints.dates != "none" and hints.style is None:
         dates = compact_dates(values)
         if dates is not None:
             return Guess(dates, TimeStyle("compact"), [Note("dates written as 20240517", "dates", name)])
-    return Guess(values, NumberStyle())
+    result = Guess(values, NumberStyle())
+    if pa.types.is_floating(values.type) and hints.form is None and hints.style is None:
+        whole = texts.filter(pc.fill_null(pc.equal(values, pc.floor(values)), False))
+        codes = whole.filter(pc.match_substring_regex(whole, r"^\d+[eE]\d+$"))
+        if len(codes):
+            result.notes.append(Note(f"numbers, such as {codes[0].as_py()!r}, which may be a code", "kinds", name))
+    return result
 
 
 def _codes_too(values: Any) -> Any | None:

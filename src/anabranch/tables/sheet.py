@@ -131,7 +131,7 @@ class Sheet:
             texts = clock(values) if pa.types.is_duration(values.type) else values.cast(pa.string())
         texts = _one(texts)
         plain_text = pa.types.is_string(values.type)
-        every = like is not None and _all_in_quotes(like)
+        every = self.cells.all_quoted if like is None else _all_in_quotes(like)
         return self._quoted(texts, every, plain_text)
 
     def _quoted(self, texts: Any, every: bool, plain_text: bool) -> Any:
@@ -276,7 +276,7 @@ def summary(notes: Sequence[Note], marks: Callable[[str], str]) -> str:
         listed = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
         pieces.append(f"{listed}: {text}" if named else text)
     options = [marks(name) for name in _OPTIONS if any(note.option == name for note in notes)]
-    return f"taken as it seems: {'; '.join(pieces)}" + (f" ({', '.join(options)} to say otherwise)" if options else "")
+    return f"guessed: {'; '.join(pieces)}" + (f" ({', '.join(options)} to say otherwise)" if options else "")
 
 
 def clock(values: Any) -> pa.Array:
