@@ -34,7 +34,7 @@ def expanded(file: Path, limit: int) -> bytes:
         if promised > limit and promised < 1100 * packed:  # gzip packs no tighter
             raise UnsuitableError(_too_large(packed, f"{_size(promised)}", limit))
         pieces = io.BytesIO()
-        while piece := opened.read(_CHUNK):
+        while piece := opened.read(min(_CHUNK, limit + 1)):
             if pieces.tell() + len(piece) > limit:
                 raise UnsuitableError(_too_large(packed, f"more than {_size(limit)}", limit))
             pieces.write(piece)

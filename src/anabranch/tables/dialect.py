@@ -75,7 +75,7 @@ def decoded(data: bytes, encoding: str | None) -> tuple[bytes, str, bytes, bool]
     if codec is None:
         codec, guess = _codec_of(body)
     try:
-        codec = codecs.lookup(codec).name
+        codec = codecs.lookup(codec).name.replace("iso8859-1", "latin-1")
         if codec in ("utf-8", "ascii"):
             if not body.isascii():
                 body.decode(codec)

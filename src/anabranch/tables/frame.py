@@ -95,10 +95,23 @@ def _of_array(x: NDArray[Any]) -> pa.Table:
 
 
 def _of_frame(frame: Any, native: Any) -> pa.Table:
+    import narwhals  # noqa: PLC0415 (loaded already)
+
+    if native.implementation.is_pandas():
+        frame = _plain_pandas(frame)
+        native = narwhals.from_native(frame)
     try:
         return native.to_arrow()
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _better(frame, error) from error
+
+
+def _plain_pandas(frame: Any) -> Any:
+    """A frame of pandas with words for names, and no sparse columns, which Arrow does not know."""
+    if not all(isinstance(name, str) for name in frame.columns):
+        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    sparse = {name: kind.subtype for name, kind in frame.dtypes.items() if type(kind).__name__ == "SparseDtype"}
+    return frame.astype(sparse) if sparse else frame
 
 
 def _better(frame: Any, error: Exception) -> TableError:

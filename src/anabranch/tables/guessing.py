@@ -22,7 +22,7 @@ GAPS = (
 _USUAL = frozenset(("NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "NULL", "null"))
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 # and where truth values are declared
-_TRUE_TOO, _FALSE_TOO = [*_TRUE, "1", "yes", "Yes", "YES", "y", "Y"], [*_FALSE, "0", "no", "No", "NO", "n", "N"]
+TRUE_WORDS, FALSE_WORDS = [*_TRUE, "1", "yes", "Yes", "YES", "y", "Y"], [*_FALSE, "0", "no", "No", "NO", "n", "N"]
 # different texts by which to tell what a column holds, among so many rows
 _SAMPLE, _SAMPLE_ROWS = 1_000, 20_000
 NUMBER, TEXT, TIME, TRUTH = "number", "text", "time", "truth"
@@ -37,12 +37,12 @@ class Note:
     Args:
         text: what it was taken for.
         option: which option says otherwise: "sep", "encoding", "decimal", "na", "dates", "kinds", "header"; "" for none.
-        column: which column it is about, "" for all.
+        column: which column it is about, None for the file.
     """
 
     text: str
     option: str
-    column: str = ""
+    column: str | None = None
 
 
 @dataclass
@@ -72,6 +72,7 @@ class Hints:
         comma_file: whether other columns of the file have decimal commas.
         comma_between: whether commas are expected between thousands, where they could be either.
         dates: "day-first", "month-first", "none", a format of strptime, or None.
+        dates_told: whether that was said of this very column, so that nothing else will do.
         day_first: whether the day comes first in other columns of the file, where that is known.
         form: NUMBER, TEXT, TIME or TRUTH, what the column is declared as; None to tell it from the texts.
         style: the style in which the column was written when a model was fitted to it.
@@ -83,6 +84,7 @@ class Hints:
     comma_file: bool = False
     comma_between: bool = True
     dates: str | None = None
+    dates_told: bool = False
     day_first: bool | None = None
     form: str | None = None
     style: Style | None = None
@@ -172,7 +174,7 @@ def _numbers(name: str, values: Any, sample: list[str], quoted: Any | None, hint
     if read is None:
         return None
     result = Guess(read, style, undecided=undecided and hints.decimal is None)
-    if not style.plain:
+    if not style.plain and not (hints.decimal is not None and style == NumberStyle(style.decimal)):
         words = style.words
         if result.undecided:
             other = "decimal commas" if style.thousands == "," else "commas between thousands"
@@ -212,8 +214,8 @@ def _times(name: str, values: Any, sample: list[str], hints: Hints) -> Guess | N
     if hints.dates is not None and "%" in hints.dates:
         style = TimeStyle(hints.dates)
         read = style.read(values)
-        if read is not None:
-            return Guess(read, style)
+        if read is not None or hints.dates_told:
+            return None if read is None else Guess(read, style)
     if hints.form == TIME and all(len(word) == 8 and word.isdigit() for word in sample):
         style = TimeStyle("compact")
         read = style.read(values)
@@ -226,11 +228,14 @@ def _times(name: str, values: Any, sample: list[str], hints: Hints) -> Guess | N
     if found is None:
         return None
     style, either_way = found
+    if hints.dates_told and said is not None and style.order == ("mdy" if said else "dmy"):
+        return None
     read = style.read(values)
     if read is None:
         return None
     result = Guess(read, style, undecided=either_way and said is None)
-    if not style.plain and (said is None or not either_way):
+    # of names of months, and years in front, nothing else can be meant
+    if style.order in ("dmy", "mdy", "compact") and (said is None or not either_way):
         words = f"dates as {style.words}" if style.order != "compact" else style.words
         words += " (day and month could be the other way round)" if either_way else ""
         result.notes.append(Note(words, "dates", name))
@@ -244,7 +249,7 @@ def _offsets(sample: Sequence[str]) -> int:
 
 
 def _truths(values: Any, sample: list[str], declared: bool) -> Any | None:
-    true, false = (_TRUE_TOO, _FALSE_TOO) if declared else (_TRUE, _FALSE)
+    true, false = (TRUE_WORDS, FALSE_WORDS) if declared else (_TRUE, _FALSE)
     if not set(sample) <= {*true, *false}:
         return None
     known = pc.is_in(values, pa.array([*true, *false]))
@@ -267,7 +272,7 @@ def _explain_text(name: str, result: Guess, trimmed: Any, gaps: Any, hints: Hint
         return
     if numbers > NUMBERS_SHARE * len(sample):
         return  # a schema refuses it, and names the stray word
-    times = time_style(sample, None)
+    times = None if hints.dates == "none" else time_style(sample, None)
     if times is None:
         return
     bad = pc.indices_nonzero(pc.invert(pc.fill_null(times[0].fits(values), True)))

@@ -240,7 +240,7 @@ def _digits(decimal: str, thousands: str) -> str:
     plain = rf"(?:\d+(?:{mark}\d*)?|{mark}\d+)"
     if not thousands:
         return plain
-    group = re.escape(thousands)
+    group = f"[{_SPACES}]" if thousands in _SPACES else re.escape(thousands)
     return rf"(?:\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{mark}\d*)?|{plain})"
 
 

@@ -104,9 +104,12 @@ class Reading:
         return [self._hints(name, kinds.get(name), known) for name in names]
 
     def _hints(self, name: str, kind: str | Column | None, known: Mapping[str, Any]) -> Hints:
+        told = isinstance(self.dates, Mapping) and name in self.dates
         dates = self.dates if isinstance(self.dates, str) else (self.dates or {}).get(name)
         style = None if dates is not None else style_of(self.remembered.get("styles", {}).get(name))
-        return Hints(gaps=self.gaps, decimal=self.decimal, dates=dates, form=_form(kind), style=style, **known)
+        return Hints(
+            gaps=self.gaps, decimal=self.decimal, dates=dates, dates_told=told, form=_form(kind), style=style, **known
+        )
 
 
 def _form(kind: str | Column | None) -> str | None:

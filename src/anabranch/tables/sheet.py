@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from anabranch.tables.cells import Cells, cut, quoted, unquoted
 from anabranch.tables.dialect import Dialect, UnsuitableError, decoded, newline_of, separator_name, separator_of
 from anabranch.tables.formulas import harmless
-from anabranch.tables.guessing import GAPS, Guess, Note, Style, describe, guess
+from anabranch.tables.guessing import FALSE_WORDS, GAPS, TRUE_WORDS, Guess, Note, Style, describe, guess
 from anabranch.tables.number_text import NumberStyle
 from anabranch.tables.reading import Reading
 from anabranch.tables.time_text import TimeStyle
@@ -241,8 +241,11 @@ def _check_dates(dates: Mapping[str, str], guesses: Mapping[str, Guess]) -> None
     for name, how in dates.items():
         if name not in guesses:
             raise UnsuitableError(f"dates: expected columns of the table, got {name!r}")
-        if how != "none" and not pa.types.is_temporal(guesses[name].values.type):
-            seen = guesses[name].values.drop_null()
+        values = guesses[name].values
+        if how != "none" and not pa.types.is_temporal(values.type):
+            seen = values.drop_null()
+            if "%" in how and pa.types.is_string(seen.type):
+                seen = seen.filter(pc.invert(TimeStyle(how).fits(seen)))
             example = f", such as {seen[0].as_py()!r}," if len(seen) else ""
             raise UnsuitableError(
                 f"column {name!r} holds values{example} that are no dates as {how!r}; see --dates, dates="
@@ -267,12 +270,12 @@ def summary(notes: Sequence[Note], marks: Callable[[str], str]) -> str:
     """
     if not notes:
         return ""
-    together: dict[str, list[str]] = {}
+    together: dict[str, list[str | None]] = {}
     for note in notes:
         together.setdefault(note.text, []).append(note.column)
     pieces = []
     for text, columns in together.items():
-        named = [repr(name) for name in columns if name]
+        named = [repr(name) for name in columns if name is not None]
         listed = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
         pieces.append(f"{listed}: {text}" if named else text)
     options = [marks(name) for name in _OPTIONS if any(note.option == name for note in notes)]
@@ -347,9 +350,9 @@ def _truth_words(like: Any | None) -> tuple[str, str]:
     """The words for true and false of a column."""
     for word in [] if like is None else like.unique().to_pylist():
         bare = word.strip().strip('"')
-        for true, false in (("true", "false"), ("True", "False"), ("TRUE", "FALSE"), ("1", "0"), ("yes", "no")):
-            if bare in (true, false):
-                return true, false
+        for pair in zip(TRUE_WORDS, FALSE_WORDS, strict=True):
+            if bare in pair:
+                return pair
     return "true", "false"
 
 

@@ -34,8 +34,8 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 class TableStream:
     """A Parquet file, or a folder of them with the same columns, read in record batches: never whole.
 
-    Folders inside whose names are like `year=2020` (Hive's partitions) give a column each, behind those of the files: of whole
-    numbers, dates or text; names with zeros in front, `month=01`, are text.
+    Folders inside whose names are like `year=2020` (Hive's partitions) give a column each, behind those of the files: of
+    whole numbers, dates or text; names with zeros in front, `month=01`, are text.
 
     `fit_table` takes one in place of a table. It reads the file once to draw a sample of rows, from which come the schema's
     statistics, the held-out rows and the baselines, together with the rows that hold extremes and every text, so that what a
