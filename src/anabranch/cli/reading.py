@@ -110,7 +110,7 @@ def read_input(
         file: of the model, which remembers how the table was written to which it was fitted.
     """
     from anabranch.tables import Reading, read_sheet  # noqa: PLC0415 (slow to import)
-    from anabranch.tables.sheet import summary  # noqa: PLC0415
+    from anabranch.tables.notes import summary  # noqa: PLC0415
 
     if model is not None:
         kinds = {part.name: part for part in (*model.schema.parts, *model.schema.given_parts)}

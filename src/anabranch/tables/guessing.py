@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anabranch.tables.number_text import NUMBERS_SHARE, NumberStyle, is_number, number_style, plain_numbers
+from anabranch.tables.hints import GAPS, NUMBER, TEXT, TIME, TRUTH, Hints, Style
+from anabranch.tables.notes import Note, sample_of, why_text, words_for_gaps
+from anabranch.tables.number_text import NumberStyle, is_number, number_style, plain_numbers
 from anabranch.tables.time_text import TimeStyle, compact_dates, time_style
 
-# what stands for a gap, unless the reader is told otherwise; an empty field always does
-GAPS = (
-    *("NA", "N/A", "n/a", "na", "N.A.", "n.a.", "<NA>", "#N/A", "#NA", "#N/A N/A", "NaN", "nan", "NAN", "-NaN", "-nan"),
-    *("NULL", "Null", "null", "None", "NaT", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-    *("#VALUE!", "#DIV/0!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "-", "--", "\u2013", "\u2014", "?", "."),
-)
-# of these nobody needs to be told, but of NA among codes such as DE and FR, which may be Namibia
-_USUAL = frozenset(("NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "NULL", "null"))
 _TRUE, _FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 # and where truth values are declared
 TRUE_WORDS, FALSE_WORDS = [*_TRUE, "1", "yes", "Yes", "YES", "y", "Y"], [*_FALSE, "0", "no", "No", "NO", "n", "N"]
-# different texts by which to tell what a column holds, among so many rows
-_SAMPLE, _SAMPLE_ROWS = 1_000, 20_000
-NUMBER, TEXT, TIME, TRUTH = "number", "text", "time", "truth"
-
-Style = NumberStyle | TimeStyle
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something that was guessed about a file.
-
-    Args:
-        text: what it was taken for.
-        option: which option says otherwise: "sep", "encoding", "decimal", "na", "dates", "kinds", "header"; "" for none.
-        column: which column it is about, None for the file.
-    """
-
-    text: str
-    option: str
-    column: str | None = None
 
 
 @dataclass
@@ -60,35 +34,6 @@ class Guess:
     style: Style | None = None
     notes: list[Note] = field(default_factory=list)
     undecided: bool = False
-
-
-@dataclass(frozen=True)
-class Hints:
-    """What is known of a column before its texts are looked at.
-
-    Args:
-        gaps: the words for gaps.
-        decimal: the decimal mark, None if nobody said.
-        comma_file: whether other columns of the file have decimal commas.
-        comma_between: whether commas are expected between thousands, where they could be either.
-        dates: "day-first", "month-first", "none", a format of strptime, or None.
-        dates_told: whether that was said of this very column, so that nothing else will do.
-        day_first: whether the day comes first in other columns of the file, where that is known.
-        form: NUMBER, TEXT, TIME or TRUTH, what the column is declared as; None to tell it from the texts.
-        style: the style in which the column was written when a model was fitted to it.
-        all_quoted: whether every field of the file is in quotes.
-    """
-
-    gaps: Sequence[str] = GAPS
-    decimal: str | None = None
-    comma_file: bool = False
-    comma_between: bool = True
-    dates: str | None = None
-    dates_told: bool = False
-    day_first: bool | None = None
-    form: str | None = None
-    style: Style | None = None
-    all_quoted: bool = False
 
 
 def guess(name: str, texts: Any, quoted: Any | None, hints: Hints) -> Guess:
@@ -119,9 +64,10 @@ def guess(name: str, texts: Any, quoted: Any | None, hints: Hints) -> Guess:
     result = _typed(name, texts, trimmed, gaps, quoted if told else None, hints)
     if result is None:
         result = Guess(pc.if_else(shown, None, texts))
-        _explain_text(name, result, trimmed, gaps, hints)
+        result.notes += [note for note in [why_text(name, trimmed, gaps, hints)] if note]
         gaps = shown
-    _mention_gaps(name, result, trimmed, pc.and_(gaps, pc.invert(empty)))
+    said = words_for_gaps(name, result.values, trimmed, pc.and_(gaps, pc.invert(empty)))
+    result.notes += [said] if said else []
     return result
 
 
@@ -137,7 +83,7 @@ def _typed(name: str, texts: Any, trimmed: Any, gaps: Any, quoted: Any | None, h
         read = hints.style.read(values)
         if read is not None:
             return Guess(read, hints.style)
-    sample = _sample(values)
+    sample = sample_of(values)
     if hints.form in (None, TRUTH) and (read := _truths(values, sample, hints.form == TRUTH)) is not None:
         return Guess(read)
     if hints.form in (None, TIME) and hints.dates != "none":
@@ -258,88 +204,9 @@ def _truths(values: Any, sample: list[str], declared: bool) -> Any | None:
     return pc.if_else(values.is_null(), None, pc.is_in(values, pa.array(true)))
 
 
-def _explain_text(name: str, result: Guess, trimmed: Any, gaps: Any, hints: Hints) -> None:
-    """Say why what looks like numbers or dates is taken as text."""
-    if hints.form == TEXT:
-        return
-    values = pc.if_else(gaps, None, trimmed)
-    sample = _sample(values)
-    if len(sample) < 2:
-        return
-    numbers = sum(map(is_number, sample))
-    if numbers == len(sample):
-        result.notes.append(Note(_why_no_numbers(sample), "kinds", name))
-        return
-    if numbers > NUMBERS_SHARE * len(sample):
-        return  # a schema refuses it, and names the stray word
-    times = None if hints.dates == "none" else time_style(sample, None)
-    if times is None:
-        return
-    bad = pc.indices_nonzero(pc.invert(pc.fill_null(times[0].fits(values), True)))
-    if len(bad):
-        row = bad[0].as_py()
-        where = f"{values[row].as_py()!r} in row {row} (rows count from 0; {len(bad)} such)"
-        result.notes.append(Note(f"dates, but for {where}: taken as text", "na", name))
-    else:
-        what = "dates, of which not all exist, or some have a zone and others none: taken as text"
-        result.notes.append(Note(what, "dates", name))
-
-
-def _why_no_numbers(sample: Sequence[str]) -> str:
-    digits = [word.lstrip("+-") for word in sample]
-    if any(word.isdigit() and word.startswith("0") and len(word) > 1 for word in digits):
-        return "digits with zeros in front, taken as text"
-    if any(word.isdigit() and len(word) > 15 for word in digits):
-        return "numbers of more digits than are kept, taken as text"
-    if all(word.startswith("+") for word in sample):
-        return "digits behind a +, taken as text"
-    return "numbers with different signs, units or marks, taken as text"
-
-
-def _mention_gaps(name: str, result: Guess, trimmed: Any, words: Any) -> None:
-    count = pc.sum(words).as_py() or 0
-    if not count:
-        return
-    used = pc.value_counts(trimmed.filter(words))
-    told = {one["values"].as_py(): one["counts"].as_py() for one in used}
-    usual = _USUAL
-    if pa.types.is_string(result.values.type) and _are_codes(_sample(result.values)):
-        usual -= {"NA"}
-    told = {word: rows for word, rows in told.items() if word not in usual}
-    if told:
-        listed = ", ".join(f"{word!r} in {rows:,} row{'s' * (rows > 1)}" for word, rows in sorted(told.items()))
-        result.notes.append(Note(f"{listed} taken as {'gaps' if sum(told.values()) > 1 else 'a gap'}", "na", name))
-
-
-def _are_codes(words: Sequence[str]) -> bool:
-    """Whether most words are two or three capitals, as codes of countries are."""
-    short = sum(len(word) in (2, 3) and word.isalpha() and word.isupper() for word in words)
-    return short > len(words) / 2
-
-
-def _sample(values: Any) -> list[str]:
-    distinct = values.slice(0, _SAMPLE_ROWS).unique().drop_null()
-    if not len(distinct):
-        distinct = values.unique().drop_null()
-    return list(distinct.slice(0, _SAMPLE).to_pylist())
-
-
 def _all_in_quotes(values: Any, quoted: Any) -> bool:
     return bool(pc.all(pc.or_(quoted, values.is_null())).as_py())
 
 
 def _has_nan(values: Any) -> bool:
     return pa.types.is_floating(values.type) and bool(pc.any(pc.is_nan(values)).as_py())
-
-
-def style_of(described: Mapping[str, Any] | None) -> Style | None:
-    """A style of what `describe` gave."""
-    if described is None:
-        return None
-    described = dict(described)
-    return TimeStyle(described["order"]) if "order" in described else replace(NumberStyle(), **described)
-
-
-def describe(style: Style) -> dict[str, Any]:
-    """A style as plain data."""
-    return dict(vars(style))

@@ -19,9 +19,11 @@ from anabranch.tables.compressed import LIMIT, expanded
 from anabranch.tables.dialect import UnsuitableError
 from anabranch.tables.formats import table_format
 from anabranch.tables.frame import TableError, check_names, without_index
+from anabranch.tables.notes import summary
+from anabranch.tables.parsing import parse
 from anabranch.tables.reading import Reading
 from anabranch.tables.schema import Schema
-from anabranch.tables.sheet import Sheet, parse, summary
+from anabranch.tables.sheet import Sheet
 
 
 class ReadingWarning(UserWarning):
@@ -43,7 +45,7 @@ def read_table(
     """Read a table from a file.
 
     - `.csv`, `.csv.gz`: fields with commas, semicolons, tabs or bars between, below a line of names. Empty fields and the
-      words of `guessing.GAPS` (`NA`, `n/a`, `None`, `-`, `?`, ...) are gaps. What is not plain is guessed: decimal commas,
+      words of `hints.GAPS` (`NA`, `n/a`, `None`, `-`, `?`, ...) are gaps. What is not plain is guessed: decimal commas,
       groups of thousands, signs of currencies and units, dates; codes with zeros in front are text. See docs/tables.md.
     - `.parquet`; `.arrow`, `.feather`, `.ipc`: files or streams.
     - `.npy`: a 2-D array, whose columns are named `column_0`, `column_1`, ...

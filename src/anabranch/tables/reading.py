@@ -10,7 +10,7 @@ from typing import Any
 from anabranch.checks import one_of, positive_int
 from anabranch.tables.columns import Column
 from anabranch.tables.compressed import LIMIT
-from anabranch.tables.guessing import GAPS, NUMBER, TEXT, TIME, TRUTH, Hints, style_of
+from anabranch.tables.hints import GAPS, NUMBER, TEXT, TIME, TRUTH, Hints, style_of
 from anabranch.tables.types import is_number, is_text, is_time
 
 _FORMS = {
@@ -34,7 +34,7 @@ class Reading:
     Args:
         sep: what separates fields, one character.
         decimal: the decimal mark, "." or ",".
-        na: the words for gaps, in place of `guessing.GAPS`; an empty field is always one.
+        na: the words for gaps, in place of `hints.GAPS`; an empty field is always one.
         encoding: in Python's word.
         dates: "day-first", "month-first", "none" (leave them as they are) or a format of strptime, for all columns or by
             name.
