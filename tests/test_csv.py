@@ -21,7 +21,6 @@ from anabranch.tables import (
     Schema,
     TableError,
     TableStream,
-    fit_table,
     read_sheet,
     read_table,
     write_table,
@@ -182,6 +181,7 @@ GUESSED = {
     "blank lines at the end of one column": ("a\n1\n\n3\n\n\n", {"a": [1, None, 3]}, "2 blank lines at the end"),
     "lines of Windows": ("a\r\n1\r\n\r\n3\r\n", {"a": [1, None, 3]}, ""),
     "lines of old Macs": ("a,b\r1,2\r3,4\r", {"a": [1, 3], "b": [2, 4]}, ""),
+    "decimal commas in one column": ("a\n1,5\n2,25\n", {"a": [1.5, 2.25]}, "decimal commas"),
     "infinite": ("a,v\ninf,1\n1.5,2\n", {"a": [math.inf, 1.5], "v": [1, 2]}, ""),
 }
 
@@ -412,8 +412,10 @@ def test_folders_named_by_hive_give_columns(tmp_path):
     assert set(table["year"].to_pylist()) == {2019, 2020, None}
     assert set(table["month"].to_pylist()) == {"01", "02"}
     assert set(table["land"].to_pylist()) == {"a b"}
-    model, _ = fit_table(stream, ["x", "year", "month"], hidden=8, blocks=1, epochs=1)
-    assert model.schema.columns == ("x", "year", "month")
+    schema = Schema.infer(table, ["x", "year", "month"])
+    assert [part.kind for part in schema.parts] == ["continuous", "ordinal", "categorical"]
+    seen = [one for batch in stream.training(schema, np.array([3]), torch.float32)._encoded() for one in batch.x]
+    assert len(seen) == stream.rows - 1
     # a file's column goes before the folder's
     write_table(pa.table({"x": [1.0], "year": [7]}), tmp_path / "one.parquet")
     (tmp_path / "alone" / "year=2020").mkdir(parents=True)
@@ -502,6 +504,24 @@ class TestCommands:
         scored = self.run("score", tmp_path / "m", tmp_path / "t.csv", "--escape-formulas")
         assert "'NA'" not in scored.stderr
         assert "scored 80 rows" in scored.stderr
+
+    def test_clusters_of_decimal_commas(self, tmp_path):
+        rng = np.random.default_rng(0)
+        lines = [f"{i:05d};{5 * (i % 2) + rng.normal():.3f};{rng.normal():.3f}".replace(".", ",") for i in range(60)]
+        (tmp_path / "t.csv").write_text("id;a;b\n" + "\n".join(lines) + "\n")
+        options = ["-k", 2, "--columns", "a,b", "--epochs", 2]
+        printed = self.run("cluster", tmp_path / "t.csv", *options).stdout.splitlines()
+        assert printed[0] == "id;a;b;cluster;cluster_probability"
+        for before, after in zip(lines, printed[1:], strict=True):
+            assert after.startswith(before + ";")
+            assert "." not in after
+
+    def test_a_folder_has_no_separator(self, tmp_path):
+        (tmp_path / "f").mkdir()
+        write_table(pa.table({"a": [1.5]}), tmp_path / "f" / "a.parquet")
+        result = CliRunner().invoke(app, ["fit", str(tmp_path / "f"), "-o", str(tmp_path / "m"), "--sep", ";"])
+        assert result.exit_code == 2
+        assert "--sep: expected for CSV files alone" in result.stderr
 
     def test_a_bomb_is_refused(self, tmp_path):
         with gzip.open(tmp_path / "t.csv.gz", "wb") as file:

@@ -15,7 +15,7 @@ from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_not_read, check_output
 from anabranch.cli.kinds import show_columns
 from anabranch.cli.names import split_names
-from anabranch.cli.reading import read_input, reads_tables
+from anabranch.cli.reading import read_input, reads_tables, refuse_options
 
 
 class Model(StrEnum):
@@ -97,6 +97,7 @@ def fit(
     sizes = None if hidden is None else _read_sizes(hidden)
     data: Any
     if stream or table.is_dir():
+        refuse_options(reading, table)
         data, sheet = TableStream(table), None
     else:  # kinds decide what the texts of a column are read as
         data, sheet = read_input(

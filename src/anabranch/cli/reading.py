@@ -121,6 +121,13 @@ def read_input(
     return table, sheet
 
 
+def refuse_options(reading: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if options of CSV files are set for what is read in pieces."""
+    given = [name for name, value in reading.items() if value is not None]
+    if given:
+        raise ValueError(f"{path}: --{given[0]}: expected for CSV files alone, got a folder or stream of Parquet files")
+
+
 def _read_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as arguments of `Reading`."""
     sep, na, dates, expand = (options[name] for name in ("sep", "na", "dates", "expand"))

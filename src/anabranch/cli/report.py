@@ -9,7 +9,7 @@ import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_not_read, check_output, load_table_model
-from anabranch.cli.reading import read_input, reads_tables
+from anabranch.cli.reading import read_input, reads_tables, refuse_options
 from anabranch.storage import read_metadata
 
 
@@ -41,7 +41,12 @@ def report(
     check_output(output)
     check_not_read(output, "the page", model=model, table=table)
     fitted = load_table_model(model)
-    data = TableStream(table) if table.is_dir() else read_input(table, reading, model=fitted, file=model)[0]
+    data: Any
+    if table.is_dir():
+        refuse_options(reading, table)
+        data = TableStream(table)
+    else:
+        data, _ = read_input(table, reading, model=fitted, file=model)
     with about(table):
         write_report(
             fitted,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from anabranch.tables.dialect import UnsuitableError
 
 _QUOTE, _PIECE = ord('"'), 2**22
+# letters and digits, which part no cells
+_WORD = np.array([chr(code).isalnum() for code in range(128)] + [True] * 128)
 # bytes that text hardly ever holds stand for what is in quotes and would part cells or lines
 _STAND_INS = (*range(0x01, 0x09), *range(0x0E, 0x20))
 
@@ -46,7 +49,7 @@ class Cells:
             return False
         # the first rows tell most files
         return all(
-            bool(pc.all(pc.or_(quoted(part), pc.equal(part, ""))).as_py())
+            bool(pc.all(pc.or_(pc.starts_with(part, '"'), pc.equal(part, ""))).as_py())
             for rows in (1_000, None)
             for part in (column.slice(0, rows) for column in self.columns)
         )
@@ -73,7 +76,7 @@ def cut(text: bytes, sep: str, header: bool) -> Cells:
     if quotes:
         stand_ins = _stand_ins(text, sep)
         shielded = _shielded(text, stand_ins, sep)
-        stand_ins = {} if shielded is text else stand_ins
+        stand_ins = {one: other for one, other in stand_ins.items() if other in shielded}
     if b"\r" in shielded and b"\n" not in shielded:
         shielded = shielded.replace(b"\r", b"\n")
     begin = _next_of(shielded, 0)
@@ -177,7 +180,31 @@ def _shielded(text: bytes, stand_ins: dict[bytes, bytes], sep: str) -> bytes | b
     places = np.concatenate([np.flatnonzero(raw[i : i + _PIECE] == _QUOTE) + i for i in pieces])
     if not _regular(raw, places, ord(sep)):
         return _shielded_one_by_one(text, stand_ins, sep)
+    many = int((places[1::2] - places[0::2]).sum()) > len(raw) / 4
     result = None
+    for where in _of_pieces(raw) if many else _of_fields(places):
+        codes = raw[where]
+        for special, stand_in in stand_ins.items():
+            found = where[codes == special[0]]
+            if len(found):
+                result = bytearray(text) if result is None else result
+                np.frombuffer(result, np.uint8)[found] = stand_in[0]
+    return text if result is None else result
+
+
+def _of_pieces(raw: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
+    """Where bytes are in quotes that are neither letters nor digits nor quotes, piece by piece; where most bytes are."""
+    inside = np.uint8(0)
+    for begin in range(0, len(raw), _PIECE):
+        piece = raw[begin : begin + _PIECE]
+        count = np.add.accumulate((piece == _QUOTE).view(np.uint8), dtype=np.uint8)
+        count += inside
+        inside = count[-1] & 1
+        yield np.flatnonzero((count & 1).view(bool) & (piece != _QUOTE) & ~_WORD[piece]) + begin
+
+
+def _of_fields(places: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Where bytes are in quotes, field by field; where few are."""
     begins, lengths = places[0::2] + 1, places[1::2] - places[0::2] - 1
     ends = np.cumsum(lengths)
     for first in range(0, int(ends[-1]), _PIECE):
@@ -185,14 +212,7 @@ def _shielded(text: bytes, stand_ins: dict[bytes, bytes], sep: str) -> bytes | b
         if low == high and high < len(ends):
             high += 1  # one field longer than a piece
         some = lengths[low:high]
-        inside = np.repeat(begins[low:high] - (np.cumsum(some) - some), some) + np.arange(some.sum())
-        codes = raw[inside]
-        for special, stand_in in stand_ins.items():
-            found = inside[codes == special[0]]
-            if len(found):
-                result = bytearray(text) if result is None else result
-                np.frombuffer(result, np.uint8)[found] = stand_in[0]
-    return text if result is None else result
+        yield np.repeat(begins[low:high] - (np.cumsum(some) - some), some) + np.arange(some.sum())
 
 
 def _regular(raw: NDArray[np.uint8], places: NDArray[np.int64], sep: int) -> bool:

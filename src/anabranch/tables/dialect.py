@@ -113,7 +113,7 @@ def _codec_of(data: bytes) -> tuple[str, bool]:
 def separator_of(text: bytes) -> str:
     """What separates the fields of CSV text: that with which most rows have as many fields as the first."""
     sample = text[:_LOOKED_AT].decode("utf-8", "replace")
-    best, chosen = (0.0, 1), ","
+    best, chosen = (0.0, 1), None
     for sep in SEPARATORS:
         rows = []
         try:
@@ -130,9 +130,12 @@ def separator_of(text: bytes) -> str:
             continue
         alike = sum(len(row) == len(rows[0]) for row in rows[1:])
         score = alike / max(1, len(rows) - 1), len(rows[0])
-        if score > best or (chosen == "," and best == (0.0, 1)):
+        if score > best or chosen is None:
             best, chosen = score, sep
-    return chosen
+    if chosen is not None:
+        return chosen
+    # names of one column: what is not there at all parts none of its cells, as in 1,5
+    return next((sep for sep in SEPARATORS if sep.encode() not in text), ",")
 
 
 def newline_of(text: bytes) -> str:

@@ -96,11 +96,13 @@ class NumberStyle:
             texts = pc.replace_substring(texts, sign, "") if sign else texts
         if self.brackets:
             texts = pc.replace_substring(pc.replace_substring(texts, "(", "-"), ")", "")
-        texts = pc.replace_substring_regex(texts, rf"[{_SPACES}+\t]", "")
-        texts = pc.replace_substring(texts, _MINUS, "-")
         if self.decimal != ".":
             texts = pc.replace_substring(texts, self.decimal, ".")
-        return _cast(texts)
+        try:
+            return _cast(texts)
+        except pa.ArrowInvalid:
+            bare = pc.replace_substring_regex(texts, rf"[{_SPACES}+\t]", "")
+            return _cast(pc.replace_substring(bare, _MINUS, "-"))
 
     def write(self, values: Any, decimals: int | None = None) -> Any:
         """Numbers as texts.
@@ -143,23 +145,23 @@ def plain_numbers(texts: Any) -> Any | None:
             pc.and_(pc.starts_with(texts, "-0"), pc.greater(pc.binary_length(texts), 2)),
         )
         return None if pc.any(odd).as_py() else values
-    return _floats(texts)
+    try:
+        return _floats(texts, texts.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _cast(texts: Any) -> Any | None:
-    """Numbers of cleaned texts."""
+    """Numbers of cleaned texts; an error of Arrow if they are none."""
     try:
         values = texts.cast(pa.int64())
     except pa.ArrowInvalid:
-        return _floats(texts)
+        return _floats(texts, texts.cast(pa.float64()))
     return None if pc.any(pc.match_substring_regex(texts, r"^-?0\d")).as_py() else values
 
 
-def _floats(texts: Any) -> Any | None:
-    try:
-        values = texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return None
+def _floats(texts: Any, values: Any) -> Any | None:
+    """The numbers of texts, unless these are better left as they are."""
     # those that are whole may be codes, or have more digits than float64
     whole = texts.filter(pc.fill_null(pc.equal(values, pc.floor(values)), False))
     if len(whole) and pc.any(pc.match_substring_regex(whole, r"^[-+]?(?:0\d+|\d{16,})$")).as_py():

@@ -42,7 +42,7 @@ def parse(data: bytes, reading: Reading) -> Sheet:
     sep = sep or separator_of(text)
     cells = cut(text, sep, reading.header is not False)
     notes = []
-    if sep != "," and not sep_told:
+    if sep != "," and not sep_told and len(cells.header) > 1:
         notes.append(Note(f"{separator_name(sep)} between fields", "sep"))
     if guessed:
         notes.append(Note(f"text in {encoding}", "encoding"))

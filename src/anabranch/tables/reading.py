@@ -61,7 +61,9 @@ class Reading:
     remembered: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.sep is not None and (len(self.sep) != 1 or not self.sep.isascii() or self.sep in '"\r\n'):
+        if self.sep is not None and (
+            len(self.sep) != 1 or not self.sep.isascii() or self.sep.isalnum() or self.sep in '"\r\n'
+        ):
             raise ValueError(f"sep: expected one character between fields, such as ';', got {self.sep!r}")
         if self.decimal is not None:
             one_of("decimal", self.decimal, (".", ","))

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 # text of which so many different values are dates is a column of dates with some stray words
 TIMES_SHARE = 0.8
+# texts by which to tell whether many repeat
+_LOOKED_AT = 10_000
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _LONG = (
     "January",
@@ -80,6 +82,14 @@ class TimeStyle:
 
     def read(self, texts: Any) -> Any | None:
         """Dates, points in time or times of day of texts; None if some text is none."""
+        coded = pc.dictionary_encode(texts.slice(0, _LOOKED_AT))
+        if len(texts) > _LOOKED_AT and len(_one(coded).dictionary) < _LOOKED_AT / 2:  # each is read once
+            coded = _one(pc.dictionary_encode(texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts))
+            known = self._read(coded.dictionary)
+            return None if known is None else known.take(coded.indices)
+        return self._read(texts)
+
+    def _read(self, texts: Any) -> Any | None:
         if self.order == "iso":
             return _iso(texts)
         if self.order == "clock":
