@@ -5,6 +5,7 @@ import gzip
 import io
 import math
 import warnings
+import zoneinfo
 
 import numpy as np
 import pyarrow as pa
@@ -154,6 +155,17 @@ GUESSED = {
     ),
     "per cent of some": ("a,v\n5%,1\n6,2\n", {"a": ["5%", "6"], "v": [1, 2]}, "different signs"),
     "two currencies": ("a,v\n$5,1\n€6,2\n", {"a": ["$5", "€6"], "v": [1, 2]}, "different signs"),
+    "millions and thousands": ("a,v\n$1.2M,1\n$500K,2\n", {"a": ["$1.2M", "$500K"], "v": [1, 2]}, "different signs"),
+    "one offset in two words": (
+        "t,v\n2024-01-01T00:00:00+00:00,1\n2024-01-01T01:00:00Z,2\n",
+        {"t": [datetime.datetime(2024, 1, 1, hour, tzinfo=zoneinfo.ZoneInfo("UTC")) for hour in (0, 1)], "v": [1, 2]},
+        "",
+    ),
+    "several offsets": (
+        "t,v\n2024-01-01T02:00:00+02:00,1\n2024-01-01T01:00:00Z,2\n",
+        {"t": [datetime.datetime(2024, 1, 1, hour, tzinfo=zoneinfo.ZoneInfo("UTC")) for hour in (0, 1)], "v": [1, 2]},
+        "different offsets",
+    ),
     "dates of both orders": (
         "d,v\n13/12/2024,1\n12/13/2024,2\n",
         {"d": ["13/12/2024", "12/13/2024"], "v": [1, 2]},

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
+from anabranch.estimators import DensityImputer
 from anabranch.models import AnyOrder
 from anabranch.tables import Schema, TableError, TableModel, as_table, fit_table
-from anabranch.tables.types import spelled_out
+from anabranch.tables.types import spelled_out, type_of
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -148,6 +149,22 @@ def test_pandas_on_arrow(kind):
     same = filled["v"].dtype == frame["v"].dtype
     assert same or isinstance(frame["v"].dtype.pyarrow_dtype, pa.DictionaryType)
     assert pd.api.types.is_extension_array_dtype(filled["v"].dtype)
+    before, after = (pa.chunked_array(one["v"].array.__arrow_array__()).to_pylist() for one in (frame, filled))
+    assert observed(after) == observed(before)
+    assert None not in after
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_names_of_types_are_read(kind):
+    assert type_of(str(TAKEN[kind].type)) == TAKEN[kind].type
+
+
+@pytest.mark.parametrize("kind", ["decimal128", "decimal32", "ordered categories", "runs of text", "bool8", "zone"])
+def test_pandas_on_arrow_in_an_estimator(kind):
+    values = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([TAKEN[kind]])))
+    frame = pd.DataFrame({"x": RNG.normal(size=N), "v": values})
+    filled = DensityImputer(epochs=1, random_state=0).fit_transform(frame)
+    assert (filled.dtypes == frame.dtypes).all()
     before, after = (pa.chunked_array(one["v"].array.__arrow_array__()).to_pylist() for one in (frame, filled))
     assert observed(after) == observed(before)
     assert None not in after

@@ -191,7 +191,7 @@ def _times(name: str, values: Any, sample: list[str], hints: Hints) -> Guess | N
 
 
 def _offsets(sample: Sequence[str]) -> int:
-    return len({word[-6:] if word[-6:-5] in "+-" else "Z" for word in sample})
+    return len({word[-6:] if word[-6:-5] in "+-" else "+00:00" for word in sample})
 
 
 def _truths(values: Any, sample: list[str], declared: bool) -> Any | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from anabranch.checks import positive_int, seed_number
 from anabranch.queries import impute
@@ -49,15 +50,16 @@ def imputed(model: TableModel, frame: Any, draws: int | None, best: bool | str, 
                 filled[:, gappy[rows]] = impute(model.density, z, draws=count, context=given).cpu().numpy()
             else:
                 filled[0, gappy[rows]] = best_rows(model.density, model.schema.parts, z, given, best)
-    frames = [with_gaps_filled(frame, _fillings(model.schema.parts, x, one)) for one in filled]
+    gaps = np.isnan(x)
+    frames = [with_gaps_filled(frame, _fillings(model.schema.parts, gaps, one)) for one in filled]
     return frames if draws is not None else frames[0]
 
 
-def _fillings(parts: list[Column], x: Float64, filled: Float64) -> dict[str, Filling]:
-    """For the columns that have gaps in x, where these are, and the values that were decoded for them."""
+def _fillings(parts: list[Column], filling: NDArray[np.bool_], filled: Float64) -> dict[str, Filling]:
+    """For the columns that have cells to fill (rows, columns), where these are, and the values that were decoded."""
     result = {}
     for i, part in enumerate(parts):
-        gaps = np.isnan(x[:, i])
+        gaps = filling[:, i]
         if gaps.any():
             result[part.name] = gaps, part.decode(filled[gaps, i])
     return result

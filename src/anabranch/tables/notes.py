@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anabranch.tables.hints import TEXT, Hints
-from anabranch.tables.number_text import NUMBERS_SHARE, is_number
+from anabranch.tables.number_text import NUMBERS_SHARE, is_number, is_number_like
 from anabranch.tables.time_text import time_style
 
 _OPTIONS = ("sep", "encoding", "header", "decimal", "dates", "na", "kinds")
@@ -72,7 +72,7 @@ def why_text(name: str, trimmed: Any, gaps: Any, hints: Hints) -> Note | None:
     if len(sample) < 2:
         return None
     numbers = sum(map(is_number, sample))
-    if numbers == len(sample):
+    if all(map(is_number_like, sample)):
         return Note(_why_no_numbers(sample), "kinds", name)
     if numbers > NUMBERS_SHARE * len(sample):
         return None  # a schema refuses it, and names the stray word

@@ -224,6 +224,11 @@ def is_number(word: str) -> bool:
     return match["after"] is None or match["after"] == "%" or bool(re.fullmatch(_CURRENCY, match["after"]))
 
 
+def is_number_like(word: str) -> bool:
+    """The same, with any unit."""
+    return bool(_ANY.fullmatch(word))
+
+
 def _choices(digits: Sequence[str]) -> list[tuple[str, str]]:
     """Decimal mark and mark between thousands, those first that say least."""
     marks = {char for one in digits for char in one if not char.isdigit()}

@@ -54,7 +54,12 @@ def parse(data: bytes, reading: Reading) -> Sheet:
             )
         notes.append(Note("numbers in the first line as names", "header"))
     if cells.blank_end:
-        notes.append(Note(f"{cells.blank_end} blank lines at the end as no rows", ""))
+        lines = (
+            "a blank line at the end as no row"
+            if cells.blank_end == 1
+            else f"{cells.blank_end} blank lines at the end as no rows"
+        )
+        notes.append(Note(lines, ""))
     guesses = _guesses(cells, reading, sep)
     if isinstance(reading.dates, Mapping):
         _check_dates(reading.dates, dict(zip(cells.names, guesses, strict=True)))

@@ -21,6 +21,7 @@ _FORMS = {
     "integer": NUMBER,
     "rounded": NUMBER,
     "ordinal": NUMBER,
+    "angle": NUMBER,
     "boolean": TRUTH,
     "time": TIME,
 }

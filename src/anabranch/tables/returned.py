@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from anabranch.tables.types import flat
+from anabranch.tables.types import flat, type_of
 
+# behind the word of pandas for a type that it keeps on Arrow
+ARROW = "[pyarrow]"
 # of a column: which of its cells are gaps, and the values that fill these, in order
 Filling = tuple[NDArray[np.bool_], pa.Array]
 
@@ -139,6 +141,26 @@ def _pandas(frame: Any, fillings: Mapping[str, Filling]) -> Any:
             filled = filled.astype(kind)
         result.isetitem(place, filled)
     return result
+
+
+def on_arrow(column: pa.ChunkedArray, word: str, categories: Mapping[str, Any] | None) -> Any:
+    """Values as pandas keeps them on Arrow.
+
+    Args:
+        column: the values, as they are spelled out.
+        word: for the type, as pandas writes it: "decimal128(10, 2)[pyarrow]".
+        categories: of a dictionary, its "levels" and their "type".
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    kind = type_of(word.removesuffix(ARROW))
+    values, like = flat(column), column
+    if categories is not None:
+        levels = pa.array(categories["levels"], categories["type"])
+        like = pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), levels)])
+    plain = flat(pa.array([], kind)).type if not pa.types.is_run_end_encoded(kind) else flat(pa.nulls(0, kind)).type
+    packed = _packed(values.cast(plain), kind, like)
+    return pd.arrays.ArrowExtensionArray(pa.chunked_array([packed]))
 
 
 def _of_pandas(values: pa.Array, kind: Any) -> Any:

@@ -10,6 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=(.+))?\]")
+_DICTIONARY = re.compile(r"dictionary<values=(.+), indices=(\w+), ordered=([01])>")
+_RUNS = re.compile(r"run_end_encoded<run_ends: (\w+), values: (.+)>")
+_EXTENSIONS = {"extension<arrow.bool8>": pa.bool8, "extension<arrow.json>": pa.json_}
 _DECIMAL = re.compile(r"decimal(32|64|128|256)\((\d+), (-?\d+)\)")
 # Arrow's own names of types that its aliases do not know
 _NAMES = {"date32[day]": "date32", "date64[ms]": "date64"}
@@ -43,6 +46,12 @@ def type_of(name: str) -> pa.DataType:
         return pa.timestamp(found[1], tz=found[2])
     if found := _DECIMAL.fullmatch(name):
         return getattr(pa, f"decimal{found[1]}")(int(found[2]), int(found[3]))
+    if found := _DICTIONARY.fullmatch(name):
+        return pa.dictionary(type_of(found[2]), type_of(found[1]), ordered=found[3] == "1")
+    if found := _RUNS.fullmatch(name):
+        return pa.run_end_encoded(type_of(found[1]), type_of(found[2]))
+    if name in _EXTENSIONS:
+        return _EXTENSIONS[name]()
     try:
         return pa.type_for_alias(_NAMES.get(name, name))
     except ValueError:
