@@ -399,6 +399,8 @@ def test_all_faulty_columns_are_reported_at_once(tmp_path):
         Schema.infer(table)
     with pytest.raises(TableError, match=r"2 columns.*'a'.*'c'"):
         Schema.standardised(table, ["a", "c"])
+    with pytest.raises(TableError, match=r"2 columns.*'a'.*row 1 .*'b'.*row 0 "):
+        Schema([Continuous("a", 0.0, 1.0), Continuous("b", 0.0, 1.0)]).check_gaps(np.array([[1, np.nan], [np.nan, 1]]))
     schema = Schema([Categorical("a", ["x"]), Categorical("b", ["y"])])
     with pytest.raises(TableError, match=r"2 columns.*'u'.*'v'"):
         schema.encode(pa.table({"a": ["u"], "b": ["v"]}))
@@ -524,6 +526,8 @@ class TestCommands:
         options = ["-k", 2, "--columns", "a,b", "--epochs", 2]
         printed = self.run("cluster", tmp_path / "t.csv", *options).stdout.splitlines()
         assert printed[0] == "id;a;b;cluster;cluster_probability"
+        result = CliRunner().invoke(app, ["cluster", str(tmp_path / "t.csv"), "-k", "2"])
+        assert "column 'id' holds string, where clustering takes numbers; choose with --columns: a,b" in result.stderr
         for before, after in zip(lines, printed[1:], strict=True):
             assert after.startswith(before + ";")
             assert "." not in after

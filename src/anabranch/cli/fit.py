@@ -96,13 +96,16 @@ def fit(
     check_output(output)
     sizes = None if hidden is None else _read_sizes(hidden)
     data: Any
+    remembered: dict[str, Any] | None = None
     if stream or table.is_dir():
         refuse_options(reading, table)
-        data, sheet = TableStream(table), None
+        data = TableStream(table)
     else:  # kinds decide what the texts of a column are read as
         data, sheet = read_input(
             table, reading, None if kinds is None else lambda names: _read_kinds(kinds, names, strict=False)
         )
+        remembered = None if sheet is None else sheet.remember()
+        del sheet  # the texts of all cells are no use to a fit
     check_not_read(output, "the model", table=table)
     with about(table):
         fitted, report = fit_table(
@@ -122,9 +125,7 @@ def fit(
             device=device,
         )
     metadata = {"table": table.name, "report": report.to_dict()}
-    if sheet is not None:
-        metadata["reading"] = sheet.remember()
-    ab.save(fitted, output, metadata=metadata)
+    ab.save(fitted, output, metadata=metadata if remembered is None else {**metadata, "reading": remembered})
     show_report(table.name, report.to_dict())
     show_columns(fitted.schema)
     complain(f"wrote {output}")

@@ -48,8 +48,8 @@ def guess(name: str, texts: Any, quoted: Any | None, hints: Hints) -> Guess:
     told = quoted is not None and not hints.all_quoted  # quotes tell something
     if (
         not told
-        and hints.form is None
-        and hints.style is None
+        and hints.form in (None, NUMBER)
+        and hints.style in (None, NumberStyle())
         and hints.decimal in (None, ".")
         and not hints.comma_file
     ):

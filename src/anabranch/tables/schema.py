@@ -249,15 +249,17 @@ class Schema(Described):
         """
         table = as_table(table)
         check_present(table, self.given, "on which the model's density is conditioned")
-        pieces = []
+        pieces, faults = [], Faults()
         for part in self.given_parts:
-            values = _typed(part, table)
-            values = values.cast(pa.int8()) if _truth_as_number(part, values) else values
-            z = part.encode(values)
-            gaps = np.flatnonzero(np.isnan(z))
-            if len(gaps):
-                raise TableError(not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
-            pieces.append(part.context(z))
+            with faults.put_off():
+                values = _typed(part, table)
+                values = values.cast(pa.int8()) if _truth_as_number(part, values) else values
+                z = part.encode(values)
+                gaps = np.flatnonzero(np.isnan(z))
+                if len(gaps):
+                    raise TableError(not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
+                pieces.append(part.context(z))
+        faults.raise_all()
         return np.concatenate(pieces, axis=1)
 
     def encode_row(self, values: Mapping[str, Any]) -> Float64:
@@ -324,10 +326,13 @@ class Schema(Described):
 
     def check_gaps(self, x: Float64) -> None:
         """Raise TableError if some encoded value is a gap: for densities that take none."""
+        faults = Faults()
         for name, z in zip(self.columns, x.T, strict=True):
             gaps = np.flatnonzero(np.isnan(z))
-            if len(gaps):
-                raise TableError(not_finite(name, "a gap", gaps, len(z)))
+            with faults.put_off():
+                if len(gaps):
+                    raise TableError(not_finite(name, "a gap", gaps, len(z)))
+        faults.raise_all()
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Name, role, kind and description of every column, for print."""
