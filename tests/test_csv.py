@@ -313,13 +313,23 @@ class TestCompressed:
     def test_a_size_that_lies_is_found_out(self, tmp_path):
         packed = gzip.compress(b"a,b\n" + b"1.5,2.5\n" * 500_000)
         (tmp_path / "t.csv.gz").write_bytes(packed[:-4] + (100).to_bytes(4, "little"))
-        with pytest.raises(ValueError, match="more than 1 MiB, and the limit"):
+        with pytest.raises(ValueError, match="damaged"):
             read_table(tmp_path / "t.csv.gz", limit=2**20)
         two = gzip.compress(b"a,b\n" + b"1.5,2.5\n" * 500_000) + gzip.compress(b"1,2\n")  # the last says its size alone
         (tmp_path / "t.csv.gz").write_bytes(two)
-        with pytest.raises(ValueError, match="more than 1 MiB"):
+        with pytest.raises(ValueError, match=r"to 3\.81 MiB, and the limit is 1 MiB"):
             read_table(tmp_path / "t.csv.gz", limit=2**20)
+        with pytest.raises(ValueError, match=r"more than .* KiB, and the limit is 4 KiB"):
+            read_table(tmp_path / "t.csv.gz", limit=2**12)
         assert read_table(tmp_path / "t.csv.gz").num_rows == 500_001
+
+    def test_one_that_seems_larger_than_it_is_is_read(self, tmp_path):
+        rng = np.random.default_rng(0)
+        text = b"a,b\n" + b"1.5,2.5\n" * 50_000 + "".join(f"{x},1\n" for x in rng.normal(size=50_000)).encode()
+        (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text))
+        assert read_table(tmp_path / "t.csv.gz", limit=len(text)).num_rows == 100_000
+        with pytest.raises(ValueError, match="expands from"):
+            read_table(tmp_path / "t.csv.gz", limit=len(text) - 1)
 
 
 class TestWritten:
