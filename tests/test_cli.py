@@ -288,7 +288,7 @@ class TestBadInput:
         output = tmp_path / "out.csv"
         output.write_text("old")
 
-        def fails(table, stream):
+        def fails(table, stream, *more):
             stream.write(b"half of it")
             raise OSError(28, "No space left on device")
 

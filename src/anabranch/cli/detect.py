@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_table_output, load_table_model, write_output
+from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
 _ADDED = ("row", "log_likelihood", "surprise", "because")
 
 
 @one_line_errors()
+@reads_tables
 def detect(
     model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
     table: Annotated[Path, typer.Argument(help="The table, with the columns the model was fitted on.")],
@@ -24,6 +26,9 @@ def detect(
     top: Annotated[int, typer.Option("--top", "-n", help="How many rows.")] = 20,
     columns: Annotated[int, typer.Option(help="How many columns to name for each row, at most.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the rows by which the usual is told.")] = 0,
+    escape_formulas: EscapeFormulas = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Rank rows by how surprising they are, with the columns that make them so.
 
@@ -35,11 +40,10 @@ def detect(
 
     from anabranch.queries import QueryWarning  # noqa: PLC0415
     from anabranch.tables import detect as detected  # noqa: PLC0415
-    from anabranch.tables import read_table  # noqa: PLC0415
 
     check_table_output(output, table=table)
     fitted = load_table_model(model)
-    data = read_table(table)
+    data, sheet = read_input(table, reading, model=fitted, file=model)
     taken = [name for name in _ADDED if name in data.column_names]
     if taken:
         raise ValueError(f"{table}: has a column {taken[0]!r} already; rename or remove it")
@@ -55,8 +59,9 @@ def detect(
         pa.array([one.excess for one in found], pa.float64()),
         pa.array(because, pa.string()),
     )
-    ranked = data.take(pa.array([one.row for one in found], pa.int64()))
+    numbers = pa.array([one.row for one in found], pa.int64())
+    ranked = data.take(numbers)
     for place, (name, column) in enumerate(zip(_ADDED, values, strict=True)):
         ranked = ranked.add_column(place, name, column)
-    write_output(ranked, output)
+    write_output(ranked, output, sheet, numbers, escape_formulas)
     complain(f"ranked {data.num_rows:,} rows" + ("" if output is None else f"; wrote {output}"))

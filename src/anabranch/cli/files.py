@@ -12,7 +12,7 @@ import anabranch as ab
 if TYPE_CHECKING:
     import pyarrow
 
-    from anabranch.tables import TableModel
+    from anabranch.tables import Sheet, TableModel
 
 
 def check_output(path: Path) -> None:
@@ -57,15 +57,21 @@ def check_table_output(path: Path | None, **read: Path | None) -> None:
         check_not_read(path, "the result", **read)
 
 
-def write_output(table: pyarrow.Table, path: Path | None) -> None:
-    """Write a table to its file, or to standard output as CSV."""
+def write_output(
+    table: pyarrow.Table,
+    path: Path | None,
+    sheet: Sheet | None = None,
+    rows: pyarrow.Array | None = None,
+    escape_formulas: bool = False,
+) -> None:
+    """Write a table to its file, or to standard output as CSV; the other arguments are those of `tables.write_table`."""
     from anabranch.tables import write_table  # noqa: PLC0415
     from anabranch.tables.write import write_csv  # noqa: PLC0415
 
     if path is not None:
-        write_table(table, path)
+        write_table(table, path, sheet=sheet, rows=rows, escape_formulas=escape_formulas)
         return
-    write_csv(table, sys.stdout.buffer)
+    write_csv(table, sys.stdout.buffer, sheet, rows, escape_formulas)
     sys.stdout.buffer.flush()
 
 

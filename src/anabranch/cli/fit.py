@@ -13,7 +13,9 @@ import typer
 import anabranch as ab
 from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_not_read, check_output
+from anabranch.cli.kinds import show_columns
 from anabranch.cli.names import split_names
+from anabranch.cli.reading import read_input, reads_tables, refuse_options
 
 
 class Model(StrEnum):
@@ -32,6 +34,7 @@ class Structure(StrEnum):
 
 
 @one_line_errors()
+@reads_tables
 def fit(
     table: Annotated[
         Path,
@@ -79,6 +82,8 @@ def fit(
         bool, typer.Option("--stream", help="Read a Parquet file in pieces, never whole; a folder always is.")
     ] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, ...")] = "cpu",
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Fit a density to the rows of a table and write it to a file.
 
@@ -86,11 +91,21 @@ def fit(
     reported, in nats per row and in the data's own units, beside that of two simple densities: a Gaussian copula and
     independent columns, or of numbers alone a Gaussian mixture and a Gaussian.
     """
-    from anabranch.tables import TableStream, fit_table, read_table  # noqa: PLC0415 (slow to import)
+    from anabranch.tables import TableStream, fit_table  # noqa: PLC0415 (slow to import)
 
     check_output(output)
     sizes = None if hidden is None else _read_sizes(hidden)
-    data = TableStream(table) if stream or table.is_dir() else read_table(table)
+    data: Any
+    remembered: dict[str, Any] | None = None
+    if stream or table.is_dir():
+        refuse_options(reading, table)
+        data = TableStream(table)
+    else:  # kinds decide what the texts of a column are read as
+        data, sheet = read_input(
+            table, reading, None if kinds is None else lambda names: _read_kinds(kinds, names, strict=False)
+        )
+        remembered = None if sheet is None else sheet.remember()
+        del sheet  # the texts of all cells are no use to a fit
     check_not_read(output, "the model", table=table)
     with about(table):
         fitted, report = fit_table(
@@ -109,8 +124,10 @@ def fit(
             seed=seed,
             device=device,
         )
-    ab.save(fitted, output, metadata={"table": table.name, "report": report.to_dict()})
+    metadata = {"table": table.name, "report": report.to_dict()}
+    ab.save(fitted, output, metadata=metadata if remembered is None else {**metadata, "reading": remembered})
     show_report(table.name, report.to_dict())
+    show_columns(fitted.schema)
     complain(f"wrote {output}")
 
 
@@ -160,8 +177,11 @@ def _with_error(value: float | None, error: float | None) -> str:
     return "-inf" if value is None else f"{value:.3f}" + ("" if error is None else f" ± {error:.3f}")
 
 
-def _read_kinds(text: str, available: Sequence[str]) -> dict[str, str]:
-    """Kinds of columns, a=categorical,b=bounded; names may hold commas and equals signs of their own."""
+def _read_kinds(text: str, available: Sequence[str], strict: bool = True) -> dict[str, str]:
+    """Kinds of columns, a=categorical,b=bounded; names may hold commas and equals signs of their own.
+
+    With `strict` what is no column is an error; otherwise it is for a later call to find.
+    """
     kinds: dict[str, str] = {}
     begun = ""
     for piece in text.split(","):
@@ -172,7 +192,7 @@ def _read_kinds(text: str, available: Sequence[str]) -> dict[str, str]:
             begun = ""
         else:
             begun += ","
-    if begun:
+    if begun and strict:
         raise ValueError(
             f"--kinds: expected columns of the table and their kinds, such as a=categorical,b=bounded, got {begun[:-1]!r}"
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_table_output, load_table_model, write_output
+from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
 _COLUMN = "draw"
 
@@ -22,6 +24,7 @@ class Best(StrEnum):
 
 
 @one_line_errors()
+@reads_tables
 def impute(
     model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
     table: Annotated[Path, typer.Argument(help="The table with gaps, with the columns the model was fitted on.")],
@@ -37,21 +40,23 @@ def impute(
         typer.Option(help="The single best of each gap in place of a draw; of categories the most probable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    escape_formulas: EscapeFormulas = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Fill the gaps of a table, each row's given what the row has; what was observed stays as it is.
 
+    The cells of a CSV file that were observed, and columns that are not modelled, are written as they were, to the letter.
     By default each gap is drawn, all of a row jointly, which keeps spread and dependence. What is computed from several
     draws differs by as much as is not known; the single best is for whoever needs one number.
     """
     import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
-    from anabranch.tables import read_table  # noqa: PLC0415
-
     check_table_output(output, table=table)
     if best is not None and draws is not None:
         raise ValueError("--draws, --best: expected one of both, got both")
     fitted = load_table_model(model)
-    data = read_table(table)
+    data, sheet = read_input(table, reading, model=fitted, file=model)
     if draws is not None and _COLUMN in data.column_names:
         raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it, or leave out --draws")
     with about(table):
@@ -62,7 +67,8 @@ def impute(
     else:
         filled = found
     gaps = sum(_gaps(data.column(name)) for name in fitted.schema.columns)
-    write_output(filled, output)
+    rows = pa.array(np.tile(np.arange(data.num_rows), filled.num_rows // data.num_rows))
+    write_output(filled, output, sheet, rows, escape_formulas)
     complain(f"filled {gaps:,} gaps in {data.num_rows:,} rows" + ("" if output is None else f"; wrote {output}"))
 
 

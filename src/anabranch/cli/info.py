@@ -11,6 +11,7 @@ import typer
 import anabranch as ab
 from anabranch.cli.errors import one_line_errors
 from anabranch.cli.fit import show_report
+from anabranch.cli.kinds import show_columns
 from anabranch.storage import read_metadata
 
 
@@ -18,7 +19,6 @@ from anabranch.storage import read_metadata
 def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
     """Print what a model file holds."""
     from rich.console import Console  # noqa: PLC0415 (only needed here)
-    from rich.table import Table  # noqa: PLC0415
 
     from anabranch.tables import TableModel  # noqa: PLC0415
 
@@ -34,13 +34,10 @@ def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
     )
     metadata = header["metadata"]
     if isinstance(loaded, TableModel):
-        columns = Table("column", "role", "kind", "values", title="Columns", title_justify="left")
-        for row in loaded.schema.rows():
-            columns.add_row(*row)
-        console.print()
-        console.print(columns, markup=False)
+        show_columns(loaded.schema, most=None)
         console.print(f"Log-likelihoods are in {loaded.unit}.", markup=False)
     report = metadata.pop("report", None)
+    metadata.pop("reading", None)  # for the commands that read tables for the model
     if report is not None:
         console.print()
         show_report(metadata.pop("table", "a table"), report)

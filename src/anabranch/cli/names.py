@@ -15,13 +15,22 @@ def split_names(text: str, available: Sequence[str]) -> list[str]:
         >>> from anabranch.cli.names import split_names
         >>> split_names("x, y", ["x", "y", "z"])
         ['x', 'y']
-        >>> split_names("mass, kg", ["mass, kg"])
-        ['mass, kg']
+        >>> split_names("mass, kg,z", ["mass, kg", "z"])
+        ['mass, kg', 'z']
     """
-    if text in available:
-        return [text]
-    pieces = [piece if piece in available else piece.strip() for piece in text.split(",")]
-    names = [piece for piece in pieces if piece]
+    pieces = text.split(",")
+    names, begin = [], 0
+    while begin < len(pieces):
+        for end in range(len(pieces), begin, -1):  # the longest name that the table has
+            joined = ",".join(pieces[begin:end])
+            bare = joined.strip()
+            unquoted = bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] == '"' else bare
+            known = next((one for one in (joined, bare, unquoted) if one in available), None)
+            if known is not None:
+                break
+        names.append(known if known is not None else bare)
+        begin = end
+    names = [name for name in names if name]
     if not names:
         raise ValueError(f"expected names of columns, separated by commas, got {text!r}")
     return names

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_table_output, load_table_model, write_output
+from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
 
 @one_line_errors()
+@reads_tables
 def sample(
     model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
     n: Annotated[int, typer.Option("-n", help="How many rows; with --given, for each of its rows.")],
@@ -20,9 +23,12 @@ def sample(
     ] = None,
     given: Annotated[Path | None, typer.Option(help="A table with the columns the density is conditioned on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    escape_formulas: EscapeFormulas = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Draw new rows from a model, with the columns' names and units."""
-    from anabranch.tables import read_table  # noqa: PLC0415 (slow to import)
+    import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
     check_table_output(output, table=given)
     fitted = load_table_model(model)
@@ -32,9 +38,10 @@ def sample(
         raise ValueError(f"{model}: its density is conditioned on {names}; give a table that has them with --given")
     if given is not None and not fitted.schema.given:
         raise ValueError(f"{model}: its density is not conditioned on any column; leave out --given")
-    seen = None if given is None else read_table(given)
+    seen, sheet = (None, None) if given is None else read_input(given, reading, model=fitted, file=model)
     with about(model if given is None else given):
         rows = fitted.sample(n, seen, seed)
-    write_output(rows, output)
+    numbers = None if seen is None else pa.array(np.repeat(np.arange(seen.num_rows), n))
+    write_output(rows, output, sheet, numbers, escape_formulas)
     if output is not None:
         complain(f"wrote {rows.num_rows:,} rows to {output}")

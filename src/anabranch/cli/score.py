@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_table_output, load_table_model, write_output
+from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
 _COLUMN = "log_likelihood"
 
 
 @one_line_errors()
+@reads_tables
 def score(
     model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
     table: Annotated[Path, typer.Argument(help="The table to score, with the columns the model was fitted on.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it; standard output, as CSV, by default.")
     ] = None,
+    escape_formulas: EscapeFormulas = False,
+    *,
+    reading: dict[str, Any],
 ) -> None:
     """Add a column `log_likelihood` to a table: nats per row, in the data's own units.
 
@@ -28,16 +33,14 @@ def score(
     """
     import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
-    from anabranch.tables import read_table  # noqa: PLC0415
-
     check_table_output(output, table=table)
     fitted = load_table_model(model)
-    data = read_table(table)
+    data, sheet = read_input(table, reading, model=fitted, file=model)
     if _COLUMN in data.column_names:
         raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it")
     with about(table):
         log_p = fitted.log_prob(data)
-    write_output(data.append_column(_COLUMN, pa.array(log_p)), output)
+    write_output(data.append_column(_COLUMN, pa.array(log_p)), output, sheet, None, escape_formulas)
     complain(f"scored {len(log_p):,} rows, {float(np.mean(log_p)):.3f} nats per row" + _wrote(output))
 
 

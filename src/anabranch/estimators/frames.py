@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from anabranch.described import Described
 from anabranch.tables import TableError, as_table
+from anabranch.tables.returned import ARROW, on_arrow
 from anabranch.tables.types import flat
 
 _LIBRARIES = ("pandas", "polars", "pyarrow")
@@ -132,6 +133,9 @@ class Frames(Described):
 
         columns = []
         for name, word in zip(table.column_names, self.types, strict=True):
+            if word.endswith(ARROW):
+                columns.append(pd.Series(on_arrow(table.column(name), word, self.categories.get(name))))
+                continue
             values = table.column(name).to_pandas()
             found = self.categories.get(name)
             if found is not None:
@@ -180,7 +184,9 @@ def first_other_than_numbers(x: Any, truth: bool = False) -> str | None:
     library, native = _native(x)
     if library is None:
         return None
-    for name, kind in native.schema.items():
+    for place, (name, kind) in enumerate(native.schema.items()):
+        if str(kind) == "Unknown" and library == "pandas" and str(x.dtypes.iloc[place]).endswith(ARROW):
+            return str(name)  # narrow decimals, runs of equal values: arrays of numbers do not hold them
         if kind.is_integer() or kind.is_float() or str(kind) in (("Unknown", "Boolean") if truth else ("Unknown",)):
             continue  # the unknown ones are scikit-learn's to judge
         if str(kind) == "Object" and library == "pandas" and _holds_numbers(x, native.columns.index(name)):

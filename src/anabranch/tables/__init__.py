@@ -6,18 +6,23 @@ from anabranch.tables.detecting import Cell, Surprise, detect
 from anabranch.tables.fit_table import fit_table
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
-from anabranch.tables.read import read_table
+from anabranch.tables.read import ReadingWarning, read_sheet, read_table
+from anabranch.tables.reading import Reading
 from anabranch.tables.report import Report, Score
 from anabranch.tables.schema import Schema
+from anabranch.tables.sheet import Sheet
 from anabranch.tables.stream import TableStream
 from anabranch.tables.write import write_table
 
 __all__ = [
     "Cell",
     "Column",
+    "Reading",
+    "ReadingWarning",
     "Report",
     "Schema",
     "Score",
+    "Sheet",
     "Surprise",
     "TableError",
     "TableModel",
@@ -27,6 +32,7 @@ __all__ = [
     "columns",
     "detect",
     "fit_table",
+    "read_sheet",
     "read_table",
     "write_table",
 ]

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anabranch.tables.types import spelled_out
+
 
 class TableError(ValueError):
     """Something in a table that stands in the way: a column, a row, or how many there are."""
@@ -19,8 +21,8 @@ def as_table(frame: Any) -> pa.Table:
 
     Args:
         frame: a data frame of pyarrow, pandas, polars or another library that narwhals reads; anything that has
-            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ... The index of a pandas frame is no
-            column.
+            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ..., and whose masked cells are gaps.
+            The index of a pandas frame is no column.
 
     Raises:
         ValueError: it is something else.
@@ -35,9 +37,9 @@ def as_table(frame: Any) -> pa.Table:
         ['x0', 'x1']
     """
     if isinstance(frame, pa.Table):
-        table = without_index(frame)
-        check_names(table)
-        return table
+        return _checked(frame)
+    if isinstance(frame, pa.RecordBatch):
+        return _checked(pa.Table.from_batches([frame]))
     if isinstance(frame, np.ndarray):
         table = _of_array(frame)
     else:
@@ -58,8 +60,16 @@ def as_table(frame: Any) -> pa.Table:
                 "table: expected a data frame (pandas, polars, pyarrow, ...) or a 2-D NumPy array, "
                 f"got {type(frame).__name__}"
             )
+    return _checked(table)
+
+
+def _checked(table: pa.Table) -> pa.Table:
     table = without_index(table)
     check_names(table)
+    for i, name in enumerate(table.column_names):
+        column = table.column(i)
+        plain = spelled_out(column)
+        table = table if plain is column else table.set_column(i, name, plain)
     return table
 
 
@@ -68,22 +78,35 @@ def _of_array(x: NDArray[Any]) -> pa.Table:
         raise ValueError(f"table: expected an array of shape (rows, columns), got shape {x.shape}")
     names = [f"x{i}" for i in range(x.shape[1])]
     arrays = []
-    for name, values in zip(names, x.T, strict=True):
+    for name, values, mask in zip(names, np.asarray(x).T, np.ma.getmaskarray(x).T, strict=True):
         if values.dtype.kind == "f":  # Arrow knows no long double and no foreign byte order; NaN is a gap
             wide = values.astype(np.float64 if values.dtype.itemsize > 8 else values.dtype.newbyteorder("="))
-            arrays.append(pa.array(wide, from_pandas=True))
+            arrays.append(pa.array(wide, mask=mask | np.isnan(wide)))
         elif values.dtype.kind in "iub":
-            arrays.append(pa.array(values.astype(values.dtype.newbyteorder("="))))
+            arrays.append(pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask))
         else:
-            arrays.append(_array(name, values.tolist()))
+            arrays.append(_array(name, [None if gap else v for v, gap in zip(values.tolist(), mask, strict=True)]))
     return pa.Table.from_arrays(arrays, names=names)
 
 
 def _of_frame(frame: Any, native: Any) -> pa.Table:
+    import narwhals  # noqa: PLC0415 (loaded already)
+
+    if native.implementation.is_pandas():
+        frame = _plain_pandas(frame)
+        native = narwhals.from_native(frame)
     try:
         return native.to_arrow()
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _better(frame, error) from error
+
+
+def _plain_pandas(frame: Any) -> Any:
+    """A frame of pandas with words for names, and no sparse columns, which Arrow does not know."""
+    if not all(isinstance(name, str) for name in frame.columns):
+        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    sparse = {name: kind.subtype for name, kind in frame.dtypes.items() if type(kind).__name__ == "SparseDtype"}
+    return frame.astype(sparse) if sparse else frame
 
 
 def _better(frame: Any, error: Exception) -> TableError:

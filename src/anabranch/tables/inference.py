@@ -27,6 +27,7 @@ from anabranch.tables.columns.shape import atoms_of, margin, normal_score, some_
 from anabranch.tables.columns.smooth import observed
 from anabranch.tables.columns.stepped import digits_of
 from anabranch.tables.frame import TableError
+from anabranch.tables.number_text import is_number as is_number_text
 from anabranch.tables.types import flat, is_number, is_text, is_time
 
 KINDS: dict[str, type[Column]] = {
@@ -171,7 +172,7 @@ def _check_words(name: str, values: pa.Array) -> None:
     """Text that is categories: neither names of the rows nor numbers with a stray word."""
     _check_constant(name, values)
     distinct = values.unique().drop_null().to_pylist()
-    numbers = sum(_is_number(word) for word in distinct)
+    numbers = sum(is_number_text(word) for word in distinct)
     if len(distinct) > 2 and _NUMBERS_SHARE * len(distinct) < numbers < len(distinct):
         row, text = first_text(values)
         raise TableError(
@@ -184,11 +185,3 @@ def _check_words(name: str, values: pa.Array) -> None:
             f"column {name!r} holds {len(distinct):,} different texts in {seen:,} rows, which name the rows and tell "
             "nothing of others; leave it out, or declare its kind, 'categorical' (kinds=)"
         )
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

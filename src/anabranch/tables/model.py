@@ -153,9 +153,7 @@ class TableModel(Described):
         options = {"tolerance": tolerance, "samples": samples, "seed": seed, **sampling}
         return ask_table(self.schema, self.density, question, like, **options)
 
-    def impute(
-        self, table: Any, draws: int | None = None, best: bool | str = False, seed: int | None = None
-    ) -> pa.Table | list[pa.Table]:
+    def impute(self, table: Any, draws: int | None = None, best: bool | str = False, seed: int | None = None) -> Any:
         """A table with its gaps filled from the model, given what each row has; what was observed stays as it is.
 
         Args:
@@ -167,7 +165,8 @@ class TableModel(Described):
             seed: makes the draws repeatable; by default torch's global generator goes on.
 
         Returns:
-            a table, or a list of as many as draws.
+            a table of the library that came (pandas, polars, pyarrow, NumPy), with its index, its types, and its columns in
+            their order; or a list of as many as draws.
 
         Raises:
             ValueError: draws and best at once, or others than described.

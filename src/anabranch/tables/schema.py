@@ -19,6 +19,7 @@ from anabranch.families import Family
 from anabranch.tables.choice import check_present, choose
 from anabranch.tables.columns import Column, Continuous, TableWarning
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.faults import Faults
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.inference import infer_column
 from anabranch.tables.real import check_real, not_finite, real_column
@@ -87,7 +88,7 @@ class Schema(Described):
 
         Raises:
             TableError: a column that is missing, or of no kind: gaps only, one value only, infinite or mixed values, names
-                of rows. It names the column, and where one is to blame the first such row, counted from 0.
+                of rows. It names all such columns, and where one is to blame the first such row, counted from 0.
             ValueError: kinds of columns that are not used, or that do not exist.
 
         Warns:
@@ -101,7 +102,11 @@ class Schema(Described):
             raise ValueError(
                 f"kinds: expected columns of the schema, {', '.join(map(repr, chosen))}, got {unknown[0]!r}"
             )
-        found = {name: infer_column(name, table.column(name), rows, kinds.get(name)) for name in (*chosen, *given)}
+        found, faults = {}, Faults()
+        for name in (*chosen, *given):
+            with faults.put_off():
+                found[name] = infer_column(name, table.column(name), rows, kinds.get(name))
+        faults.raise_all()
         for name, column in found.items():
             if column.name != name:
                 raise ValueError(f"kinds[{name!r}]: expected a column of that name, got {column.name!r}")
@@ -132,9 +137,12 @@ class Schema(Described):
         table = as_table(table)
         chosen, given = choose(table, columns, given)
         every = [*chosen, *given]
+        found, faults = {}, Faults()
         for name in every:
-            check_real(table, name, truth=name in given)
-        found = {name: real_column(name, table.column(name), rows, modelled=name in chosen) for name in every}
+            with faults.put_off():
+                check_real(table, name, truth=name in given)
+                found[name] = real_column(name, table.column(name), rows, modelled=name in chosen)
+        faults.raise_all()
         return cls([found[name] for name in chosen], [found[name] for name in given])
 
     @property
@@ -225,7 +233,12 @@ class Schema(Described):
         """
         table = as_table(table)
         check_present(table, [*self.columns, *self.given], "which the model has")
-        x = np.stack([part.encode(_typed(part, table)) for part in self.parts], axis=1)
+        encoded, faults = [], Faults()
+        for part in self.parts:
+            with faults.put_off():
+                encoded.append(part.encode(_typed(part, table)))
+        faults.raise_all()
+        x = np.stack(encoded, axis=1)
         return x, self.encode_given(table) if self.given else None
 
     def encode_given(self, table: Any) -> Float64:
@@ -236,15 +249,17 @@ class Schema(Described):
         """
         table = as_table(table)
         check_present(table, self.given, "on which the model's density is conditioned")
-        pieces = []
+        pieces, faults = [], Faults()
         for part in self.given_parts:
-            values = _typed(part, table)
-            values = values.cast(pa.int8()) if _truth_as_number(part, values) else values
-            z = part.encode(values)
-            gaps = np.flatnonzero(np.isnan(z))
-            if len(gaps):
-                raise TableError(not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
-            pieces.append(part.context(z))
+            with faults.put_off():
+                values = _typed(part, table)
+                values = values.cast(pa.int8()) if _truth_as_number(part, values) else values
+                z = part.encode(values)
+                gaps = np.flatnonzero(np.isnan(z))
+                if len(gaps):
+                    raise TableError(not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
+                pieces.append(part.context(z))
+        faults.raise_all()
         return np.concatenate(pieces, axis=1)
 
     def encode_row(self, values: Mapping[str, Any]) -> Float64:
@@ -311,10 +326,13 @@ class Schema(Described):
 
     def check_gaps(self, x: Float64) -> None:
         """Raise TableError if some encoded value is a gap: for densities that take none."""
+        faults = Faults()
         for name, z in zip(self.columns, x.T, strict=True):
             gaps = np.flatnonzero(np.isnan(z))
-            if len(gaps):
-                raise TableError(not_finite(name, "a gap", gaps, len(z)))
+            with faults.put_off():
+                if len(gaps):
+                    raise TableError(not_finite(name, "a gap", gaps, len(z)))
+        faults.raise_all()
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Name, role, kind and description of every column, for print."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
 from anabranch.tables.frame import TableError, index_of_pandas
+from anabranch.tables.number_text import plain_numbers
 from anabranch.tables.schema import Schema
 from anabranch.tables.types import flat, is_number, is_text, is_time
 from anabranch.training.rows import Rows, RowStream
@@ -25,10 +27,15 @@ _READ = 16_384
 _MOST_TEXTS = 21_000
 # and more different numbers than this are no levels
 _MOST_LEVELS = 20
+# a folder's name for a gap
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 class TableStream:
     """A Parquet file, or a folder of them with the same columns, read in record batches: never whole.
+
+    Folders inside whose names are like `year=2020` (Hive's partitions) give a column each, behind those of the files: of
+    whole numbers, dates or text; names with zeros in front, `month=01`, are text.
 
     `fit_table` takes one in place of a table. It reads the file once to draw a sample of rows, from which come the schema's
     statistics, the held-out rows and the baselines, together with the rows that hold extremes and every text, so that what a
@@ -60,8 +67,10 @@ class TableStream:
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: no such file or folder")
         try:
-            # not partitioned by folder names, which would be columns that no file has
-            self._dataset = dataset.dataset(self.path, format="parquet", partitioning=None)
+            plain = dataset.dataset(self.path, format="parquet", partitioning=None)
+            self._partitions = _partition_columns(self.path, plain)
+            hive = dataset.partitioning(self._partitions, flavor="hive") if len(self._partitions) else None
+            self._dataset = dataset.dataset(self.path, format="parquet", partitioning=hive)
             self.rows = int(self._dataset.count_rows())
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(self._damaged(error)) from error
@@ -76,7 +85,7 @@ class TableStream:
 
     def _check_alike(self) -> None:
         """Raise ValueError unless all files have the same columns, of the same types."""
-        wanted = {field.name: field.type for field in self._dataset.schema}
+        wanted = {field.name: field.type for field in self._dataset.schema if field.name not in self._partitions.names}
         for piece in self._dataset.get_fragments():
             own = {field.name: field.type for field in piece.physical_schema}
             for name in [*wanted, *own]:
@@ -248,6 +257,30 @@ class _Extremes:
 
     def rows(self) -> list[pa.Table]:
         return [*(row for _, row in self.bounds.values()), *self.first]
+
+
+def _partition_columns(path: Path, plain: Any) -> pa.Schema:
+    """The columns that folders within `path` give, of the dataset of all its files, by names such as year=2020."""
+    if not path.is_dir():
+        return pa.schema([])
+    values: dict[str, set[str]] = {}
+    for file in plain.files:
+        for folder in Path(file).relative_to(path).parts[:-1]:
+            name, sign, text = folder.partition("=")
+            if sign and name not in plain.schema.names:  # files that have the column themselves know better
+                values.setdefault(unquote(name), set()).add(unquote(text))
+    return pa.schema([(name, _type_of(texts - {_NO_VALUE})) for name, texts in values.items()])
+
+
+def _type_of(texts: set[str]) -> pa.DataType:
+    """What the values of a partition are."""
+    array = pa.array(sorted(texts), pa.string())
+    if not len(array) or (numbers := plain_numbers(array)) is None:
+        try:
+            return array.cast(pa.date32()).type if len(array) else pa.string()
+        except pa.ArrowInvalid:
+            return pa.string()
+    return pa.int64() if pa.types.is_integer(numbers.type) else pa.string()
 
 
 def _some_of(rows: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError
+from anabranch.tables.number_text import is_number as is_number_text
 from anabranch.tables.types import is_number, is_text
 
 # float64 holds every whole number up to here
@@ -59,9 +60,7 @@ def first_text(values: pa.Array) -> tuple[int, str]:
         if value is None:
             continue
         first = first or (row, value)
-        try:
-            float(value)
-        except ValueError:
+        if not is_number_text(value):
             return row, value
     return first or (0, "")
 
