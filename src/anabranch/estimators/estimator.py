@@ -15,6 +15,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from anabranch import storage
 from anabranch.densities import Density
+from anabranch.estimators.apart import Apart
+from anabranch.estimators.distinct import Distinct
 from anabranch.estimators.encoding import Encoding
 from anabranch.estimators.finite import refuse_columns_of_gaps, refuse_other_than_finite
 from anabranch.estimators.frames import first_other_than_numbers, is_frame
@@ -37,9 +39,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         encoding_: how X becomes numbers, an `Encoding`.
+        apart_: which rows are set apart, and what density they have, an `Apart`.
     """
 
     encoding_: Encoding
+    apart_: Apart
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file: settings, densities, and whatever `fit` has found.
@@ -89,6 +93,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         scores = np.asarray(log_p + self.encoding_.log_det(z))
         scores[self.encoding_.off_constant(x)] = -np.inf
         return scores
+
+    def _find_apart(self, rows: Distinct, framed: SchemaEncoding | None) -> Apart:
+        """What is wild among the rows of a fit; nothing in columns read by a schema, which has ways of its own."""
+        self.apart_ = Apart.of(rows, self._names()) if framed is None else Apart.none(rows.x.shape[1])
+        return self.apart_
 
     def _names(self) -> list[str]:
         """The names of the columns, x0, x1, ... without any."""
