@@ -28,6 +28,7 @@ from anabranch.tables.report import Report, Score
 from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
 from anabranch.tables.types import flat
+from anabranch.tables.wild import Usual, told
 from anabranch.training import Epoch, History, NonFiniteError, fit
 from anabranch.training.pace import ANY_ORDER, Pace
 
@@ -148,11 +149,16 @@ def fit_table(
         schema, model = _schema(table, columns, given, train, kinds, model)
         x, context = schema.encode(table)
     mixed = model == "any-order"
+    usual, apart = None, []
     if not mixed:
+        own = np.arange(len(x)) if stream is None else np.r_[numbers, np.full(len(x) - len(numbers), -1)]
+        usual, (train, validate, test), apart = _set_apart(schema, x, context, (train, validate, test), own)
+        fitted_rows = len(train) if stream is None else stream.rows - len(validate) - len(test)
         _check_rows(
             table.num_rows, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
         )
-        _check_distances(schema, x, context)
+        counted = np.r_[train, validate, test]
+        _check_distances(schema, x[counted], None if context is None else context[counted])
         _warn_of_linear_dependence(schema, x[train])
 
     options: dict[str, Any] = {"model": model}
@@ -185,7 +191,8 @@ def fit_table(
     try:
         if mixed:  # from all training rows, not from a first batch
             density.initialize(*rows(train))
-        streamed = None if stream is None else stream.training(schema, numbers[np.r_[validate, test]], dtype)
+        held_out = None if stream is None else numbers[np.r_[validate, test]]
+        streamed = None if stream is None or held_out is None else stream.training(schema, held_out, dtype, usual)
         history = fit(
             density,
             *(rows(train) if streamed is None else (streamed, None)),
@@ -234,6 +241,7 @@ def fit_table(
         **_outcome(history),
         seconds={"fit": fitted - begun, "baselines": time.perf_counter() - fitted},
         options=options,
+        set_apart=apart,
     )
     return table_model, report
 
@@ -320,6 +328,30 @@ def _sampled(stream: TableStream | None) -> Iterator[None]:
         if stream is None:
             raise
         raise TableError(f"{stream.path}, of which rows in random order were read: {error}") from error
+
+
+def _set_apart(
+    schema: Schema,
+    x: Float64,
+    context: Float64 | None,
+    split: tuple[NDArray[np.int64], ...],
+    numbers: NDArray[np.int64],
+) -> tuple[Usual, list[NDArray[np.int64]], list[int]]:
+    """What is usual in columns of numbers; training, validation and test rows without those of a wild value; and these, by
+    their numbers in the data, -1 where that is not known.
+    """
+    both = x if context is None else np.concatenate([x, context], axis=1)
+    usual = Usual.of(both)
+    wild = usual.wild(both)
+    apart = wild.any(axis=1)
+    if apart.any():
+        own = schema.decode(x, context)
+        names = [*schema.columns, *schema.given]
+        values = np.column_stack([own.column(name).to_numpy() for name in names])
+        follows = "such rows are set apart: they are neither fitted nor counted in the report"
+        warnings.warn(told(names, values, wild, numbers, follows), TableWarning, stacklevel=3)
+    rows = [part[~apart[part]] for part in split]
+    return usual, rows, [int(numbers[row]) for part in split for row in part[apart[part]]]
 
 
 def _check_rows(rows: int, least: int, purpose: str) -> None:

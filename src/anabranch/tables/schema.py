@@ -117,7 +117,8 @@ class Schema(Described):
         given: Sequence[str] = (),
         rows: NDArray[np.integer[Any]] | None = None,
     ) -> Schema:
-        """The schema of a table of numbers without gaps, every column continuous, z = (x - mean) / standard deviation.
+        """The schema of a table of numbers without gaps, every column continuous, z = (x - mean) / standard deviation, both of the
+        values that are not wild (`wild.Usual`).
 
         What a density of real vectors takes. Modelled columns are floats or integers, which come back as float64; given
         columns may be truth values too.

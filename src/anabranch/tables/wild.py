@@ -77,13 +77,14 @@ def told(names: Sequence[str], x: Float64, wild: NDArray[np.bool_], numbers: NDA
         names: of the columns.
         x: (rows, columns).
         wild: (rows, columns), which of them are wild.
-        numbers: (rows), the numbers of the rows in the data.
+        numbers: (rows), the numbers of the rows in the data, -1 where that is not known.
         follows: what is done about them.
     """
     rows = np.flatnonzero(wild.any(axis=1))
     order = np.argsort(numbers[rows], kind="stable")
     cells = [(int(i), int(j)) for i in rows[order][:3] for j in np.flatnonzero(wild[i])][:3]
-    said = ", ".join(f"column {names[j]!r} holds {x[i, j]:g} in row {numbers[i]}" for i, j in cells)
+    places = [f"row {numbers[i]}" if numbers[i] >= 0 else "a row" for i, _ in cells]
+    said = ", ".join(f"column {names[j]!r} holds {x[i, j]:g} in {at}" for (i, j), at in zip(cells, places, strict=True))
     more = int(wild.sum()) - len(cells)
     return (
         f"{said}{f' and {more} more such values' if more else ''} (rows count from 0), far beyond all others; {follows}; "
