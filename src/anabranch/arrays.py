@@ -53,11 +53,10 @@ def refuse_inexact(name: str, values: NDArray[Any], columns: Sequence[str] | Non
     Example:
         >>> import numpy as np
         >>> from anabranch.arrays import refuse_inexact
-        >>> refuse_inexact("x", np.array([[1, 2**53 + 1]]))
+        >>> refuse_inexact("x", np.array([2**53 + 1]))
         Traceback (most recent call last):
         ...
-        ValueError: x: expected whole numbers up to 2^53, which floats hold, got 9007199254740993 in row 0, column 1; subtract an
-        offset, or leave it out
+        ValueError: x: expected whole numbers up to 2^53, got 9007199254740993 in row 0; subtract an offset, or leave it out
     """
     if values.dtype.kind in "iu":
         bad = (values > LARGEST_EXACT) | (values < -LARGEST_EXACT) if values.dtype.itemsize == 8 else np.zeros(0, bool)
@@ -71,8 +70,7 @@ def refuse_inexact(name: str, values: NDArray[Any], columns: Sequence[str] | Non
     row = f" in row {first[0]}" if first else ""
     column = "" if len(first) < 2 else f", column {first[1] if columns is None else repr(str(columns[first[1]]))}"
     raise ValueError(
-        f"{name}: expected whole numbers up to 2^53, which floats hold, got {values[first]}{row}{column}; subtract an offset, "
-        "or leave it out"
+        f"{name}: expected whole numbers up to 2^53, got {values[first]}{row}{column}; subtract an offset, or leave it out"
     )
 
 

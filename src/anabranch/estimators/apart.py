@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 
 
 class Apart(Described):
-    r"""Rows with wild values (`tables.wild.Usual`) are not fitted; a broad density stands behind f, which is fitted to the others:
+    r"""Rows with wild values (`tables.wild.Usual`) are not fitted; behind f, which is fitted to the others, stands a broad one:
 
     .. math:: p(z) = (1 - s)\, f(z) + s \prod_j \frac{1}{\pi (1 + z_j^2)},
 
@@ -73,7 +73,7 @@ class Apart(Described):
 
     def ordinary(self, x: Float64) -> NDArray[np.bool_]:
         """Which rows (rows) have no wild value."""
-        return ~self.wild(x).any(axis=1)
+        return np.asarray(~self.wild(x).any(axis=1))
 
     def without(self, rows: Distinct, keep: NDArray[np.bool_] | None = None) -> Distinct:
         """The ordinary ones of different rows, and those to keep (rows) nevertheless, at the ends of what is usual."""

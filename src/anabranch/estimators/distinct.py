@@ -33,7 +33,7 @@ class Distinct:
         return len(self.x)
 
     def take(self, some: NDArray[np.bool_], x: Float64 | None = None) -> Distinct:
-        """Some of them (rows), with other values in place of theirs if there are others; -1 in `inverse` for those left out."""
+        """Some of them (rows), with other values in place of theirs if given; `inverse` is -1 for those left out."""
         number = np.where(some, np.cumsum(some) - 1, -1)
         inverse = np.where(self.inverse < 0, -1, number[self.inverse]).astype(np.int64)
         labels = None if self.labels is None else self.labels[some]

@@ -206,7 +206,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """
         if sample_weight is None:
             return None
-        weights = _check_sample_weight(unmasked(sample_weight, "sample_weight"), x, dtype=np.float64, ensure_non_negative=True)
+        given = unmasked(sample_weight, "sample_weight")
+        weights = _check_sample_weight(given, x, dtype=np.float64, ensure_non_negative=True)
         if not weights.any():
             raise ValueError("sample_weight: expected some weight above zero, got zero for all samples")
         weights = weights / max(1.0, weights.max() / 1e100)  # whose sum might overflow

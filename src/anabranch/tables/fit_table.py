@@ -27,7 +27,7 @@ from anabranch.tables.model import TableModel
 from anabranch.tables.report import Report, Score
 from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
-from anabranch.tables.types import flat
+from anabranch.tables.types import flat, is_number
 from anabranch.tables.wild import Usual, told
 from anabranch.training import Epoch, History, NonFiniteError, fit
 from anabranch.training.pace import ANY_ORDER, Pace
@@ -149,11 +149,11 @@ def fit_table(
         schema, model = _schema(table, columns, given, train, kinds, model)
         x, context = schema.encode(table)
     mixed = model == "any-order"
-    usual, apart = None, []
+    own = np.arange(len(x)) if stream is None else np.r_[numbers, np.full(len(x) - len(numbers), -1)]
+    usual, wild = _wild(schema, x, context, mixed)
+    (train, validate, test), apart = _set_apart(schema, (x, context), wild, (train, validate, test), own)
+    fitted_rows = len(train) if stream is None else stream.rows - len(validate) - len(test)
     if not mixed:
-        own = np.arange(len(x)) if stream is None else np.r_[numbers, np.full(len(x) - len(numbers), -1)]
-        usual, (train, validate, test), apart = _set_apart(schema, x, context, (train, validate, test), own)
-        fitted_rows = len(train) if stream is None else stream.rows - len(validate) - len(test)
         _check_rows(
             table.num_rows, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
         )
@@ -214,7 +214,8 @@ def fit_table(
     fitted = time.perf_counter()
 
     table_model = TableModel(schema, density)
-    results = {_NAMES[model]: table_model.log_prob_encoded(x[test], None if context is None else context[test])}
+    given_test = None if context is None else context[test]
+    results = {_NAMES[model]: table_model.log_prob_encoded(x[test], given_test, own[test])}
     with _waiting("baselines", shown=progress):
         if mixed:
             both = Schema([*schema.given_parts, *schema.parts]).encode(table)[0] if schema.given else x
@@ -330,28 +331,46 @@ def _sampled(stream: TableStream | None) -> Iterator[None]:
         raise TableError(f"{stream.path}, of which rows in random order were read: {error}") from error
 
 
-def _set_apart(
-    schema: Schema,
-    x: Float64,
-    context: Float64 | None,
-    split: tuple[NDArray[np.int64], ...],
-    numbers: NDArray[np.int64],
-) -> tuple[Usual, list[NDArray[np.int64]], list[int]]:
-    """What is usual in columns of numbers; training, validation and test rows without those of a wild value; and these, by
-    their numbers in the data, -1 where that is not known.
+def _wild(schema: Schema, x: Float64, context: Float64 | None, mixed: bool) -> tuple[Usual | None, NDArray[np.bool_]]:
+    """What is usual among columns of numbers, and which encoded values (rows, columns) are wild; of others, those so far out
+    that the density cannot tell how far.
     """
+    if mixed:
+        given = np.zeros((len(x), len(schema.given)), dtype=bool)
+        return None, np.concatenate([schema.beyond(x, torch.get_default_dtype()), given], axis=1)
     both = x if context is None else np.concatenate([x, context], axis=1)
     usual = Usual.of(both)
-    wild = usual.wild(both)
-    apart = wild.any(axis=1)
+    return usual, usual.wild(both)
+
+
+def _set_apart(
+    schema: Schema,
+    encoded: tuple[Float64, Float64 | None],
+    wild: NDArray[np.bool_],
+    split: tuple[NDArray[np.int64], ...],
+    numbers: NDArray[np.int64],
+) -> tuple[list[NDArray[np.int64]], list[int]]:
+    """Training, validation and test rows without those that hold a wild value; and these, by their numbers in the data, -1
+    where that is not known.
+    """
+    apart = np.asarray(wild.any(axis=1))
     if apart.any():
-        own = schema.decode(x, context)
+        some = np.flatnonzero(apart)
+        x, context = (None if part is None else part[some] for part in encoded)
+        table = schema.decode(np.empty((0, 0)) if x is None else x, context)
         names = [*schema.columns, *schema.given]
-        values = np.column_stack([own.column(name).to_numpy() for name in names])
+        values = np.column_stack([_as_floats(table.column(name)) for name in names])
         follows = "such rows are set apart: they are neither fitted nor counted in the report"
-        warnings.warn(told(names, values, wild, numbers, follows), TableWarning, stacklevel=3)
+        warnings.warn(told(names, values, wild[some], numbers[some], follows), TableWarning, stacklevel=3)
     rows = [part[~apart[part]] for part in split]
-    return usual, rows, [int(numbers[row]) for part in split for row in part[apart[part]]]
+    return rows, [int(numbers[row]) for part in split for row in part[apart[part]]]
+
+
+def _as_floats(values: pa.ChunkedArray) -> Float64:
+    """The numbers of a column, for print; NaN of others, of which none is wild."""
+    if not is_number(values.type):
+        return np.full(len(values), np.nan)
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _check_rows(rows: int, least: int, purpose: str) -> None:

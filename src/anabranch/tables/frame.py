@@ -19,8 +19,8 @@ def as_table(frame: Any) -> pa.Table:
 
     Args:
         frame: a data frame of pyarrow, pandas, polars or another library that narwhals reads; anything that has
-            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ... and whose masked cells, if it is a
-            masked one, are gaps. The index of a pandas frame is no column.
+            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ..., and whose masked cells are gaps.
+            The index of a pandas frame is no column.
 
     Raises:
         ValueError: it is something else.

@@ -201,9 +201,11 @@ class EncodedStream(RowStream):
                 x, context = self.schema.encode(table)  # all of it, so that an error counts rows as the file does
             except TableError as error:
                 raise TableError(f"{self.stream.path}, from row {begun:,} on, which is row 0 here: {error}") from error
+            apart = np.asarray(self.schema.beyond(x, self.dtype).any(axis=1))
             if self.usual is not None and not self.usual.everything:
                 both = x if context is None else np.concatenate([x, context], axis=1)
-                mine = mine[~self.usual.wild(both[mine - begun]).any(axis=1)]
+                apart |= self.usual.wild(both).any(axis=1)
+            mine = mine[~apart[mine - begun]]
             own = mine - begun
             given = None if context is None else torch.from_numpy(context[own]).to(self.dtype)
             yield Rows(self.schema.tensor(x[own], self.dtype), given, torch.from_numpy(mine))

@@ -29,14 +29,15 @@ class Usual:
     r"""Between which numbers the values of columns are usual: beyond them lie wild values.
 
     Of one column, d is the distance from the median. The m largest are wild if the nearest of them, at d', is more than 10
-    root mean squares of the others' distances, four times as far as the furthest of them, and if the tail of the others hardly reaches so far: with d'' the largest
-    of the others, and a tail like a power whose index the K largest of them tell,
+    root mean squares of the others' distances, four times as far as the furthest of them, and if the tail of the others hardly
+    reaches so far: with d'' the largest of the others, and a tail like a power whose index the K largest of them tell,
 
     .. math:: P(d > d') = \Big(1 + \frac{\log(d' / d'')}{\sum_{k \le K} \log(d_k / d_{K+1})}\Big)^{-K} < 10^{-4},
 
     the predictive probability under a Pareto tail of unknown index. So one value of 999999 among heights is wild, and the
     largest of a column with heavy tails is not. They are 5 % of the rows at most, and different ones no more than 1 %; of
-    fewer than 20 rows none is. Source: Hill, 1975, "A simple general approach to inference about the tail of a distribution".
+    fewer than 20 rows none is. Source: Hill, 1975, "A simple general approach to inference about the tail of a
+    distribution", for the tail's index.
 
     Attributes:
         low, high: (columns), minus and plus infinity where no value is wild.
@@ -131,7 +132,8 @@ def _improbable(distance: Float64, counts: Float64, further: float) -> bool:
     wanted = min(max(_TAIL_ROWS, _TAIL_SHARE * held[0]), held[0] / 2)
     # the tail begins behind the last place from which on there are so many rows; a distance of 0 is in no tail
     start = max(int(np.searchsorted(-held, -wanted, side="right")) - 1, int(np.searchsorted(distance, 0.0, "right")))
-    tail, rows = (distance[start + 1 :], counts[start + 1 :]) if start + 1 < len(distance) else (distance[start:], counts[start:])
+    after = slice(start + 1, None) if start + 1 < len(distance) else slice(start, None)
+    tail, rows = distance[after], counts[after]
     size = float(rows.sum())
     excess = max(float(rows @ (np.log(tail) - np.log(distance[start]))), size / _THINNEST)
     ratio = np.log(further) - np.log(float(distance[-1]))
