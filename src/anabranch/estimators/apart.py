@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 
 
 class Apart(Described):
-    r"""Rows with wild values (`tables.wild.Usual`) are not fitted; behind f, which is fitted to the others, stands a broad one:
+    r"""Rows with wild values (`tables.wild.Usual`) are not fitted; behind f, the density of the others, stands a broad one:
 
     .. math:: p(z) = (1 - s)\, f(z) + s \prod_j \frac{1}{\pi (1 + z_j^2)},
 

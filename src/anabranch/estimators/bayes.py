@@ -30,7 +30,7 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     Each density is that of a `DensityEstimator`: flows and Gaussian mixtures, weighed by rows that they have not seen. So a
     class of few rows has about a normal, and one of a single row a normal of all rows' widths around it. `score_samples`
-    gives log p(x), by which rows can be told that belong to no class. Rows with a wild value (999999 among heights) are set
+    gives log p(x), by which rows can be told that belong to no class. Rows with a wild value (1e6 among ages) are set
     apart with a warning (`apart.Apart`): they count in the priors, and have one broad density whatever their class.
 
     For a data frame with columns that are no numbers the densities are those of one `models.AnyOrder` with the class as its

@@ -42,7 +42,7 @@ class MixtureClusterer(ClusterMixin, Estimator):  # type: ignore[misc]
     Where the rows lie on as many islands as there are clusters, with nothing between them (`islands.islands`), these are the
     clusters, whatever their sizes and shapes, and `balance` is not used: clusters of 880, 15 and 5 rows.
 
-    Rows with a wild value (999999 among heights) are set apart with a warning (`apart.Apart`). They are a cluster, the last one,
+    Rows with a wild value (1e6 among ages) are set apart with a warning (`apart.Apart`). They are a cluster, the last one,
     if the other rows are described as well by one cluster fewer than `n_clusters` (`schwarz.enough`); or else they have the
     cluster of the row at the end of what is usual.
 

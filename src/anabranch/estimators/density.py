@@ -32,9 +32,9 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
     flows. If X has gaps (NaN), a `models.AnyOrder` is fitted to what was observed; log p of a row is that of what it has.
 
     A column that never changes has no density and is left out: samples have its value, and a row with another one has
-    log p = -inf. Equal rows are one row with a weight (`distinct.Distinct`). Rows with a wild value (999999 among heights) are
-    set apart with a warning: they are not fitted, and have a low log p of a broad density (`apart.Apart`); samples are of the
-    others.
+    log p = -inf. Equal rows are one row with a weight (`distinct.Distinct`). Rows with a wild value (1e6 among ages) are
+    set apart with a warning: they are not fitted, and have a low log p of a broad density (`apart.Apart`); samples are of
+    the others.
 
     A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and a
     `models.AnyOrder` fitted to it: log p is then of densities and of probabilities, as `unit_` says.

@@ -192,7 +192,7 @@ def first_other_than_numbers(x: Any, truth: bool = False) -> str | None:
 
 
 def refuse_inexact_rows(x: Any) -> None:
-    """Raise ValueError for a whole number beyond 2^53 among rows of numbers, which float64 would round, of a frame or not."""
+    """Raise ValueError for a whole number beyond 2^53 among rows of numbers, which float64 would round."""
     library, native = _native(x)
     if library is None:
         if isinstance(x, (np.ndarray, list, tuple)):

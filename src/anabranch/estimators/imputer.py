@@ -35,7 +35,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
     one value of p(x_i | x_observed), which is exact in the model; `impute` draws all gaps of a row jointly, many times over,
     for whoever wants to carry the uncertainty on (multiple imputation).
 
-    A column that never changes is filled with its value. A wild value (999999 among heights) stays as it is, with a warning of
+    A column that never changes is filled with its value. A wild value (1e6 among ages) stays as it is, with a warning of
     the fit, and is taken for a gap where others are filled given it (`apart.Apart`).
 
     A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and

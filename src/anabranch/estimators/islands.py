@@ -59,7 +59,7 @@ def islands(z: Float64, weights: Float64, count: int, seed: int = 0) -> NDArray[
 
 
 def _linked(z: Float64) -> Float64:
-    """The steps of the shortest tree that joins rows z (rows, columns): (rows - 1, 3), from, to, length; the longest first."""
+    """The steps of the shortest tree that joins rows z (rows, columns): (rows - 1, 3), from, to, length; longest first."""
     from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415
 
     core = NearestNeighbors(n_neighbors=_CORE).fit(z).kneighbors()[0][:, -1]

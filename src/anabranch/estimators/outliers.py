@@ -50,7 +50,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     Rare rows in the midst of others, as a class of their own among many, look usual to all three: docs/estimators.md has
     tables where no detector finds them.
 
-    Rows with a wild value (999999 among heights) are set apart with a warning (`apart.Apart`): they are scored, but no density
+    Rows with a wild value (1e6 among ages) are set apart with a warning (`apart.Apart`): they are scored, but no density
     and no scale is fitted to them.
 
     With gaps (NaN) in the rows of the fit the score is log p of one `models.AnyOrder` alone, and a gap adds to the score of

@@ -41,7 +41,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     spread over graphs of nearest neighbours (`spreading.spread_labels`), so that every row has one. In the fit q learns
     these, that neighbouring rows agree on their class, and that classes are told surely and all of them used, which mends
     labels that went astray; the components follow by likelihood (`objectives.Likelihood`, `Consistency`, `Information`).
-    Several fits are averaged. Rows with a wild value (999999 among heights) are set apart with a warning (`apart.Apart`): they are
+    Several fits are averaged. Rows with a wild value (1e6 among ages) are set apart with a warning (`apart.Apart`): they are
     not fitted, and have the class of the row at the end of what is usual.
 
     As in scikit-learn's own semi-supervised estimators -1 in y means that a row has no label; for classes that are words, y

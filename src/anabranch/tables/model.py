@@ -125,7 +125,7 @@ class TableModel(Described):
 
         Args:
             table: as for `log_prob`.
-            unseen: as for `log_prob`; with "-inf" such a cell is infinitely surprising, and the others of its row are as if it
+            unseen: as for `log_prob`; with "-inf" such a cell is infinitely surprising, and others of its row are as if it
                 was a gap, or NaN where the density takes none.
 
         Raises:

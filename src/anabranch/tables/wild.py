@@ -29,7 +29,7 @@ class Usual:
     r"""Between which numbers the values of columns are usual: beyond them lie wild values.
 
     Of one column, d is the distance from the median. The m largest are wild if the nearest of them, at d', is more than 10
-    root mean squares of the others' distances, four times as far as the furthest of them, and if the tail of the others hardly
+    root mean squares of the others' distances, four times as far as the furthest of them, and if the tail of those hardly
     reaches so far: with d'' the largest of the others, and a tail like a power whose index the K largest of them tell,
 
     .. math:: P(d > d') = \Big(1 + \frac{\log(d' / d'')}{\sum_{k \le K} \log(d_k / d_{K+1})}\Big)^{-K} < 10^{-4},
