@@ -47,7 +47,7 @@ def detect(
     taken = [name for name in _ADDED if name in data.column_names]
     if taken:
         raise ValueError(f"{table}: has a column {taken[0]!r} already; rename or remove it")
-    with about(table), warnings.catch_warnings(record=True) as caught:
+    with about(table, "--unseen null or --unseen -inf"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = detected(fitted, data, top, columns, seed, unseen.value)
     for text in sorted({str(one.message) for one in caught if issubclass(one.category, (QueryWarning, TableWarning))}):

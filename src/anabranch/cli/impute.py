@@ -67,7 +67,7 @@ def impute(
     data = read_table(table)
     if draws is not None and _COLUMN in data.column_names:
         raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it, or leave out --draws")
-    with about(table):
+    with about(table, "--unseen null"):
         found = fitted.impute(data, draws, False if best is None else best.value, seed, unseen.value)
     if isinstance(found, list):
         numbered = [one.add_column(0, _COLUMN, pa.array([k] * one.num_rows, pa.int64())) for k, one in enumerate(found)]

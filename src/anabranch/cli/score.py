@@ -39,10 +39,13 @@ def score(
     data = read_table(table)
     if _COLUMN in data.column_names:
         raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it")
-    with about(table):
+    with about(table, "--unseen null or --unseen -inf"):
         log_p = fitted.log_prob(data, unseen.value)
     write_output(data.append_column(_COLUMN, pa.array(log_p)), output)
-    complain(f"scored {len(log_p):,} rows, {float(np.mean(log_p)):.3f} nats per row" + _wrote(output))
+    possible = log_p[np.isfinite(log_p)]
+    mean = f"{float(np.mean(possible)):.3f} nats per row" if len(possible) else "all of probability 0"
+    none = f", but {len(log_p) - len(possible):,} of probability 0" if 0 < len(possible) < len(log_p) else ""
+    complain(f"scored {len(log_p):,} rows, {mean}{none}" + _wrote(output))
 
 
 def _wrote(output: Path | None) -> str:

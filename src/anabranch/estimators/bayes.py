@@ -154,10 +154,13 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         check_is_fitted(self)
         # a value that no class has, in a column that never changed, tells none from the others
         joint = self._log_joint(self.encoding_.encode(self._read_rows(X)))
-        total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
+        best = joint.max(axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
+            # the largest is taken off first: beside 1e24 nats the logarithm of a sum is lost
+            less = joint - best
             # too far from all classes for a float: what is left to know is how frequent they are
-            return np.where(np.isfinite(total), joint - total, np.log(self.class_prior_))
+            log_q = less - np.logaddexp.reduce(less, axis=1, keepdims=True)
+            return np.where(np.isfinite(best), log_q, np.log(self.class_prior_))
 
     def predict_proba(self, X: Any) -> Float64:  # noqa: N803
         """p(y | x) of each row and class (rows, classes)."""

@@ -16,6 +16,8 @@ from anabranch.transforms.standardise import off_standard, place_of
 _ROWS, _BEHIND = 1_000, 3.0
 # deviations
 _NEAR = 6.0
+# a short fit may well be behind on rows that are a little off; these are so many times as far as what flows cope with
+_TIMES = 3.0
 
 
 class ScaleWarning(UserWarning):
@@ -28,7 +30,7 @@ def off_scale(rows: Rows) -> str:
     if x is None:
         return ""
     loc, scale = place_of(x)
-    far = off_standard(loc, scale)
+    far = off_standard(loc, scale, _TIMES)
     if not bool(far.any()):
         return ""
     column = int(torch.where(far, (loc.abs() + scale).log().abs() + scale.log().abs(), -1.0).argmax())
@@ -36,7 +38,7 @@ def off_scale(rows: Rows) -> str:
 
 
 def warn_if_behind(density: Density, rows: Rows) -> None:
-    """Say so if a density fitted to rows far from mean 0 and deviation 1 is far behind a normal with their means and deviations.
+    """Say so if a density fitted to rows far from mean 0 and deviation 1 is far behind a normal of their deviations.
 
     Warns:
         ScaleWarning: it is.

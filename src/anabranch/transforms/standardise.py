@@ -17,7 +17,7 @@ _LOW, _HIGH = 0.1587, 0.8413
 class Standardise(Transform):
     r"""z = (x - loc) / scale, feature by feature, if the first batch is far from mean 0 and deviation 1; else the identity.
 
-    Until `initialize` is called (`fit` does it with the first batch) it is the identity. Neither number is trained, and a feature
+    Until `initialize` is called (`fit` does it with the first batch) it is the identity. Neither is trained, and a feature
     that reaches less than about 10, and is wider than 0.1, stays as it is. loc is the median, and scale half the distance of
     the quantiles that a normal has one deviation from its mean, so that a few values far out set neither.
 
@@ -75,6 +75,6 @@ def place_of(rows: Tensor) -> tuple[Tensor, Tensor]:
     return middle, torch.where(wide & scale.isfinite() & (scale > 0), scale, 1.0)
 
 
-def off_standard(loc: Tensor, scale: Tensor) -> Tensor:
-    """Which features (features) are so far from mean 0 and deviation 1 that a flow copes badly with them."""
-    return (loc.abs() + 2 * scale > _FURTHEST) | (scale < _NARROWEST)
+def off_standard(loc: Tensor, scale: Tensor, times: float = 1.0) -> Tensor:
+    """Which features (features) are so far from mean 0 and deviation 1, or so many times as far, that a flow copes badly."""
+    return (loc.abs() + 2 * scale > times * _FURTHEST) | (scale < _NARROWEST / times)
