@@ -28,20 +28,32 @@ class Apart(Described):
 
     Args:
         low, high: (columns), beyond which a value is wild; infinite in columns where none was.
+        least, most: (columns), the ends of the values that are not; likewise.
         share: s.
 
     Example:
         >>> import numpy as np
         >>> from anabranch.estimators.apart import Apart
-        >>> apart = Apart([-np.inf, -50.0], [np.inf, 50.0], share=0.01)
+        >>> apart = Apart([-np.inf, -50.0], [np.inf, 50.0], [-np.inf, -4.0], [np.inf, 4.0], share=0.01)
         >>> apart.ordinary(np.array([[1e9, 2.0], [0.0, 999.0]]))
         array([ True, False])
+        >>> apart.clipped(np.array([[0.0, 999.0]]))
+        array([[0., 4.]])
     """
 
-    def __init__(self, low: Sequence[float] | Float64, high: Sequence[float] | Float64, share: float) -> None:
+    def __init__(
+        self,
+        low: Sequence[float] | Float64,
+        high: Sequence[float] | Float64,
+        least: Sequence[float] | Float64,
+        most: Sequence[float] | Float64,
+        share: float,
+    ) -> None:
         super().__init__()
         self.low = np.asarray(low, dtype=np.float64)
         self.high = np.asarray(high, dtype=np.float64)
+        self.least = np.asarray(least, dtype=np.float64)
+        self.most = np.asarray(most, dtype=np.float64)
         self.share = float(share)
 
     @classmethod
@@ -60,12 +72,16 @@ class Apart(Described):
         text = told(names, rows.x, wild, numbers, "such rows are set apart from the fit")
         warnings.warn(f"X: {text}", TableWarning, stacklevel=4)
         share = float(rows.weights[wild.any(axis=1)].sum() / rows.weights.sum())
-        return cls(usual.low, usual.high, share)
+        some, seen = np.isfinite(usual.low), np.where(wild, np.nan, rows.x)
+        least = np.where(some, np.nanmin(seen, axis=0), -np.inf)
+        most = np.where(some, np.nanmax(seen, axis=0), np.inf)
+        return cls(usual.low, usual.high, least, most, share)
 
     @classmethod
     def none(cls, columns: int) -> Self:
         """No value of so many columns is wild."""
-        return cls(np.full(columns, -np.inf), np.full(columns, np.inf), 0.0)
+        low, high = np.full(columns, -np.inf), np.full(columns, np.inf)
+        return cls(low, high, low, high, 0.0)
 
     def wild(self, x: Float64) -> NDArray[np.bool_]:
         """Which values (rows, columns) are."""
@@ -85,8 +101,8 @@ class Apart(Described):
         return np.where(self.wild(x), np.nan, x)
 
     def clipped(self, x: Float64) -> Float64:
-        """x (rows, columns) with the ends of what is usual for wild values."""
-        return np.clip(x, self.low, self.high)
+        """x (rows, columns) with the nearest value that is not wild for wild ones."""
+        return np.where(self.wild(x), np.clip(x, self.least, self.most), x)
 
     def with_gaps(self, rows: Distinct) -> Distinct:
         """Different rows with gaps for their wild values: what else they have is fitted."""

@@ -119,7 +119,8 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         codes = codes if rows.labels is None else rows.labels
         if framed is not None and self.density is not None:
             refuse_real_density(self.density, "None")
-        self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
+        ordinary = apart.without(every)
+        self.encoding_ = framed or Scaling.of(ordinary.x, ordinary.weights)
         z = self.encoding_.encode(rows.x)
         if framed is not None:
             self.densities_ = self._fit_by_class(z, rows.weights, codes, seed, epochs)

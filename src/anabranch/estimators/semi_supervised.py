@@ -127,7 +127,8 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         labels = np.full(len(every), -1) if every.labels is None else every.labels
         # a class whose rows are all set apart has them still
         rows = apart.without(every, keep=(labels >= 0) & ~np.isin(labels, labels[apart.ordinary(every.x)]))
-        self.encoding_ = Scaling.of(rows.x, rows.weights)
+        ordinary = apart.without(every)
+        self.encoding_ = Scaling.of(ordinary.x, ordinary.weights)
         labels = np.full(len(rows), -1) if rows.labels is None else rows.labels
         z = self.encoding_.encode(rows.x)
         spread = spread_labels(z, labels, len(self.classes_), neighbours, seed)

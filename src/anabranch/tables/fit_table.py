@@ -265,12 +265,16 @@ def _schema(
                 f"kinds: expected none with model={model!r}, which takes every column as continuous, got some"
             )
         return Schema.standardised(table, columns, given, rows=train), model
-    schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
     if model is None and not kinds and not schema.discrete and not _gaps(schema, table):
         numbers = all(not isinstance(part, Categorical) for part in schema.given_parts)
         times = any(isinstance(part, Time) for part in schema.given_parts)
         if numbers and not times:
             return Schema.standardised(table, columns, given, rows=train), "depth"
+    for one in caught:  # of the schema that is taken
+        warnings.warn(one.message, one.category, stacklevel=3)
     return schema, "any-order"
 
 
