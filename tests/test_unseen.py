@@ -105,7 +105,7 @@ def test_a_word_among_numbers_and_another_type(model, frame):
 
 def test_imputing_leaves_such_a_value_as_it_is(model, new):
     new.loc[2, "price"] = np.nan
-    with pytest.raises(TableError, match="got -1.0 in row 4"):
+    with pytest.raises(TableError, match=r"got -1.0 in row 4"):
         model.impute(new)
     with pytest.warns(TableWarning, match="'Good' in row 2"):
         filled = model.impute(new, seed=0, unseen="null").to_pandas()

@@ -158,7 +158,7 @@ def fit_table(
             table.num_rows, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
         )
         counted = np.r_[train, validate, test]
-        _check_distances(schema, x[counted], None if context is None else context[counted])
+        _check_distances(schema, x[counted], None if context is None else context[counted], own[counted])
         _warn_of_linear_dependence(schema, x[train])
 
     options: dict[str, Any] = {"model": model}
@@ -382,7 +382,7 @@ def _check_rows(rows: int, least: int, purpose: str) -> None:
         raise TableError(f"the table has {rows} rows, and it takes at least {least} to {purpose}; add rows")
 
 
-def _check_distances(schema: Schema, x: Float64, context: Float64 | None) -> None:
+def _check_distances(schema: Schema, x: Float64, context: Float64 | None, numbers: NDArray[np.int64]) -> None:
     """A value the training rows have nothing like would overflow, in a row that was drawn for validation or test."""
     for names, values in ((schema.columns, x), (schema.given, context)):
         if values is None:
@@ -391,7 +391,7 @@ def _check_distances(schema: Schema, x: Float64, context: Float64 | None) -> Non
         if len(far):
             row, column = far[0]
             raise TableError(
-                f"column {names[column]!r}: the value in row {row} (rows count from 0) is {abs(values[row, column]):.1g} "
+                f"column {names[column]!r}: the value in row {numbers[row]} (rows count from 0) is {abs(values[row, column]):.1g} "
                 "standard deviations from the others; correct or remove that row"
             )
 

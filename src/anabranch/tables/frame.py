@@ -71,7 +71,7 @@ def _of_array(x: NDArray[Any]) -> pa.Table:
     for name, values, mask in zip(names, np.asarray(x).T, np.ma.getmaskarray(x).T, strict=True):
         if values.dtype.kind == "f":  # Arrow knows no long double and no foreign byte order; NaN is a gap
             wide = values.astype(np.float64 if values.dtype.itemsize > 8 else values.dtype.newbyteorder("="))
-            arrays.append(pa.array(wide, from_pandas=True, mask=mask))
+            arrays.append(pa.array(wide, mask=mask | np.isnan(wide)))
         elif values.dtype.kind in "iub":
             arrays.append(pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask))
         else:
