@@ -391,8 +391,8 @@ def _check_distances(schema: Schema, x: Float64, context: Float64 | None, number
         if len(far):
             row, column = far[0]
             raise TableError(
-                f"column {names[column]!r}: the value in row {numbers[row]} (rows count from 0) is {abs(values[row, column]):.1g} "
-                "standard deviations from the others; correct or remove that row"
+                f"column {names[column]!r}: the value in row {numbers[row]} (rows count from 0) is "
+                f"{abs(values[row, column]):.1g} standard deviations from the others; correct or remove that row"
             )
 
 
