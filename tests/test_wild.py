@@ -6,7 +6,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+import anabranch as ab
+from anabranch.cli.app import app
 from anabranch.estimators import (
     BayesClassifier,
     DensityEstimator,
@@ -257,3 +260,18 @@ def test_too_far_for_the_density_is_named_by_row_and_column():
     x, context = model.schema.encode(frame)
     with pytest.warns(TableWarning, match="row 1150 "):
         model.log_prob_encoded(x, context, np.arange(1000, 1200))
+
+
+def test_the_commands_name_the_file_the_column_and_the_row(tmp_path):
+    x, _ = three_blobs(40)
+    table = tmp_path / "heights.csv"
+    pd.DataFrame(np.append(x, [[999_999.0, 0.0]], axis=0), columns=["height", "w"]).to_csv(table, index=False)
+    run = CliRunner().invoke(app, ["cluster", str(table), "-k", "4", "--epochs", "2", "-o", str(tmp_path / "out.csv")])
+    assert run.exit_code == 0, run.stderr
+    assert f"warning: {table}: column 'height' holds 999999 in row 120" in run.stderr
+    fit = ["fit", str(table), "-o", str(tmp_path / "m.safetensors"), "--epochs", "1", "--hidden", "8"]
+    run = CliRunner().invoke(app, fit)
+    assert run.exit_code == 0, run.stderr
+    assert "column 'height' holds 999999 in row 120" in run.stderr
+    again = ab.load(tmp_path / "m.safetensors")
+    assert again.schema.column("height").scale < 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,9 @@ def cluster(
         shares = found.predict_proba(x)
     for warning in caught:
         if warning.category.__name__ in ("ConvergenceWarning", "TableWarning"):
-            complain(f"warning: {table}: {warning.message}")
+            # the estimator sees an array, whose columns are x0, x1, ...
+            said = re.sub(r"column 'x(\d+)'", lambda found: f"column {names[int(found[1])]!r}", str(warning.message))
+            complain(f"warning: {table}: {said.removeprefix('X: ')}")
     if save is not None:
         found.save(save)
     sizes = np.bincount(found.labels_, minlength=shares.shape[1])
