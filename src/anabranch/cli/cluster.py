@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,8 +77,10 @@ def cluster(
         found = MixtureClusterer(clusters, balance=balance, epochs=epochs, random_state=seed).fit(x)
         shares = found.predict_proba(x)
     for warning in caught:
-        if warning.category.__name__ == "ConvergenceWarning":
-            complain(f"warning: {table}: {warning.message}")
+        if warning.category.__name__ in ("ConvergenceWarning", "TableWarning"):
+            # the estimator sees an array, whose columns are x0, x1, ...
+            said = re.sub(r"column 'x(\d+)'", lambda found: f"column {names[int(found[1])]!r}", str(warning.message))
+            complain(f"warning: {table}: {said.removeprefix('X: ')}")
     if save is not None:
         found.save(save)
     sizes = np.bincount(found.labels_, minlength=shares.shape[1])

@@ -23,6 +23,13 @@ class Best(StrEnum):
     MEDIAN = "median"
 
 
+class UnseenValue(StrEnum):
+    """What `--unseen` may be."""
+
+    ERROR = "error"
+    NULL = "null"
+
+
 @one_line_errors()
 @reads_tables
 def impute(
@@ -40,6 +47,12 @@ def impute(
         typer.Option(help="The single best of each gap in place of a draw; of categories the most probable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    unseen: Annotated[
+        UnseenValue,
+        typer.Option(
+            help="A value that was not fitted, such as a new category: an error; or it stays, and tells nothing."
+        ),
+    ] = UnseenValue.ERROR,
     escape_formulas: EscapeFormulas = False,
     *,
     reading: dict[str, Any],
@@ -59,8 +72,8 @@ def impute(
     data, sheet = read_input(table, reading, model=fitted, file=model)
     if draws is not None and _COLUMN in data.column_names:
         raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it, or leave out --draws")
-    with about(table):
-        found = fitted.impute(data, draws, False if best is None else best.value, seed)
+    with about(table, "--unseen null"):
+        found = fitted.impute(data, draws, False if best is None else best.value, seed, unseen.value)
     if isinstance(found, list):
         numbered = [one.add_column(0, _COLUMN, pa.array([k] * one.num_rows, pa.int64())) for k, one in enumerate(found)]
         filled = pa.concat_tables(numbered)

@@ -46,7 +46,7 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
 
 
 def log_posterior(mixture: FlowMixture, z: Tensor) -> NDArray[np.float64]:
-    """log q(k | z) (rows, components), in float64."""
+    """log q(k | z) (rows, components), in float64; of values too large for a network, as at the largest that is none."""
     own = mixture.double()
     z = z.double().nan_to_num()
     z = z / (z.abs().amax(dim=-1, keepdim=True) / _FARTHEST).clamp(min=1.0)

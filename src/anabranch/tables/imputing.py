@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anabranch.checks import positive_int, seed_number
+from anabranch.checks import one_of, positive_int, seed_number
 from anabranch.draws import drawing
 from anabranch.queries import impute
 from anabranch.tables.best import best_rows
@@ -16,6 +16,7 @@ from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.returned import Filling, with_gaps_filled
+from anabranch.tables.unseen import set_aside
 
 # of a gap whose best value is asked for there are about so many numbers at a time
 _POINTS = 8
@@ -24,16 +25,21 @@ if TYPE_CHECKING:
     from anabranch.tables.model import TableModel
 
 
-def imputed(model: TableModel, frame: Any, draws: int | None, best: bool | str, seed: int | None) -> Any:
+def imputed(
+    model: TableModel, frame: Any, draws: int | None, best: bool | str, seed: int | None, unseen: str = "error"
+) -> Any:
     """`TableModel.impute`."""
     if best is not False and draws is not None:
         raise ValueError(f"draws, best: expected one of both, got draws={draws} and best={best!r}")
     count = 1 if draws is None else positive_int("draws", draws)
     seed = None if seed is None else seed_number(seed)
+    one_of("unseen", unseen, ("error", "null"))
     table = as_table(frame)
-    x, context = model.schema.encode(table)
+    known, new = set_aside(model.schema, table, unseen)
+    x, context = model.schema.encode(known)
+    kept = new.cells(model.schema.columns)
     filled = np.repeat(x[None], count, axis=0)
-    gappy = np.flatnonzero(np.isnan(x).any(axis=1))
+    gappy = np.flatnonzero((np.isnan(x) & ~kept).any(axis=1))
     with drawing(seed):
         some = None if context is None else context[gappy]
         for rows, z, given in model.batches(x[gappy], some, count if best is False else _POINTS):
@@ -48,7 +54,7 @@ def imputed(model: TableModel, frame: Any, draws: int | None, best: bool | str, 
                 filled[:, gappy[rows]] = impute(model.density, z, draws=count, context=given).cpu().numpy()
             else:
                 filled[0, gappy[rows]] = best_rows(model.density, model.schema.parts, z, given, best)
-    gaps = np.isnan(x)
+    gaps = np.isnan(x) & ~kept
     frames = [with_gaps_filled(frame, _fillings(model.schema.parts, gaps, one)) for one in filled]
     return frames if draws is not None else frames[0]
 
