@@ -16,6 +16,7 @@ from anabranch.checks import fraction, positive_int, reference_tensor
 from anabranch.densities import Density, Mixture, Resampled
 from anabranch.densities.categorical import draw_levels
 from anabranch.densities.density import at_every_context, context_for, context_rows, shape_for
+from anabranch.draws import drawing
 from anabranch.models.flow import default_base
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
@@ -110,13 +111,19 @@ class DepthMixture(Mixture):
         """
         return self._log_weights(*self._checked(z, context, name="z")).exp()
 
-    def expected_depth(self, samples: int = 10_000, context: Tensor | None = None) -> float:
+    def expected_depth(
+        self,
+        samples: int = 10_000,
+        context: Tensor | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> float:
         """The mean number of blocks that a sample runs through.
 
         The gate's mean depth over this many draws from the base (for each context, if there is one): with constant weights
-        it is exact, otherwise its Monte-Carlo error is about the spread of depths divided by sqrt(samples).
+        it is exact, otherwise its Monte-Carlo error is about the spread of depths divided by sqrt(samples). The
+        generator is as of `sample`.
         """
-        with torch.no_grad():
+        with torch.no_grad(), drawing(generator):
             return float(self.mean_depth(positive_int("samples", samples), self._checked_context(context)).mean())
 
     def mean_depth(self, samples: int, context: Tensor | None = None) -> Tensor:
@@ -169,7 +176,11 @@ class DepthMixture(Mixture):
         return self._copied(self.up_to(depth), x)
 
     def prune(
-        self, threshold: float = 0.01, samples: int = 10_000, x: Tensor | ArrayLike | None = None
+        self,
+        threshold: float = 0.01,
+        samples: int = 10_000,
+        x: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
     ) -> DepthMixture:
         """A copy without the components that fewer than this fraction of samples have, and the blocks only they used.
 
@@ -179,6 +190,7 @@ class DepthMixture(Mixture):
             threshold: smallest fraction p(l) = E_z[p(l | z)] of a component that stays.
             samples: draws from the base with which the fractions are estimated.
             x: (rows, *event), held-out rows, as in `truncate`.
+            generator: as of `sample`.
 
         Raises:
             ValueError: a threshold outside [0, 1]; a mixture with a context, whose fractions differ from one to the other.
@@ -186,7 +198,7 @@ class DepthMixture(Mixture):
         threshold = fraction("threshold", threshold)
         if self.context_shape is not None:
             raise ValueError("context: expected a mixture that takes none, since pruning is for all contexts at once")
-        with torch.no_grad():
+        with torch.no_grad(), drawing(generator):
             z = self.base._sample(torch.Size([positive_int("samples", samples)]), None)
             mean = self._log_weights(z, None).exp().mean(dim=0)
         stay = [i for i, p in enumerate(mean.tolist()) if p >= threshold] or [int(mean.argmax())]
