@@ -75,7 +75,7 @@ class Curve:
 def curved(u: Tensor, bend: Tensor, low_at: Tensor, low_bend: Tensor, high_at: Tensor, high_bend: Tensor) -> Tensor:
     """f(u) of curves whose numbers broadcast against u."""
     x = _bent(torch.maximum(torch.minimum(u, high_at), low_at), bend)
-    return x + _stretch(_beyond(u, high_at, bend), high_bend) - _stretch(_beyond(-u, -low_at, bend), low_bend)
+    return x + stretch(_beyond(u, high_at, bend), high_bend) - stretch(_beyond(-u, -low_at, bend), low_bend)
 
 
 def straightened(
@@ -84,8 +84,8 @@ def straightened(
     """The inverse of `curved`."""
     low, high = _end(low_at, bend), _end(high_at, bend)
     u = _unbent(torch.maximum(torch.minimum(x, high), low), bend)
-    over = _shrink(_past(x, high), high_bend) / _slope(high_at, bend)
-    under = _shrink(_past(-x, -low), low_bend) / _slope(low_at, bend)
+    over = shrink(_past(x, high), high_bend) / _slope(high_at, bend)
+    under = shrink(_past(-x, -low), low_bend) / _slope(low_at, bend)
     return u + over - under
 
 
@@ -132,28 +132,26 @@ def width_of_cell(
 
 def _wider(y: Tensor, more: Tensor, c: Tensor) -> Tensor:
     """g(y + more) - g(y)."""
-    heavy = c > 0
-    safe = torch.where(heavy, c, 1.0)
-    return torch.where(
-        heavy, torch.log1p(safe * more / (1 + safe * y)) / safe, more * (1 + c.clamp(max=0).abs() * (y + 0.5 * more))
-    )
+    safe = torch.where(c > 0, c, 1.0)
+    heavy = torch.log1p(safe * more / (1 + safe * y)) / safe
+    light = more * (1 + c.abs() * (y + 0.5 * more))
+    return torch.where(c > 0, heavy, torch.where(c < 0, light, more))
 
 
-def _stretch(y: Tensor, c: Tensor) -> Tensor:
+def stretch(y: Tensor, c: Tensor) -> Tensor:
     """g(y) for y >= 0."""
-    heavy = c > 0
-    safe = torch.where(heavy, c, 1.0)
-    return torch.where(heavy, torch.log1p(safe * y) / safe, y + 0.5 * c.clamp(max=0).abs() * y * y)
+    safe = torch.where(c > 0, c, 1.0)
+    heavy = torch.log1p(safe * y) / safe
+    return torch.where(c > 0, heavy, torch.where(c < 0, y + 0.5 * c.abs() * y * y, y))
 
 
-def _shrink(z: Tensor, c: Tensor) -> Tensor:
-    """The inverse of `_stretch`."""
-    heavy = c > 0
-    safe = torch.where(heavy, c, 1.0)
-    light = c.clamp(max=0).abs()
+def shrink(z: Tensor, c: Tensor) -> Tensor:
+    """The inverse of `stretch`."""
+    safe = torch.where(c > 0, c, 1.0)
+    heavy = torch.expm1((safe * z).clamp(max=_exponent(z))) / safe
     # the root of y + |c| y^2 / 2 = z that loses no digits
-    root = 2 * z / (1 + (1 + 2 * light * z).sqrt())
-    return torch.where(heavy, torch.expm1((safe * z).clamp(max=_exponent(z))) / safe, root)
+    light = 2 * z / (1 + (1 + 2 * c.abs() * z).sqrt())
+    return torch.where(c > 0, heavy, torch.where(c < 0, light, z))
 
 
 def _beyond(u: Tensor, at: Tensor, bend: Tensor) -> Tensor:

@@ -9,30 +9,39 @@ import numpy as np
 import pyarrow as pa
 
 from anabranch.checks import positive
+from anabranch.families import Atoms, Curve, Family, Logistics
+from anabranch.families.curve import Tail
+from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.reading import read_floats
-from anabranch.tables.columns.shape import atoms_of, bent_standard, standard, standardised
+from anabranch.tables.columns.ends import Bounds, Ends, checked, ends_of
+from anabranch.tables.columns.reading import read_floats, refuse
+from anabranch.tables.columns.shape import applied, atoms_of, bent_standard, standard, standardised, tails_of_line
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
+from anabranch.tables.columns.written import read_number
+
+# in standard deviations from the nearest tail: an end further out makes no difference
+_FARTHEST_END = 40.0
 
 
 class Continuous(Smooth):
-    r"""z = (x - loc) / scale, or where tails are heavy, bent,
+    r"""z = f((x - loc) / scale) with f a `Curve`: straight, or bent where the values are skewed, with a tail on each side,
 
-    .. math:: z = \operatorname{asinh}(b\, t) / b, \qquad t = (x - \texttt{loc}) / \texttt{scale}, \qquad
-              \log |dz/dx| = -\log \texttt{scale} - \log\cosh(b z),
+    .. math:: \log |dz/dx| = -\log \texttt{scale} + \log f'.
 
-    straight near loc and like a logarithm far from it, on both sides. All of it is done in float64: a column of 1.7e9 with
-    a spread of 1 keeps its digits.
+    All of it is done in float64: a column of 1.7e9 with a spread of 1 keeps its digits.
 
     Args:
         name: of the column.
         loc, scale: in its unit.
-        bend: b, 0 for none.
+        bend: of the curve, 0 for none.
         type: "float", "double" or "halffloat", what `decode` gives back.
         atoms: values that have a probability.
+        low, high: the ends, beyond which nothing can be, None for none.
+        low_tail, high_tail: of the curve, None for none.
+        widest: the scale that mixtures of z stay below, None for none; see `Logistics`.
 
     Raises:
-        ValueError: a scale that is not positive, a bend below 0, another type.
+        ValueError: a scale that is not positive, a bend below 0, ends in the wrong order, an atom outside, another type.
 
     Example:
         >>> import pyarrow
@@ -55,48 +64,117 @@ class Continuous(Smooth):
         bend: float = 0.0,
         type: str = "double",
         atoms: Sequence[float] = (),
+        low: float | None = None,
+        high: float | None = None,
+        low_tail: Tail | None = None,
+        high_tail: Tail | None = None,
+        widest: float | None = None,
     ) -> None:
         super().__init__(name, type, atoms)
         if not np.isfinite(loc):
             raise ValueError(f"loc: expected a finite number, got {loc}")
         self.loc, self.scale = float(loc), positive("scale", scale)
         self.bend = 0.0 if bend == 0 else positive("bend", bend)
+        self.curve = Curve(self.bend, low_tail, high_tail)
+        self.low, self.high = (None if end is None else float(end) for end in (low, high))
+        least, most = self._ends()
+        if not least < most:
+            raise ValueError(f"high: expected more than low, {least:g}, got {most:g}")
+        if any(not least <= atom <= most for atom in self.atoms):
+            raise ValueError(f"atoms: expected numbers from {least:g} to {most:g}, got {self.atoms}")
+        self.widest = None if widest is None else positive("widest", widest)
 
     @classmethod
-    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
+    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None, ends: Bounds | None = None) -> Self:
+        """With the ends that the values show, or these."""
         x = read_floats(name, values)
-        mine = observed(x, rows)
-        atoms = atoms_of(mine)
-        rest = mine[~np.isin(mine, atoms)]
+        seen = x[~np.isnan(x)]
+        far = apart(seen)
+        warn_of_apart(name, values, x, far)
+        near = np.where(np.isin(x, far), np.nan, x)
+        mine = observed(near, rows)
+        single = atoms_of(mine)
+        atoms = sorted({*single, *far.tolist()})
+        rest = mine[~np.isin(mine, single)]
         if len(rest) < 2 or bool((rest == rest[0]).all()):
             rest = mine
         loc, scale, bend = bent_standard(name, rest)
         kind = float_type(values)
-        column = cls(name, loc, scale, bend, kind, atoms)
-        return cls(name, loc, scale, bend, kind, distinct_codes(column))
+        found = cls._ends_of(near[~np.isnan(near)], single, kind) if ends is None else told(name, ends)
+        atoms = [atom for atom in atoms if _inside(atom, found)]
+        tails = tails_of_line(standardised(rest, loc, scale), bend, found.low is None, found.high is None)
+        column = cls(name, loc, scale, bend, kind, atoms, *found, *tails)
+        return cls(name, loc, scale, bend, kind, distinct_codes(column), *found, *tails)
 
     @classmethod
     def plain(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
-        """Standardised and nothing else: neither bent nor with atoms."""
+        """Standardised and nothing else: neither bent nor with atoms, ends or tails."""
         mine = observed(read_floats(name, values), rows)
         return cls(name, *standard(name, mine), 0.0, float_type(values))
 
     @property
+    def straight(self) -> bool:
+        """Whether z is linear in x."""
+        return self.curve.straight
+
+    @property
     def description(self) -> str:
-        bent = ", heavy tails" if self.bend else ""
+        bent = ", bent" if self.bend else ""
+        heavy = ", heavy tails" * any(self.curve.numbers[at] > 0 for at in (2, 4))
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
-        return f"about {self.loc:.6g}, by {self.scale:.4g}{bent}{atoms}"
+        ends = "" if self.low is None else f", from {self.low:.6g}"
+        ends += "" if self.high is None else f", to {self.high:.6g}"
+        return f"about {self.loc:.6g}, by {self.scale:.4g}{bent}{heavy}{ends}{atoms}"
+
+    def family(self) -> Family:
+        low, high = (
+            None if end is None else float(self._line(np.array([end]))[0]) for end in (self.low, self.high)
+        )
+        low = None if low is None or low < -_FARTHEST_END else low
+        high = None if high is None or high > _FARTHEST_END else high
+        smooth = Logistics(low=low, high=high, widest=self.widest)
+        codes = self.atoms_encoded
+        return Atoms(smooth, codes.tolist()) if len(codes) else smooth
+
+    @staticmethod
+    def _ends_of(near: Float64, atoms: Sequence[float], kind: str) -> Ends:
+        """The ends of values: an atom at the extreme is a cap, else where the others end; as the column's type holds them."""
+        low, high = ends_of(near[~np.isin(near, atoms)]) if bool((~np.isin(near, atoms)).any()) else Ends()
+        least, most = float(near.min()), float(near.max())
+        low, high = least if least in atoms else low, most if most in atoms else high
+        # an atom may lie beyond the edge of the others
+        low, high = None if low is None else min(low, least), None if high is None else max(high, most)
+        narrow = {"float": np.float32, "halffloat": np.float16}.get(kind, np.float64)
+        low, high = (None if end is None else float(narrow(end)) for end in (low, high))
+        return Ends(low, high) if low is None or high is None or low < high else Ends()
+
+    def _ends(self) -> tuple[float, float]:
+        return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+
+    def _check(self, x: Float64, values: pa.Array) -> None:
+        low, high = self._ends()
+        remedy = "correct it, or fit with kinds='continuous ..' for it, which has no ends"
+        refuse(self.name, f"nothing below {low:.15g}", values, x < low, remedy)
+        refuse(self.name, f"nothing above {high:.15g}", values, x > high, remedy)
 
     def _line(self, x: Float64) -> Float64:
         t = standardised(x, self.loc, self.scale)
-        return np.arcsinh(self.bend * t) / self.bend if self.bend else t
+        return t if self.straight else applied(self.curve.to, t)
 
     def _back(self, z: Float64) -> Float64:
-        t = np.sinh(self.bend * z) / self.bend if self.bend else z
-        return t * self.scale + self.loc
+        t = z if self.straight else applied(self.curve.back, z)
+        return np.clip(t * self.scale + self.loc, *self._ends())
 
     def _log_slope(self, z: Float64) -> Float64:
-        bent = np.abs(self.bend * z)
-        # log cosh y = |y| + log(1 + e^{-2|y|}) - log 2
-        cosh = bent + np.log1p(np.exp(-2 * bent)) - np.log(2.0) if self.bend else 0.0
-        return -np.log(self.scale) - cosh + np.zeros_like(z)
+        slope = 0.0 if self.straight else applied(self.curve.log_slope, applied(self.curve.back, z))
+        return -np.log(self.scale) + slope + np.zeros_like(z)
+
+
+def told(name: str, ends: Bounds) -> Ends:
+    """The ends that a user states."""
+    low, high = (None if end is None else float(read_number(name, end)) for end in ends)
+    return checked(name, low, high)
+
+
+def _inside(value: float, ends: Ends) -> bool:
+    return (ends.low is None or ends.low <= value) and (ends.high is None or value <= ends.high)

@@ -7,12 +7,17 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from anabranch.checks import positive
+from anabranch.families import Atoms, Curve, Family, Logistics
+from anabranch.families.curve import Tail, shrink, stretch
+from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
 from anabranch.tables.columns.reading import read_floats, refuse
-from anabranch.tables.columns.shape import atoms_of, standard
+from anabranch.tables.columns.shape import applied, atoms_of, standard
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
+from anabranch.tables.columns.tails import Tails, begins, side_of, tails_of
 from anabranch.tables.frame import TableError
 
 # below the logarithm of the smallest positive float64: where an atom at zero is put
@@ -22,11 +27,21 @@ _LOG_OF_ZERO = -746.0
 class Positive(Smooth):
     r"""z = (log x - loc) / scale for x > 0, with log |dz/dx| = -log scale - log x. A zero may be an atom, below all.
 
+    Exponential tails of a logarithm are power tails of x, often heavier than its own. So above where `high_tail` begins, at
+    t = a in units of the standardised logarithm,
+
+    .. math:: z = a + g(y), \qquad y = \frac{x / x_a - 1}{\texttt{scale}}, \qquad g(y) = \log(1 + c y) / c \;\;(c > 0),
+
+    of which c = scale is the logarithm going on, and a smaller c a lighter tail (see `Curve` for c <= 0). Below where
+    `low_tail` begins the logarithm itself goes on by such a g.
+
     Args:
         name: of the column.
         loc, scale: of the logarithm.
         type: "float", "double" or "halffloat", what `decode` gives back.
         atoms: values that have a probability, none below 0.
+        low_tail, high_tail: (a, c) of each side, None for the logarithm.
+        widest: the scale that mixtures of z stay below, None for none; see `Logistics`.
 
     Raises:
         ValueError: a scale that is not positive, an atom below 0, another type.
@@ -43,13 +58,28 @@ class Positive(Smooth):
 
     kind = "positive"
 
-    def __init__(self, name: str, loc: float, scale: float, type: str = "double", atoms: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        loc: float,
+        scale: float,
+        type: str = "double",
+        atoms: Sequence[float] = (),
+        low_tail: Tail | None = None,
+        high_tail: Tail | None = None,
+        widest: float | None = None,
+    ) -> None:
         super().__init__(name, type, atoms)
         if not np.isfinite(loc):
             raise ValueError(f"loc: expected a finite number, got {loc}")
         if any(atom < 0 for atom in self.atoms):
             raise ValueError(f"atoms: expected numbers of at least 0, got {self.atoms}")
         self.loc, self.scale = float(loc), positive("scale", scale)
+        self.curve = Curve(0.0, low_tail, high_tail)
+        # the lower side alone: above, the tail is of x and not of its logarithm
+        self._lower = Curve(0.0, low_tail)
+        self._above, self._index = (np.inf, 0.0) if high_tail is None else map(float, high_tail)
+        self.widest = None if widest is None else positive("widest", widest)
 
     @classmethod
     def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
@@ -57,21 +87,33 @@ class Positive(Smooth):
         zero = [0.0] if bool((x == 0).any()) else []
         if bool((x < 0).any()):
             refuse(name, "numbers above 0", values, x < 0, "a column of such numbers is 'continuous'")
-        mine = observed(x, rows)
-        atoms = sorted({*zero, *atoms_of(mine)})
-        rest = mine[~np.isin(mine, atoms)]
+        far = apart(x[~np.isnan(x)])
+        far = far[far > 0]
+        warn_of_apart(name, values, x, far)
+        mine = observed(np.where(np.isin(x, far), np.nan, x), rows)
+        single = sorted({*zero, *atoms_of(mine)})
+        atoms = sorted({*single, *far.tolist()})
+        rest = mine[~np.isin(mine, single)]
         rest = rest if len(rest) > 1 else x[x > 0]
         if not len(rest):
             raise TableError(f"column {name!r}: expected some numbers above 0, got none; leave it out")
         loc, scale = standard(name, np.log(rest))
+        tails = _tails((np.log(rest) - loc) / scale, scale)
         kind = float_type(values)
-        return cls(name, loc, scale, kind, distinct_codes(cls(name, loc, scale, kind, atoms)))
+        column = cls(name, loc, scale, kind, atoms, *tails)
+        return cls(name, loc, scale, kind, distinct_codes(column), *tails)
 
     @property
     def description(self) -> str:
         low, middle, high = (np.exp(np.clip(self.loc + k * self.scale, -700, 700)) for k in (-1, 0, 1))
+        heavy = ", heavy tail" * (self._index > 0)
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
-        return f"log, about {middle:.4g} ({low:.3g} to {high:.3g}){atoms}"
+        return f"log, about {middle:.4g} ({low:.3g} to {high:.3g}){heavy}{atoms}"
+
+    def family(self) -> Family:
+        smooth = Logistics(widest=self.widest)
+        codes = self.atoms_encoded
+        return Atoms(smooth, codes.tolist()) if len(codes) else smooth
 
     def _check(self, x: Float64, values: pa.Array) -> None:
         beside = "" if 0.0 not in self.atoms else " or 0"
@@ -80,10 +122,34 @@ class Positive(Smooth):
         )
 
     def _line(self, x: Float64) -> Float64:
-        return (np.where(x == 0, _LOG_OF_ZERO, np.log(x)) - self.loc) / self.scale
+        t = (np.where(x == 0, _LOG_OF_ZERO, np.log(x)) - self.loc) / self.scale
+        z = applied(self._lower.to, np.minimum(t, self._above))
+        beyond = t > self._above
+        y = np.expm1(self.scale * np.where(beyond, t - self._above, 0.0)) / self.scale
+        return z + applied(lambda y: stretch(y, torch.tensor(self._index, dtype=y.dtype)), y)
 
     def _back(self, z: Float64) -> Float64:
-        return np.exp(z * self.scale + self.loc)
+        t = applied(self._lower.back, np.minimum(z, self._above))
+        y = applied(
+            lambda over: shrink(over, torch.tensor(self._index, dtype=over.dtype)),
+            np.maximum(z - self._above, 0.0) if np.isfinite(self._above) else np.zeros_like(z),
+        )
+        return np.exp(t * self.scale + self.loc) * (1 + self.scale * y)
 
     def _log_slope(self, z: Float64) -> Float64:
-        return -np.log(self.scale) - (z * self.scale + self.loc)
+        # dz/dx = g'(y) / (scale x_a) above, and below that of the logarithm of x, by the lower curve
+        t = applied(self._lower.back, np.minimum(z, self._above))
+        slope = applied(self._lower.log_slope, t) - np.log(self.scale) - (t * self.scale + self.loc)
+        over = np.maximum(z - self._above, 0.0) if np.isfinite(self._above) else np.zeros_like(z)
+        y = applied(lambda over: shrink(over, torch.tensor(self._index, dtype=over.dtype)), over)
+        return slope + (-1.0 if self._index > 0 else 1.0) * np.log1p(abs(self._index) * y)
+
+
+def _tails(t: Float64, scale: float) -> Tails:
+    """The tails of standardised logarithms: of these below, and of the values themselves above."""
+    under, below = begins(-t)
+    over, above = begins(t)
+    low = side_of(under, below - under)
+    # whose heaviness says nothing of moments: the logarithm goes on
+    low = None if low is None else low._replace(scale=float((below - under).mean()), index=0.0)
+    return tails_of(low, side_of(over, np.expm1(scale * (above - over)) / scale))

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
-from anabranch.tables.columns.stepped import Shape, Stepped, natural_step, within_reach
+from anabranch.tables.columns.ends import Bounds, Round
+from anabranch.tables.columns.stepped import Shape, Stepped, natural_step
 from anabranch.tables.columns.written import read_value
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import is_number, is_time
@@ -38,6 +40,8 @@ class Time(Stepped):
         step: ticks between neighbours.
         type: the Arrow type that `decode` gives back.
         atoms: ticks that have a probability of their own, beside what the lattice gives them.
+        low, high: the first and last tick there can be, None for those of the type and the calendar.
+        low_tail, high_tail, widest: as in `Continuous`.
 
     Example:
         >>> import datetime, pyarrow
@@ -48,7 +52,6 @@ class Time(Stepped):
     """
 
     kind = "time"
-    _own_ends = False
 
     def __init__(
         self,
@@ -60,17 +63,19 @@ class Time(Stepped):
         step: int = 1,
         type: str = "timestamp[us]",
         atoms: Sequence[int] = (),
+        low: int | None = None,
+        high: int | None = None,
+        low_tail: Tail | None = None,
+        high_tail: Tail | None = None,
+        widest: float | None = None,
     ) -> None:
-        super().__init__(name, type, origin, loc, scale, bend, step, None, None, atoms)
+        super().__init__(name, type, origin, loc, scale, bend, step, low, high, atoms, low_tail, high_tail, widest)
         if not is_time(self.arrow_type):
             raise ValueError(f"type: expected one of dates or times, got {type!r}")
-        # samples stay within what the type and the calendar hold
-        least, most = (self.origin + (end - self.origin) // step * step for end in self._limits())
-        least += step if least < self._limits()[0] else 0
-        self.low, self.high = within_reach(least, self.origin, step), within_reach(most, self.origin, step)
 
     @classmethod
-    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
+    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None, ends: Bounds | None = None) -> Self:
+        """With these ends, or those that the times show: the first and last day, where they pile up to them."""
         if not is_time(values.type):
             raise TableError(f"column {name!r} holds {values.type}, where dates or times are expected")
         kind = str(values.type)
@@ -78,8 +83,11 @@ class Time(Stepped):
         n, gaps = column._wholes(values)
         seen = n[~gaps]
         step = natural_step(seen.astype(np.int64), _natural_steps(values.type))
-        shape = Shape(name, n, gaps, rows, step, lossless=False)
-        return cls(name, shape.origin, shape.loc, shape.scale, shape.bend, step, kind, shape.atoms)
+        told = None if ends is None else column._told(ends)
+        shape = Shape(
+            name, n, gaps, rows, step, lossless=False, ends=told, unit=None, round_to=_round_to(n, gaps, step, values.type)
+        )
+        return cls(name, step=step, type=kind, **shape.options)
 
     @property
     def _steps_of(self) -> str:
@@ -165,6 +173,23 @@ def _natural_steps(kind: pa.DataType) -> list[int]:
     per_second = 1000 if pa.types.is_date64(kind) else _PER_SECOND[kind.unit]
     fractions = [per_second // unit for unit in _PER_SECOND.values() if per_second >= unit]
     return sorted({1, *fractions, *(per_second * seconds for seconds in (1, 60, 3600, _DAY))})
+
+
+def _round_to(n: NDArray[np.integer], gaps: NDArray[np.bool_], step: int, kind: pa.DataType) -> Round:
+    """The last place before a day, an hour or a minute ends, of the places of a lattice about the middle of n."""
+    seen = n[~gaps]
+    middle = int(np.partition(seen, len(seen) // 2)[len(seen) // 2]) if len(seen) else 0
+
+    def last(low: float, high: float) -> float:
+        first, most = (middle + round(m) * step for m in (low, high))
+        for size in sorted((size for size in _natural_steps(kind) if size > step), reverse=True):
+            # the end of the unit in which the first place lies, less a step
+            end = -(-(first + 1) // size) * size - step
+            if first <= end <= most:
+                return (end - middle) / step
+        return high
+
+    return last
 
 
 def _duration(step: int, kind: pa.DataType) -> str:

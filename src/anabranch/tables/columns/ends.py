@@ -1,0 +1,192 @@
+"""Where a column ends: at a natural bound, or where the values pile up to one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anabranch.tables.columns.column import Float64
+from anabranch.tables.frame import TableError
+
+# where counts, clocks, calendars, shares and directions end
+NATURAL = (0, 1, 100, 1000, 360, 24, 60, 12, 7, 10, 365, 366, 31, 23, 59, 359, 255, 53, 52)
+# a point of a lattice with so many rows is compared with the points before it, how many of them
+_ROWS_OF_ONE, _BEFORE = 8, 3
+# rows that would lie beyond if there were no end, and none does: at a natural number, and elsewhere
+_MISSING_NATURAL, _MISSING = 2.0, 12.0
+# shares of the rows next to an end, of which the two smallest with so many rows are looked at
+_SHARES, _LEAST = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005), 40
+# the largest distance from within is twice the mean at an even edge; three times at a wedge's, log(rows) in an exponential
+# tail; and hardly more than once where the rows are a heap of their own
+_EVEN, _WEDGE, _HEAP = 2.5, 3.0, 1.3
+# of such tails fewer than e^-7 look like edges
+_SELDOM = 7.0
+# an end lies at the roundest number within so many mean distances of neighbours from the last value
+_REACH = 8.0
+# a value of at least 0 is taken as never below if, were there no end, so many rows would be
+_BELOW_ZERO = 0.5
+
+# the ends that a user states, as numbers or in words, None for none
+Bounds = tuple[Any, Any]
+# the last place not beyond an end, of the places from one to another
+Round = Callable[[float, float], float]
+
+
+class Ends(NamedTuple):
+    """The least and largest value that there can be, None where there is no end."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+def ends_of(values: Float64) -> Ends:
+    """The ends of real numbers (n): their caps, and where they pile up to an edge, at the roundest number nearby.
+
+    Never below 0 where none of the values is, and without an end a row or so would be.
+
+    Args:
+        values: (n), no gaps, of all rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.tables.columns.ends import ends_of
+        >>> rng = np.random.default_rng(0)
+        >>> ends_of(rng.uniform(0, 360, 2000)), ends_of(rng.normal(size=2000))
+        (Ends(low=0.0, high=360.0), Ends(low=None, high=None))
+        >>> ends_of(rng.exponential(size=2000))
+        Ends(low=0.0, high=None)
+    """
+    low, high = (_edge(sign * values, _mirrored(roundest) if sign < 0 else roundest) for sign in (-1.0, 1.0))
+    low = None if low is None else -low
+    if low is None and values.min() >= 0 and _would_go_below(values):
+        low = 0.0
+    return Ends(low, high)
+
+
+def ends_of_lattice(m: Float64, natural: Callable[[float], bool], round_to: Round, fine: Float64) -> Ends:
+    """The same of whole numbers: an end too where a point has as many rows as others and the next would have none.
+
+    Args:
+        m: (n), whole, no gaps, of all rows.
+        natural: whether such a number is one where counts, clocks or shares end.
+        round_to: the whole number that is the roundest, as a value, between two.
+        fine: m spread within their cells.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.tables.columns.ends import ends_of_lattice, is_natural, roundest
+        >>> rng = np.random.default_rng(0)
+        >>> day = rng.integers(1, 32, 3000).astype(float)
+        >>> ends_of_lattice(day, is_natural, roundest, day + rng.random(3000) - 0.5)
+        Ends(low=1.0, high=31.0)
+        >>> count = rng.poisson(4.0, 3000).astype(float)
+        >>> ends_of_lattice(count, is_natural, roundest, count + rng.random(3000) - 0.5)
+        Ends(low=0.0, high=None)
+    """
+    found: list[float | None] = []
+    for sign in (-1.0, 1.0):
+        rounded = _mirrored(round_to) if sign < 0 else round_to
+        end = _point(sign * m, lambda x, sign=sign: natural(sign * x))
+        if end is None:
+            last = float((sign * m).max())
+            end = _edge(sign * fine, lambda _, b, last=last, to=rounded: math.ceil(to(last, max(last, b - 0.5))))
+        found.append(None if end is None else sign * end)
+    return Ends(*found)
+
+
+def _point(m: Float64, natural: Callable[[float], bool]) -> float | None:
+    """The largest of whole numbers if it is an end."""
+    distinct, counts = np.unique(m, return_counts=True)
+    last, rows = float(distinct[-1]), int(counts[-1])
+    if rows < _ROWS_OF_ONE or len(distinct) < 2:
+        return None
+    # how fast points lose rows on the way there, so many fall on the next one
+    before = int(counts[-1 - _BEFORE : -1].max())
+    missing = rows * rows / before
+    return last if missing >= (_MISSING_NATURAL if natural(last) else _MISSING) else None
+
+
+def _edge(values: Float64, round_to: Round) -> float | None:
+    """Where an upper edge of values lies, if there is one."""
+    most = float(values.max())
+    n = len(values)
+    counts = [int(share * n) for share in _SHARES]
+    counts = [k for k in counts if k >= _LEAST]
+    if not counts:
+        return None
+    ordered = np.sort(values)
+    room = 0.0
+    largest, smallest = counts[-2:][0], counts[-1]
+    for k in (largest, smallest, smallest // 2):
+        inside = ordered[n - k - 1]
+        width, mean = most - inside, float((ordered[n - k :] - inside).mean())
+        ratio = width / mean if mean > 0 else np.inf
+        if not _HEAP < ratio <= (_EVEN if k >= smallest else _WEDGE):
+            return None
+        if k == largest and k * math.exp(-ratio) < _SELDOM:
+            return None
+        room = _REACH * width / k if k >= smallest else room
+    return float(round_to(most, most + room))
+
+
+def _would_go_below(values: Float64) -> bool:
+    """Whether an exponential tail of values of at least 0 would reach below it."""
+    k = max(8, int(0.05 * len(values)))
+    if len(values) <= k:
+        return False
+    ordered = np.partition(values, k)
+    at = float(ordered[k])
+    mean = at - float(ordered[:k].mean())
+    return mean > 0 and k * math.exp(-at / mean) >= _BELOW_ZERO
+
+
+def checked(name: str, low: float | None, high: float | None) -> Ends:
+    """Ends that a user stated.
+
+    Raises:
+        TableError: they are in the wrong order.
+    """
+    if low is not None and high is not None and not low < high:
+        raise TableError(f"column {name!r}: expected a least value below the largest, got {low:g}..{high:g}")
+    return Ends(low, high)
+
+
+def is_natural(value: float) -> bool:
+    """Whether counts, clocks, calendars or shares end at a number."""
+    return abs(value) in NATURAL
+
+
+def roundest(low: float, high: float) -> float:
+    """The number with the fewest digits between two, or a natural one.
+
+    Example:
+        >>> from anabranch.tables.columns.ends import roundest
+        >>> roundest(359.93, 361.0), roundest(97.31, 97.9), roundest(-0.2, 0.1)
+        (360.0, 97.5, 0.0)
+    """
+    if low <= 0 <= high:
+        return 0.0
+    if low > 0 or high < 0:
+        if is_natural(low):
+            return float(low)
+        for number in NATURAL:
+            value = math.copysign(number, low)
+            if low <= value <= high:
+                return float(value)
+    if high <= low:
+        return float(low)
+    size = 10.0 ** math.ceil(math.log10(max(abs(low), abs(high))))
+    while size > 0:
+        for step in (size, size / 2):
+            multiple = math.ceil(low / step) * step
+            if multiple <= high:
+                return float(round(multiple, 1 - math.floor(math.log10(step))))
+        size /= 10
+    return float(high)
+
+
+def _mirrored(round_to: Round) -> Round:
+    return lambda low, high: -round_to(-high, -low)
