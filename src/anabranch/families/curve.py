@@ -10,6 +10,11 @@ from torch import Tensor
 # no column's numbers lie beyond e^40 of its units, and in float32 the square of e^45 overflows
 _FARTHEST_EXPONENT, _FARTHEST_EXPONENT_64 = 40.0, 300.0
 
+# how soon a light tail is straight
+_KNEE = 0.3
+# distances below which the two are the same to the last digit
+_TINY = 1e-12
+
 # one tail: where it begins, on the straight side, and its bend
 Tail = tuple[float, float]
 
@@ -20,10 +25,11 @@ class Curve:
     .. math:: f(u) = \operatorname{asinh}(b u) / b \quad \text{between the tails}, \qquad
               f(u) = f(a) \pm g(f'(a) |u - a|) \quad \text{beyond where one begins, at } a,
 
-    .. math:: g(y) = \log(1 + c y) / c \;\; (c > 0), \qquad g(y) = y \;\; (c = 0), \qquad g(y) = y + |c| y^2 / 2 \;\; (c < 0).
+    .. math:: g(y) = \log(1 + c y) / c \;\; (c > 0), \qquad g(y) = y + |c| (\sqrt{y^2 + \tau^2} - \tau) \;\; (c \le 0),
 
-    f' is continuous. An exponential tail of x with scale s is one of u that is generalised Pareto with index c s where c > 0,
-    exponential where c = 0, and lighter than that where c < 0. b = 0 is a straight middle.
+    with tau = 0.3 / (1 + |c|). f' is continuous. An exponential tail of x with scale s is one of u that is generalised Pareto
+    with index c s where c > 0, and otherwise soon exponential, with a scale that is 1 + |c| times smaller. b = 0 is a straight
+    middle.
 
     Args:
         bend: b.
@@ -102,7 +108,7 @@ def log_slope(
         large, safe.log() + 0.5 * torch.log1p(safe.pow(-2)), 0.5 * torch.log1p(torch.where(large, 0.0, size).square())
     )
     tails = [(_beyond(u, high_at, bend), high_bend), (_beyond(-u, -low_at, bend), low_bend)]
-    return sum((torch.where(c > 0, -1.0, 1.0) * torch.log1p(c.abs() * y) for y, c in tails), -middle)
+    return sum((log_steepness(y, c) for y, c in tails), -middle)
 
 
 def width_of_cell(
@@ -134,24 +140,46 @@ def _wider(y: Tensor, more: Tensor, c: Tensor) -> Tensor:
     """g(y + more) - g(y)."""
     safe = torch.where(c > 0, c, 1.0)
     heavy = torch.log1p(safe * more / (1 + safe * y)) / safe
-    light = more * (1 + c.abs() * (y + 0.5 * more))
-    return torch.where(c > 0, heavy, torch.where(c < 0, light, more))
+    b, knee = _knee(c)
+    light = more * (1 + b * (2 * y + more) / (_hypot(y, knee) + _hypot(y + more, knee)))
+    return torch.where(c > 0, heavy, light)
 
 
 def stretch(y: Tensor, c: Tensor) -> Tensor:
     """g(y) for y >= 0."""
     safe = torch.where(c > 0, c, 1.0)
-    heavy = torch.log1p(safe * y) / safe
-    return torch.where(c > 0, heavy, torch.where(c < 0, y + 0.5 * c.abs() * y * y, y))
+    b, knee = _knee(c)
+    return torch.where(c > 0, torch.log1p(safe * y) / safe, y + b * (_hypot(y, knee) - knee))
 
 
 def shrink(z: Tensor, c: Tensor) -> Tensor:
     """The inverse of `stretch`."""
     safe = torch.where(c > 0, c, 1.0)
     heavy = torch.expm1((safe * z).clamp(max=_exponent(z))) / safe
-    # the root of y + |c| y^2 / 2 = z that loses no digits
-    light = 2 * z / (1 + (1 + 2 * c.abs() * z).sqrt())
-    return torch.where(c > 0, heavy, torch.where(c < 0, light, z))
+    b, knee = _knee(c)
+    # the root of (z - y + b knee)^2 = b^2 (y^2 + knee^2) that loses no digits, divided by z, whose square may overflow
+    large = torch.where(z > _TINY, z, 1.0)
+    k = knee / large
+    light = (z + 2 * b * knee) / (1 + b * k + b * (1 + 2 * b * k + k * k).sqrt())
+    return torch.where(c > 0, heavy, torch.where(z > _TINY, light, z))
+
+
+def log_steepness(y: Tensor, c: Tensor) -> Tensor:
+    """log g'(y)."""
+    b, knee = _knee(c)
+    return torch.where(c > 0, -torch.log1p(c.clamp(min=0) * y), torch.log1p(b * y / _hypot(y, knee)))
+
+
+def _knee(c: Tensor) -> tuple[Tensor, Tensor]:
+    b = (-c).clamp(min=0)
+    return b, _KNEE / (1 + b)
+
+
+def _hypot(y: Tensor, knee: Tensor) -> Tensor:
+    """sqrt(y^2 + knee^2), without the squares where they overflow."""
+    large = y > 1e6
+    safe = torch.where(large, 1.0, y)
+    return torch.where(large, y, (safe * safe + knee * knee).sqrt())
 
 
 def _beyond(u: Tensor, at: Tensor, bend: Tensor) -> Tensor:

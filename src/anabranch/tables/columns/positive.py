@@ -11,7 +11,7 @@ import torch
 
 from anabranch.checks import positive
 from anabranch.families import Atoms, Curve, Family, Logistics
-from anabranch.families.curve import Tail, shrink, stretch
+from anabranch.families.curve import Tail, log_steepness, shrink, stretch
 from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
 from anabranch.tables.columns.reading import read_floats, refuse
@@ -142,7 +142,7 @@ class Positive(Smooth):
         slope = applied(self._lower.log_slope, t) - np.log(self.scale) - (t * self.scale + self.loc)
         over = np.maximum(z - self._above, 0.0) if np.isfinite(self._above) else np.zeros_like(z)
         y = applied(lambda over: shrink(over, torch.tensor(self._index, dtype=over.dtype)), over)
-        return slope + (-1.0 if self._index > 0 else 1.0) * np.log1p(abs(self._index) * y)
+        return slope + applied(lambda y: log_steepness(y, torch.tensor(self._index, dtype=y.dtype)), y)
 
 
 def _tails(t: Float64, scale: float) -> Tails:

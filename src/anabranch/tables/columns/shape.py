@@ -91,8 +91,8 @@ def tails_of_line(t: Float64, bend: float, open_low: bool, open_high: bool) -> T
     for sign, is_open in ((-1.0, open_low), (1.0, open_high)):
         at, beyond = begins(sign * t)
         slope = 1 / math.hypot(1.0, bend * at) if math.isfinite(at) else 1.0
-        sides.append(side_of(at, slope * (beyond - at)) if is_open else None)
-    return tails_of(sides[0], sides[1], open_low, open_high)
+        sides.append(side_of(at, slope * (beyond - at), curved=bend > 0) if is_open else None)
+    return tails_of(sides[0], sides[1], open_low, open_high, curved=bend > 0)
 
 
 def applied(function: Callable[[Tensor], Tensor], values: Float64) -> Float64:

@@ -12,15 +12,15 @@ from anabranch.tables.columns.column import Float64
 # a tail begins at the largest n^0.6 values, but at no more than a tenth of all, and at no fewer than these
 _POWER, _MOST_SHARE, _LEAST = 0.6, 0.1, 8
 # the weight of 0 against an index xi: nats of xi / (1 - xi), which keeps means finite
-_TOWARDS_LIGHT = 3.0
+_TOWARDS_LIGHT = 1.0
 # an index below this is none
 _LEAST_INDEX = 0.05
 # scales of the encoded tail: at least so wide, in standard deviations, and components up to so much wider than it
 _NARROWEST, _ROOM = 0.3, 1.2
 # an index, of the widest component: a mean exists below 1
 _MOST_INDEX = 0.9
-# on one side, how much lighter than exponential a tail may be made
-_LIGHTEST = 4.0
+# a side narrower than this share of the other is stretched, and so many times steeper at most
+_NARROWER, _LIGHTEST = 0.7, 4.0
 
 
 class Side(NamedTuple):
@@ -29,13 +29,11 @@ class Side(NamedTuple):
     Attributes:
         at: the place, in units of the standardised value.
         scale, index: of the generalised Pareto distribution of the distances beyond, in units in which the map has slope 1.
-        square: the mean square of the distances.
     """
 
     at: float
     scale: float
     index: float
-    square: float
 
 
 class Tails(NamedTuple):
@@ -56,24 +54,29 @@ def begins(t: Float64) -> tuple[float, Float64]:
     return at, t[t > at]
 
 
-def side_of(at: float, distances: Float64) -> Side | None:
-    """What distances beyond a place say of the tail there; None where they are too few."""
+def side_of(at: float, distances: Float64, curved: bool = True) -> Side | None:
+    """What distances beyond a place say of the tail there; None where they are too few.
+
+    Without a curve a straight line stays one, unless the index is more than its error.
+    """
     y = distances[distances > 0]
     if len(y) < _LEAST:
         return None
     mean = float(y.mean())
     index, scale = pareto(y)
-    if index < _LEAST_INDEX:
+    if index < (_LEAST_INDEX if curved else max(_LEAST_INDEX, len(y) ** -0.5)):
         index, scale = 0.0, mean
-    return Side(at, scale, index, float(np.square(y / mean).mean()) * mean**2)
+    return Side(at, scale, index)
 
 
 def pareto(y: Float64) -> tuple[float, float]:
-    r"""Index xi >= 0 and scale of the generalised Pareto distribution of y (n), all above 0, drawn towards xi = 0:
+    r"""Index xi >= 0 and scale of the generalised Pareto distribution of y (n), all above 0, drawn towards xi = 0.
 
-    .. math:: \max_{\xi, \sigma} \sum_i \log p(y_i | \xi, \sigma) - \lambda \frac{\xi}{1 - \xi},
+    Their means along the profile xi(theta) = mean log(1 + theta y), theta = xi / sigma, each weighted by
 
-    along the profile xi(theta) = mean log(1 + theta y) with theta = xi / sigma, so that xi < 1 and the mean exists.
+    .. math:: \exp \Big( \sum_i \log p(y_i | \xi, \sigma) - \lambda \frac{\xi}{1 - \xi} \Big) \, d\xi,
+
+    so that xi < 1 and the mean exists. Means, and not the most likely, as few values rarely show how heavy a tail is.
     Source: Grimshaw, 1993, Technometrics 35 (the profile); Coles and Dixon, 1999, Extremes 2 (the penalty).
 
     Example:
@@ -89,24 +92,24 @@ def pareto(y: Float64) -> tuple[float, float]:
     y = y / mean
     theta = np.geomspace(1e-3, 1e4, 281)
     index = np.array([np.log1p(one * y).mean() for one in theta])
-    likelihood = -np.log(index / theta) - index - 1
     inside = index < 1
-    score = np.where(inside, len(y) * likelihood - _TOWARDS_LIGHT * index / np.where(inside, 1 - index, 1.0), -np.inf)
-    best = int(score.argmax())
-    if score[best] <= -len(y):  # the exponential distribution
-        return 0.0, mean
-    return float(index[best]), float(index[best] / theta[best]) * mean
+    likelihood = -np.log(index / theta) - index - 1
+    score = len(y) * likelihood - _TOWARDS_LIGHT * index / np.where(inside, 1 - index, 1.0)
+    weight = np.where(inside, np.exp(np.minimum(score - score[inside].max(), 0.0)), 0.0) * np.gradient(index)
+    weight /= weight.sum()
+    return float(weight @ index), float(weight @ (index / theta)) * mean
 
 
-def tails_of(low: Side | None, high: Side | None, open_low: bool = True, open_high: bool = True) -> Tails:
+def tails_of(low: Side | None, high: Side | None, open_low: bool = True, open_high: bool = True, curved: bool = True) -> Tails:
     """The tails of a map whose exponential tails are as heavy as the sides.
 
     With scale s and index xi of a side, g(y) = log(1 + c y) / c with c = xi / s makes distances exponential with scale s.
-    Light sides whose s is smaller than the other's are stretched to it, by the c < 0 that gives g(y) that mean.
+    Light sides whose s is smaller than the other's are stretched to it, by c < 0.
 
     Args:
         low, high: the sides; None where nothing is known of one.
         open_low, open_high: whether there is no end there: an end needs no tail.
+        curved: whether the map is no straight line, which as the tail of one would be heavier than exponential.
     """
     sides = [low if open_low else None, high if open_high else None]
     known = [side for side in sides if side is not None]
@@ -116,12 +119,11 @@ def tails_of(low: Side | None, high: Side | None, open_low: bool = True, open_hi
     widest = _ROOM * wanted
     found: list[Tail | None] = []
     for side in sides:
-        if side is None:
+        if side is None or (side.index == 0 and side.scale > _NARROWER * wanted and not curved):
             found.append(None)
         elif side.index > 0:
             found.append((side.at, min(side.index / side.scale, _MOST_INDEX / widest)))
         else:
-            light = 2 * (wanted - side.scale) / side.square
-            found.append((side.at, -min(light, _LIGHTEST / side.scale)))
+            found.append((side.at, 1 - min(wanted / side.scale, _LIGHTEST)))
     under, over = found
     return Tails(None if under is None else (-under[0], under[1]), over, widest)
