@@ -238,8 +238,9 @@ class TableModel(Described):
         # a distance that the density's dtype cannot square overflows on the way, to NaN or to -inf: the limit is -inf
         like = reference_tensor(self.density)
         largest = np.sqrt(torch.finfo(torch.float32 if like is None else like.dtype).max) / len(self.schema.columns)
-        smooth = np.array([not part.discrete for part in self.schema.parts])
-        result[(smooth & (np.abs(x) > largest)).any(axis=1)] = -np.inf
+        for i, part in enumerate(self.schema.parts):
+            if not part.discrete:  # an atom has its probability however far out it is
+                result[(np.abs(x[:, i]) > largest) & ~np.isin(x[:, i], part.atoms_encoded)] = -np.inf
         bad = np.flatnonzero(np.isnan(result) | (result == np.inf))
         if len(bad):
             raise TableError(

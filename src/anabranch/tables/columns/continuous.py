@@ -36,12 +36,12 @@ class Continuous(Smooth):
         bend: of the curve, 0 for none.
         type: "float", "double" or "halffloat", what `decode` gives back.
         atoms: values that have a probability.
-        low, high: the ends, beyond which nothing can be, None for none.
+        low, high: the ends, beyond which nothing can be but atoms, None for none.
         low_tail, high_tail: of the curve, None for none.
         widest: the scale that mixtures of z stay below, None for none; see `Logistics`.
 
     Raises:
-        ValueError: a scale that is not positive, a bend below 0, ends in the wrong order, an atom outside, another type.
+        ValueError: a scale that is not positive, a bend below 0, ends in the wrong order, another type.
 
     Example:
         >>> import pyarrow
@@ -80,8 +80,6 @@ class Continuous(Smooth):
         least, most = self._ends()
         if not least < most:
             raise ValueError(f"high: expected more than low, {least:g}, got {most:g}")
-        if any(not least <= atom <= most for atom in self.atoms):
-            raise ValueError(f"atoms: expected numbers from {least:g} to {most:g}, got {self.atoms}")
         self.widest = None if widest is None else positive("widest", widest)
 
     @classmethod
@@ -101,7 +99,8 @@ class Continuous(Smooth):
         loc, scale, bend = bent_standard(name, rest)
         kind = float_type(values)
         found = cls._ends_of(near[~np.isnan(near)], single, kind) if ends is None else told(name, ends)
-        atoms = [atom for atom in atoms if _inside(atom, found)]
+        # what is apart may lie beyond the ends that the others show, but not beyond those that are told
+        atoms = atoms if ends is None else [atom for atom in atoms if _inside(atom, found)]
         tails = tails_of_line(standardised(rest, loc, scale), bend, found.low is None, found.high is None)
         column = cls(name, loc, scale, bend, kind, atoms, *found, *tails)
         return cls(name, loc, scale, bend, kind, distinct_codes(column), *found, *tails)

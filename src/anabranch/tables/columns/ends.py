@@ -31,7 +31,7 @@ _BELOW_ZERO = 0.5
 
 # the ends that a user states, as numbers or in words, None for none
 Bounds = tuple[Any, Any]
-# the last place not beyond an end, of the places from one to another
+# where an end is, between the extreme value and the furthest place that there could be an end
 Round = Callable[[float, float], float]
 
 
@@ -59,8 +59,10 @@ def ends_of(values: Float64) -> Ends:
         >>> ends_of(rng.exponential(size=2000))
         Ends(low=0.0, high=None)
     """
-    low, high = (_edge(sign * values, _mirrored(roundest) if sign < 0 else roundest) for sign in (-1.0, 1.0))
-    low = None if low is None else -low
+    low, high = (
+        None if found is None else roundest(sign * found[0], sign * found[1])
+        for sign, found in ((sign, _edge(sign * values)) for sign in (-1.0, 1.0))
+    )
     if low is None and values.min() >= 0 and _would_go_below(values):
         low = 0.0
     return Ends(low, high)
@@ -86,31 +88,31 @@ def ends_of_lattice(m: Float64, natural: Callable[[float], bool], round_to: Roun
         >>> ends_of_lattice(count, is_natural, roundest, count + rng.random(3000) - 0.5)
         Ends(low=0.0, high=None)
     """
-    found: list[float | None] = []
+    ends: list[float | None] = []
     for sign in (-1.0, 1.0):
-        rounded = _mirrored(round_to) if sign < 0 else round_to
-        end = _point(sign * m, lambda x, sign=sign: natural(sign * x))
-        if end is None:
-            last = float((sign * m).max())
-            end = _edge(sign * fine, lambda _, b, last=last, to=rounded: math.ceil(to(last, max(last, b - 0.5))))
-        found.append(None if end is None else sign * end)
-    return Ends(*found)
+        last = float((sign * m).max())
+        end = last if _is_end(sign * m, natural(sign * last)) else None
+        edge = None if end is not None else _edge(sign * fine)
+        if edge is not None:
+            # the furthest whole number, of places half a step off
+            end = sign * round_to(sign * last, sign * max(last, math.floor(edge[1] - 0.5)))
+        ends.append(None if end is None else sign * end + 0.0)
+    return Ends(*ends)
 
 
-def _point(m: Float64, natural: Callable[[float], bool]) -> float | None:
-    """The largest of whole numbers if it is an end."""
+def _is_end(m: Float64, natural: bool) -> bool:
+    """Whether the largest of whole numbers is an end; at a natural number less will do."""
     distinct, counts = np.unique(m, return_counts=True)
-    last, rows = float(distinct[-1]), int(counts[-1])
+    rows = int(counts[-1])
     if rows < _ROWS_OF_ONE or len(distinct) < 2:
-        return None
+        return False
     # how fast points lose rows on the way there, so many fall on the next one
     before = int(counts[-1 - _BEFORE : -1].max())
-    missing = rows * rows / before
-    return last if missing >= (_MISSING_NATURAL if natural(last) else _MISSING) else None
+    return rows * rows / before >= (_MISSING_NATURAL if natural else _MISSING)
 
 
-def _edge(values: Float64, round_to: Round) -> float | None:
-    """Where an upper edge of values lies, if there is one."""
+def _edge(values: Float64) -> tuple[float, float] | None:
+    """Between where and where an upper edge of values lies, if there is one."""
     most = float(values.max())
     n = len(values)
     counts = [int(share * n) for share in _SHARES]
@@ -129,7 +131,7 @@ def _edge(values: Float64, round_to: Round) -> float | None:
         if k == largest and k * math.exp(-ratio) < _SELDOM:
             return None
         room = _REACH * width / k if k >= smallest else room
-    return float(round_to(most, most + room))
+    return most, most + room
 
 
 def _would_go_below(values: Float64) -> bool:
@@ -159,19 +161,20 @@ def is_natural(value: float) -> bool:
     return abs(value) in NATURAL
 
 
-def roundest(low: float, high: float) -> float:
+def roundest(near: float, far: float) -> float:
     """The number with the fewest digits between two, or a natural one.
 
     Example:
         >>> from anabranch.tables.columns.ends import roundest
-        >>> roundest(359.93, 361.0), roundest(97.31, 97.9), roundest(-0.2, 0.1)
+        >>> roundest(359.93, 361.0), roundest(97.31, 97.9), roundest(0.1, -0.2)
         (360.0, 97.5, 0.0)
     """
+    low, high = min(near, far), max(near, far)
     if low <= 0 <= high:
         return 0.0
     if low > 0 or high < 0:
-        if is_natural(low):
-            return float(low)
+        if is_natural(near):
+            return float(near)
         for number in NATURAL:
             value = math.copysign(number, low)
             if low <= value <= high:
@@ -186,7 +189,3 @@ def roundest(low: float, high: float) -> float:
                 return float(round(multiple, 1 - math.floor(math.log10(step))))
         size /= 10
     return float(high)
-
-
-def _mirrored(round_to: Round) -> Round:
-    return lambda low, high: -round_to(-high, -low)

@@ -76,6 +76,7 @@ class Smooth(Column):
     def cut(self, value: Any, included: bool) -> tuple[float, bool]:
         one = self.read(value if isinstance(value, str) else float(value))
         low, high = self._ends()
+        low, high = min(low, *self.atoms, low), max(high, *self.atoms, high)
         number = float(read_number(self.name, value))
         if number < low or (number == low and not included):
             return -np.inf, False

@@ -31,6 +31,8 @@ _FARTHEST = 2**50
 _FARTHEST_BENT = 2**40
 # up to so many different numbers are few
 _FEW = 20
+# of floats of 32 bits, so many lie in a step of the decimals that they are taken for
+_TOLD_APART = 16.0
 # of a step
 _BEYOND = 0.25
 # in standard deviations from the nearest tail: an end further out makes no difference
@@ -133,6 +135,7 @@ class Stepped(Column):
         m = math.floor(place)
         n = self.origin + (m if included or m != place else m - 1) * self.step
         least, most = self._ends()
+        least, most = min(least, *self.atoms, least), max(most, *self.atoms, most)
         if n < least or n >= most:
             return (-math.inf, False) if n < least else (math.inf, True)
         # between two points, nearer to this one: draws may be off a point by the rounding of their dtype
@@ -218,8 +221,9 @@ class Stepped(Column):
     def _check(self, n: NDArray[np.integer], gaps: NDArray[np.bool_], values: pa.Array) -> None:
         remedy = f"correct it, or fit with kinds='{self.kind} ..' for it, which has no ends"
         least, most = self._ends()
-        refuse(self.name, f"nothing below {self._shown(least)}", values, ~gaps & (n < least), remedy)
-        refuse(self.name, f"nothing above {self._shown(most)}", values, ~gaps & (n > most), remedy)
+        other = ~gaps & ~np.isin(n, np.array(self.atoms, dtype=n.dtype))
+        refuse(self.name, f"nothing below {self._shown(least)}", values, other & (n < least), remedy)
+        refuse(self.name, f"nothing above {self._shown(most)}", values, other & (n > most), remedy)
         if self.step > 1:
             off = ~gaps & (_difference(n, self.origin) % self.step != 0)
             refuse(self.name, self._steps_of, values, off, "round it, or fit to rows that have such values")
@@ -306,9 +310,12 @@ class Shape:
             local = np.abs(u) * 1e-6 * self.scale if not self.bend else np.hypot(1, self.bend * u) * self.scale * 1e-5
         single = [atom for atom, digit in zip(atoms, local, strict=True) if digit < 0.5]
         every = [middle + int(atom) * step for atom in sorted({*single, *far.tolist()})]
-        self.atoms = [
-            n for n in every if (self.low is None or n >= self.low) and (self.high is None or n <= self.high)
-        ]
+        # what is apart may lie beyond the ends that the others show, but not beyond those that are told
+        least, most = (-np.inf, np.inf) if ends is None else (
+            -np.inf if self.low is None else self.low,
+            np.inf if self.high is None else self.high,
+        )
+        self.atoms = [n for n in every if least <= n <= most]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -341,11 +348,14 @@ class Shape:
         def rounded(a: float, b: float) -> float:
             if round_to is not None:
                 return round_to(a, b)
-            return a if unit is None else (roundest(value(a), value(b)) / unit - self.origin) / step
+            end = a if unit is None else round((roundest(value(a), value(b)) / unit - self.origin) / step)
+            return min(max(end, min(a, b)), max(a, b))
 
         found = ends_of_lattice(near, natural, rounded, _spread(near))
         low, high = (None if end is None else self.origin + round(end) * step for end in found)
-        low = 0 if low is None and unit is not None and self.origin + int(near.min()) * step >= 0 else low
+        least, most = (self.origin + int(end) * step for end in (near.min(), near.max()))
+        # where 0 is further away than the numbers are from each other it makes no difference
+        low = 0 if low is None and unit is not None and 0 <= least <= most - least else low
         return low, high
 
 
@@ -368,10 +378,16 @@ def natural_step(n: Int64, steps: Sequence[int]) -> int:
 
 
 def digits_of(x: Float64, most: int = 6, single: bool = False) -> int | None:
-    """The fewest decimals that write all of x (n, no gaps) exactly, or None if they are more than `most`."""
+    """The fewest decimals that write all of x (n, no gaps) exactly, or None if they are more than `most`.
+
+    Of floats of 32 bits (`single`) no more than they tell apart, many times over: each is the nearest to one of 8 decimals.
+    """
     distinct = np.unique(x)
-    if np.abs(distinct).max(initial=0.0) >= 2.0**53 / 10**most:
+    largest = float(np.abs(distinct).max(initial=0.0))
+    if largest >= 2.0**53 / 10**most:
         return None
+    while single and most > 0 and _TOLD_APART * largest * 2.0**-24 > 10.0**-most:
+        most -= 1
     for digits in range(most + 1):
         again = np.round(distinct * 10.0**digits) / 10.0**digits
         if bool(((again.astype(np.float32) if single else again) == distinct).all()):

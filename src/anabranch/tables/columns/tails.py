@@ -13,8 +13,8 @@ from anabranch.tables.columns.column import Float64
 _POWER, _MOST_SHARE, _LEAST = 0.6, 0.1, 8
 # the weight of 0 against an index xi: nats of xi / (1 - xi), which keeps means finite
 _TOWARDS_LIGHT = 1.0
-# an index below this is none
-_LEAST_INDEX = 0.05
+# an index below this, and of a straight map below so many of its errors, is none
+_LEAST_INDEX, _ERRORS = 0.05, 1.5
 # scales of the encoded tail: at least so wide, in standard deviations, and components up to so much wider than it
 _NARROWEST, _ROOM = 0.3, 1.2
 # an index, of the widest component: a mean exists below 1
@@ -64,7 +64,7 @@ def side_of(at: float, distances: Float64, curved: bool = True) -> Side | None:
         return None
     mean = float(y.mean())
     index, scale = pareto(y)
-    if index < (_LEAST_INDEX if curved else max(_LEAST_INDEX, len(y) ** -0.5)):
+    if index < (_LEAST_INDEX if curved else max(_LEAST_INDEX, _ERRORS * len(y) ** -0.5)):
         index, scale = 0.0, mean
     return Side(at, scale, index)
 

@@ -23,6 +23,8 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # days from 1970 to the first of the year 1 and to the last of the year 9999, beyond which no library goes
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 _DAY = 86_400
+# within so many steps of the last time there is an end at it
+_FEW_STEPS = 5
 
 
 class Time(Stepped):
@@ -176,20 +178,38 @@ def _natural_steps(kind: pa.DataType) -> list[int]:
 
 
 def _round_to(n: NDArray[np.integer], gaps: NDArray[np.bool_], step: int, kind: pa.DataType) -> Round:
-    """The last place before a day, an hour or a minute ends, of the places of a lattice about the middle of n."""
+    """Where a year, a month, a day, an hour or a minute begins, or ends, of the places of a lattice about the middle of n."""
     seen = n[~gaps]
     middle = int(np.partition(seen, len(seen) // 2)[len(seen) // 2]) if len(seen) else 0
 
-    def last(low: float, high: float) -> float:
-        first, most = (middle + round(m) * step for m in (low, high))
-        for size in sorted((size for size in _natural_steps(kind) if size > step), reverse=True):
-            # the end of the unit in which the first place lies, less a step
-            end = -(-(first + 1) // size) * size - step
-            if first <= end <= most:
-                return (end - middle) / step
-        return high
+    def end(near: float, far: float) -> float:
+        first, last = (middle + round(m) * step for m in (near, far))
+        # begins lie on the lattice below, and a step beyond it above
+        low, high = (last, first) if last < first else (first + step, last + step)
+        begin = _begin(low, high, step, kind)
+        if begin is None:  # where most days have rows, the last of them; otherwise further out
+            return near if abs(far - near) <= _FEW_STEPS else far
+        return (begin - (step if last >= first else 0) - middle) / step
 
-    return last
+    return end
+
+
+def _begin(low: int, high: int, step: int, kind: pa.DataType) -> int | None:
+    """A tick at which the longest of units begins, from low to high, if one does."""
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        per_day = 1 if pa.types.is_date32(kind) else _DAY * (1000 if pa.types.is_date64(kind) else _PER_SECOND[kind.unit])
+        for unit in ("Y", "M"):
+            first = np.datetime64(-(-low // per_day), "D")
+            begin = first.astype(f"datetime64[{unit}]")
+            begin = begin if begin.astype("datetime64[D]") >= first else begin + 1
+            tick = int(begin.astype("datetime64[D]").astype(np.int64)) * per_day
+            if tick <= high:
+                return tick
+    for size in sorted((size for size in _natural_steps(kind) if size > step), reverse=True):
+        tick = -(-low // size) * size
+        if tick <= high:
+            return tick
+    return None
 
 
 def _duration(step: int, kind: pa.DataType) -> str:
