@@ -101,7 +101,7 @@ class Wrapped(Family):
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         if not self.discrete:
-            p = self._from_zero(x, theta)
+            p = self._way(x, 0.0, theta)
             return p, p
         # from the first cell on, half of which lies before 0
         n = torch.round(x / self.step).clamp(-1, self.count)
@@ -111,7 +111,7 @@ class Wrapped(Family):
 
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(u.shape, theta.shape[:-1])
-        first = -0.5 * self.step
+        first = -0.5 * self.step  # 0 of a density
         low = torch.full(shape, first, dtype=theta.dtype, device=theta.device)
         high = low + self.period
         for _ in range(_BISECTIONS):
@@ -147,8 +147,8 @@ class Wrapped(Family):
         most = torch.tensor(math.log(_WIDEST * self.period), dtype=theta.dtype, device=theta.device)
         return read_mixture(theta, most)
 
-    def _turns(self, like: Tensor) -> Tensor:
-        n = torch.arange(-_TIMES_AROUND, _TIMES_AROUND + 1, dtype=like.dtype, device=like.device)
+    def _turns(self, like: Tensor, more: int = 0) -> Tensor:
+        n = torch.arange(-_TIMES_AROUND - more, _TIMES_AROUND + more + 1, dtype=like.dtype, device=like.device)
         return n * self.period
 
     def _near(self, d: Tensor) -> Tensor:
@@ -185,10 +185,7 @@ class Wrapped(Family):
         way = (x.unsqueeze(-1) - first).clamp(0, self.period)
         begin = self._near(first - loc)
         s = log_s.exp()
-        turns = self._turns(theta)
+        turns = self._turns(theta, more=1)  # x may be a period further away
         right = torch.sigmoid(((begin + way).unsqueeze(-1) + turns) / s.unsqueeze(-1))
         left = torch.sigmoid((begin.unsqueeze(-1) + turns) / s.unsqueeze(-1))
         return (log_w.exp() * (right - left).sum(dim=-1)).sum(dim=-1).clamp(0, 1)
-
-    def _from_zero(self, x: Tensor, theta: Tensor) -> Tensor:
-        return self._way(x, 0.0, theta)

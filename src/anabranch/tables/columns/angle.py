@@ -46,6 +46,7 @@ class Angle(Column):
     """
 
     kind = "angle"
+    context_size = 2
 
     def __init__(self, name: str, period: float = 360.0, step: float | None = None, type: str = "double") -> None:
         super().__init__(name, type)
@@ -111,7 +112,7 @@ class Angle(Column):
         else:
             n = np.mod(np.round(turns * self.count), self.count)
             # in whole numbers of the period's parts, so that a tenth is the float next to a tenth
-            x = np.round(n * self.step, 9)
+            x = np.round(n * self.step, 9) + 0.0
         if pa.types.is_integer(self.arrow_type):
             return pa.array(np.round(x).astype(np.int64), mask=gaps).cast(self.arrow_type)
         found = pa.array(x, mask=gaps).cast(self.arrow_type, safe=False)
@@ -144,5 +145,3 @@ class Angle(Column):
 
     def from_context(self, context: Float64) -> Float64:
         return np.mod(np.arctan2(context[:, 1], context[:, 0]), 2 * math.pi)
-
-    context_size = 2
