@@ -215,7 +215,15 @@ class TestLattice:
 class TestEnds:
     @pytest.mark.parametrize(
         ("loc", "s", "low", "high"),
-        [(0, 1, -1, 2), (-50, 1, 0, 3), (300, 1, 0, 3), (0, 1e4, -2, 5), (3, 0.5, None, 2), (-30, 0.5, 0, None), (5, 0.3, -1, 2)],
+        [
+            (0, 1, -1, 2),
+            (-50, 1, 0, 3),
+            (300, 1, 0, 3),
+            (0, 1e4, -2, 5),
+            (3, 0.5, None, 2),
+            (-30, 0.5, 0, None),
+            (5, 0.3, -1, 2),
+        ],
     )
     def test_means_are_those_of_the_quantiles(self, loc, s, low, high):
         family = Logistics(1, low=low, high=high).double()

@@ -27,9 +27,9 @@ class Curve:
 
     .. math:: g(y) = \log(1 + c y) / c \;\; (c > 0), \qquad g(y) = y + |c| (\sqrt{y^2 + \tau^2} - \tau) \;\; (c \le 0),
 
-    with tau = 0.3 / (1 + |c|). f' is continuous. An exponential tail of x with scale s is one of u that is generalised Pareto
-    with index c s where c > 0, and otherwise soon exponential, with a scale that is 1 + |c| times smaller. b = 0 is a straight
-    middle.
+    with tau = 0.3 / (1 + |c|). f' is continuous. An exponential tail of x with scale s is one of u that is generalised
+    Pareto with index c s where c > 0, and otherwise soon exponential, with a scale that is 1 + |c| times smaller. b = 0 is a
+    straight middle.
 
     Args:
         bend: b.
@@ -95,9 +95,7 @@ def straightened(
     return u + over - under
 
 
-def log_slope(
-    u: Tensor, bend: Tensor, low_at: Tensor, low_bend: Tensor, high_at: Tensor, high_bend: Tensor
-) -> Tensor:
+def log_slope(u: Tensor, bend: Tensor, low_at: Tensor, low_bend: Tensor, high_at: Tensor, high_bend: Tensor) -> Tensor:
     """log f'(u) of curves whose numbers broadcast against u."""
     core = bend * torch.maximum(torch.minimum(u, high_at), low_at)
     # log sqrt(1 + v^2) = log|v| + log(1 + v^-2) / 2 where the square would overflow

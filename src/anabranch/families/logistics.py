@@ -221,7 +221,9 @@ def mixture_log_prob(
     a, b = _in_units(low.unsqueeze(-1), loc, inverse), _in_units(high.unsqueeze(-1), loc, inverse)
     whole = _log_gap((high - low).unsqueeze(-1), inverse)
     # l(t) / (F(b) - F(a)) = sigma(t) / sigma(b) * sigma(-t) / sigma(-a) / (1 - e^{a - b})
-    cut = _softplus_gap(t, a, (x - low).unsqueeze(-1), inverse) + _softplus_gap(-t, -b, (high - x).unsqueeze(-1), inverse)
+    cut = _softplus_gap(t, a, (x - low).unsqueeze(-1), inverse) + _softplus_gap(
+        -t, -b, (high - x).unsqueeze(-1), inverse
+    )
     log_p = torch.logsumexp(log_w - cut - whole - log_s, dim=-1)
     return torch.where(_within(x, low, high) | x.isnan(), log_p, -torch.inf)
 

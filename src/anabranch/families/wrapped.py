@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from anabranch.checks import positive, positive_int
 from anabranch.densities.categorical import draw_levels
-from anabranch.families.family import Family
+from anabranch.families.family import Family, quantiles_of
 from anabranch.families.logistics import log_between, read_mixture
 
 # so often each way around the circle is summed up, and the widest scale, as a share of the period, for which
@@ -29,8 +29,9 @@ class Wrapped(Family):
               \qquad 0 \le x < P,
 
     whose density is the same on both sides of 0, or on a lattice the probability of what is within half a step. theta is
-    that of `Logistics`, with scales below P / 6, at which a component covers the circle nearly evenly. `below` and `quantile`
-    count from 0; `mean` is the direction of the mean vector (the circular mean). A network reads sines and cosines.
+    that of `Logistics`, with scales below P / 6, at which a component covers the circle nearly evenly. `below` and
+    `quantile` count from 0; `mean` is the direction of the mean vector (the circular mean). A network reads sines and
+    cosines.
     Source: Mardia and Jupp, Directional Statistics, 2000, section 3.5.7 (wrapped distributions).
 
     Args:
@@ -138,10 +139,14 @@ class Wrapped(Family):
 
     def start(self, x: Tensor) -> Tensor:
         k = self.components
-        ordered = x.sort().values
-        loc = ordered[((torch.arange(k, device=x.device) + 0.5) / k * len(x)).long().clamp(max=len(x) - 1)]
-        scale = torch.full_like(loc, 0.5 * self.period / max(k, 4))
-        return torch.cat([torch.zeros_like(loc), loc, scale.log()])
+        angle = (2 * math.pi / self.period) * x
+        mean = torch.atan2(angle.sin().mean(), angle.cos().mean()) * (self.period / (2 * math.pi))
+        # a line from the other side of the circle
+        way = self._near(x - mean)
+        loc = mean + quantiles_of(way, (torch.arange(k, device=x.device) + 0.5) / k)
+        spread = way.std(correction=0) if len(way) > 1 else way.new_ones(())
+        scale = (min(2 / k, math.sqrt(3) / math.pi) * spread).clamp(1e-3 * self.period, 0.5 * _WIDEST * self.period)
+        return torch.cat([torch.zeros_like(loc), loc, scale.log().expand(k)])
 
     def _read(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         most = torch.tensor(math.log(_WIDEST * self.period), dtype=theta.dtype, device=theta.device)

@@ -30,8 +30,8 @@ def best_rows(
 
     For categories and truth values the most probable one. For numbers and times the value of the column next to the mean,
     least in squared error, or the median, least in absolute error. The mean is that of the values, not of their encoding,
-    which for a logarithm would be the geometric one; of angles it is the direction of the mean vector; with `AnyOrder` it is taken over levels, atoms and, of the rest, 129
-    quantiles, the outermost those of 0.03 % and 99.97 %, so that it is finite for tails too heavy to have a mean.
+    which for a logarithm would be the geometric one; of angles it is the direction of the mean vector; with
+    `AnyOrder` it is taken over levels, atoms and, of the rest, 129 quantiles, the outermost those of 0.03 % and 99.97 %, so that it is finite for tails too heavy to have a mean.
 
     Args:
         density: any that `queries.impute` fills, of the encoded columns.
@@ -94,8 +94,9 @@ def mean_in(part: Column, z: Tensor, p: Tensor) -> Tensor:
 
 
 def direction(part: Angle, kind: str, z: Tensor, p: Tensor) -> Tensor:
-    """The direction of the mean vector of angles z that have probabilities p, both (n, some); or for "median" of these the one
-    from which the others are least far around the circle: (n,).
+    """The direction of the mean vector of angles z that have probabilities p, both (n, some): (n,).
+
+    Or for "median" the one of them from which the others are least far around the circle.
     """
     if kind == "median":
         away = (z.unsqueeze(-1) - z.unsqueeze(-2)).remainder(2 * math.pi)

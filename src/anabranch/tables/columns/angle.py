@@ -79,7 +79,7 @@ class Angle(Column):
         integers = pa.types.is_integer(values.type)
         if integers and step is None:
             raise TableError(
-                f"column {name!r}: expected a period of whole numbers for whole numbers, got {period:g}; convert them to floats"
+                f"column {name!r}: expected a whole period for whole numbers, got {period:g}; convert them to floats"
             )
         kind = str(values.type) if integers or pa.types.is_floating(values.type) else float_type(values)
         return cls(name, period, step, kind)
@@ -97,8 +97,8 @@ class Angle(Column):
         bad = np.flatnonzero(off)
         if len(bad):
             raise TableError(
-                f"column {self.name!r}: expected multiples of {self.step:g}, got {values[int(bad[0])]} in row {bad[0]} (rows "
-                f"count from 0; {len(bad)} of {len(x)} rows); round it, or fit to rows that have such values"
+                f"column {self.name!r}: expected multiples of {self.step:g}, got {values[int(bad[0])]} in row {bad[0]} "
+                f"(rows count from 0; {len(bad)} of {len(x)} rows); round it, or fit to rows that have such values"
             )
         return np.mod(n, self.count) * (2 * math.pi / self.count)
 
@@ -115,8 +115,7 @@ class Angle(Column):
             x = np.round(n * self.step, 9) + 0.0
         if pa.types.is_integer(self.arrow_type):
             return pa.array(np.round(x).astype(np.int64), mask=gaps).cast(self.arrow_type)
-        found = pa.array(x, mask=gaps).cast(self.arrow_type, safe=False)
-        return found
+        return pa.array(x, mask=gaps).cast(self.arrow_type, safe=False)
 
     def log_det(self, z: Float64) -> Float64:
         slope = 0.0 if self.discrete else math.log(2 * math.pi / self.period)

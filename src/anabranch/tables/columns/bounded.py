@@ -76,10 +76,16 @@ class Bounded(Smooth):
         if ends is not None:
             below, above = told(name, ends)
             low, high = low if below is None else below, high if above is None else above
-            refuse(name, f"numbers from {low:g} to {high:g}", values, (x < low) | (x > high), "correct it, or widen the ends")
+            refuse(
+                name,
+                f"numbers from {low:g} to {high:g}",
+                values,
+                (x < low) | (x > high),
+                "correct it, or widen the ends",
+            )
         mine = observed(x, rows)
-        ends = [end for end in (low, high) if bool((x == end).any())]
-        atoms = sorted({*ends, *atoms_of(mine)})
+        held = [end for end in (low, high) if bool((x == end).any())]
+        atoms = sorted({*held, *atoms_of(mine)})
         rest = mine[~np.isin(mine, atoms)]
         rest = rest if len(rest) > 1 else np.linspace(low, high, 12)[1:-1]
         loc, scale = standard(name, np.log((rest - low) / (high - rest)))

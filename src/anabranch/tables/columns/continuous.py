@@ -11,6 +11,7 @@ import pyarrow as pa
 from anabranch.checks import positive
 from anabranch.families import Atoms, Curve, Family, Logistics
 from anabranch.families.curve import Tail
+from anabranch.families.logistics import FAR
 from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
 from anabranch.tables.columns.ends import Bounds, Ends, checked, ends_of
@@ -102,8 +103,12 @@ class Continuous(Smooth):
         # what is apart may lie beyond the ends that the others show, but not beyond those that are told
         atoms = atoms if ends is None else [atom for atom in atoms if _inside(atom, found)]
         tails = tails_of_line(standardised(rest, loc, scale), bend, found.low is None, found.high is None)
-        column = cls(name, loc, scale, bend, kind, atoms, *found, *tails)
-        return cls(name, loc, scale, bend, kind, distinct_codes(column), *found, *tails)
+        low, high = found
+
+        def made(atoms: Sequence[float]) -> Self:
+            return cls(name, loc, scale, bend, kind, atoms, low, high, tails.low, tails.high, tails.widest)
+
+        return made(distinct_codes(made(atoms)))
 
     @classmethod
     def plain(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
@@ -113,8 +118,8 @@ class Continuous(Smooth):
 
     @property
     def straight(self) -> bool:
-        """Whether z is linear in x."""
-        return self.curve.straight
+        """Whether z is linear in x, atoms included."""
+        return self.curve.straight and not bool((np.abs(self.atoms_encoded) >= FAR).any())
 
     @property
     def description(self) -> str:
@@ -126,9 +131,7 @@ class Continuous(Smooth):
         return f"about {self.loc:.6g}, by {self.scale:.4g}{bent}{heavy}{ends}{atoms}"
 
     def family(self) -> Family:
-        low, high = (
-            None if end is None else float(self._line(np.array([end]))[0]) for end in (self.low, self.high)
-        )
+        low, high = (None if end is None else float(self._line(np.array([end]))[0]) for end in (self.low, self.high))
         low = None if low is None or low < -_FARTHEST_END else low
         high = None if high is None or high > _FARTHEST_END else high
         smooth = Logistics(low=low, high=high, widest=self.widest)
@@ -137,14 +140,14 @@ class Continuous(Smooth):
 
     @staticmethod
     def _ends_of(near: Float64, atoms: Sequence[float], kind: str) -> Ends:
-        """The ends of values: an atom at the extreme is a cap, else where the others end; as the column's type holds them."""
+        """The ends of values, as their type holds them: an atom at the extreme is a cap, otherwise where the others end."""
         low, high = ends_of(near[~np.isin(near, atoms)]) if bool((~np.isin(near, atoms)).any()) else Ends()
         least, most = float(near.min()), float(near.max())
         low, high = least if least in atoms else low, most if most in atoms else high
         # an atom may lie beyond the edge of the others
         low, high = None if low is None else min(low, least), None if high is None else max(high, most)
-        narrow = {"float": np.float32, "halffloat": np.float16}.get(kind, np.float64)
-        low, high = (None if end is None else float(narrow(end)) for end in (low, high))
+        held = {"float": "f4", "halffloat": "f2"}.get(kind, "f8")
+        low, high = (None if end is None else float(np.array(end, dtype=held)) for end in (low, high))
         return Ends(low, high) if low is None or high is None or low < high else Ends()
 
     def _ends(self) -> tuple[float, float]:
@@ -158,14 +161,14 @@ class Continuous(Smooth):
 
     def _line(self, x: Float64) -> Float64:
         t = standardised(x, self.loc, self.scale)
-        return t if self.straight else applied(self.curve.to, t)
+        return t if self.curve.straight else applied(self.curve.to, t)
 
     def _back(self, z: Float64) -> Float64:
-        t = z if self.straight else applied(self.curve.back, z)
+        t = z if self.curve.straight else applied(self.curve.back, z)
         return np.clip(t * self.scale + self.loc, *self._ends())
 
     def _log_slope(self, z: Float64) -> Float64:
-        slope = 0.0 if self.straight else applied(self.curve.log_slope, applied(self.curve.back, z))
+        slope = 0.0 if self.curve.straight else applied(self.curve.log_slope, applied(self.curve.back, z))
         return -np.log(self.scale) + slope + np.zeros_like(z)
 
 

@@ -151,5 +151,5 @@ def _tails(t: Float64, scale: float) -> Tails:
     over, above = begins(t)
     low = side_of(under, below - under)
     # whose heaviness says nothing of moments: the logarithm goes on
-    low = None if low is None else low._replace(scale=float((below - under).mean()), index=0.0)
+    low = None if low is None else low._replace(scale=float((below - under).mean()), heaviness=0.0)
     return tails_of(low, side_of(over, np.expm1(scale * (above - over)) / scale))

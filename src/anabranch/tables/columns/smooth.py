@@ -83,11 +83,21 @@ class Smooth(Column):
         if number > high or (number == high and included):
             return np.inf, True
         try:
-            return float(self.encode(one)[0]), included
+            return self._among_atoms(float(self.encode(one)[0]), number), included
         except TableError:
             pass
         # beyond a bound: on which side of what lies between
         return (-np.inf, False) if number < self.decode(np.zeros(1))[0].as_py() else (np.inf, True)
+
+    def _among_atoms(self, z: float, number: float) -> float:
+        """z of a number, on the side of each atom on which the number is: codes of what is apart are nearer than it."""
+        atoms, codes = np.array(self.atoms), self.atoms_encoded
+        above, below = codes[atoms > number], codes[atoms < number]
+        if len(above) and z >= above.min():
+            z = float(np.nextafter(np.float32(above.min()), np.float32(-np.inf)))
+        if len(below) and z <= below.max():
+            z = float(np.nextafter(np.float32(below.max()), np.float32(np.inf)))
+        return z
 
     def log_det(self, z: Float64) -> Float64:
         with np.errstate(all="ignore"):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from anabranch.checks import positive, positive_int
 from anabranch.families import Atoms, Family, Lattice
 from anabranch.families.curve import Tail
+from anabranch.families.logistics import FAR
 from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Column, Float64, Rows
 from anabranch.tables.columns.ends import Bounds, Ends, Round, checked, ends_of_lattice, is_natural, roundest
@@ -99,8 +100,8 @@ class Stepped(Column):
 
     @property
     def straight(self) -> bool:
-        """Whether z is linear in n."""
-        return self.curve.straight
+        """Whether z is linear in n, atoms included."""
+        return self.curve.straight and not bool((np.abs(self.atoms_encoded) >= FAR).any())
 
     def encode(self, values: pa.Array) -> Float64:
         n, gaps = self._wholes(values)
@@ -119,7 +120,7 @@ class Stepped(Column):
         gaps = np.isnan(z)
         u = np.where(gaps, self.loc, z)
         with np.errstate(over="ignore"):
-            u = u if self.straight else applied(self.curve.back, u)
+            u = u if self.curve.straight else applied(self.curve.back, u)
             m = np.round(self.loc + self.scale * u)
         least, most = self._ends()
         m = np.clip(m, (least - self.origin) // self.step, (most - self.origin) // self.step)
@@ -236,7 +237,7 @@ class Stepped(Column):
 
     def _line(self, m: Float64) -> Float64:
         t = standardised(m, self.loc, self.scale)
-        return t if self.straight else applied(self.curve.to, t)
+        return t if self.curve.straight else applied(self.curve.to, t)
 
 
 class Shape:
@@ -287,7 +288,7 @@ class Shape:
         near = np.where(np.isin(m, far), np.nan, m)
         mine = observed(near, rows)
         few = len(np.unique(mine)) <= _FEW
-        # of a few numbers each that is frequent is one, which says nothing of how they are spread; of many, those that stick out
+        # of a few numbers each that is frequent is an atom, and says how they are spread too; of many, those that stick out
         atoms = atoms_of(mine, 0.0 if few else 1.0)
         rest = mine if few else mine[~np.isin(mine, atoms)]
         if len(rest) < 2 or bool((rest == rest[0]).all()):
@@ -301,7 +302,9 @@ class Shape:
             _ends_in_steps(ends, middle, step) if ends is not None else self._ends_of(seen_near, unit, round_to, step)
         )
         low, high = ((None if end is None else (end - middle) / step) for end in (self.low, self.high))
-        inside = (spread >= (-np.inf if low is None else low - 0.5)) & (spread <= (np.inf if high is None else high + 0.5))
+        inside = (spread >= (-np.inf if low is None else low - 0.5)) & (
+            spread <= (np.inf if high is None else high + 0.5)
+        )
         t = standardised(spread[inside] if inside.sum() > 1 else spread, self.loc, self.scale)
         self.tails = tails_of_line(t, self.bend, low is None, high is None)
         # atoms whose neighbours float32 cannot tell from them are none, but for those that have no neighbours
@@ -311,9 +314,13 @@ class Shape:
         single = [atom for atom, digit in zip(atoms, local, strict=True) if digit < 0.5]
         every = [middle + int(atom) * step for atom in sorted({*single, *far.tolist()})]
         # what is apart may lie beyond the ends that the others show, but not beyond those that are told
-        least, most = (-np.inf, np.inf) if ends is None else (
-            -np.inf if self.low is None else self.low,
-            np.inf if self.high is None else self.high,
+        least, most = (
+            (-np.inf, np.inf)
+            if ends is None
+            else (
+                -np.inf if self.low is None else self.low,
+                np.inf if self.high is None else self.high,
+            )
         )
         self.atoms = [n for n in every if least <= n <= most]
 

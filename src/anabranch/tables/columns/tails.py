@@ -14,7 +14,7 @@ _POWER, _MOST_SHARE, _LEAST = 0.6, 0.1, 8
 # the weight of 0 against an index xi: nats of xi / (1 - xi), which keeps means finite
 _TOWARDS_LIGHT = 1.0
 # an index below this, and of a straight map below so many of its errors, is none
-_LEAST_INDEX, _ERRORS = 0.05, 1.5
+_LEAST_INDEX, _ERRORS = 0.05, 2.5
 # scales of the encoded tail: at least so wide, in standard deviations, and components up to so much wider than it
 _NARROWEST, _ROOM = 0.3, 1.2
 # an index, of the widest component: a mean exists below 1
@@ -28,12 +28,12 @@ class Side(NamedTuple):
 
     Attributes:
         at: the place, in units of the standardised value.
-        scale, index: of the generalised Pareto distribution of the distances beyond, in units in which the map has slope 1.
+        scale, heaviness: and index of the generalised Pareto distribution of the distances beyond, in units in which the map has slope 1.
     """
 
     at: float
     scale: float
-    index: float
+    heaviness: float
 
 
 class Tails(NamedTuple):
@@ -100,7 +100,9 @@ def pareto(y: Float64) -> tuple[float, float]:
     return float(weight @ index), float(weight @ (index / theta)) * mean
 
 
-def tails_of(low: Side | None, high: Side | None, open_low: bool = True, open_high: bool = True, curved: bool = True) -> Tails:
+def tails_of(
+    low: Side | None, high: Side | None, open_low: bool = True, open_high: bool = True, curved: bool = True
+) -> Tails:
     """The tails of a map whose exponential tails are as heavy as the sides.
 
     With scale s and index xi of a side, g(y) = log(1 + c y) / c with c = xi / s makes distances exponential with scale s.
@@ -119,10 +121,10 @@ def tails_of(low: Side | None, high: Side | None, open_low: bool = True, open_hi
     widest = _ROOM * wanted
     found: list[Tail | None] = []
     for side in sides:
-        if side is None or (side.index == 0 and side.scale > _NARROWER * wanted and not curved):
+        if side is None or (side.heaviness == 0 and side.scale > _NARROWER * wanted and not curved):
             found.append(None)
-        elif side.index > 0:
-            found.append((side.at, min(side.index / side.scale, _MOST_INDEX / widest)))
+        elif side.heaviness > 0:
+            found.append((side.at, min(side.heaviness / side.scale, _MOST_INDEX / widest)))
         else:
             found.append((side.at, 1 - min(wanted / side.scale, _LIGHTEST)))
     under, over = found

@@ -87,7 +87,15 @@ class Time(Stepped):
         step = natural_step(seen.astype(np.int64), _natural_steps(values.type))
         told = None if ends is None else column._told(ends)
         shape = Shape(
-            name, n, gaps, rows, step, lossless=False, ends=told, unit=None, round_to=_round_to(n, gaps, step, values.type)
+            name,
+            n,
+            gaps,
+            rows,
+            step,
+            lossless=False,
+            ends=told,
+            unit=None,
+            round_to=_round_to(n, gaps, step, values.type),
         )
         return cls(name, step=step, type=kind, **shape.options)
 
@@ -178,7 +186,7 @@ def _natural_steps(kind: pa.DataType) -> list[int]:
 
 
 def _round_to(n: NDArray[np.integer], gaps: NDArray[np.bool_], step: int, kind: pa.DataType) -> Round:
-    """Where a year, a month, a day, an hour or a minute begins, or ends, of the places of a lattice about the middle of n."""
+    """Where a year, a month, a day, an hour or a minute begins or ends, of the places of a lattice."""
     seen = n[~gaps]
     middle = int(np.partition(seen, len(seen) // 2)[len(seen) // 2]) if len(seen) else 0
 
@@ -197,7 +205,9 @@ def _round_to(n: NDArray[np.integer], gaps: NDArray[np.bool_], step: int, kind: 
 def _begin(low: int, high: int, step: int, kind: pa.DataType) -> int | None:
     """A tick at which the longest of units begins, from low to high, if one does."""
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        per_day = 1 if pa.types.is_date32(kind) else _DAY * (1000 if pa.types.is_date64(kind) else _PER_SECOND[kind.unit])
+        per_day = (
+            1 if pa.types.is_date32(kind) else _DAY * (1000 if pa.types.is_date64(kind) else _PER_SECOND[kind.unit])
+        )
         for unit in ("Y", "M"):
             first = np.datetime64(-(-low // per_day), "D")
             begin = first.astype(f"datetime64[{unit}]")
