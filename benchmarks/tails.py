@@ -2,10 +2,10 @@
 
 python benchmarks/tails.py [--rows 1000,50000] [--seeds 0,1,2]
 
-A column is inferred from rows of a known distribution, its family fitted to them (nine tenths to fit, one to stop by), and as
-many as DRAWS values drawn. Said are the values beyond the largest seen in as many draws as rows, beside those of the
-distribution itself; the mean of the draws, of the rows and of the distribution; and the mean log p of TEST further rows beside
-that of the distribution. What no sample shows no fit knows: of 1,000 rows a log-normal of sigma 2 has means of its own of 4 to 12.
+A column is inferred from rows of a known distribution, its family fitted to them (nine tenths to fit, one to stop by), and
+as many as DRAWS values drawn. Said are the values beyond the largest seen in as many draws as rows, beside those of the
+distribution itself; the mean of the draws, of the rows and of the distribution; and the mean log p of TEST further rows
+beside that of the distribution.
 """
 
 from __future__ import annotations

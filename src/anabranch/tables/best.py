@@ -30,8 +30,9 @@ def best_rows(
 
     For categories and truth values the most probable one. For numbers and times the value of the column next to the mean,
     least in squared error, or the median, least in absolute error. The mean is that of the values, not of their encoding,
-    which for a logarithm would be the geometric one; of angles it is the direction of the mean vector; with
-    `AnyOrder` it is taken over levels, atoms and, of the rest, 129 quantiles, the outermost those of 0.03 % and 99.97 %, so that it is finite for tails too heavy to have a mean.
+    which for a logarithm would be the geometric one; of angles it is the direction of the mean vector. With `AnyOrder` it is
+    taken over levels, atoms and, of the rest, 129 quantiles, the outermost those of 0.03 % and 99.97 %, so that it is finite
+    for tails too heavy to have a mean.
 
     Args:
         density: any that `queries.impute` fills, of the encoded columns.

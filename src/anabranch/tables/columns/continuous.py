@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -105,10 +106,9 @@ class Continuous(Smooth):
         tails = tails_of_line(standardised(rest, loc, scale), bend, found.low is None, found.high is None)
         low, high = found
 
-        def made(atoms: Sequence[float]) -> Self:
-            return cls(name, loc, scale, bend, kind, atoms, low, high, tails.low, tails.high, tails.widest)
-
-        return made(distinct_codes(made(atoms)))
+        made = partial(cls, name, loc, scale, bend, kind)
+        options = {"low": low, "high": high, "low_tail": tails.low, "high_tail": tails.high, "widest": tails.widest}
+        return made(distinct_codes(made(atoms, **options)), **options)
 
     @classmethod
     def plain(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
