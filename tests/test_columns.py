@@ -545,6 +545,7 @@ class TestEnds:
             (lambda r: r.uniform(0, 97.3, 50_000), 0, 97.3),
             (lambda r: r.uniform(0, 1, 3000).astype(np.float32), 0, 1),
             (lambda r: np.minimum(r.normal(size=3000), 0.7), None, 0.7),
+            (lambda r: np.minimum(np.exp(r.normal(size=3000)), 5.00001), None, 5.00001),
             (lambda r: 1 + r.pareto(2.0, 3000), 1, None),
             (lambda r: r.poisson(4.0, 3000), 0, None),
             (lambda r: r.normal(size=3000), None, None),
@@ -616,7 +617,7 @@ class TestEnds:
         with pytest.raises(TableError, match=r"'c': expected a least value below the largest, got 5\.\.1"):
             infer_column("c", x, kind="integer 5..1")
         for wrong in ("integer 5", "categorical 1..2", "ordinal 0..5"):
-            with pytest.raises(ValueError, match=r"kinds\['c'\]: expected a kind, or one of continuous, integer"):
+            with pytest.raises(ValueError, match=r"kinds\['c'\]: expected a kind, or one of continuous, positive"):
                 infer_column("c", x, kind=wrong)
 
     def test_ends_are_read_off_all_rows(self):

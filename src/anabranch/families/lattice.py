@@ -84,10 +84,11 @@ class Lattice(Family):
         return self.step, self.origin, self.low, self.high, *self.curve.numbers, *self.smooth.numbers
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
-        return lattice_log_prob(x, theta, self.smooth.has_ends, *self._tensors(x))
+        return lattice_log_prob(x, theta, self.smooth.has_ends, self.curve.straight, *self._tensors(x))
 
     def contains(self, x: Tensor) -> Tensor:
-        return _on_lattice(x, *self._tensors(x)[:9])
+        step, origin, low, high, *curve = self._tensors(x)[:9]
+        return _on_lattice(x, straightened(x, *curve), step, origin, low, high, *curve)
 
     def nearest(self, x: Tensor) -> Tensor:
         return self._point(x)
@@ -102,9 +103,9 @@ class Lattice(Family):
         return self._point(self.smooth.sample(theta))
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        _, _, low, high, *_ = numbers = self._tensors(x)[:9]
-        quarter = 0.25 * numbers[0]
-        point, under, over, _ = _cell(x, *numbers)
+        step, origin, low, high, *curve = self._tensors(x)[:9]
+        quarter = 0.25 * step
+        point, under, over, _ = _cell(straightened(x, *curve), step, origin, *curve)
         left = torch.where(point > high + quarter, 1.0, self.smooth.below(under, theta)[0])
         right = torch.where(point < low - quarter, 0.0, self.smooth.below(over, theta)[0])
         return left, right
@@ -151,6 +152,7 @@ def lattice_log_prob(
     x: Tensor,
     theta: Tensor,
     has_ends: bool,
+    straight: bool,
     step: Tensor,
     origin: Tensor,
     low: Tensor,
@@ -164,28 +166,34 @@ def lattice_log_prob(
     largest: Tensor,
     most: Tensor,
 ) -> Tensor:
-    """log P(x | theta), (*batch), for numbers of a lattice that broadcast against x."""
-    lattice = (step, origin, low, high, bend, low_at, low_bend, high_at, high_bend)
-    _, under, over, width = _cell(x, *lattice)
+    """log P(x | theta), (*batch), for numbers of lattices that broadcast against x; `straight` if no curve bends them."""
+    curve = () if straight else (bend, low_at, low_bend, high_at, high_bend)
+    u = straightened(x, *curve) if curve else x
+    _, under, over, width = _cell(u, step, origin, *curve)
     # half a step beyond an end, and no more by rounding
     under, over = torch.maximum(under, least), torch.minimum(over, largest)
     log_p = mixture_log_probability(under, over, width, theta, most, *((least, largest) if has_ends else ()))
-    return torch.where(x.isnan(), torch.nan, torch.where(_on_lattice(x, *lattice), log_p, -torch.inf))
+    return torch.where(
+        x.isnan(), torch.nan, torch.where(_on_lattice(x, u, step, origin, low, high, *curve), log_p, -torch.inf)
+    )
 
 
-def _cell(
-    x: Tensor, step: Tensor, origin: Tensor, low: Tensor, high: Tensor, *curve: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The point u nearest to x, the ends of its cell in the unit of x, and how wide that is."""
-    point = origin + step * torch.round((straightened(x, *curve) - origin) / step)
-    width = width_of_cell(point, step, *curve)
-    return point, curved(point - 0.5 * step, *curve), curved(point + 0.5 * step, *curve), width
+def _cell(u: Tensor, step: Tensor, origin: Tensor, *curve: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The point nearest to u, the ends of its cell in the unit of x, and how wide that is; without a curve that of u."""
+    point = origin + step * torch.round((u - origin) / step)
+    under, over = point - 0.5 * step, point + 0.5 * step
+    if not curve:
+        return point, under, over, step.expand(point.shape)
+    return point, curved(under, *curve), curved(over, *curve), width_of_cell(point, step, *curve)
 
 
-def _on_lattice(x: Tensor, step: Tensor, origin: Tensor, low: Tensor, high: Tensor, *curve: Tensor) -> Tensor:
-    u = straightened(x, *curve)
+def _on_lattice(
+    x: Tensor, u: Tensor, step: Tensor, origin: Tensor, low: Tensor, high: Tensor, *curve: Tensor
+) -> Tensor:
+    """Whether x, which is u without the curve, is a point of the lattice."""
     off = (u - origin - step * torch.round((u - origin) / step)).abs()
     # the last digit of x, as a difference of u
-    digit = 4 * torch.finfo(x.dtype).eps * (x.abs() * (-log_slope(u, *curve)).exp() + origin.abs() + u.abs())
+    slope = (-log_slope(u, *curve)).exp() if curve else 1.0
+    digit = 4 * torch.finfo(x.dtype).eps * (x.abs() * slope + origin.abs() + u.abs())
     reach = 0.5 * step + digit
     return (off <= _NEAR * step + digit) & (u > low - reach) & (u < high + reach) & x.isfinite()

@@ -205,7 +205,7 @@ def read_mixture(theta: Tensor, most: Tensor | None = None) -> tuple[Tensor, Ten
     logits, loc, raw = theta.chunk(3, dim=-1)
     log_s = _LEAST_LOG_SCALE + softplus(raw - _LEAST_LOG_SCALE)
     if most is not None:
-        log_s = log_s - softplus(_BEND_AT_MOST * (log_s - most.unsqueeze(-1))) / _BEND_AT_MOST
+        log_s = log_s - softplus(log_s - most.unsqueeze(-1), beta=_BEND_AT_MOST)
     return logits.log_softmax(dim=-1), loc, log_s
 
 

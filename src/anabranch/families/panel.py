@@ -159,11 +159,13 @@ class _Lattices(_Smooth):
 
     def __init__(self, families: list[Family]) -> None:
         super().__init__(families)
-        self.numbers = [family.numbers for family in families if isinstance(family, Lattice)]
+        lattices = [family for family in families if isinstance(family, Lattice)]
+        self.numbers = [family.numbers for family in lattices]
+        self.straight = all(family.curve.straight for family in lattices)
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         numbers = torch.tensor(self.numbers, dtype=x.dtype, device=x.device).unbind(dim=-1)
-        return lattice_log_prob(x, theta, self.has_ends, *numbers)
+        return lattice_log_prob(x, theta, self.has_ends, self.straight, *numbers)
 
 
 class _WithAtoms(_Group):
@@ -243,7 +245,7 @@ def _alike(family: Family, number: int) -> tuple[object, ...]:
     if isinstance(family, Logistics):
         return Logistics, family.components, family.inputs, family.has_ends
     if isinstance(family, Lattice):
-        return Lattice, family.smooth.components, family.inputs, family.smooth.has_ends
+        return Lattice, family.smooth.components, family.inputs, family.smooth.has_ends, family.curve.straight
     if isinstance(family, Atoms) and isinstance(family.inner, Logistics | Lattice):
         return (Atoms, *_alike(family.inner, number), _size(len(family.values)))
     if isinstance(family, Levels):

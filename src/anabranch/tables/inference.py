@@ -35,7 +35,7 @@ KINDS: dict[str, type[Column]] = {
     kind.kind: kind
     for kind in (Continuous, Positive, Bounded, Integer, Ordinal, Rounded, Categorical, Boolean, Time, Angle)
 }
-_WITH_ENDS = (Continuous, Integer, Rounded, Time, Bounded)
+_WITH_ENDS = (Continuous, Positive, Integer, Rounded, Time, Bounded)
 
 # so few different numbers, each in ten rows on average, are levels
 _FEW, _ROWS_OF_ONE = 20, 10
@@ -60,16 +60,17 @@ def infer_column(name: str, column: Any, rows: Rows | None = None, kind: str | C
       clearly better than themselves, or better at all and an atom lies at the bound; otherwise `Continuous`, with heavy
       tails bent if that is better
 
-    and with atoms where values repeat more than those around them, with ends where they pile up to one or stop at a natural
-    one (`columns.ends`), and with tails as heavy as they show (`columns.tails`). Values far from all others are set apart and
-    named in a warning (`columns.apart`). An `Angle` is never inferred: nothing tells 0 to 360 that come around from others.
+    and with atoms where values repeat more than those around them, with ends where they pile up to one or stop at a
+    natural one (`columns.ends`), and with tails as heavy as they show (`columns.tails`). Values far from all others are set
+    apart and named in a warning (`columns.apart`). An `Angle` is never inferred: nothing tells numbers that come around
+    from others.
 
     Args:
         name: of the column.
         column: its values, an Arrow array.
         rows: of which to take statistics; what can be is read off all.
-        kind: the word for a kind; with ends, "integer 0..23", "continuous 0..", "time 2020-01-01..2024-12-31", or "rounded .."
-            for none; with a period, "angle 24", which is 360 by itself; or a `Column`, which is taken as it is.
+        kind: the word for a kind; with ends, "integer 0..23", "continuous 0..", "time 2020-01-01..2024-12-31", or
+            "rounded .." for none; with a period, "angle 24", which is 360 by itself; or a `Column`, which is taken as it is.
 
     Raises:
         TableError: values that are no column of any kind, or not of this one: mixed, all gaps, all the same, names of rows.

@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from anabranch.checks import positive
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.continuous import told
-from anabranch.tables.columns.ends import Bounds
+from anabranch.tables.columns.ends import Bounds, told
 from anabranch.tables.columns.reading import read_floats, refuse
 from anabranch.tables.columns.shape import atoms_of, standard
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed

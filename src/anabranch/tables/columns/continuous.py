@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from anabranch.checks import positive
-from anabranch.families import Atoms, Curve, Family, Logistics
+from anabranch.families import Curve, Family
 from anabranch.families.curve import Tail
 from anabranch.families.logistics import FAR
 from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.ends import Bounds, Ends, checked, ends_of
+from anabranch.tables.columns.ends import Bounds, ends_beside, told, within
 from anabranch.tables.columns.reading import read_floats, refuse
 from anabranch.tables.columns.shape import applied, atoms_of, bent_standard, standard, standardised, tails_of_line
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
-from anabranch.tables.columns.written import read_number
-
-# in standard deviations from the nearest tail: an end further out makes no difference
-_FARTHEST_END = 40.0
 
 
 class Continuous(Smooth):
@@ -100,14 +96,19 @@ class Continuous(Smooth):
             rest = mine
         loc, scale, bend = bent_standard(name, rest)
         kind = float_type(values)
-        found = cls._ends_of(near[~np.isnan(near)], single, kind) if ends is None else told(name, ends)
+        low, high = ends_beside(near[~np.isnan(near)], single, kind) if ends is None else told(name, ends)
         # what is apart may lie beyond the ends that the others show, but not beyond those that are told
-        atoms = atoms if ends is None else [atom for atom in atoms if _inside(atom, found)]
-        tails = tails_of_line(standardised(rest, loc, scale), bend, found.low is None, found.high is None)
-        low, high = found
+        atoms = atoms if ends is None else [atom for atom in atoms if within(atom, low, high)]
+        tails = tails_of_line(standardised(rest, loc, scale), bend, low is None, high is None)
 
         made = partial(cls, name, loc, scale, bend, kind)
-        options = {"low": low, "high": high, "low_tail": tails.low, "high_tail": tails.high, "widest": tails.widest}
+        options: dict[str, Any] = {
+            "low": low,
+            "high": high,
+            "low_tail": tails.low,
+            "high_tail": tails.high,
+            "widest": tails.widest,
+        }
         return made(distinct_codes(made(atoms, **options)), **options)
 
     @classmethod
@@ -131,24 +132,7 @@ class Continuous(Smooth):
         return f"about {self.loc:.6g}, by {self.scale:.4g}{bent}{heavy}{ends}{atoms}"
 
     def family(self) -> Family:
-        low, high = (None if end is None else float(self._line(np.array([end]))[0]) for end in (self.low, self.high))
-        low = None if low is None or low < -_FARTHEST_END else low
-        high = None if high is None or high > _FARTHEST_END else high
-        smooth = Logistics(low=low, high=high, widest=self.widest)
-        codes = self.atoms_encoded
-        return Atoms(smooth, codes.tolist()) if len(codes) else smooth
-
-    @staticmethod
-    def _ends_of(near: Float64, atoms: Sequence[float], kind: str) -> Ends:
-        """The ends of values, as their type holds them: an atom at the extreme is a cap, otherwise where the others end."""
-        low, high = ends_of(near[~np.isin(near, atoms)]) if bool((~np.isin(near, atoms)).any()) else Ends()
-        least, most = float(near.min()), float(near.max())
-        low, high = least if least in atoms else low, most if most in atoms else high
-        # an atom may lie beyond the edge of the others
-        low, high = None if low is None else min(low, least), None if high is None else max(high, most)
-        held = {"float": "f4", "halffloat": "f2"}.get(kind, "f8")
-        low, high = (None if end is None else float(np.array(end, dtype=held)) for end in (low, high))
-        return Ends(low, high) if low is None or high is None or low < high else Ends()
+        return self._mixture(self.low, self.high, self.widest)
 
     def _ends(self) -> tuple[float, float]:
         return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
@@ -170,13 +154,3 @@ class Continuous(Smooth):
     def _log_slope(self, z: Float64) -> Float64:
         slope = 0.0 if self.curve.straight else applied(self.curve.log_slope, applied(self.curve.back, z))
         return -np.log(self.scale) + slope + np.zeros_like(z)
-
-
-def told(name: str, ends: Bounds) -> Ends:
-    """The ends that a user states."""
-    low, high = (None if end is None else float(read_number(name, end)) for end in ends)
-    return checked(name, low, high)
-
-
-def _inside(value: float, ends: Ends) -> bool:
-    return (ends.low is None or ends.low <= value) and (ends.high is None or value <= ends.high)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 
 # where counts, clocks, calendars, shares and directions end
@@ -26,8 +27,6 @@ _EVEN, _WEDGE, _HEAP = 2.5, 3.0, 1.3
 _SELDOM = 7.0
 # an end lies at the roundest number within so many mean distances of neighbours from the last value
 _REACH = 8.0
-# a value of at least 0 is taken as never below if, were there no end, so many rows would be
-_BELOW_ZERO = 0.5
 
 # the ends that a user states, as numbers or in words, None for none
 Bounds = tuple[Any, Any]
@@ -45,7 +44,7 @@ class Ends(NamedTuple):
 def ends_of(values: Float64) -> Ends:
     """The ends of real numbers (n): their caps, and where they pile up to an edge, at the roundest number nearby.
 
-    Never below 0 where none of the values is, and without an end a row or so would be.
+    Never below 0 where none of the values is, and 0 is no further from them than they are from each other.
 
     Args:
         values: (n), no gaps, of all rows.
@@ -63,8 +62,7 @@ def ends_of(values: Float64) -> Ends:
         None if found is None else roundest(sign * found[0], sign * found[1])
         for sign, found in ((sign, _edge(sign * values)) for sign in (-1.0, 1.0))
     )
-    if low is None and values.min() >= 0 and _would_go_below(values):
-        low = 0.0
+    low = 0.0 if low is None and 0 <= values.min() <= np.ptp(values) else low
     return Ends(low, high)
 
 
@@ -134,15 +132,34 @@ def _edge(values: Float64) -> tuple[float, float] | None:
     return most, most + room
 
 
-def _would_go_below(values: Float64) -> bool:
-    """Whether an exponential tail of values of at least 0 would reach below it."""
-    k = max(8, int(0.05 * len(values)))
-    if len(values) <= k:
-        return False
-    ordered = np.partition(values, k)
-    at = float(ordered[k])
-    mean = at - float(ordered[:k].mean())
-    return mean > 0 and k * math.exp(-at / mean) >= _BELOW_ZERO
+def ends_beside(values: Float64, atoms: Sequence[float], kind: str) -> Ends:
+    """The ends of real numbers (n), of which some are atoms: a cap, or else where the others end.
+
+    Args:
+        values: (n), no gaps, of all rows.
+        atoms: values that have a probability.
+        kind: the type, "float", "double" or "halffloat", that holds them.
+    """
+    others = values[~np.isin(values, atoms)]
+    low, high = ends_of(others) if len(others) else Ends()
+    least, most = float(values.min()), float(values.max())
+    # an atom may lie beyond the edge of the others
+    low = least if least in atoms else None if low is None else min(low, least)
+    high = most if most in atoms else None if high is None else max(high, most)
+    held = {"float": "f4", "halffloat": "f2"}.get(kind, "f8")
+    low, high = (None if end is None else float(np.array(end, dtype=held)) for end in (low, high))
+    return Ends(low, high) if low is None or high is None or low < high else Ends()
+
+
+def told(name: str, ends: Bounds) -> Ends:
+    """The ends of real numbers that a user states."""
+    low, high = (None if end is None else float(read_number(name, end)) for end in ends)
+    return checked(name, low, high)
+
+
+def within(value: float, low: float | None, high: float | None) -> bool:
+    """Whether a value is not beyond an end."""
+    return (low is None or low <= value) and (high is None or value <= high)
 
 
 def checked(name: str, low: float | None, high: float | None) -> Ends:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from anabranch.checks import positive
-from anabranch.families import Atoms, Curve, Family, Logistics
+from anabranch.families import Curve, Family
 from anabranch.families.curve import Tail, log_steepness, shrink, stretch
 from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
+from anabranch.tables.columns.ends import Bounds, ends_beside, told, within
 from anabranch.tables.columns.reading import read_floats, refuse
 from anabranch.tables.columns.shape import applied, atoms_of, standard
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
@@ -40,11 +42,12 @@ class Positive(Smooth):
         loc, scale: of the logarithm.
         type: "float", "double" or "halffloat", what `decode` gives back.
         atoms: values that have a probability, none below 0.
+        low, high: the ends, beyond which nothing can be but atoms, None for none: above 0.
         low_tail, high_tail: (a, c) of each side, None for the logarithm.
         widest: the scale that mixtures of z stay below, None for none; see `Logistics`.
 
     Raises:
-        ValueError: a scale that is not positive, an atom below 0, another type.
+        ValueError: a scale that is not positive, an atom below 0, ends in the wrong order or not above 0, another type.
 
     Example:
         >>> import pyarrow
@@ -65,6 +68,8 @@ class Positive(Smooth):
         scale: float,
         type: str = "double",
         atoms: Sequence[float] = (),
+        low: float | None = None,
+        high: float | None = None,
         low_tail: Tail | None = None,
         high_tail: Tail | None = None,
         widest: float | None = None,
@@ -75,14 +80,18 @@ class Positive(Smooth):
         if any(atom < 0 for atom in self.atoms):
             raise ValueError(f"atoms: expected numbers of at least 0, got {self.atoms}")
         self.loc, self.scale = float(loc), positive("scale", scale)
-        self.curve = Curve(0.0, low_tail, high_tail)
+        self.low, self.high = (None if end is None else positive("low, high", end) for end in (low, high))
+        least, most = self._ends()
+        if not least < most:
+            raise ValueError(f"high: expected more than low, {least:g}, got {most:g}")
         # the lower side alone: above, the tail is of x and not of its logarithm
         self._lower = Curve(0.0, low_tail)
         self._above, self._index = (np.inf, 0.0) if high_tail is None else map(float, high_tail)
         self.widest = None if widest is None else positive("widest", widest)
 
     @classmethod
-    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
+    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None, ends: Bounds | None = None) -> Self:
+        """With the ends that the values show, or these; a least value of 0 is none."""
         x = read_floats(name, values)
         zero = [0.0] if bool((x == 0).any()) else []
         if bool((x < 0).any()):
@@ -90,7 +99,8 @@ class Positive(Smooth):
         far = apart(x[~np.isnan(x)])
         far = far[far > 0]
         warn_of_apart(name, values, x, far)
-        mine = observed(np.where(np.isin(x, far), np.nan, x), rows)
+        near = np.where(np.isin(x, far), np.nan, x)
+        mine = observed(near, rows)
         single = sorted({*zero, *atoms_of(mine)})
         atoms = sorted({*single, *far.tolist()})
         rest = mine[~np.isin(mine, single)]
@@ -98,24 +108,41 @@ class Positive(Smooth):
         if not len(rest):
             raise TableError(f"column {name!r}: expected some numbers above 0, got none; leave it out")
         loc, scale = standard(name, np.log(rest))
-        tails = _tails((np.log(rest) - loc) / scale, scale)
         kind = float_type(values)
-        column = cls(name, loc, scale, kind, atoms, *tails)
-        return cls(name, loc, scale, kind, distinct_codes(column), *tails)
+        low, high = ends_beside(near[near > 0], single, kind) if ends is None else told(name, ends)
+        low = None if low is None or low <= 0 else low
+        atoms = atoms if ends is None else [atom for atom in atoms if atom == 0 or within(atom, low, high)]
+        tails = _tails((np.log(rest) - loc) / scale, scale, low is None, high is None)
+        made = partial(cls, name, loc, scale, kind)
+        options: dict[str, Any] = {
+            "low": low,
+            "high": high,
+            "low_tail": tails.low,
+            "high_tail": tails.high,
+            "widest": tails.widest,
+        }
+        return made(distinct_codes(made(atoms, **options)), **options)
 
     @property
     def description(self) -> str:
         low, middle, high = (np.exp(np.clip(self.loc + k * self.scale, -700, 700)) for k in (-1, 0, 1))
         heavy = ", heavy tail" * (self._index > 0)
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
-        return f"log, about {middle:.4g} ({low:.3g} to {high:.3g}){heavy}{atoms}"
+        ends = "" if self.low is None else f", from {self.low:.6g}"
+        ends += "" if self.high is None else f", to {self.high:.6g}"
+        return f"log, about {middle:.4g} ({low:.3g} to {high:.3g}){heavy}{ends}{atoms}"
 
     def family(self) -> Family:
-        smooth = Logistics(widest=self.widest)
-        codes = self.atoms_encoded
-        return Atoms(smooth, codes.tolist()) if len(codes) else smooth
+        return self._mixture(self.low, self.high, self.widest)
+
+    def _ends(self) -> tuple[float, float]:
+        return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
 
     def _check(self, x: Float64, values: pa.Array) -> None:
+        low, high = self._ends()
+        remedy = "correct it, or fit with kinds='positive ..' for it, which has no ends"
+        refuse(self.name, f"nothing below {low:.15g}", values, (x > 0) & (x < low), remedy)
+        refuse(self.name, f"nothing above {high:.15g}", values, x > high, remedy)
         beside = "" if 0.0 not in self.atoms else " or 0"
         refuse(
             self.name, f"numbers above 0{beside}", values, x <= 0, "correct it, or fit with kinds='continuous' for it"
@@ -134,7 +161,7 @@ class Positive(Smooth):
             lambda over: shrink(over, torch.tensor(self._index, dtype=over.dtype)),
             np.maximum(z - self._above, 0.0) if np.isfinite(self._above) else np.zeros_like(z),
         )
-        return np.exp(t * self.scale + self.loc) * (1 + self.scale * y)
+        return np.clip(np.exp(t * self.scale + self.loc) * (1 + self.scale * y), *self._ends())
 
     def _log_slope(self, z: Float64) -> Float64:
         # dz/dx = g'(y) / (scale x_a) above, and below that of the logarithm of x, by the lower curve
@@ -145,11 +172,11 @@ class Positive(Smooth):
         return slope + applied(lambda y: log_steepness(y, torch.tensor(self._index, dtype=y.dtype)), y)
 
 
-def _tails(t: Float64, scale: float) -> Tails:
+def _tails(t: Float64, scale: float, open_low: bool, open_high: bool) -> Tails:
     """The tails of standardised logarithms: of these below, and of the values themselves above."""
     under, below = begins(-t)
     over, above = begins(t)
     low = side_of(under, below - under)
     # whose heaviness says nothing of moments: the logarithm goes on
     low = None if low is None else low._replace(scale=float((below - under).mean()), heaviness=0.0)
-    return tails_of(low, side_of(over, np.expm1(scale * (above - over)) / scale))
+    return tails_of(low, side_of(over, np.expm1(scale * (above - over)) / scale), open_low, open_high)

@@ -19,6 +19,8 @@ from anabranch.tables.types import is_number
 
 # of a value set apart: a power of two, of which float32 holds the square
 _FARTHEST_CODE = 2.0**50
+# in standard deviations: an end further out makes no difference
+FARTHEST_END = 40.0
 
 
 class Smooth(Column):
@@ -113,6 +115,18 @@ class Smooth(Column):
     def unit(self) -> str:
         beside = f" (at {listed(self.atoms)} a probability)" if self.atoms else ""
         return f"density in {self.name}{beside}"
+
+    def _mixture(self, low: float | None, high: float | None, widest: float | None) -> Family:
+        """Logistics between these ends, beside the atoms."""
+        with np.errstate(all="ignore"):
+            under, over = (None if end is None else float(self._line(np.array([end]))[0]) for end in (low, high))
+        smooth = Logistics(
+            low=None if under is None or under < -FARTHEST_END else under,
+            high=None if over is None or over > FARTHEST_END else over,
+            widest=widest,
+        )
+        codes = self.atoms_encoded
+        return Atoms(smooth, codes.tolist()) if len(codes) else smooth
 
     def _ends(self) -> tuple[float, float]:
         """The least and largest value, both possible; infinite where there is none."""

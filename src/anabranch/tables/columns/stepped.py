@@ -21,7 +21,7 @@ from anabranch.tables.columns.column import Column, Float64, Rows
 from anabranch.tables.columns.ends import Bounds, Ends, Round, checked, ends_of_lattice, is_natural, roundest
 from anabranch.tables.columns.reading import refuse
 from anabranch.tables.columns.shape import applied, atoms_of, bent_standard, standardised, tails_of_line
-from anabranch.tables.columns.smooth import codes_of, observed
+from anabranch.tables.columns.smooth import FARTHEST_END, codes_of, observed
 from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 
@@ -36,8 +36,6 @@ _FEW = 20
 _TOLD_APART = 16.0
 # of a step
 _BEYOND = 0.25
-# in standard deviations from the nearest tail: an end further out makes no difference
-_FARTHEST_END = 40.0
 
 
 class Stepped(Column):
@@ -148,7 +146,7 @@ class Stepped(Column):
 
     def family(self) -> Family:
         low, high = (self._unit(end) for end in self._ends())
-        lattice = self._lattice(None if low < -_FARTHEST_END else low, None if high > _FARTHEST_END else high)
+        lattice = self._lattice(None if low < -FARTHEST_END else low, None if high > FARTHEST_END else high)
         codes = self.atoms_encoded
         return Atoms(lattice, codes.tolist()) if len(codes) else lattice
 

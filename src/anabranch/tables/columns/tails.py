@@ -28,8 +28,8 @@ class Side(NamedTuple):
 
     Attributes:
         at: the place, in units of the standardised value.
-        scale, heaviness: scale and index of the generalised Pareto distribution of the distances beyond, in units in which the
-            map has slope 1.
+        scale, heaviness: scale and index of the generalised Pareto distribution of the distances beyond, in units in which
+            the map has slope 1.
     """
 
     at: float
