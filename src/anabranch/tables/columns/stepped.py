@@ -308,7 +308,9 @@ class Shape:
         # atoms whose neighbours float32 cannot tell from them are none, but for those that have no neighbours
         with np.errstate(all="ignore"):
             u = (np.array(atoms) - self.loc) / self.scale
-            local = np.abs(u) * 1e-6 * self.scale if not self.bend else np.hypot(1, self.bend * u) * self.scale * 1e-5
+            # the last digits of z, in steps
+            z = np.abs(np.arcsinh(self.bend * u) / self.bend if self.bend else u)
+            local = 1e-6 * z * np.hypot(1, self.bend * u) * self.scale
         single = [atom for atom, digit in zip(atoms, local, strict=True) if digit < 0.5]
         every = [middle + int(atom) * step for atom in sorted({*single, *far.tolist()})]
         # what is apart may lie beyond the ends that the others show, but not beyond those that are told

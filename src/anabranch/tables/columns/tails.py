@@ -17,8 +17,8 @@ _TOWARDS_LIGHT = 1.0
 _LEAST_INDEX, _ERRORS = 0.05, 2.5
 # scales of the encoded tail: at least so wide, in standard deviations, and components up to so much wider than it
 _NARROWEST, _ROOM = 0.3, 1.2
-# an index, of the widest component: a mean exists below 1
-_MOST_INDEX = 0.9
+# the widest component, which outlives all others, has an index that is nearer to 1, where means end, by this share at most
+_NEARER = 0.2
 # a side narrower than this share of the other is stretched, and so many times steeper at most
 _NARROWER, _LIGHTEST = 0.7, 4.0
 
@@ -125,7 +125,8 @@ def tails_of(
         if side is None or (side.heaviness == 0 and side.scale > _NARROWER * wanted and not curved):
             found.append(None)
         elif side.heaviness > 0:
-            found.append((side.at, min(side.heaviness / side.scale, _MOST_INDEX / widest)))
+            most = side.heaviness + _NEARER * (1 - side.heaviness)
+            found.append((side.at, min(side.heaviness / side.scale, most / widest)))
         else:
             found.append((side.at, 1 - min(wanted / side.scale, _LIGHTEST)))
     under, over = found
