@@ -630,7 +630,7 @@ class TestTails:
     def test_counts_are_not_bent_on_what_atoms_leave_over(self, seed):
         column = infer_column("c", pa.array(np.random.default_rng(seed).poisson(0.5, 3000)))
         assert column.bend == 0
-        assert column.curve.numbers[4] * column.widest < 0.35
+        assert column.curve.numbers[5] * column.widest < 0.4
 
     def test_draws_of_counts_are_of_the_size_of_the_data(self):
         values = pa.array(np.random.default_rng(0).poisson(0.5, 3000))
@@ -659,8 +659,7 @@ class TestTails:
     def test_no_component_has_a_tail_without_a_mean(self, draw):
         for seed in range(5):
             column = infer_column("c", pa.array(draw(np.random.default_rng(seed), 2000)))
-            low, high = (0.0, column._index) if column.kind == "positive" else column.curve.numbers[2::2]
-            assert 0 < max(low, high) * column.widest < 1
+            assert 0 < max(column.curve.numbers[2], column.curve.numbers[5]) * column.widest < 1
 
     def test_prices_of_nothing_are_not_drawn(self):
         price = 320 + np.random.default_rng(0).gamma(1.2, 2500, 5000).round()

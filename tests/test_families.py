@@ -30,10 +30,10 @@ FAMILIES = {
     "logistics with ends": lambda: Logistics(3, low=-1.0, high=0.7),
     "logistics with one end": lambda: Logistics(3, high=0.5, widest=0.7),
     "lattice with tails": lambda: Lattice(
-        1.0, 0.3, low=-20.7, components=3, bend=2.0, high_tail=(4.8, 2.0), widest=0.3
+        1.0, 0.3, low=-20.7, components=3, bend=2.0, high_tail=(4.8, 2.0, 0.0), widest=0.3
     ),
     "lattice with light tails": lambda: Lattice(
-        0.25, components=3, low_tail=(-1.1, -0.5), high_tail=(1.4, 0.4), widest=0.5
+        0.25, components=3, low_tail=(-1.1, 0.0, 0.5), high_tail=(1.4, 0.4, 2.0), widest=0.5
     ),
     "wrapped": lambda: Wrapped(6.0, components=3),
     "wrapped lattice": lambda: Wrapped(12.0, 0.5, components=3),
@@ -268,7 +268,9 @@ class TestEnds:
 
 
 class TestCurve:
-    @pytest.mark.parametrize("tails", [(None, None), ((-1.0, 0.5), (1.5, -0.4)), ((-1.0, -3.0), (1.5, 2.0))])
+    @pytest.mark.parametrize(
+        "tails", [(None, None), ((-1.0, 0.5, 0.0), (1.5, 0.0, 0.4)), ((-1.0, 0.0, 3.0), (1.5, 2.0, 1.5))]
+    )
     @pytest.mark.parametrize("bend", [0.0, 2.0])
     def test_inverse_slope_and_cells(self, bend, tails):
         curve = Curve(bend, *tails)
@@ -283,7 +285,7 @@ class TestCurve:
         torch.testing.assert_close(width, curve.to(point + 0.25) - curve.to(point - 0.25))
 
     def test_an_exponential_tail_is_a_pareto_one(self):
-        curve = Curve(high_tail=(1.0, 0.5))
+        curve = Curve(high_tail=(1.0, 0.5, 0.0))
         z = 1.0 + torch.tensor([0.5, 2.0, 6.0], dtype=torch.float64)
         # P(Z > z) = e^{-(z - 1) / s} with s = 0.6 is (1 + xi y / s)^{-1 / xi} of y = u - 1 with xi = 0.3
         y = curve.back(z) - 1
@@ -293,7 +295,7 @@ class TestCurve:
         with pytest.raises(ValueError, match="bend: expected a number of at least 0"):
             Curve(-1.0)
         with pytest.raises(ValueError, match="low_tail, high_tail: expected one below the other"):
-            Curve(0.0, (1.0, 0.0), (0.0, 0.0))
+            Curve(0.0, (1.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 class TestWrapped:

@@ -15,8 +15,8 @@ _KNEE = 0.3
 # distances below which the two are the same to the last digit
 _TINY = 1e-12
 
-# one tail: where it begins, on the straight side, and its bend
-Tail = tuple[float, float]
+# one tail: where it begins, and its c and d
+Tail = tuple[float, float, float]
 
 
 class Curve:
@@ -25,23 +25,23 @@ class Curve:
     .. math:: f(u) = \operatorname{asinh}(b u) / b \quad \text{between the tails}, \qquad
               f(u) = f(a) \pm g(f'(a) |u - a|) \quad \text{beyond where one begins, at } a,
 
-    .. math:: g(y) = \log(1 + c y) / c \;\; (c > 0), \qquad g(y) = y + |c| (\sqrt{y^2 + \tau^2} - \tau) \;\; (c \le 0),
+    .. math:: g(y) = \log(1 + c w) / c, \qquad w = y + d (\sqrt{y^2 + \tau^2} - \tau), \qquad \tau = 0.3 / (1 + d).
 
-    with tau = 0.3 / (1 + |c|). f' is continuous. An exponential tail of x with scale s is one of u that is generalised
-    Pareto with index c s where c > 0, and otherwise soon exponential, with a scale that is 1 + |c| times smaller. b = 0 is a
+    f' is continuous. w is soon 1 + d times as steep as y. So an exponential tail of x with scale s is one of u that is
+    generalised Pareto with index c s and a scale 1 + d times smaller; exponential for c = 0, where g(y) = w. b = 0 is a
     straight middle.
 
     Args:
         bend: b.
-        low_tail, high_tail: (a, c) of either side, None for none: the middle goes on.
+        low_tail, high_tail: (a, c, d) of either side, None for none: the middle goes on.
 
     Raises:
-        ValueError: a negative bend, or tails that overlap.
+        ValueError: a negative bend, c or d, or tails that overlap.
 
     Example:
         >>> import torch
         >>> from anabranch.families.curve import Curve
-        >>> curve = Curve(high_tail=(1.0, 0.5))
+        >>> curve = Curve(high_tail=(1.0, 0.5, 0.0))
         >>> curve.to(torch.tensor([0.5, 1.0, 3.0]))
         tensor([0.5000, 1.0000, 2.3863])
         >>> curve.back(curve.to(torch.tensor([0.5, 1.0, 3.0])))
@@ -51,16 +51,23 @@ class Curve:
     def __init__(self, bend: float = 0.0, low_tail: Tail | None = None, high_tail: Tail | None = None) -> None:
         if not (math.isfinite(bend) and bend >= 0):
             raise ValueError(f"bend: expected a number of at least 0, got {bend}")
-        low_at, low_bend = (-math.inf, 0.0) if low_tail is None else low_tail
-        high_at, high_bend = (math.inf, 0.0) if high_tail is None else high_tail
+        low_at, *low = (-math.inf, 0.0, 0.0) if low_tail is None else low_tail
+        high_at, *high = (math.inf, 0.0, 0.0) if high_tail is None else high_tail
+        if min(*low, *high) < 0:
+            raise ValueError(f"low_tail, high_tail: expected c and d of at least 0, got {low} and {high}")
         if not low_at <= high_at:
             raise ValueError(f"low_tail, high_tail: expected one below the other, got from {low_at:g} and {high_at:g}")
-        self.numbers = tuple(map(float, (bend, low_at, low_bend, high_at, high_bend)))
+        self.numbers = tuple(map(float, (bend, low_at, *low, high_at, *high)))
+
+    @property
+    def heavy(self) -> bool:
+        """Whether some tail is heavier than exponential."""
+        return max(self.numbers[2], self.numbers[5]) > 0
 
     @property
     def straight(self) -> bool:
         """Whether f(u) = u."""
-        return self.numbers == (0.0, -math.inf, 0.0, math.inf, 0.0)
+        return self.numbers == (0.0, -math.inf, 0.0, 0.0, math.inf, 0.0, 0.0)
 
     def to(self, u: Tensor) -> Tensor:
         """x = f(u), of any shape."""
@@ -78,25 +85,27 @@ class Curve:
         return torch.tensor(self.numbers, dtype=like.dtype, device=like.device).unbind()
 
 
-def curved(u: Tensor, bend: Tensor, low_at: Tensor, low_bend: Tensor, high_at: Tensor, high_bend: Tensor) -> Tensor:
-    """f(u) of curves whose numbers broadcast against u."""
+def curved(u: Tensor, bend: Tensor, *tails: Tensor) -> Tensor:
+    """f(u) of curves whose numbers broadcast against u: b, and a, c and d of the lower and of the upper tail."""
+    low_at, low_c, low_d, high_at, high_c, high_d = tails
     x = _bent(torch.maximum(torch.minimum(u, high_at), low_at), bend)
-    return x + stretch(_beyond(u, high_at, bend), high_bend) - stretch(_beyond(-u, -low_at, bend), low_bend)
+    over, under = _beyond(u, high_at, bend), _beyond(-u, -low_at, bend)
+    return x + stretch(over, high_c, high_d) - stretch(under, low_c, low_d)
 
 
-def straightened(
-    x: Tensor, bend: Tensor, low_at: Tensor, low_bend: Tensor, high_at: Tensor, high_bend: Tensor
-) -> Tensor:
+def straightened(x: Tensor, bend: Tensor, *tails: Tensor) -> Tensor:
     """The inverse of `curved`."""
+    low_at, low_c, low_d, high_at, high_c, high_d = tails
     low, high = _end(low_at, bend), _end(high_at, bend)
     u = _unbent(torch.maximum(torch.minimum(x, high), low), bend)
-    over = shrink(_past(x, high), high_bend) / _slope(high_at, bend)
-    under = shrink(_past(-x, -low), low_bend) / _slope(low_at, bend)
+    over = shrink(_past(x, high), high_c, high_d) / _slope(high_at, bend)
+    under = shrink(_past(-x, -low), low_c, low_d) / _slope(low_at, bend)
     return u + over - under
 
 
-def log_slope(u: Tensor, bend: Tensor, low_at: Tensor, low_bend: Tensor, high_at: Tensor, high_bend: Tensor) -> Tensor:
+def log_slope(u: Tensor, bend: Tensor, *tails: Tensor) -> Tensor:
     """log f'(u) of curves whose numbers broadcast against u."""
+    low_at, low_c, low_d, high_at, high_c, high_d = tails
     core = bend * torch.maximum(torch.minimum(u, high_at), low_at)
     # log sqrt(1 + v^2) = log|v| + log(1 + v^-2) / 2 where the square would overflow
     size = core.abs()
@@ -105,20 +114,14 @@ def log_slope(u: Tensor, bend: Tensor, low_at: Tensor, low_bend: Tensor, high_at
     middle = torch.where(
         large, safe.log() + 0.5 * torch.log1p(safe.pow(-2)), 0.5 * torch.log1p(torch.where(large, 0.0, size).square())
     )
-    tails = [(_beyond(u, high_at, bend), high_bend), (_beyond(-u, -low_at, bend), low_bend)]
-    return sum((log_steepness(y, c) for y, c in tails), -middle)
+    over = log_steepness(_beyond(u, high_at, bend), high_c, high_d)
+    under = log_steepness(_beyond(-u, -low_at, bend), low_c, low_d)
+    return over + under - middle
 
 
-def width_of_cell(
-    point: Tensor,
-    step: Tensor,
-    bend: Tensor,
-    low_at: Tensor,
-    low_bend: Tensor,
-    high_at: Tensor,
-    high_bend: Tensor,
-) -> Tensor:
+def width_of_cell(point: Tensor, step: Tensor, bend: Tensor, *tails: Tensor) -> Tensor:
     """f(point + step / 2) - f(point - step / 2), to the last digit however small, where no tail begins inside the cell."""
+    low_at, low_c, low_d, high_at, high_c, high_d = tails
     p, q = bend * (point + 0.5 * step), bend * (point - 0.5 * step)
     # asinh p - asinh q = asinh(p sqrt(1 + q^2) - q sqrt(1 + p^2)), in which, for p and q of one sign, the difference is
     # (p - q)(p + q) / (p sqrt(1 + q^2) + q sqrt(1 + p^2)): no digits are lost, and p - q is known
@@ -128,49 +131,49 @@ def width_of_cell(
     arc = torch.where(same, torch.asinh(bend * step * (p + q) / both), torch.asinh(p) - torch.asinh(q))
     flat = bend == 0
     width = torch.where(flat, step, arc / torch.where(flat, 1.0, bend))
-    for u, at, c in ((point, high_at, high_bend), (-point, -low_at, low_bend)):
+    for u, at, c, d in ((point, high_at, high_c, high_d), (-point, -low_at, low_c, low_d)):
         nearer = _beyond(u - 0.5 * step, at, bend)
-        width = torch.where(u > at, _wider(nearer, step * _slope(at, bend), c), width)
+        width = torch.where(u > at, _wider(nearer, step * _slope(at, bend), c, d), width)
     return width
 
 
-def _wider(y: Tensor, more: Tensor, c: Tensor) -> Tensor:
+def _wider(y: Tensor, more: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """g(y + more) - g(y)."""
+    knee = _KNEE / (1 + d)
+    steep = more * (1 + d * (2 * y + more) / (_hypot(y, knee) + _hypot(y + more, knee)))
     safe = torch.where(c > 0, c, 1.0)
-    heavy = torch.log1p(safe * more / (1 + safe * y)) / safe
-    b, knee = _knee(c)
-    light = more * (1 + b * (2 * y + more) / (_hypot(y, knee) + _hypot(y + more, knee)))
-    return torch.where(c > 0, heavy, light)
+    heavy = torch.log1p(safe * steep / (1 + safe * _steep(y, d))) / safe
+    return torch.where(c > 0, heavy, steep)
 
 
-def stretch(y: Tensor, c: Tensor) -> Tensor:
+def stretch(y: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """g(y) for y >= 0."""
+    w = _steep(y, d)
     safe = torch.where(c > 0, c, 1.0)
-    b, knee = _knee(c)
-    return torch.where(c > 0, torch.log1p(safe * y) / safe, y + b * (_hypot(y, knee) - knee))
+    return torch.where(c > 0, torch.log1p(safe * w) / safe, w)
 
 
-def shrink(z: Tensor, c: Tensor) -> Tensor:
+def shrink(z: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """The inverse of `stretch`."""
     safe = torch.where(c > 0, c, 1.0)
-    heavy = torch.expm1((safe * z).clamp(max=_exponent(z))) / safe
-    b, knee = _knee(c)
-    # the root of (z - y + b knee)^2 = b^2 (y^2 + knee^2) that loses no digits, divided by z, whose square may overflow
-    large = torch.where(z > _TINY, z, 1.0)
+    w = torch.where(c > 0, torch.expm1((safe * z).clamp(max=_exponent(z))) / safe, z)
+    # the root of (w - y + d knee)^2 = d^2 (y^2 + knee^2) that loses no digits, divided by w, whose square may overflow
+    knee = _KNEE / (1 + d)
+    large = torch.where(w > _TINY, w, 1.0)
     k = knee / large
-    light = (z + 2 * b * knee) / (1 + b * k + b * (1 + 2 * b * k + k * k).sqrt())
-    return torch.where(c > 0, heavy, torch.where(z > _TINY, light, z))
+    root = (w + 2 * d * knee) / (1 + d * k + d * (1 + 2 * d * k + k * k).sqrt())
+    return torch.where((w > _TINY) & (d > 0), root, w)
 
 
-def log_steepness(y: Tensor, c: Tensor) -> Tensor:
+def log_steepness(y: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """log g'(y)."""
-    b, knee = _knee(c)
-    return torch.where(c > 0, -torch.log1p(c.clamp(min=0) * y), torch.log1p(b * y / _hypot(y, knee)))
+    return torch.log1p(d * y / _hypot(y, _KNEE / (1 + d))) - torch.log1p(c * _steep(y, d))
 
 
-def _knee(c: Tensor) -> tuple[Tensor, Tensor]:
-    b = (-c).clamp(min=0)
-    return b, _KNEE / (1 + b)
+def _steep(y: Tensor, d: Tensor) -> Tensor:
+    """w of y."""
+    knee = _KNEE / (1 + d)
+    return torch.where(d > 0, y + d * (_hypot(y, knee) - knee), y)
 
 
 def _hypot(y: Tensor, knee: Tensor) -> Tensor:

@@ -80,14 +80,14 @@ class Lattice(Family):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """step, origin, low, high, the five of the curve and the three of the mixture."""
+        """step, origin, low, high, the seven of the curve and the three of the mixture."""
         return self.step, self.origin, self.low, self.high, *self.curve.numbers, *self.smooth.numbers
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         return lattice_log_prob(x, theta, self.smooth.has_ends, self.curve.straight, *self._tensors(x))
 
     def contains(self, x: Tensor) -> Tensor:
-        step, origin, low, high, *curve = self._tensors(x)[:9]
+        step, origin, low, high, *curve = self._tensors(x)[:11]
         return _on_lattice(x, straightened(x, *curve), step, origin, low, high, *curve)
 
     def nearest(self, x: Tensor) -> Tensor:
@@ -97,13 +97,13 @@ class Lattice(Family):
         """All x, of a lattice with two ends."""
         step, _, low, *rest = self._tensors(like)
         u = low + step * torch.arange(round((self.high - self.low) / self.step) + 1, device=like.device).to(like.dtype)
-        return curved(u, *rest[1:6])
+        return curved(u, *rest[1:8])
 
     def sample(self, theta: Tensor) -> Tensor:
         return self._point(self.smooth.sample(theta))
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        step, origin, low, high, *curve = self._tensors(x)[:9]
+        step, origin, low, high, *curve = self._tensors(x)[:11]
         quarter = 0.25 * step
         point, under, over, _ = _cell(straightened(x, *curve), step, origin, *curve)
         left = torch.where(point > high + quarter, 1.0, self.smooth.below(under, theta)[0])
@@ -117,7 +117,7 @@ class Lattice(Family):
         if (self.high - self.low) / self.step > _MOST_CELLS:  # of what is rounded as of what is not
             return self.smooth.mean(theta)
         x = self.points(theta)
-        step, _, low, _, *curve = self._tensors(theta)[:9]
+        step, _, low, _, *curve = self._tensors(theta)[:11]
         edges = curved(low + step * (torch.arange(len(x) - 1, device=x.device).to(x.dtype) + 0.5), *curve)
         left = self.smooth.below(edges, theta.unsqueeze(-2))[0]
         return x[0] + ((1 - left) * (x[1:] - x[:-1])).sum(dim=-1)
@@ -133,7 +133,7 @@ class Lattice(Family):
 
     def _point(self, x: Tensor) -> Tensor:
         """The point of the lattice in whose cell x is."""
-        step, origin, low, high, *curve = self._tensors(x)[:9]
+        step, origin, low, high, *curve = self._tensors(x)[:11]
         u = origin + step * torch.round((straightened(x, *curve) - origin) / step)
         return curved(torch.maximum(torch.minimum(u, high), low), *curve)
 
@@ -142,7 +142,7 @@ class Lattice(Family):
         if tail is None or math.isinf(tail[0]):
             return tail
         n = round((tail[0] - self.origin) / self.step - 0.5)
-        return self.origin + self.step * (n + 0.5), tail[1]
+        return self.origin + self.step * (n + 0.5), *tail[1:]
 
     def _tensors(self, like: Tensor) -> tuple[Tensor, ...]:
         return torch.tensor(self.numbers, dtype=like.dtype, device=like.device).unbind()
@@ -157,17 +157,11 @@ def lattice_log_prob(
     origin: Tensor,
     low: Tensor,
     high: Tensor,
-    bend: Tensor,
-    low_at: Tensor,
-    low_bend: Tensor,
-    high_at: Tensor,
-    high_bend: Tensor,
-    least: Tensor,
-    largest: Tensor,
-    most: Tensor,
+    *rest: Tensor,
 ) -> Tensor:
     """log P(x | theta), (*batch), for numbers of lattices that broadcast against x; `straight` if no curve bends them."""
-    curve = () if straight else (bend, low_at, low_bend, high_at, high_bend)
+    *curve, least, largest, most = rest
+    curve = [] if straight else curve
     u = straightened(x, *curve) if curve else x
     _, under, over, width = _cell(u, step, origin, *curve)
     # half a step beyond an end, and no more by rounding

@@ -125,7 +125,7 @@ class Continuous(Smooth):
     @property
     def description(self) -> str:
         bent = ", bent" if self.bend else ""
-        heavy = ", heavy tails" * any(self.curve.numbers[at] > 0 for at in (2, 4))
+        heavy = ", heavy tails" * self.curve.heavy
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
         ends = "" if self.low is None else f", from {self.low:.6g}"
         ends += "" if self.high is None else f", to {self.high:.6g}"

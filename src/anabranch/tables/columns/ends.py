@@ -58,15 +58,20 @@ def ends_of(values: Float64) -> Ends:
         >>> ends_of(rng.exponential(size=2000))
         Ends(low=0.0, high=None)
     """
+    found = [_edge(-values), _edge(values)]
+    if found[0] is not None and _fades_in_logarithms(values):
+        found[0] = None
     low, high = (
-        None if found is None else roundest(sign * found[0], sign * found[1])
-        for sign, found in ((sign, _edge(sign * values)) for sign in (-1.0, 1.0))
+        None if one is None else roundest(sign * one[0], sign * one[1])
+        for sign, one in zip((-1.0, 1.0), found, strict=True)
     )
     low = 0.0 if low is None and 0 <= values.min() <= np.ptp(values) else low
     return Ends(low, high)
 
 
-def ends_of_lattice(m: Float64, natural: Callable[[float], bool], round_to: Round, fine: Float64) -> Ends:
+def ends_of_lattice(
+    m: Float64, natural: Callable[[float], bool], round_to: Round, fine: Float64, zero: float = 0.0
+) -> Ends:
     """The same of whole numbers: an end too where a point has as many rows as others and the next would have none.
 
     Args:
@@ -74,6 +79,7 @@ def ends_of_lattice(m: Float64, natural: Callable[[float], bool], round_to: Roun
         natural: whether such a number is one where counts, clocks or shares end.
         round_to: the whole number that is the roundest, as a value, between two.
         fine: m spread within their cells.
+        zero: where 0 is, minus infinity where it has no meaning.
 
     Example:
         >>> import numpy as np
@@ -91,6 +97,7 @@ def ends_of_lattice(m: Float64, natural: Callable[[float], bool], round_to: Roun
         last = float((sign * m).max())
         end = last if _is_end(sign * m, natural(sign * last)) else None
         edge = None if end is not None else _edge(sign * fine)
+        edge = None if sign < 0 and _fades_in_logarithms(fine - zero) else edge
         if edge is not None:
             # the furthest whole number, of places half a step off
             end = sign * round_to(sign * last, sign * max(last, math.floor(edge[1] - 0.5)))
@@ -171,6 +178,12 @@ def checked(name: str, low: float | None, high: float | None) -> Ends:
     if low is not None and high is not None and not low < high:
         raise TableError(f"column {name!r}: expected a least value below the largest, got {low:g}..{high:g}")
     return Ends(low, high)
+
+
+def _fades_in_logarithms(values: Float64) -> bool:
+    """Whether numbers above 0 have a lower tail after all: what is an edge far from 0 is one of the logarithms too."""
+    least = float(values.min())
+    return 0 < least < np.inf and _edge(-np.log(values)) is None
 
 
 def is_natural(value: float) -> bool:

@@ -32,9 +32,9 @@ class Positive(Smooth):
     Exponential tails of a logarithm are power tails of x, often heavier than its own. So above where `high_tail` begins, at
     t = a in units of the standardised logarithm,
 
-    .. math:: z = a + g(y), \qquad y = \frac{x / x_a - 1}{\texttt{scale}}, \qquad g(y) = \log(1 + c y) / c \;\;(c > 0),
+    .. math:: z = a + g(y), \qquad y = \frac{x / x_a - 1}{\texttt{scale}}, \qquad g(y) = \log(1 + c y) / c,
 
-    of which c = scale is the logarithm going on, and a smaller c a lighter tail (see `Curve` for c <= 0). Below where
+    of which c = scale is the logarithm going on, and a smaller c a lighter tail (with d as in `Curve`). Below where
     `low_tail` begins the logarithm itself goes on by such a g.
 
     Args:
@@ -43,7 +43,7 @@ class Positive(Smooth):
         type: "float", "double" or "halffloat", what `decode` gives back.
         atoms: values that have a probability, none below 0.
         low, high: the ends, beyond which nothing can be but atoms, None for none: above 0.
-        low_tail, high_tail: (a, c) of each side, None for the logarithm.
+        low_tail, high_tail: (a, c, d) of each side, None for the logarithm.
         widest: the scale that mixtures of z stay below, None for none; see `Logistics`.
 
     Raises:
@@ -84,9 +84,11 @@ class Positive(Smooth):
         least, most = self._ends()
         if not least < most:
             raise ValueError(f"high: expected more than low, {least:g}, got {most:g}")
+        self.curve = Curve(0.0, low_tail, high_tail)
         # the lower side alone: above, the tail is of x and not of its logarithm
         self._lower = Curve(0.0, low_tail)
-        self._above, self._index = (np.inf, 0.0) if high_tail is None else map(float, high_tail)
+        self._above, *above = (np.inf, 0.0, 0.0) if high_tail is None else map(float, high_tail)
+        self._beyond = torch.tensor(above, dtype=torch.float64).unbind()
         self.widest = None if widest is None else positive("widest", widest)
 
     @classmethod
@@ -126,7 +128,7 @@ class Positive(Smooth):
     @property
     def description(self) -> str:
         low, middle, high = (np.exp(np.clip(self.loc + k * self.scale, -700, 700)) for k in (-1, 0, 1))
-        heavy = ", heavy tail" * (self._index > 0)
+        heavy = ", heavy tail" * self.curve.heavy
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
         ends = "" if self.low is None else f", from {self.low:.6g}"
         ends += "" if self.high is None else f", to {self.high:.6g}"
@@ -153,12 +155,12 @@ class Positive(Smooth):
         z = applied(self._lower.to, np.minimum(t, self._above))
         beyond = t > self._above
         y = np.expm1(self.scale * np.where(beyond, t - self._above, 0.0)) / self.scale
-        return z + applied(lambda y: stretch(y, torch.tensor(self._index, dtype=y.dtype)), y)
+        return z + applied(lambda y: stretch(y, *self._beyond), y)
 
     def _back(self, z: Float64) -> Float64:
         t = applied(self._lower.back, np.minimum(z, self._above))
         y = applied(
-            lambda over: shrink(over, torch.tensor(self._index, dtype=over.dtype)),
+            lambda over: shrink(over, *self._beyond),
             np.maximum(z - self._above, 0.0) if np.isfinite(self._above) else np.zeros_like(z),
         )
         return np.clip(np.exp(t * self.scale + self.loc) * (1 + self.scale * y), *self._ends())
@@ -168,8 +170,8 @@ class Positive(Smooth):
         t = applied(self._lower.back, np.minimum(z, self._above))
         slope = applied(self._lower.log_slope, t) - np.log(self.scale) - (t * self.scale + self.loc)
         over = np.maximum(z - self._above, 0.0) if np.isfinite(self._above) else np.zeros_like(z)
-        y = applied(lambda over: shrink(over, torch.tensor(self._index, dtype=over.dtype)), over)
-        return slope + applied(lambda y: log_steepness(y, torch.tensor(self._index, dtype=y.dtype)), y)
+        y = applied(lambda over: shrink(over, *self._beyond), over)
+        return slope + applied(lambda y: log_steepness(y, *self._beyond), y)
 
 
 def _tails(t: Float64, scale: float, open_low: bool, open_high: bool) -> Tails:

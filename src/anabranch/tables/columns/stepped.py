@@ -169,7 +169,7 @@ class Stepped(Column):
     def description(self) -> str:
         about = self._shown(self.origin + round(self.loc) * self.step)
         bent = ", bent" if self.bend else ""
-        bent += ", heavy tails" * any(self.curve.numbers[at] > 0 for at in (2, 4))
+        bent += ", heavy tails" * self.curve.heavy
         ends = "" if self.low is None else f", from {self._shown(self.low)}"
         ends += "" if self.high is None else f", to {self._shown(self.high)}"
         shown = ", ".join(self._shown(atom) for atom in self.atoms[:5])
@@ -358,7 +358,8 @@ class Shape:
             end = a if unit is None else round((roundest(value(a), value(b)) / unit - self.origin) / step)
             return min(max(end, min(a, b)), max(a, b))
 
-        found = ends_of_lattice(near, natural, rounded, _spread(near))
+        zero = -np.inf if unit is None else -self.origin / step
+        found = ends_of_lattice(near, natural, rounded, _spread(near), zero)
         low, high = (None if end is None else self.origin + round(end) * step for end in found)
         least, most = (self.origin + int(end) * step for end in (near.min(), near.max()))
         # where 0 is further away than the numbers are from each other it makes no difference

@@ -19,8 +19,8 @@ _LEAST_INDEX, _ERRORS = 0.05, 2.5
 _NARROWEST, _ROOM = 0.3, 1.2
 # the widest component, which outlives all others, has an index that is nearer to 1, where means end, by this share at most
 _NEARER = 0.2
-# a side narrower than this share of the other is stretched, and so many times steeper at most
-_NARROWER, _LIGHTEST = 0.7, 4.0
+# a side narrower than this share of the other is made steeper, so many times at most
+_NARROWER, _STEEPEST = 0.7, 10.0
 
 
 class Side(NamedTuple):
@@ -106,8 +106,8 @@ def tails_of(
 ) -> Tails:
     """The tails of a map whose exponential tails are as heavy as the sides.
 
-    With scale s and index xi of a side, g(y) = log(1 + c y) / c with c = xi / s makes distances exponential with scale s.
-    Light sides whose s is smaller than the other's are stretched to it, by c < 0.
+    With scale s and index xi of a side, the distances beyond become exponential with scale s by c = xi / s. Sides whose s is
+    smaller than the other's are made steeper, so that they have its scale, and c = xi / scale.
 
     Args:
         low, high: the sides; None where nothing is known of one.
@@ -122,12 +122,16 @@ def tails_of(
     widest = _ROOM * wanted
     found: list[Tail | None] = []
     for side in sides:
-        if side is None or (side.heaviness == 0 and side.scale > _NARROWER * wanted and not curved):
+        if side is None:
             found.append(None)
-        elif side.heaviness > 0:
-            most = side.heaviness + _NEARER * (1 - side.heaviness)
-            found.append((side.at, min(side.heaviness / side.scale, most / widest)))
-        else:
-            found.append((side.at, 1 - min(wanted / side.scale, _LIGHTEST)))
+            continue
+        steeper = min(wanted / side.scale, _STEEPEST) if side.scale < _NARROWER * wanted else 1.0
+        if side.heaviness == 0 and steeper == 1.0 and not curved:
+            found.append(None)
+            continue
+        # the widest component outlives all others
+        most = side.heaviness + _NEARER * (1 - side.heaviness)
+        index = min(side.heaviness / (side.scale * steeper), most / widest) if side.heaviness > 0 else 0.0
+        found.append((side.at, index, steeper - 1))
     under, over = found
-    return Tails(None if under is None else (-under[0], under[1]), over, widest)
+    return Tails(None if under is None else (-under[0], *under[1:]), over, widest)
