@@ -22,7 +22,9 @@ from anabranch.tables import (
     read_table,
     write_table,
 )
+from anabranch.tables.best import middle_of
 from anabranch.tables.columns import (
+    Angle,
     Boolean,
     Bounded,
     Categorical,
@@ -33,6 +35,8 @@ from anabranch.tables.columns import (
     Rounded,
     Time,
 )
+from anabranch.tables.columns.apart import apart
+from anabranch.tables.columns.tails import begins, pareto
 from anabranch.tables.inference import infer_column
 
 RNG = np.random.default_rng(0)
@@ -149,6 +153,8 @@ class TestThereAndBack:
         z = column.encode(pa.array(x))
         smooth = ~np.isin(z, column.atoms_encoded)
         step = 1e-5 * np.abs(x) + 1e-7 * column.scale
+        if column.kind == "continuous":
+            step = 1e-5 * np.abs(x - column.loc) + 1e-4 * column.scale
         inside = x[smooth]
         with np.errstate(all="ignore"):
             up, down = (column._line(inside + way * step[smooth]) for way in (1, -1))
@@ -265,7 +271,7 @@ class TestInference:
             Schema.infer(table, kinds={"z": "integer"})
 
     def test_what_can_be_comes_from_all_rows_and_statistics_from_some(self):
-        table = pa.table({"t": ["a", "b", "c"] * 20, "n": [*range(59), 1000], "f": [*RNG.normal(size=59), 1e3]})
+        table = pa.table({"t": ["a", "b", "c"] * 20, "n": [*range(59), 1000], "f": [*RNG.normal(size=59), 1e2]})
         schema = Schema.infer(table, rows=np.arange(59))
         assert schema.column("t").levels == ["a", "b", "c"]
         assert schema.column("f").scale < 2
@@ -513,3 +519,260 @@ class TestAwkwardValues:
             write_table(pa.table(other), tmp_path / "b.parquet")
             with pytest.raises(ValueError, match=r"b.parquet: expected the columns of the first file"):
                 TableStream(tmp_path)
+
+
+class TestEnds:
+    """What cannot be has probability 0, is never drawn and is refused."""
+
+    @staticmethod
+    def draws(column, values, n=20_000):
+        """Draws of a column's family where it starts, before any fit."""
+        z = torch.from_numpy(column.encode(values)).float()
+        family = column.family()
+        torch.manual_seed(0)
+        return column.decode(family.sample(family.start(z[~z.isnan()]).expand(n, -1)).double().numpy())
+
+    @pytest.mark.parametrize(
+        ("make", "low", "high"),
+        [
+            (lambda r: r.integers(1, 32, 3000), 1, 31),
+            (lambda r: r.integers(0, 24, 3000), 0, 23),
+            (lambda r: r.integers(0, 60, 3000), 0, 59),
+            (lambda r: r.integers(0, 101, 300), 0, 100),
+            (lambda r: np.round(100 * r.beta(1.5, 1, 3000), 1), 0, 100),
+            (lambda r: np.clip(r.normal(45, 20, 3000).round(), 18, 90).astype(int), 18, 90),
+            (lambda r: r.uniform(0, 360, 3000), 0, 360),
+            (lambda r: r.uniform(0, 97.3, 50_000), 0, 97.3),
+            (lambda r: r.uniform(0, 1, 3000).astype(np.float32), 0, 1),
+            (lambda r: np.minimum(r.normal(size=3000), 0.7), None, 0.7),
+            (lambda r: np.minimum(np.exp(r.normal(size=3000)), 5.00001), None, 5.00001),
+            (lambda r: 1 + r.pareto(2.0, 3000), 1, None),
+            (lambda r: r.poisson(4.0, 3000), 0, None),
+            (lambda r: r.normal(size=3000), None, None),
+            (lambda r: r.normal(0, 20, 3000).round(), None, None),
+            (lambda r: r.standard_t(3, 3000), None, None),
+            (lambda r: np.round(100 + r.normal(size=3000), 1), None, None),
+        ],
+    )
+    def test_they_are_where_values_pile_up_or_stop(self, make, low, high):
+        values = pa.array(make(np.random.default_rng(1)))
+        column = infer_column("c", values)
+        unit = 10.0 ** -getattr(column, "digits", 0)
+        found = [None if end is None else end * unit for end in (column.low, column.high)]
+        assert found == pytest.approx([low, high])
+        drawn = self.draws(column, values).to_numpy(zero_copy_only=False)
+        assert low is None or drawn.min() >= low
+        assert high is None or drawn.max() <= high + 1e-6
+
+    def test_nothing_is_beyond(self):
+        values = np.random.default_rng(0).uniform(0, 360, 3000)
+        for column in (
+            infer_column("c", pa.array(values)),
+            infer_column("c", pa.array(np.round(values).astype(int)), kind="integer 0..360"),
+        ):
+            assert column.cut(360, True) == (math.inf, True)
+            assert column.cut(400, False) == (math.inf, True)
+            assert column.cut(0, False) == (-math.inf, False)
+            assert column.decode(np.array([-1e3, 1e3])).to_pylist() == [0, 360]
+            with pytest.raises(
+                TableError, match=r"'c': expected nothing above 360, got 361.* with kinds='\w+ \.\.' for it"
+            ):
+                column.encode(pa.array([1, 361]))
+            family = column.family()
+            beyond = torch.tensor(column.encode(pa.array([360]))[0] * 1.01).float()
+            assert not bool(family.contains(beyond))
+
+    @pytest.mark.parametrize(("unit", "last"), [("D", "2023-12-31"), ("s", "2023-12-31 23:59:59")])
+    def test_dates_end_with_the_year_to_which_they_pile_up(self, unit, last):
+        rng = np.random.default_rng(0)
+        day = np.datetime64("2020-01-01", "D") + rng.integers(0, 1461, 5000)
+        times = day if unit == "D" else day.astype("datetime64[s]") + rng.integers(0, 86_400, 5000)
+        column = infer_column("c", pa.array(times))
+        first = "2020-01-01" + ("" if unit == "D" else " 00:00:00")
+        assert f"from {first}, to {last}" in column.description
+        assert str(self.draws(column, pa.array(times)).to_numpy(zero_copy_only=False).max()).replace("T", " ") <= last
+        with pytest.raises(TableError, match=f"expected nothing above {last}"):
+            column.encode(pa.array([np.datetime64("2024-01-01", "s")]).cast(column.arrow_type))
+
+    def test_they_can_be_told(self):
+        x = pa.array(np.random.default_rng(0).integers(3, 20, 300))
+        assert infer_column("c", x, kind="integer 0..23").description.endswith(
+            "from 0, to 23, atoms at 3, 4, 5, 6, 7 and 12 more"
+        )
+        assert (infer_column("c", x, kind="integer ..").low, infer_column("c", x, kind="integer 0..").high) == (
+            None,
+            None,
+        )
+        column = infer_column("c", pa.array([0.25, 12.5, 7.75] * 5), kind="rounded 0..12.5")
+        assert (column.low, column.high, column.digits) == (0, 1250, 2)
+        column = infer_column("c", pa.array(RNG.normal(size=100)), kind="continuous -10..10")
+        assert (column.low, column.high) == (-10, 10)
+        dates = pa.array([datetime.date(2020, 5, 17), datetime.date(2021, 1, 1)] * 10)
+        assert (
+            "from 2020-01-01, to 2029-12-31" in infer_column("c", dates, kind="time 2020-01-01..2029-12-31").description
+        )
+        assert infer_column("c", pa.array([0.1, 0.7, 0.5] * 4), kind="bounded -1..1").low == -1
+        with pytest.raises(TableError, match="'c': expected nothing above 10, got 17 in row 0"):
+            infer_column("c", x, kind="integer 0..10").encode(x)
+        with pytest.raises(TableError, match=r"'c': expected a least value below the largest, got 5\.\.1"):
+            infer_column("c", x, kind="integer 5..1")
+        for wrong in ("integer 5", "categorical 1..2", "ordinal 0..5"):
+            with pytest.raises(ValueError, match=r"kinds\['c'\]: expected a kind, or one of continuous, positive"):
+                infer_column("c", x, kind=wrong)
+
+    def test_ends_are_read_off_all_rows(self):
+        values = np.r_[np.random.default_rng(0).integers(0, 50, 1000), np.random.default_rng(1).integers(0, 101, 1000)]
+        assert infer_column("c", pa.array(values), rows=np.arange(1000)).high == 100
+
+
+class TestTails:
+    @pytest.mark.parametrize("seed", range(40))
+    def test_counts_are_not_bent_on_what_atoms_leave_over(self, seed):
+        column = infer_column("c", pa.array(np.random.default_rng(seed).poisson(0.5, 3000)))
+        assert column.bend == 0
+        assert column.curve.numbers[5] * column.widest < 0.4
+
+    def test_draws_of_counts_are_of_the_size_of_the_data(self):
+        values = pa.array(np.random.default_rng(0).poisson(0.5, 3000))
+        assert max(TestEnds.draws(infer_column("c", values), values).to_pylist()) < 20
+
+    @pytest.mark.parametrize(
+        ("draw", "index"),
+        [
+            (lambda r, n: r.normal(size=n), 0.0),
+            (lambda r, n: r.exponential(size=n), 0.0),
+            (lambda r, n: r.standard_t(3, n), 1 / 3),
+            (lambda r, n: r.pareto(2, n), 1 / 2),
+            (lambda r, n: r.pareto(3, n), 1 / 3),
+        ],
+    )
+    def test_the_index_is_that_of_the_data_and_smaller_of_few(self, draw, index):
+        for n, off in ((1000, 0.2), (50_000, 0.1)):
+            found = []
+            for seed in range(5):
+                at, beyond = begins(draw(np.random.default_rng(seed), n))
+                found.append(pareto(beyond - at)[0])
+            assert float(np.mean(found)) == pytest.approx(index, abs=off)
+            assert max(found) < 1
+
+    @pytest.mark.parametrize("draw", [lambda r, n: r.standard_cauchy(n), lambda r, n: np.exp(3 * r.normal(size=n))])
+    def test_no_component_has_a_tail_without_a_mean(self, draw):
+        for seed in range(5):
+            column = infer_column("c", pa.array(draw(np.random.default_rng(seed), 2000)))
+            assert 0 < max(column.curve.numbers[2], column.curve.numbers[5]) * column.widest < 1
+
+    def test_prices_of_nothing_are_not_drawn(self):
+        price = 320 + np.random.default_rng(0).gamma(1.2, 2500, 5000).round()
+        values = pa.array(price.astype(int))
+        column = infer_column("c", values)
+        assert TestEnds.draws(column, values).to_numpy().min() > 250
+
+    def test_floats_of_32_bits_are_as_those_of_64(self):
+        rng = np.random.default_rng(0)
+        for values in (
+            100 + rng.normal(size=3000).repeat(2),
+            rng.integers(0, 30, 3000) / 7 + 20,
+            np.round(100 + rng.normal(size=3000), 1),
+            rng.choice([0.1, 12.7, 80.3], 300),
+        ):
+            one, other = (infer_column("c", pa.array(values.astype(kind))) for kind in (np.float32, np.float64))
+            assert type(one) is type(other)
+            assert getattr(one, "digits", None) == getattr(other, "digits", None)
+
+
+class TestApart:
+    def test_a_slip_is_named_and_spoils_nothing(self):
+        x = np.r_[RNG.normal(size=900), 1e30]
+        with pytest.warns(TableWarning, match=r"column 'x': the value 1e\+30 in row 900 .* is far from all others"):
+            column = infer_column("x", pa.array(x))
+        assert column.atoms == (1e30,)
+        assert 0.8 < column.scale < 1.2
+        assert column.decode(column.encode(pa.array(x))).to_pylist()[-1] == 1e30
+
+    def test_of_whole_numbers_too(self):
+        n = np.r_[RNG.integers(0, 90, 900), 999_999]
+        with pytest.warns(TableWarning, match=r"column 'n': the value 999999 in row 900"):
+            column = infer_column("n", pa.array(n))
+        assert (column.high, column.atoms, column.bend) == (89, (999_999,), 0)
+        assert column.decode(column.encode(pa.array(n))).to_pylist() == n.tolist()
+
+    def test_fill_values_have_their_probability_at_any_distance(self):
+        rng = np.random.default_rng(0)
+        y = np.where(rng.random(600) < 0.03, 9.97e36, np.where(rng.random(600) < 0.03, 1e20, rng.normal(size=600)))
+        table = pa.table({"y": y, "x": rng.normal(size=600)})
+        schema = Schema.infer(table)
+        assert schema.column("y").atoms == (1e20, 9.97e36)
+        density = ab.models.AnyOrder(schema.families(), hidden=8)
+        density.initialize(schema.tensor(schema.encode(table)[0], torch.float32))
+        model = TableModel(schema, density)
+        log_p = model.log_prob(table)
+        assert np.isfinite(log_p).all()
+        assert float(model.ask("P(y > 1e30)").lines[0].value) == pytest.approx((y > 1e30).mean(), abs=0.01)
+        assert float(model.ask("P(y > 5)").lines[0].value) == pytest.approx((y > 5).mean(), abs=0.01)
+        loss = density.loss(schema.tensor(schema.encode(table)[0], torch.float32)).mean()
+        loss.backward()
+        assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in density.parameters())
+        unseen = pa.table({"y": [3e25], "x": [0.0]})
+        with pytest.warns(TableWarning, match="is so far from what the model was fitted to"):
+            assert model.log_prob(unseen)[0] == -math.inf
+
+    def test_heavy_tails_are_not_apart(self):
+        for seed in range(20):
+            assert not len(apart(np.random.default_rng(seed).pareto(1.5, 2000)))
+
+
+class TestAngle:
+    def test_values_come_around(self):
+        column = Angle("c")
+        x = pa.array([0.0, 359.5, 360.0, 720.5, -90.0, None])
+        again = column.decode(column.encode(x))
+        np.testing.assert_allclose(again.to_pylist()[:5], [0, 359.5, 0, 0.5, 270])
+        assert again.null_count == 1
+
+    def test_degrees_hours_and_radians(self):
+        rng = np.random.default_rng(0)
+        degrees = infer_column("c", pa.array(rng.integers(0, 36, 200) * 10), kind="angle")
+        assert (degrees.step, degrees.discrete, degrees.count) == (10.0, True, 36)
+        assert degrees.decode(degrees.encode(pa.array([370, 350]))).to_pylist() == [10, 350]
+        hours = infer_column("c", pa.array(rng.integers(0, 96, 200) / 4), kind="angle 24")
+        assert hours.step == 0.25
+        assert hours.decode(hours.encode(pa.array([23.75, 24.25]))).to_pylist() == [23.75, 0.25]
+        radians = infer_column("c", pa.array(rng.uniform(0, 6, 200)), kind="angle 6.283185307179586")
+        assert radians.step is None
+        assert radians.log_det(np.array([1.0, np.nan])).tolist() == [0.0, 0.0]
+        with pytest.raises(TableError, match="'c': expected multiples of 10, got 15 in row 1"):
+            degrees.encode(pa.array([10, 15]))
+        with pytest.raises(TableError, match="expected a whole period for whole numbers"):
+            infer_column("c", pa.array([1, 2, 3]), kind="angle 6.5")
+
+    def test_probabilities_of_intervals(self):
+        rng = np.random.default_rng(0)
+        for x in (rng.normal(0, 25, 4000) % 360, (rng.normal(0, 25, 4000) % 360).round().astype(int) % 360):
+            table = pa.table({"w": x})
+            schema = Schema.infer(table, kinds={"w": "angle"})
+            density = ab.models.AnyOrder(schema.families(), hidden=8)
+            density.initialize(schema.tensor(schema.encode(table)[0], torch.float32))
+            model = TableModel(schema, density)
+            ask = {
+                text: float(model.ask(text).lines[0].value)
+                for text in ("P(w > 340)", "P(w <= 340)", "P(w > 360)", "P(w < 0)")
+            }
+            assert ask["P(w > 340)"] + ask["P(w <= 340)"] == pytest.approx(1, abs=1e-5)
+            assert ask["P(w > 340)"] == pytest.approx((x > 340).mean(), abs=0.05)
+            assert ask["P(w > 360)"] == ask["P(w < 0)"] == 0
+            drawn = model.sample(1000, seed=0)["w"].to_numpy()
+            assert drawn.min() >= 0
+            assert drawn.max() < 360
+
+    def test_the_best_of_a_gap_is_a_direction(self):
+        part = Angle("c")
+        z = torch.tensor([[0.1, 2 * math.pi - 0.1, 2 * math.pi - 0.3]], dtype=torch.float64)
+        p = torch.tensor([[0.4, 0.4, 0.2]], dtype=torch.float64)
+        assert float(middle_of(part, "mean")(z, p)) == pytest.approx(2 * math.pi - 0.0598, abs=1e-3)
+        assert float(middle_of(part, "median")(z, p)) == pytest.approx(2 * math.pi - 0.1)
+
+    def test_as_what_is_given(self):
+        part = Angle("c", step=1.0, type="int64")
+        z = part.encode(pa.array([0, 90, 359]))
+        assert part.context(z).shape == (3, part.context_size)
+        np.testing.assert_allclose(part.from_context(part.context(z)), z, atol=1e-12)

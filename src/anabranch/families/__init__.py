@@ -2,10 +2,12 @@
 
 from anabranch.families.atoms import Atoms
 from anabranch.families.column_by_column import ColumnByColumn
+from anabranch.families.curve import Curve
 from anabranch.families.family import Family
 from anabranch.families.lattice import Lattice
 from anabranch.families.levels import Levels
 from anabranch.families.logistics import Logistics
 from anabranch.families.panel import Panel
+from anabranch.families.wrapped import Wrapped
 
-__all__ = ["Atoms", "ColumnByColumn", "Family", "Lattice", "Levels", "Logistics", "Panel"]
+__all__ = ["Atoms", "ColumnByColumn", "Curve", "Family", "Lattice", "Levels", "Logistics", "Panel", "Wrapped"]

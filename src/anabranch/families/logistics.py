@@ -8,12 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from anabranch.checks import positive_int
+from anabranch.checks import positive, positive_int
 from anabranch.densities.categorical import draw_levels
 from anabranch.families.family import Family, quantiles_of
 
 # e^-7 = 0.0009 standard deviations: a spike narrower than that is an atom, which has a family of its own
 _LEAST_LOG_SCALE = -7.0
+# what scales stay below where nothing is said
+_LARGEST_LOG_SCALE = 30.0
+# how sharply scales turn below the widest, and where a start leaves them room
+_BEND_AT_MOST, _BELOW_WIDEST = 4.0, 0.8
+# in scales: beyond that a logistic has nothing
+_NO_END = 1e4
+# what lies further out was set apart, as an atom
+FAR = 1e12
 _BISECTIONS = 60
 # of y^2, y^4, ... in log(sinh(y) / y)
 _LOG_SINHC = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250, 2 / 127702575)
@@ -25,14 +33,23 @@ class Logistics(Family):
     r"""p(x | theta) = sum_k w_k l((x - mu_k) / s_k) / s_k with the logistic density l(t) = e^{-t} / (1 + e^{-t})^2.
 
     theta holds the log-weights, the means mu and numbers r with log s = -7 + softplus(r + 7), about r where s is not tiny.
-    The distribution function is a sum of sigmoids, tails are exponential. A network reads x as it is and in a piecewise
-    linear encoding: how far it has come through each bin of a sample's quantiles.
+    The distribution function is a sum of sigmoids, tails are exponential. Where there are ends each component is cut there,
+
+    .. math:: p(x) = \sum_k w_k \frac{l(t_k) / s_k}{F(b_k) - F(a_k)}, \qquad \texttt{low} \le x \le \texttt{high},
+
+    with a_k and b_k the ends in its units, so that wide ones are even in between. A network reads x as it is and in a
+    piecewise linear encoding: how far it has come through each bin of a sample's quantiles.
     Source: Salimans et al., 2017, arXiv:1701.05517 (mixtures of logistics); Gorishniy et al., 2022, arXiv:2203.05556 (the
     encoding).
 
     Args:
         components: how many.
         bins: of the encoding.
+        low, high: the ends, None for none.
+        widest: what scales stay below, None for nothing: no tail is heavier than that of a logistic this wide.
+
+    Raises:
+        ValueError: ends in the wrong order, a `widest` that is not positive.
 
     Example:
         >>> import torch
@@ -41,36 +58,78 @@ class Logistics(Family):
         >>> theta = torch.tensor([0.0, 0.0, -1.0, 1.0, 0.0, 0.0])  # two of equal weight at -1 and 1, of scale 1
         >>> family.below(torch.tensor(0.0), theta)[0], family.mean(theta)
         (tensor(0.5000), tensor(0.))
+        >>> even = Logistics(components=1, low=0.0, high=2.0)
+        >>> even.log_prob(torch.tensor([0.5, 2.0, 2.5]), torch.tensor([0.0, 1.0, 9.0])).exp()
+        tensor([0.5000, 0.5000, 0.0000])
     """
 
-    def __init__(self, components: int = 8, bins: int = 12) -> None:
+    def __init__(
+        self,
+        components: int = 8,
+        bins: int = 12,
+        low: float | None = None,
+        high: float | None = None,
+        widest: float | None = None,
+    ) -> None:
         self.components = positive_int("components", components)
         bins = positive_int("bins", bins)
         super().__init__(3 * self.components, 1 + bins)
+        self.low = -math.inf if low is None else float(low)
+        self.high = math.inf if high is None else float(high)
+        if not self.low < self.high:
+            raise ValueError(f"high: expected more than low, {self.low:g}, got {self.high:g}")
+        self.widest = math.inf if widest is None else positive("widest", widest)
         self.register_buffer("knots", torch.linspace(-2.0, 2.0, bins + 1))
 
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """low, high, and the logarithm of the widest scale."""
+        return self.low, self.high, min(math.log(self.widest), _LARGEST_LOG_SCALE)
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether x is bounded on some side."""
+        return self.low > -math.inf or self.high < math.inf
+
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
-        return mixture_log_prob(x, theta)
+        low, high, most = self._tensors(x)
+        return mixture_log_prob(x, theta, most, *((low, high) if self.has_ends else ()))
 
     def log_probability(self, low: Tensor, high: Tensor, theta: Tensor) -> Tensor:
         """log P(low < X <= high), (*batch), also where both are far out; low may be -inf and high inf."""
-        return mixture_log_probability(low, high, high - low, theta)
+        least, largest, most = self._tensors(theta)
+        low, high = torch.maximum(low, least), torch.minimum(high, largest)
+        ends = (least, largest) if self.has_ends else ()
+        return mixture_log_probability(low, high, high - low, theta, most, *ends)
+
+    def contains(self, x: Tensor) -> Tensor:
+        low, high, _ = self._tensors(x)
+        return x.isfinite() & _within(x, low, high)
 
     def sample(self, theta: Tensor) -> Tensor:
-        log_w, loc, log_s = read_mixture(theta)
+        log_w, loc, log_s = self._read(theta)
         chosen = draw_levels(log_w).unsqueeze(-1)
         u = torch.rand_like(loc[..., 0])
-        u = u.clamp(torch.finfo(u.dtype).tiny, 1 - torch.finfo(u.dtype).eps / 2)
-        return loc.gather(-1, chosen).squeeze(-1) + log_s.gather(-1, chosen).squeeze(-1).exp() * torch.logit(u)
+        # draws are multiples of eps / 2: a 0 stands for what is below half of that
+        u = u.clamp(torch.finfo(u.dtype).eps / 4, 1 - torch.finfo(u.dtype).eps / 2)
+        loc, s = loc.gather(-1, chosen).squeeze(-1), log_s.gather(-1, chosen).squeeze(-1).exp()
+        return self._inverse(u, loc, s)
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        log_w, loc, log_s = read_mixture(theta)
-        p = (log_w.exp() * torch.sigmoid((x.unsqueeze(-1) - loc) * (-log_s).exp())).sum(dim=-1)
+        log_w, loc, log_s = self._read(theta)
+        inverse = (-log_s).exp()
+        if not self.has_ends:
+            p = (log_w.exp() * torch.sigmoid((x.unsqueeze(-1) - loc) * inverse)).sum(dim=-1)
+            return p, p
+        low, high, _ = self._tensors(x)
+        x = torch.maximum(torch.minimum(x, high), low)
+        inside = log_between(low, x, x - low, loc, inverse, low, high)
+        p = torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, (log_w + inside).exp().sum(dim=-1)))
         return p, p
 
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
-        _, loc, log_s = read_mixture(theta)
-        each = loc + log_s.exp() * torch.logit(u).unsqueeze(-1)
+        _, loc, log_s = self._read(theta)
+        each = self._inverse(u.unsqueeze(-1), loc, log_s.exp())
         low, high = each.amin(dim=-1), each.amax(dim=-1)
         for _ in range(_BISECTIONS):  # the quantile of a mixture lies between those of its components
             middle = 0.5 * (low + high)
@@ -79,7 +138,9 @@ class Logistics(Family):
         return high
 
     def mean(self, theta: Tensor) -> Tensor:
-        log_w, loc, _ = read_mixture(theta)
+        log_w, loc, log_s = self._read(theta)
+        if self.has_ends:
+            loc = mean_between(loc.double(), log_s.exp().double(), self.low, self.high).to(loc)
         return (log_w.exp() * loc).sum(dim=-1)
 
     def features(self, x: Tensor) -> Tensor:
@@ -90,12 +151,14 @@ class Logistics(Family):
         loc = quantiles_of(x, (torch.arange(k) + 0.5) / k)
         spread = x.std(correction=0) if len(x) > 1 else x.new_ones(())
         # twice the distance to the neighbours, so that together they are smooth; alone, of the sample's own deviation
-        scale = (min(2 / k, math.sqrt(3) / math.pi) * spread).clamp(min=1e-2).expand(k)
+        scale = (min(2 / k, math.sqrt(3) / math.pi) * spread).clamp(min=1e-2, max=_BELOW_WIDEST * self.widest).expand(k)
         return torch.cat([x.new_zeros(k), loc, scale.log()])
 
     def initialize(self, x: Tensor) -> None:
         """Set the bins of the encoding at quantiles of x (n)."""
         knots = self.get_buffer("knots")
+        near = x[x.abs() < FAR]
+        x = near if len(near) else x  # what was set apart is no part of any bin
         with torch.no_grad():
             # where a few values have many rows quantiles coincide: then finer ones, until there are enough different
             count = len(knots)
@@ -109,46 +172,158 @@ class Logistics(Family):
                 found = distinct[place]
             knots.copy_(found)
 
+    def _read(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return read_mixture(theta, self._tensors(theta)[2])
 
-def read_mixture(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-weights, means and logarithms of scales in theta (*batch, 3 components)."""
+    def _tensors(self, like: Tensor) -> tuple[Tensor, ...]:
+        return torch.tensor(self.numbers, dtype=like.dtype, device=like.device).unbind()
+
+    def _inverse(self, u: Tensor, loc: Tensor, s: Tensor) -> Tensor:
+        """What a logistic cut at the ends is below with probability u."""
+        if not self.has_ends:
+            return loc + s * torch.logit(u)
+        low, high, _ = self._tensors(loc)
+        a, b = _in_units(low, loc, 1 / s), _in_units(high, loc, 1 / s)
+        # from the side on which its tail lies between the ends: there F is small, and keeps its digits
+        flip = a + b > 0
+        near, far = torch.where(flip, -b, a), torch.where(flip, -a, b)
+        share = torch.where(flip, 1 - u, u)
+        log_near, log_far = logsigmoid(near), logsigmoid(far)
+        # F = F(near) + share (F(far) - F(near))
+        log_p = torch.logaddexp(log_near, log_far + share.log() + (-torch.expm1(log_near - log_far)).log())
+        t = log_p - (-torch.expm1(log_p)).log()
+        t = torch.minimum(torch.maximum(t, near), far)
+        x = loc + s * torch.where(flip, -t, t)
+        return torch.maximum(torch.minimum(x, high), low)
+
+
+def read_mixture(theta: Tensor, most: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-weights, means and logarithms of scales in theta (*batch, 3 components), of which these stay below `most`.
+
+    `most` is of shape (*batch) or broadcasts to it.
+    """
     logits, loc, raw = theta.chunk(3, dim=-1)
-    return logits.log_softmax(dim=-1), loc, _LEAST_LOG_SCALE + softplus(raw - _LEAST_LOG_SCALE)
+    log_s = _LEAST_LOG_SCALE + softplus(raw - _LEAST_LOG_SCALE)
+    if most is not None:
+        log_s = log_s - softplus(log_s - most.unsqueeze(-1), beta=_BEND_AT_MOST)
+    return logits.log_softmax(dim=-1), loc, log_s
 
 
-def mixture_log_prob(x: Tensor, theta: Tensor) -> Tensor:
-    """log p(x | theta), (*batch)."""
-    log_w, loc, log_s = read_mixture(theta)
-    t = (x.unsqueeze(-1) - loc) * (-log_s).exp()
-    return torch.logsumexp(log_w - t - 2 * softplus(-t) - log_s, dim=-1)
+def mixture_log_prob(
+    x: Tensor, theta: Tensor, most: Tensor | None = None, low: Tensor | None = None, high: Tensor | None = None
+) -> Tensor:
+    """log p(x | theta), (*batch), of mixtures whose ends and widest log-scale broadcast against x."""
+    log_w, loc, log_s = read_mixture(theta, most)
+    inverse = (-log_s).exp()
+    t = (x.unsqueeze(-1) - loc) * inverse
+    if low is None or high is None:
+        return torch.logsumexp(log_w - t - 2 * softplus(-t) - log_s, dim=-1)
+    a, b = _in_units(low.unsqueeze(-1), loc, inverse), _in_units(high.unsqueeze(-1), loc, inverse)
+    whole = _log_gap((high - low).unsqueeze(-1), inverse)
+    # l(t) / (F(b) - F(a)) = sigma(t) / sigma(b) * sigma(-t) / sigma(-a) / (1 - e^{a - b})
+    cut = _softplus_gap(t, a, (x - low).unsqueeze(-1), inverse) + _softplus_gap(
+        -t, -b, (high - x).unsqueeze(-1), inverse
+    )
+    log_p = torch.logsumexp(log_w - cut - whole - log_s, dim=-1)
+    return torch.where(_within(x, low, high) | x.isnan(), log_p, -torch.inf)
 
 
-def mixture_log_probability(low: Tensor, high: Tensor, width: Tensor, theta: Tensor) -> Tensor:
+def mixture_log_probability(
+    low: Tensor,
+    high: Tensor,
+    width: Tensor,
+    theta: Tensor,
+    most: Tensor | None = None,
+    least: Tensor | None = None,
+    largest: Tensor | None = None,
+) -> Tensor:
     """log P(low < X <= high | theta), (*batch); low may be -inf and high inf.
 
-    `width` is high - low, which the caller may know better than the difference of two rounded numbers does: the result is
-    then right also where the cell is narrower than their last digit.
+    Args:
+        low, high: within the ends.
+        width: high - low, which the caller may know better than the difference of two rounded numbers does: the result is
+            then right also where the cell is narrower than their last digit.
+        theta: of the mixture.
+        most: the logarithm of its widest scale, None for none.
+        least, largest: its ends, None for none.
     """
-    log_w, loc, log_s = read_mixture(theta)
-    inverse = (-log_s).exp()
-    # an infinite end is taken out before the products, whose gradients would be infinity times nothing
-    no_low, no_high = low.isinf().unsqueeze(-1), high.isinf().unsqueeze(-1)
-    no_end = no_low | no_high
-    low, high = low.nan_to_num(neginf=0.0).unsqueeze(-1), high.nan_to_num(posinf=0.0).unsqueeze(-1)
-    width = torch.where(no_end, 1.0, width.unsqueeze(-1))
-    a, b = (high - loc) * inverse, (low - loc) * inverse
+    log_w, loc, log_s = read_mixture(theta, most)
+    return torch.logsumexp(log_w + log_between(low, high, width, loc, (-log_s).exp(), least, largest), dim=-1)
+
+
+def log_between(
+    low: Tensor,
+    high: Tensor,
+    width: Tensor,
+    loc: Tensor,
+    inverse: Tensor,
+    least: Tensor | None = None,
+    largest: Tensor | None = None,
+) -> Tensor:
+    """log P(low < X <= high), (*batch, components), of each logistic, cut at the ends if there are any."""
+    low, high, width = low.unsqueeze(-1), high.unsqueeze(-1), width.unsqueeze(-1)
+    right, left = _in_units(high, loc, inverse), _in_units(low, loc, inverse)
     # sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - e^{b - a})
-    gap = (-width * inverse).clamp(max=-torch.finfo(theta.dtype).tiny)
+    gap = _log_gap(width, inverse)
+    if least is None or largest is None:
+        return logsigmoid(right) + logsigmoid(-left) + gap
+    least, largest = least.unsqueeze(-1), largest.unsqueeze(-1)
+    a, b = _in_units(least, loc, inverse), _in_units(largest, loc, inverse)
+    cut = _softplus_gap(left, a, low - least, inverse) + _softplus_gap(-right, -b, largest - high, inverse)
+    return gap - cut - _log_gap(largest - least, inverse)
+
+
+def mean_between(loc: Tensor, s: Tensor, low: float, high: float) -> Tensor:
+    """The mean of logistics cut at low and high, in float64."""
+    a = torch.full_like(loc, low).sub(loc).div(s).clamp(-_NO_END, _NO_END)
+    b = torch.full_like(loc, high).sub(loc).div(s).clamp(-_NO_END, _NO_END)
+    # mirrored so that most lies to the left of the middle, then E(X - low) = s int_a^b (F(b) - F(t)) dt / (F(b) - F(a))
+    flip = a + b > 0
+    near, far = torch.where(flip, -b, a), torch.where(flip, -a, b)
+    width = far - near
+    top = far.sigmoid()
+    come = (width * top - (softplus(far) - softplus(near))) / (top * (-near).sigmoid() * -torch.expm1(-width))
+    # far to the left it is an exponential distribution that ends at `far`, between narrow ends nearly an even one
+    come = torch.where(far < -30, width / -torch.expm1(-width) - 1, come)
+    even = 0.5 * width - width.square() / 12 * (0.25 * (near + far)).tanh()
+    come = torch.where(width < 1e-2, even, come)
+    t = near + come
+    return loc + s * torch.where(flip, -t, t)
+
+
+def _in_units(x: Tensor, loc: Tensor, inverse: Tensor) -> Tensor:
+    """(x - loc) / s; far away on either side where x is infinite, without the gradient of infinity times nothing."""
+    none = x.isinf()
+    t = (torch.where(none, 0.0, x) - loc) * inverse
+    return torch.where(none, x.sign() * _NO_END, t)
+
+
+def _log_gap(width: Tensor, inverse: Tensor) -> Tensor:
+    """log(1 - e^{-width / s}), 0 for an infinite width."""
+    none = width.isinf()
+    gap = (-torch.where(none, 1.0, width) * inverse).clamp(max=-torch.finfo(inverse.dtype).tiny)
     steep = gap < -math.log(2)
     # the second of two forms where no digits are lost; not log(-expm1(gap)), which compiled by torch.compile is -inf for
     # cells that are narrow enough for 1 - e^gap to be rounded to 0 (PyTorch 2.13, on CPUs)
     log_gap = torch.where(
         steep, torch.log1p(-gap.exp().clamp(max=0.6)), log_one_minus_exp(torch.where(steep, -0.5, gap))
     )
-    log_gap = torch.where(no_end, 0.0, log_gap)
-    left = torch.where(no_high, 0.0, logsigmoid(a))
-    right = torch.where(no_low, 0.0, logsigmoid(-b))
-    return torch.logsumexp(log_w + left + right + log_gap, dim=-1)
+    return torch.where(none, 0.0, log_gap)
+
+
+def _softplus_gap(t: Tensor, a: Tensor, distance: Tensor, inverse: Tensor) -> Tensor:
+    """softplus(t) - softplus(a) for t - a = distance / s: no digits are lost where both are large."""
+    far = (a > 0) & ~distance.isinf()
+    gap = torch.where(far, distance, 0.0) * inverse
+    return torch.where(far, gap + softplus(-t) - softplus(-a), softplus(t) - softplus(a))
+
+
+def _within(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Whether x is between the ends, or rounded to beside one."""
+    digit = 4 * torch.finfo(x.dtype).eps
+    under = torch.where(low.isinf(), 0.0, low).abs()
+    over = torch.where(high.isinf(), 0.0, high).abs()
+    return (x >= low - digit * (1 + under)) & (x <= high + digit * (1 + over))
 
 
 def log_one_minus_exp(x: Tensor) -> Tensor:

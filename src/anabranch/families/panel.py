@@ -135,16 +135,19 @@ class _Single(_Group):
 
 
 class _Smooth(_Group):
-    """Columns of logistics with the same number of components and bins."""
+    """Columns of logistics with the same number of components and bins, all of them with ends or none."""
 
     def __init__(self, families: list[Family]) -> None:
         self.families = families
         one = families[0]
+        self.has_ends = _smooth(one).has_ends
         self.parameters = [list(range(one.parameters_of_one)) for _ in families]
         self.features_at = [[True] * one.inputs for _ in families]
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
-        return mixture_log_prob(x, theta)
+        numbers = torch.tensor([_smooth(family).numbers for family in self.families], dtype=x.dtype, device=x.device)
+        low, high, most = numbers.unbind(dim=-1)
+        return mixture_log_prob(x, theta, most, *((low, high) if self.has_ends else ()))
 
     def features(self, x: Tensor) -> Tensor:
         knots = torch.stack([_smooth(family).get_buffer("knots") for family in self.families])
@@ -156,11 +159,13 @@ class _Lattices(_Smooth):
 
     def __init__(self, families: list[Family]) -> None:
         super().__init__(families)
-        self.numbers = [family.numbers for family in families if isinstance(family, Lattice)]
+        lattices = [family for family in families if isinstance(family, Lattice)]
+        self.numbers = [family.numbers for family in lattices]
+        self.straight = all(family.curve.straight for family in lattices)
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         numbers = torch.tensor(self.numbers, dtype=x.dtype, device=x.device).unbind(dim=-1)
-        return lattice_log_prob(x, theta, *numbers)
+        return lattice_log_prob(x, theta, self.has_ends, self.straight, *numbers)
 
 
 class _WithAtoms(_Group):
@@ -238,9 +243,9 @@ _GROUPS: dict[object, type[_Group]] = {
 def _alike(family: Family, number: int) -> tuple[object, ...]:
     """What columns that can be evaluated together have in common, their group's name first."""
     if isinstance(family, Logistics):
-        return Logistics, family.components, family.inputs
+        return Logistics, family.components, family.inputs, family.has_ends
     if isinstance(family, Lattice):
-        return Lattice, family.smooth.components, family.inputs
+        return Lattice, family.smooth.components, family.inputs, family.smooth.has_ends, family.curve.straight
     if isinstance(family, Atoms) and isinstance(family.inner, Logistics | Lattice):
         return (Atoms, *_alike(family.inner, number), _size(len(family.values)))
     if isinstance(family, Levels):

@@ -218,8 +218,7 @@ def _levels(density: Density, drawn: Tensor) -> dict[int, Tensor]:
         if isinstance(family, Levels) and family.count <= _MOST_LEVELS:
             found[i] = torch.arange(family.count).to(drawn)
         elif isinstance(family, Lattice) and family.high - family.low <= _MOST_LEVELS * family.step:
-            steps = torch.arange(round((family.high - family.low) / family.step) + 1).to(drawn)
-            found[i] = family.low + family.step * steps
+            found[i] = family.points(drawn)
     return found
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anabranch.report.wording import number
-from anabranch.tables.columns import Column
+from anabranch.tables.columns import Angle, Column
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.columns.stepped import Stepped
 from anabranch.tables.columns.time import Time
@@ -56,7 +56,7 @@ def step(column: Column) -> float:
         return column.step * _unit_of(column)[0]
     if isinstance(column, Stepped):
         return column.step / 10 ** getattr(column, "digits", 0)
-    return 0.0
+    return (column.step or 0.0) if isinstance(column, Angle) else 0.0
 
 
 def sayer(column: Column) -> Callable[[float], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -16,7 +17,7 @@ from anabranch.densities import Density
 from anabranch.models import AnyOrder
 from anabranch.queries.impute import impute
 from anabranch.queries.impute_any_order import Middle, best_guess
-from anabranch.tables.columns import Boolean, Categorical, Column, Ordinal
+from anabranch.tables.columns import Angle, Boolean, Categorical, Column, Ordinal
 from anabranch.tables.columns.column import Float64
 
 _BISECTIONS = 80
@@ -29,8 +30,9 @@ def best_rows(
 
     For categories and truth values the most probable one. For numbers and times the value of the column next to the mean,
     least in squared error, or the median, least in absolute error. The mean is that of the values, not of their encoding,
-    which for a logarithm would be the geometric one; with `AnyOrder` it is taken over levels, atoms and, of the rest, 129
-    quantiles, the outermost those of 0.03 % and 99.97 %, so that it is finite for tails too heavy to have a mean.
+    which for a logarithm would be the geometric one; of angles it is the direction of the mean vector. With `AnyOrder` it is
+    taken over levels, atoms and, of the rest, 129 quantiles, the outermost those of 0.03 % and 99.97 %, so that it is finite
+    for tails too heavy to have a mean.
 
     Args:
         density: any that `queries.impute` fills, of the encoded columns.
@@ -70,6 +72,8 @@ def middle_of(part: Column, kind: str) -> Middle | None:
     """What stands in the gaps of a column, if that is not what its family says of the encoded numbers."""
     if isinstance(part, Categorical | Boolean):
         return None
+    if isinstance(part, Angle):
+        return partial(direction, part, kind)
     if kind == "mean":
         return partial(mean_in, part)
     return _median_level if isinstance(part, Ordinal) else None
@@ -88,6 +92,22 @@ def mean_in(part: Column, z: Tensor, p: Tensor) -> Tensor:
     nearest = _nearest(partial(_numbers, part), mean, values.min(-1), values.max(-1))
     # bisection ends at the border between two points of a lattice, which float32 may take for the other side
     return torch.from_numpy(part.encode(part.decode(nearest))).to(z)
+
+
+def direction(part: Angle, kind: str, z: Tensor, p: Tensor) -> Tensor:
+    """The direction of the mean vector of angles z that have probabilities p, both (n, some): (n,).
+
+    Or for "median" the one of them from which the others are least far around the circle.
+    """
+    if kind == "median":
+        away = (z.unsqueeze(-1) - z.unsqueeze(-2)).remainder(2 * math.pi)
+        around = torch.minimum(away, 2 * math.pi - away)
+        place = (around @ p.unsqueeze(-1)).squeeze(-1).argmin(dim=-1, keepdim=True)
+        middle = z.gather(-1, place).squeeze(-1)
+    else:
+        middle = torch.atan2((p * z.sin()).sum(dim=-1), (p * z.cos()).sum(dim=-1)).remainder(2 * math.pi)
+    # a value that the column can have
+    return torch.from_numpy(part.encode(part.decode(middle.cpu().numpy().astype(np.float64)))).to(z)
 
 
 def _nearest(back: Callable[[Float64], Float64], wanted: Float64, low: Float64, high: Float64) -> Float64:

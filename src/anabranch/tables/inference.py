@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from anabranch.checks import one_of
 from anabranch.tables.columns import (
+    Angle,
     Boolean,
     Bounded,
     Categorical,
@@ -21,18 +22,21 @@ from anabranch.tables.columns import (
     Rounded,
     Time,
 )
+from anabranch.tables.columns.apart import apart
 from anabranch.tables.columns.column import Float64, Rows
 from anabranch.tables.columns.reading import first_text, read_floats
 from anabranch.tables.columns.shape import atoms_of, margin, normal_score, some_of, standard, standardised
-from anabranch.tables.columns.smooth import observed
 from anabranch.tables.columns.stepped import digits_of
+from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 from anabranch.tables.number_text import is_number as is_number_text
 from anabranch.tables.types import flat, is_number, is_text, is_time
 
 KINDS: dict[str, type[Column]] = {
-    kind.kind: kind for kind in (Continuous, Positive, Bounded, Integer, Ordinal, Rounded, Categorical, Boolean, Time)
+    kind.kind: kind
+    for kind in (Continuous, Positive, Bounded, Integer, Ordinal, Rounded, Categorical, Boolean, Time, Angle)
 }
+_WITH_ENDS = (Continuous, Positive, Integer, Rounded, Time, Bounded)
 
 # so few different numbers, each in ten rows on average, are levels
 _FEW, _ROWS_OF_ONE = 20, 10
@@ -57,16 +61,24 @@ def infer_column(name: str, column: Any, rows: Rows | None = None, kind: str | C
       clearly better than themselves, or better at all and an atom lies at the bound; otherwise `Continuous`, with heavy
       tails bent if that is better
 
-    and with atoms where values repeat more than those around them.
+    and with atoms where values repeat more than those around them, with ends where they pile up to one or stop at a
+    natural one (`columns.ends`), and with tails as heavy as they show (`columns.tails`). Values far from all others are set
+    apart and named in a warning (`columns.apart`). An `Angle` is never inferred: nothing tells numbers that come around
+    from others.
 
     Args:
         name: of the column.
         column: its values, an Arrow array.
         rows: of which to take statistics; what can be is read off all.
-        kind: the word for a kind, or a column of one's own, which is taken as it is.
+        kind: the word for a kind; with ends, "integer 0..23", "continuous 0..", "time 2020-01-01..2024-12-31", or
+            "rounded .." for none; with a period, "angle 24", which is 360 by itself; or a `Column`, which is taken as it is.
 
     Raises:
         TableError: values that are no column of any kind, or not of this one: mixed, all gaps, all the same, names of rows.
+        ValueError: words that are no kind.
+
+    Warns:
+        TableWarning: a rare value that is far from all others.
     """
     if isinstance(kind, Column):
         return kind
@@ -74,9 +86,8 @@ def infer_column(name: str, column: Any, rows: Rows | None = None, kind: str | C
     if pa.types.is_null(values.type) or values.null_count == len(values):
         raise TableError(f"column {name!r} is empty, it holds gaps only; leave it out")
     if kind is not None:
-        word = one_of(f"kinds[{name!r}]", kind, tuple(KINDS))
         _check_constant(name, values)
-        return KINDS[word].infer(name, values, rows)
+        return _of_words(name, values, rows, kind)
     if is_text(values.type):
         _check_words(name, values)
         return Categorical.infer(name, values, rows)
@@ -91,6 +102,25 @@ def infer_column(name: str, column: Any, rows: Rows | None = None, kind: str | C
             f"column {name!r} holds {values.type}, which is no kind of column; leave it out, or make numbers or text of it"
         )
     return _of_numbers(name, values, rows)
+
+
+def _of_words(name: str, values: pa.Array, rows: Rows | None, text: str) -> Column:
+    """The column of a kind in words, with what it is told besides: "integer 0..23", "continuous 0..", "angle 24"."""
+    first, _, rest = text.strip().partition(" ")
+    word, rest = one_of(f"kinds[{name!r}]", first, tuple(KINDS)), rest.strip()
+    kind = KINDS[word]
+    if issubclass(kind, Angle):
+        return kind.infer(name, values, rows, period=float(read_number(name, rest)) if rest else 360.0)
+    if not rest:
+        return kind.infer(name, values, rows)
+    low, dots, high = (part.strip() for part in rest.partition(".."))
+    if not (issubclass(kind, _WITH_ENDS) and dots):
+        ended = ", ".join(one.kind for one in _WITH_ENDS)
+        raise ValueError(
+            f"kinds[{name!r}]: expected a kind, or one of {ended} with its ends, such as '{_WITH_ENDS[0].kind} 0..100', "
+            f"'{_WITH_ENDS[0].kind} 0..' or '{_WITH_ENDS[0].kind} ..', got {text!r}"
+        )
+    return kind.infer(name, values, rows, ends=(low or None, high or None))
 
 
 def _of_numbers(name: str, values: pa.Array, rows: Rows | None) -> Column:
@@ -111,7 +141,8 @@ def _of_numbers(name: str, values: pa.Array, rows: Rows | None) -> Column:
     x: Float64 = seen.cast(pa.float64()).to_numpy(zero_copy_only=False)
     if bool((x == np.round(x)).all()) and np.abs(x).max() <= 2.0**50:
         return Integer.infer(name, values, rows)
-    atoms = atoms_of(observed(x, None))
+    x = x[~np.isin(x, apart(x))]
+    atoms = atoms_of(x)
     rest = x[~np.isin(x, atoms)]
     if 1 - len(np.unique(x)) / len(x) > _TIES and _is_rounded(x, rest, values.type):
         return Rounded.infer(name, values, rows)

@@ -74,9 +74,9 @@ class SchemaColumns:
     def affine(self, column: int) -> tuple[float, float] | None:
         """Of real numbers and lattices that are not bent."""
         part = self._parts[column]
-        if isinstance(part, Continuous) and not part.bend:
+        if isinstance(part, Continuous) and part.straight:
             return part.loc, part.scale
-        if isinstance(part, (Integer, Rounded)) and not part.bend:
+        if isinstance(part, (Integer, Rounded)) and part.straight:
             unit = 10.0**-part.digits if isinstance(part, Rounded) else 1.0
             return unit * (part.origin + part.loc), unit * part.scale
         return None

@@ -1,5 +1,6 @@
 """Columns of a table: one file for each kind."""
 
+from anabranch.tables.columns.angle import Angle
 from anabranch.tables.columns.boolean import Boolean
 from anabranch.tables.columns.bounded import Bounded
 from anabranch.tables.columns.categorical import Categorical
@@ -12,6 +13,7 @@ from anabranch.tables.columns.rounded import Rounded
 from anabranch.tables.columns.time import Time
 
 __all__ = [
+    "Angle",
     "Boolean",
     "Bounded",
     "Categorical",

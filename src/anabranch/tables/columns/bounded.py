@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from anabranch.checks import positive
 from anabranch.tables.columns.column import Float64, Rows
+from anabranch.tables.columns.ends import Bounds, told
 from anabranch.tables.columns.reading import read_floats, refuse
 from anabranch.tables.columns.shape import atoms_of, standard
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
@@ -62,8 +63,8 @@ class Bounded(Smooth):
         self.loc, self.scale = float(loc), positive("scale", scale)
 
     @classmethod
-    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
-        """Between 0 and 1 if the values lie there, or between 0 and 100, or else between the least and the largest."""
+    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None, ends: Bounds | None = None) -> Self:
+        """Between these; or between 0 and 1 if the values lie there, or 0 and 100, or else the least and the largest."""
         x = read_floats(name, values)
         least, most = float(np.nanmin(x)), float(np.nanmax(x))
         low, high = least, most
@@ -71,9 +72,19 @@ class Bounded(Smooth):
             if least >= 0 and most <= bound:
                 low, high = 0.0, bound
                 break
+        if ends is not None:
+            below, above = told(name, ends)
+            low, high = low if below is None else below, high if above is None else above
+            refuse(
+                name,
+                f"numbers from {low:g} to {high:g}",
+                values,
+                (x < low) | (x > high),
+                "correct it, or widen the ends",
+            )
         mine = observed(x, rows)
-        ends = [end for end in (low, high) if bool((x == end).any())]
-        atoms = sorted({*ends, *atoms_of(mine)})
+        held = [end for end in (low, high) if bool((x == end).any())]
+        atoms = sorted({*held, *atoms_of(mine)})
         rest = mine[~np.isin(mine, atoms)]
         rest = rest if len(rest) > 1 else np.linspace(low, high, 12)[1:-1]
         loc, scale = standard(name, np.log((rest - low) / (high - rest)))

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
+from anabranch.tables.columns.ends import Bounds
 from anabranch.tables.columns.reading import LARGEST_EXACT, check_number, read_floats, refuse
-from anabranch.tables.columns.stepped import Shape, Stepped, within_reach
+from anabranch.tables.columns.stepped import Shape, Stepped
 from anabranch.tables.types import type_of
 
 
@@ -22,8 +24,9 @@ class Integer(Stepped):
         name: of the column.
         origin, loc, scale, bend: z = (n - origin - loc) / scale, bent as in `Continuous`.
         type: the Arrow type that `decode` gives back.
-        low, high: the least and largest there can be, None for none.
+        low, high: the least and largest there can be, None for what the type holds.
         atoms: numbers that have a probability of their own, beside what the lattice gives them.
+        low_tail, high_tail, widest: as in `Continuous`.
 
     Example:
         >>> import pyarrow
@@ -46,26 +49,21 @@ class Integer(Stepped):
         low: int | None = None,
         high: int | None = None,
         atoms: Sequence[int] = (),
+        low_tail: Tail | None = None,
+        high_tail: Tail | None = None,
+        widest: float | None = None,
     ) -> None:
-        super().__init__(name, type, origin, loc, scale, bend, 1, low, high, atoms)
+        super().__init__(name, type, origin, loc, scale, bend, 1, low, high, atoms, low_tail, high_tail, widest)
         if not (pa.types.is_integer(self.arrow_type) or pa.types.is_floating(self.arrow_type)):
             raise ValueError(f"type: expected an integer or floating type, got {type!r}")
 
     @classmethod
-    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
-        """Never below 0 if none of the values is; otherwise what the type holds."""
+    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None, ends: Bounds | None = None) -> Self:
+        """With these ends, or those that the values show; then never below 0 if none of the values is."""
         n, gaps = _read(name, values)
-        shape = Shape(name, n, gaps, rows)
-        floating = not pa.types.is_integer(values.type)
         kind = str(values.type) if not pa.types.is_decimal(values.type) else "double"
-        low = 0 if shape.least >= 0 else None
-        high = None
-        if not floating:
-            limits = np.iinfo(values.type.to_pandas_dtype())
-            high = within_reach(int(limits.max), shape.origin)
-            low = within_reach(int(limits.min), shape.origin) if low is None else low
-        low = None if low is None else within_reach(low, shape.origin)
-        return cls(name, shape.origin, shape.loc, shape.scale, shape.bend, kind, low, high, shape.atoms)
+        told = None if ends is None else cls(name, type=kind)._told(ends)
+        return cls(name, type=kind, **Shape(name, n, gaps, rows, ends=told, values=values).options)
 
     @property
     def _steps_of(self) -> str:

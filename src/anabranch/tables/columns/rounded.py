@@ -12,9 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
+from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
+from anabranch.tables.columns.ends import Bounds
 from anabranch.tables.columns.reading import LARGEST_EXACT, check_number, read_floats, refuse
-from anabranch.tables.columns.stepped import Shape, Stepped, digits_of, within_reach
+from anabranch.tables.columns.stepped import Shape, Stepped, digits_of
 from anabranch.tables.frame import TableError
 
 
@@ -26,8 +28,9 @@ class Rounded(Stepped):
         digits: how many decimals.
         origin, loc, scale, bend: z = (n - origin - loc) / scale, bent as in `Continuous`.
         type: "double", "float" or a decimal type, what `decode` gives back.
-        low, high: the least and largest n there can be, None for none.
+        low, high: the least and largest n there can be, None for what the type holds.
         atoms: n that have a probability of their own, beside what the lattice gives them.
+        low_tail, high_tail, widest: as in `Continuous`.
 
     Example:
         >>> import pyarrow
@@ -51,15 +54,18 @@ class Rounded(Stepped):
         low: int | None = None,
         high: int | None = None,
         atoms: Sequence[int] = (),
+        low_tail: Tail | None = None,
+        high_tail: Tail | None = None,
+        widest: float | None = None,
     ) -> None:
-        super().__init__(name, type, origin, loc, scale, bend, 1, low, high, atoms)
+        super().__init__(name, type, origin, loc, scale, bend, 1, low, high, atoms, low_tail, high_tail, widest)
         self.digits = positive_int("digits", digits, least=0)
         if not (self.type_name in ("double", "float") or pa.types.is_decimal(self.arrow_type)):
             raise ValueError(f"type: expected 'double', 'float' or a decimal type, got {type!r}")
 
     @classmethod
-    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
-        """With as many decimals as the values have, 6 at most; never below 0 if none of the values is."""
+    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None, ends: Bounds | None = None) -> Self:
+        """With as many decimals as the values have, 6 at most, and ends as `Integer`."""
         check_number(name, values)
         if pa.types.is_decimal(values.type):
             digits: int | None = max(0, values.type.scale)
@@ -73,9 +79,9 @@ class Rounded(Stepped):
         kind = str(values.type) if pa.types.is_decimal(values.type) or pa.types.is_float32(values.type) else "double"
         column = cls(name, digits, type=kind)
         n, gaps = column._wholes(values)
-        shape = Shape(name, n, gaps, rows)
-        low = within_reach(0, shape.origin) if shape.least >= 0 else None
-        return cls(name, digits, shape.origin, shape.loc, shape.scale, shape.bend, kind, low, None, shape.atoms)
+        told = None if ends is None else column._told(ends)
+        shape = Shape(name, n, gaps, rows, ends=told, unit=10.0**-digits, values=values)
+        return cls(name, digits, type=kind, **shape.options)
 
     @property
     def _steps_of(self) -> str:

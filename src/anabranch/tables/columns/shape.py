@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.columns.tails import Side, Tails, begins, side_of, tails_of
 from anabranch.tables.frame import TableError
 
 # an atom has at least so many rows, and such a share of them
@@ -78,6 +82,22 @@ def bent_standard(name: str, values: Float64) -> tuple[float, float, float]:
         if score > best:
             bend = math.sqrt(float(np.square(y).mean()))
             best, result = score, (loc + scale * centre, scale * width * bend, bend)
+    return result
+
+
+def tails_of_line(t: Float64, bend: float, open_low: bool, open_high: bool) -> Tails:
+    """The tails of z = asinh(bend t) / bend, from standardised values t (n), on the sides without an end."""
+    sides: list[Side | None] = []
+    for sign, is_open in ((-1.0, open_low), (1.0, open_high)):
+        at, beyond = begins(sign * t)
+        slope = 1 / math.hypot(1.0, bend * at) if math.isfinite(at) else 1.0
+        sides.append(side_of(at, slope * (beyond - at), curved=bend > 0) if is_open else None)
+    return tails_of(sides[0], sides[1], open_low, open_high, curved=bend > 0)
+
+
+def applied(function: Callable[[Tensor], Tensor], values: Float64) -> Float64:
+    """A function of tensors applied to an array, in float64."""
+    result: Float64 = function(torch.tensor(values, dtype=torch.float64)).numpy()
     return result
 
 

@@ -17,6 +17,11 @@ from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import is_number
 
+# of a value set apart: a power of two, of which float32 holds the square
+_FARTHEST_CODE = 2.0**50
+# in standard deviations: an end further out makes no difference
+FARTHEST_END = 40.0
+
 
 class Smooth(Column):
     """Real numbers that have a density, beside atoms that have a probability.
@@ -42,7 +47,7 @@ class Smooth(Column):
     @property
     def atoms_encoded(self) -> Float64:
         with np.errstate(all="ignore"):
-            return self._line(np.array(self.atoms)).astype(np.float32).astype(np.float64)
+            return codes_of(self._line(np.array(self.atoms)))
 
     def encode(self, values: pa.Array) -> Float64:
         x = read_floats(self.name, values)
@@ -72,12 +77,29 @@ class Smooth(Column):
 
     def cut(self, value: Any, included: bool) -> tuple[float, bool]:
         one = self.read(value if isinstance(value, str) else float(value))
+        low, high = self._ends()
+        low, high = min(low, *self.atoms, low), max(high, *self.atoms, high)
+        number = float(read_number(self.name, value))
+        if number < low or (number == low and not included):
+            return -np.inf, False
+        if number > high or (number == high and included):
+            return np.inf, True
         try:
-            return float(self.encode(one)[0]), included
+            return self._among_atoms(float(self.encode(one)[0]), number), included
         except TableError:
-            number = float(read_number(self.name, value))
+            pass
         # beyond a bound: on which side of what lies between
         return (-np.inf, False) if number < self.decode(np.zeros(1))[0].as_py() else (np.inf, True)
+
+    def _among_atoms(self, z: float, number: float) -> float:
+        """z of a number, on the side of each atom on which the number is: codes of what is apart are nearer than it."""
+        atoms, codes = np.array(self.atoms), self.atoms_encoded
+        above, below = codes[atoms > number], codes[atoms < number]
+        if len(above) and z >= above.min():
+            z = float(np.nextafter(np.float32(above.min()), np.float32(-np.inf)))
+        if len(below) and z <= below.max():
+            z = float(np.nextafter(np.float32(below.max()), np.float32(np.inf)))
+        return z
 
     def log_det(self, z: Float64) -> Float64:
         with np.errstate(all="ignore"):
@@ -93,6 +115,22 @@ class Smooth(Column):
     def unit(self) -> str:
         beside = f" (at {listed(self.atoms)} a probability)" if self.atoms else ""
         return f"density in {self.name}{beside}"
+
+    def _mixture(self, low: float | None, high: float | None, widest: float | None) -> Family:
+        """Logistics between these ends, beside the atoms."""
+        with np.errstate(all="ignore"):
+            under, over = (None if end is None else float(self._line(np.array([end]))[0]) for end in (low, high))
+        smooth = Logistics(
+            low=None if under is None or under < -FARTHEST_END else under,
+            high=None if over is None or over > FARTHEST_END else over,
+            widest=widest,
+        )
+        codes = self.atoms_encoded
+        return Atoms(smooth, codes.tolist()) if len(codes) else smooth
+
+    def _ends(self) -> tuple[float, float]:
+        """The least and largest value, both possible; infinite where there is none."""
+        return -np.inf, np.inf
 
     def _at(self, x: Float64) -> NDArray[np.bool_]:
         return x[:, None] == np.array(self.atoms)[None, :]
@@ -113,6 +151,18 @@ class Smooth(Column):
 def float_type(values: pa.Array) -> str:
     """The type that a smooth column of these values gives back: their own if they are floats, or double."""
     return str(values.type) if is_number(values.type) and pa.types.is_floating(values.type) else "double"
+
+
+def codes_of(z: Float64) -> Float64:
+    """Encoded atoms as float32 holds them; those further out than anything else at distances that its square takes too."""
+    codes = z.astype(np.float32).astype(np.float64)
+    far = np.flatnonzero(~(np.abs(codes) < _FARTHEST_CODE))
+    # in their order, so far apart that float32 tells them from each other
+    for way in (-1, 1):
+        side = far[np.sign(codes[far]) == way]
+        rank = np.argsort(np.argsort(np.abs(z[side]), kind="stable"))
+        codes[side] = way * _FARTHEST_CODE * (1 + rank * 2.0**-20)
+    return codes
 
 
 def distinct_codes(column: Smooth) -> list[float]:

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from anabranch.checks import positive, positive_int
 from anabranch.families import Atoms, Family, Lattice
+from anabranch.families.curve import Tail
+from anabranch.families.logistics import FAR
+from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Column, Float64, Rows
+from anabranch.tables.columns.ends import Bounds, Ends, Round, checked, ends_of_lattice, is_natural, roundest
 from anabranch.tables.columns.reading import refuse
-from anabranch.tables.columns.shape import atoms_of, bent_standard, standardised
-from anabranch.tables.columns.smooth import observed
+from anabranch.tables.columns.shape import applied, atoms_of, bent_standard, standardised, tails_of_line
+from anabranch.tables.columns.smooth import FARTHEST_END, codes_of, observed
 from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 
@@ -28,6 +32,8 @@ _FARTHEST = 2**50
 _FARTHEST_BENT = 2**40
 # up to so many different numbers are few
 _FEW = 20
+# of floats of 32 bits, so many lie in a step of the decimals that they are taken for
+_TOLD_APART = 16.0
 # of a step
 _BEYOND = 0.25
 
@@ -35,7 +41,7 @@ _BEYOND = 0.25
 class Stepped(Column):
     r"""Whole numbers n, every `step`-th from an origin: with m = (n - origin) / step,
 
-    .. math:: z = (m - \texttt{loc}) / \texttt{scale}, \qquad \text{or bent, as in `Continuous`,}
+    .. math:: z = f((m - \texttt{loc}) / \texttt{scale}), \qquad \text{with the curve f of `Continuous`,}
 
     and a probability for each. The difference is taken in whole numbers, so that beyond 2^53 nothing is lost. Subclasses say
     what n is of a value, `_wholes`, and the reverse, `_values`.
@@ -47,13 +53,12 @@ class Stepped(Column):
         loc, scale: of m.
         bend: as in `Continuous`.
         step: between neighbours.
-        low, high: the least and largest n there can be, None for none.
+        low, high: the least and largest n there can be, None for what the type holds.
         atoms: n that have a probability of their own, beside what the lattice gives them.
+        low_tail, high_tail, widest: as in `Continuous`.
     """
 
     discrete = True
-    # whether low and high say something of the column, or only of its type
-    _own_ends = True
 
     def __init__(
         self,
@@ -67,6 +72,9 @@ class Stepped(Column):
         low: int | None,
         high: int | None,
         atoms: Sequence[int],
+        low_tail: Tail | None,
+        high_tail: Tail | None,
+        widest: float | None,
     ) -> None:
         super().__init__(name, type)
         self.origin, self.step = int(origin), positive_int("step", step)
@@ -78,11 +86,20 @@ class Stepped(Column):
         self.atoms = tuple(int(atom) for atom in atoms)
         if len(set(self.atoms)) < len(self.atoms):
             raise ValueError(f"atoms: expected whole numbers, different from each other, got {self.atoms}")
+        self._tails = (low_tail, high_tail)
+        self.widest = None if widest is None else positive("widest", widest)
+        # where the lattice has its tails begin: between two points
+        self.curve = self._lattice(None, None).curve
 
     @property
     def atoms_encoded(self) -> Float64:
         steps = np.array([(atom - self.origin) / self.step for atom in self.atoms])
-        return self._line(steps).astype(np.float32).astype(np.float64)
+        return codes_of(self._line(steps))
+
+    @property
+    def straight(self) -> bool:
+        """Whether z is linear in n, atoms included."""
+        return self.curve.straight and not bool((np.abs(self.atoms_encoded) >= FAR).any())
 
     def encode(self, values: pa.Array) -> Float64:
         n, gaps = self._wholes(values)
@@ -101,7 +118,7 @@ class Stepped(Column):
         gaps = np.isnan(z)
         u = np.where(gaps, self.loc, z)
         with np.errstate(over="ignore"):
-            u = np.sinh(self.bend * u) / self.bend if self.bend else u
+            u = u if self.curve.straight else applied(self.curve.back, u)
             m = np.round(self.loc + self.scale * u)
         least, most = self._ends()
         m = np.clip(m, (least - self.origin) // self.step, (most - self.origin) // self.step)
@@ -117,6 +134,7 @@ class Stepped(Column):
         m = math.floor(place)
         n = self.origin + (m if included or m != place else m - 1) * self.step
         least, most = self._ends()
+        least, most = min(least, *self.atoms, least), max(most, *self.atoms, most)
         if n < least or n >= most:
             return (-math.inf, False) if n < least else (math.inf, True)
         # between two points, nearer to this one: draws may be off a point by the rounding of their dtype
@@ -127,19 +145,33 @@ class Stepped(Column):
         return np.zeros_like(z)
 
     def family(self) -> Family:
-        # the point of the lattice next to loc, so that float32 has it to the last digit
-        origin = (round(self.loc) - self.loc) / self.scale
-        low, high = (None if end is None else self._unit(end) for end in (self.low, self.high))
-        lattice = Lattice(1 / self.scale, origin, low, high, bend=self.bend)
+        low, high = (self._unit(end) for end in self._ends())
+        lattice = self._lattice(None if low < -FARTHEST_END else low, None if high > FARTHEST_END else high)
         codes = self.atoms_encoded
         return Atoms(lattice, codes.tolist()) if len(codes) else lattice
+
+    def _lattice(self, low: float | None, high: float | None) -> Lattice:
+        # the point of the lattice next to loc, so that float32 has it to the last digit
+        origin = (round(self.loc) - self.loc) / self.scale
+        low_tail, high_tail = self._tails
+        return Lattice(
+            1 / self.scale,
+            origin,
+            low,
+            high,
+            bend=self.bend,
+            low_tail=low_tail,
+            high_tail=high_tail,
+            widest=self.widest,
+        )
 
     @property
     def description(self) -> str:
         about = self._shown(self.origin + round(self.loc) * self.step)
-        bent = ", heavy tails" if self.bend else ""
-        ends = "" if self.low is None or not self._own_ends else f", from {self._shown(self.low)}"
-        ends += "" if self.high is None or not self._own_ends else f", to {self._shown(self.high)}"
+        bent = ", bent" if self.bend else ""
+        bent += ", heavy tails" * self.curve.heavy
+        ends = "" if self.low is None else f", from {self._shown(self.low)}"
+        ends += "" if self.high is None else f", to {self._shown(self.high)}"
         shown = ", ".join(self._shown(atom) for atom in self.atoms[:5])
         more = f" and {len(self.atoms) - 5} more" if len(self.atoms) > 5 else ""
         atoms = f", atoms at {shown}{more}" if self.atoms else ""
@@ -166,6 +198,11 @@ class Stepped(Column):
     def _steps_of(self) -> str:
         """What the lattice is, as text."""
 
+    def _told(self, ends: Bounds) -> Ends:
+        """The ends that a user states, as n: the outermost whole numbers within."""
+        low, high = (None if end is None else self._number(end) for end in ends)
+        return checked(self.name, None if low is None else math.ceil(low), None if high is None else math.floor(high))
+
     @property
     def _unsigned(self) -> bool:
         return self.type_name == "uint64"
@@ -181,11 +218,11 @@ class Stepped(Column):
         )
 
     def _check(self, n: NDArray[np.integer], gaps: NDArray[np.bool_], values: pa.Array) -> None:
-        remedy = "correct it, or fit with kinds='continuous' for it"
-        if self.low is not None:
-            refuse(self.name, f"nothing below {self._shown(self.low)}", values, ~gaps & (n < self.low), remedy)
-        if self.high is not None:
-            refuse(self.name, f"nothing above {self._shown(self.high)}", values, ~gaps & (n > self.high), remedy)
+        remedy = f"correct it, or fit with kinds='{self.kind} ..' for it, which has no ends"
+        least, most = self._ends()
+        other = ~gaps & ~np.isin(n, np.array(self.atoms, dtype=n.dtype))
+        refuse(self.name, f"nothing below {self._shown(least)}", values, other & (n < least), remedy)
+        refuse(self.name, f"nothing above {self._shown(most)}", values, other & (n > most), remedy)
         if self.step > 1:
             off = ~gaps & (_difference(n, self.origin) % self.step != 0)
             refuse(self.name, self._steps_of, values, off, "round it, or fit to rows that have such values")
@@ -198,11 +235,11 @@ class Stepped(Column):
 
     def _line(self, m: Float64) -> Float64:
         t = standardised(m, self.loc, self.scale)
-        return np.arcsinh(self.bend * t) / self.bend if self.bend else t
+        return t if self.curve.straight else applied(self.curve.to, t)
 
 
 class Shape:
-    """origin, loc, scale, bend and atoms of whole numbers, read off a sample.
+    """What a lattice of whole numbers is like, read off a sample: its place, its map, its atoms and its ends.
 
     Args:
         name: of their column.
@@ -211,6 +248,9 @@ class Shape:
         rows: of which to take statistics.
         step: between neighbours.
         lossless: whether to refuse numbers too far apart for float64.
+        ends: the least and largest n; by default those that the numbers show.
+        unit: what 1 is of the values, in which ends are round numbers; None for values without round numbers.
+        values: the column, to name those that are far from all others.
     """
 
     def __init__(
@@ -221,13 +261,17 @@ class Shape:
         rows: Rows | None,
         step: int = 1,
         lossless: bool = True,
+        ends: Ends | None = None,
+        unit: float | None = 1.0,
+        round_to: Round | None = None,
+        values: pa.Array | None = None,
     ) -> None:
         seen = n[~gaps]
         if not len(seen):
             raise TableError(f"column {name!r} is empty, it holds gaps only; leave it out")
         self.least, self.most = int(seen.min()), int(seen.max())
-        self.far = (self.most - self.least) // step
-        if lossless and self.far > _FARTHEST:
+        span = (self.most - self.least) // step
+        if lossless and span > _FARTHEST:
             raise TableError(
                 f"column {name!r} holds whole numbers spread over more than 2^50, further than float64 tells apart; if they "
                 "are labels declare them (kinds=, 'categorical'), or leave it out"
@@ -236,25 +280,103 @@ class Shape:
         self.origin = middle
         m = (_difference(n, middle) // step).astype(np.float64)
         m[gaps] = np.nan
-        mine = observed(m, rows)
-        # of a few numbers each that is frequent is one, of many those that stick out
-        atoms = atoms_of(mine, 1.0 if len(np.unique(mine)) > _FEW else 0.0)
-        rest = mine[~np.isin(mine, atoms)]
+        far = apart(m[~gaps])
+        if values is not None:
+            warn_of_apart(name, values, m, far)
+        near = np.where(np.isin(m, far), np.nan, m)
+        mine = observed(near, rows)
+        few = len(np.unique(mine)) <= _FEW
+        # of a few numbers each that is frequent is an atom, and says how they are spread too; of many, those that stick out
+        atoms = atoms_of(mine, 0.0 if few else 1.0)
+        rest = mine if few else mine[~np.isin(mine, atoms)]
         if len(rest) < 2 or bool((rest == rest[0]).all()):
             rest = mine
-        self.loc, self.scale, self.bend = bent_standard(name, rest)
-        if self.bend and self.far > _FARTHEST_BENT:
+        spread = _spread(rest)
+        self.loc, self.scale, self.bend = bent_standard(name, spread)
+        if self.bend and np.nanmax(near) - np.nanmin(near) > _FARTHEST_BENT:
             self.loc, self.scale, self.bend = float(rest.mean()), float(rest.std()), 0.0
-        # atoms whose neighbours float32 cannot tell from them are none
+        seen_near = near[~np.isnan(near)]
+        self.low, self.high = (
+            _ends_in_steps(ends, middle, step) if ends is not None else self._ends_of(seen_near, unit, round_to, step)
+        )
+        low, high = ((None if end is None else (end - middle) / step) for end in (self.low, self.high))
+        inside = (spread >= (-np.inf if low is None else low - 0.5)) & (
+            spread <= (np.inf if high is None else high + 0.5)
+        )
+        t = standardised(spread[inside] if inside.sum() > 1 else spread, self.loc, self.scale)
+        self.tails = tails_of_line(t, self.bend, low is None, high is None)
+        # atoms whose neighbours float32 cannot tell from them are none, but for those that have no neighbours
         with np.errstate(all="ignore"):
-            t = (np.array(atoms) - self.loc) / self.scale
-            local = np.abs(t) * 1e-6 * self.scale if not self.bend else np.hypot(1, self.bend * t) * self.scale * 1e-5
-        self.atoms = [middle + int(atom) * step for atom, near in zip(atoms, local, strict=True) if near < 0.5]
+            u = (np.array(atoms) - self.loc) / self.scale
+            # the last digits of z, in steps
+            z = np.abs(np.arcsinh(self.bend * u) / self.bend if self.bend else u)
+            local = 1e-6 * z * np.hypot(1, self.bend * u) * self.scale
+        single = [atom for atom, digit in zip(atoms, local, strict=True) if digit < 0.5]
+        every = [middle + int(atom) * step for atom in sorted({*single, *far.tolist()})]
+        # what is apart may lie beyond the ends that the others show, but not beyond those that are told
+        least, most = (
+            (-np.inf, np.inf)
+            if ends is None
+            else (
+                -np.inf if self.low is None else self.low,
+                np.inf if self.high is None else self.high,
+            )
+        )
+        self.atoms = [n for n in every if least <= n <= most]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of a `Stepped` column."""
+        low_tail, high_tail, widest = self.tails
+        return {
+            "origin": self.origin,
+            "loc": self.loc,
+            "scale": self.scale,
+            "bend": self.bend,
+            "low": self.low,
+            "high": self.high,
+            "atoms": self.atoms,
+            "low_tail": low_tail,
+            "high_tail": high_tail,
+            "widest": widest,
+        }
+
+    def _ends_of(
+        self, near: Float64, unit: float | None, round_to: Round | None, step: int
+    ) -> tuple[int | None, int | None]:
+        """The ends that numbers (n) show, as whole numbers; never below 0 if none of them is and 0 means something."""
+
+        def value(m: float) -> float:
+            return (self.origin + m * step) * (1.0 if unit is None else unit)
+
+        def natural(m: float) -> bool:
+            return unit is not None and is_natural(value(m))
+
+        def rounded(a: float, b: float) -> float:
+            if round_to is not None:
+                return round_to(a, b)
+            end = a if unit is None else round((roundest(value(a), value(b)) / unit - self.origin) / step)
+            return min(max(end, min(a, b)), max(a, b))
+
+        zero = -np.inf if unit is None else -self.origin / step
+        found = ends_of_lattice(near, natural, rounded, _spread(near), zero)
+        low, high = (None if end is None else self.origin + round(end) * step for end in found)
+        least, most = (self.origin + int(end) * step for end in (near.min(), near.max()))
+        # where 0 is further away than the numbers are from each other it makes no difference
+        low = 0 if low is None and unit is not None and 0 <= least <= most - least else low
+        return low, high
 
 
-def within_reach(end: int, origin: int, step: int = 1) -> int | None:
-    """The end of a lattice, or None if it is so far that it makes no difference."""
-    return end if abs(end - origin) // step <= _FARTHEST else None
+def _spread(m: Float64) -> Float64:
+    """Whole numbers as if they had not been rounded: spread within their cells, always the same way."""
+    return m + (np.random.default_rng(0).random(len(m)) - 0.5)
+
+
+def _ends_in_steps(ends: Ends, origin: int, step: int) -> tuple[int | None, int | None]:
+    """The outermost points of the lattice within ends."""
+    low = None if ends.low is None else origin - int((origin - ends.low) // step) * step
+    high = None if ends.high is None else origin + int((ends.high - origin) // step) * step
+    return low, high
 
 
 def natural_step(n: Int64, steps: Sequence[int]) -> int:
@@ -264,10 +386,16 @@ def natural_step(n: Int64, steps: Sequence[int]) -> int:
 
 
 def digits_of(x: Float64, most: int = 6, single: bool = False) -> int | None:
-    """The fewest decimals that write all of x (n, no gaps) exactly, or None if they are more than `most`."""
+    """The fewest decimals that write all of x (n, no gaps) exactly, or None if they are more than `most`.
+
+    Of floats of 32 bits (`single`) no more than they tell apart, many times over: each is the nearest to one of 8 decimals.
+    """
     distinct = np.unique(x)
-    if np.abs(distinct).max(initial=0.0) >= 2.0**53 / 10**most:
+    largest = float(np.abs(distinct).max(initial=0.0))
+    if largest >= 2.0**53 / 10**most:
         return None
+    while single and most > 0 and _TOLD_APART * largest * 2.0**-24 > 10.0**-most:
+        most -= 1
     for digits in range(most + 1):
         again = np.round(distinct * 10.0**digits) / 10.0**digits
         if bool(((again.astype(np.float32) if single else again) == distinct).all()):

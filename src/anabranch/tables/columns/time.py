@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
-from anabranch.tables.columns.stepped import Shape, Stepped, natural_step, within_reach
+from anabranch.tables.columns.ends import Bounds, Round
+from anabranch.tables.columns.stepped import Shape, Stepped, natural_step
 from anabranch.tables.columns.written import read_value
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import is_number, is_time
@@ -21,6 +23,8 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # days from 1970 to the first of the year 1 and to the last of the year 9999, beyond which no library goes
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 _DAY = 86_400
+# within so many steps of the last time there is an end at it
+_FEW_STEPS = 5
 
 
 class Time(Stepped):
@@ -38,6 +42,8 @@ class Time(Stepped):
         step: ticks between neighbours.
         type: the Arrow type that `decode` gives back.
         atoms: ticks that have a probability of their own, beside what the lattice gives them.
+        low, high: the first and last tick there can be, None for those of the type and the calendar.
+        low_tail, high_tail, widest: as in `Continuous`.
 
     Example:
         >>> import datetime, pyarrow
@@ -48,7 +54,6 @@ class Time(Stepped):
     """
 
     kind = "time"
-    _own_ends = False
 
     def __init__(
         self,
@@ -60,17 +65,19 @@ class Time(Stepped):
         step: int = 1,
         type: str = "timestamp[us]",
         atoms: Sequence[int] = (),
+        low: int | None = None,
+        high: int | None = None,
+        low_tail: Tail | None = None,
+        high_tail: Tail | None = None,
+        widest: float | None = None,
     ) -> None:
-        super().__init__(name, type, origin, loc, scale, bend, step, None, None, atoms)
+        super().__init__(name, type, origin, loc, scale, bend, step, low, high, atoms, low_tail, high_tail, widest)
         if not is_time(self.arrow_type):
             raise ValueError(f"type: expected one of dates or times, got {type!r}")
-        # samples stay within what the type and the calendar hold
-        least, most = (self.origin + (end - self.origin) // step * step for end in self._limits())
-        least += step if least < self._limits()[0] else 0
-        self.low, self.high = within_reach(least, self.origin, step), within_reach(most, self.origin, step)
 
     @classmethod
-    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None) -> Self:
+    def infer(cls, name: str, values: pa.Array, rows: Rows | None = None, ends: Bounds | None = None) -> Self:
+        """With these ends, or those that the times show: the first and last day, where they pile up to them."""
         if not is_time(values.type):
             raise TableError(f"column {name!r} holds {values.type}, where dates or times are expected")
         kind = str(values.type)
@@ -78,8 +85,19 @@ class Time(Stepped):
         n, gaps = column._wholes(values)
         seen = n[~gaps]
         step = natural_step(seen.astype(np.int64), _natural_steps(values.type))
-        shape = Shape(name, n, gaps, rows, step, lossless=False)
-        return cls(name, shape.origin, shape.loc, shape.scale, shape.bend, step, kind, shape.atoms)
+        told = None if ends is None else column._told(ends)
+        shape = Shape(
+            name,
+            n,
+            gaps,
+            rows,
+            step,
+            lossless=False,
+            ends=told,
+            unit=None,
+            round_to=_round_to(n, gaps, step, values.type),
+        )
+        return cls(name, step=step, type=kind, **shape.options)
 
     @property
     def _steps_of(self) -> str:
@@ -165,6 +183,43 @@ def _natural_steps(kind: pa.DataType) -> list[int]:
     per_second = 1000 if pa.types.is_date64(kind) else _PER_SECOND[kind.unit]
     fractions = [per_second // unit for unit in _PER_SECOND.values() if per_second >= unit]
     return sorted({1, *fractions, *(per_second * seconds for seconds in (1, 60, 3600, _DAY))})
+
+
+def _round_to(n: NDArray[np.integer], gaps: NDArray[np.bool_], step: int, kind: pa.DataType) -> Round:
+    """Where a year, a month, a day, an hour or a minute begins or ends, of the places of a lattice."""
+    seen = n[~gaps]
+    middle = int(np.partition(seen, len(seen) // 2)[len(seen) // 2]) if len(seen) else 0
+
+    def end(near: float, far: float) -> float:
+        first, last = (middle + round(m) * step for m in (near, far))
+        # begins lie on the lattice below, and a step beyond it above
+        low, high = (last, first) if last < first else (first + step, last + step)
+        begin = _begin(low, high, step, kind)
+        if begin is None:  # where most days have rows, the last of them; otherwise further out
+            return near if abs(far - near) <= _FEW_STEPS else far
+        return (begin - (step if last >= first else 0) - middle) / step
+
+    return end
+
+
+def _begin(low: int, high: int, step: int, kind: pa.DataType) -> int | None:
+    """A tick at which the longest of units begins, from low to high, if one does."""
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        per_day = (
+            1 if pa.types.is_date32(kind) else _DAY * (1000 if pa.types.is_date64(kind) else _PER_SECOND[kind.unit])
+        )
+        for unit in ("Y", "M"):
+            first = np.datetime64(-(-low // per_day), "D")
+            begin = first.astype(f"datetime64[{unit}]")
+            begin = begin if begin.astype("datetime64[D]") >= first else begin + 1
+            tick = int(begin.astype("datetime64[D]").astype(np.int64)) * per_day
+            if tick <= high:
+                return tick
+    for size in sorted((size for size in _natural_steps(kind) if size > step), reverse=True):
+        tick = -(-low // size) * size
+        if tick <= high:
+            return tick
+    return None
 
 
 def _duration(step: int, kind: pa.DataType) -> str:
