@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-import anabranch as ab
-from anabranch.cli.errors import about, complain, one_line_errors
+from anabranch.cli.errors import BAD_INPUT, INTERRUPTED, NOT_WRITTEN, about, complain, one_line_errors
 from anabranch.cli.files import check_not_read, check_output
+from anabranch.cli.keeping import rescue, save_somewhere
 from anabranch.cli.names import split_names
+from anabranch.training import NonFiniteError
 
 
 class Model(StrEnum):
@@ -66,7 +67,14 @@ def fit(
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 50 (any order: 100)."),
+        typer.Option(help="Passes over the rows, at most: the same fit on every machine. By default --minutes says."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="To fit, at most; by default 5 where no epochs are given. A fit ends by itself when the rows to stop by "
+            "get no better; the report says if it could still improve."
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in one step, by default 512 (any order: 256), at most an eighth of them.")
@@ -79,12 +87,22 @@ def fit(
         bool, typer.Option("--stream", help="Read a Parquet file in pieces, never whole; a folder always is.")
     ] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, ...")] = "cpu",
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Ctrl-C, or a loss that is not finite, ends the fit with the best weights so far, which are reported and "
+            "written as the model. Without it they are written beside it, as OUTPUT with .interrupted in its name.",
+        ),
+    ] = False,
 ) -> None:
     """Fit a density to the rows of a table and write it to a file.
 
     Eight tenths of the rows are fitted, one tenth says when to stop, and the last is held out: its log-likelihood is
     reported, in nats per row and in the data's own units, beside that of two simple densities: a Gaussian copula and
     independent columns, or of numbers alone a Gaussian mixture and a Gaussian.
+
+    The fit goes on while the rows to stop by get better, for 5 minutes at most (--minutes); baselines take some more.
     """
     from anabranch.tables import TableStream, fit_table, read_table  # noqa: PLC0415 (slow to import)
 
@@ -92,32 +110,62 @@ def fit(
     sizes = None if hidden is None else _read_sizes(hidden)
     data = TableStream(table) if stream or table.is_dir() else read_table(table)
     check_not_read(output, "the model", table=table)
-    with about(table):
-        fitted, report = fit_table(
-            data,
-            None if columns is None else split_names(columns, data.column_names),
-            () if given is None else split_names(given, data.column_names),
-            kinds=None if kinds is None else _read_kinds(kinds, data.column_names),
-            model=None if model is None else model.value,
-            structure=structure.value,
-            blocks=blocks,
-            hidden=sizes,
-            bins=bins,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            device=device,
-        )
-    ab.save(fitted, output, metadata={"table": table.name, "report": report.to_dict()})
-    show_report(table.name, report.to_dict())
+    try:
+        with about(table):
+            fitted, report = fit_table(
+                data,
+                None if columns is None else split_names(columns, data.column_names),
+                () if given is None else split_names(given, data.column_names),
+                kinds=None if kinds is None else _read_kinds(kinds, data.column_names),
+                model=None if model is None else model.value,
+                structure=structure.value,
+                blocks=blocks,
+                hidden=sizes,
+                bins=bins,
+                epochs=epochs,
+                minutes=minutes,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                seed=seed,
+                device=device,
+                keep=keep,
+            )
+    except BaseException as error:
+        _end_unfinished(error, output, table.name)
+        raise
+    plain = report.to_dict()
+    try:
+        # before the file, which may not be writable any more
+        show_report(table.name, plain)
+        sys.stdout.flush()
+    finally:
+        written = save_somewhere(fitted, output, {"table": table.name, "report": plain})
+    if written != output:
+        raise typer.Exit(NOT_WRITTEN)
     complain(f"wrote {output}")
+
+
+def _end_unfinished(error: BaseException, output: Path, table: str) -> None:
+    """Write what a fit that did not end has come to, if anything, and say where: with one line, where that is all to say."""
+    path = rescue(error, output, table)
+    if path is None:
+        return
+    where = f"the best weights so far are in {path}, a model for every command (--keep: a report too)"
+    if isinstance(error, KeyboardInterrupt):
+        complain(f"interrupted; {where}")
+        raise typer.Exit(INTERRUPTED) from None
+    if isinstance(error, (NonFiniteError, ValueError)):
+        complain(f"{error}; {where}")
+        raise typer.Exit(BAD_INPUT) from None
+    complain(where)
 
 
 def show_report(name: str, report: dict[str, Any]) -> None:
     """Print what a fit came to, from a `Report` as plain data."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+
+    from anabranch.tables.report import course_in_words  # noqa: PLC0415
 
     # what is not read on a terminal has no width to fit into
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -136,8 +184,8 @@ def show_report(name: str, report: dict[str, Any]) -> None:
     facts.add_row("model", f"{report['model']}, {report['parameters']:,} parameters")
     facts.add_row(
         "fit",
-        f"{report['epochs']} epochs in {report['seconds']['fit']:.0f} s, best after {report['best_epoch']}; "
-        f"baselines in {report['seconds']['baselines']:.0f} s",
+        f"{course_in_words(report)}; it took {report['seconds']['fit']:.0f} s, "
+        f"and the baselines {report['seconds']['baselines']:.0f} s",
     )
     console.print(facts, markup=False)
     unit = report.get("unit")
