@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from anabranch.training.course import Course
 from anabranch.training.history import Epoch
 from anabranch.training.plateau import Plateau
@@ -11,6 +13,8 @@ from anabranch.training.schedule import Schedule, fallen, risen
 FALL = 0.25
 # the share of the seconds by which a fall may be late before it is shortened
 _LATE = 0.02
+# and the share of the seconds that tells how fast it is then
+_RECENT = 0.05
 # steps whose mean duration is that of the next ones, at least
 _TIMED = 50
 # before so many, no speed is known
@@ -80,8 +84,7 @@ class Budget(Course):
         self.plateau.see(record.step, record.validation)
         if self.stops and self.plateau.reached:
             back = record.step if best is None else best.step
-            fall = min(_steps_of_fall(back), *([] if self.steps is None else [self.steps - record.step]))
-            self._begin(record.step, fall, "plateau")
+            self._begin(record.step, _steps_of_fall(back), "plateau")
 
     def marks(self, record: Epoch, best: bool) -> bool:
         return best and not self._fall
@@ -119,16 +122,19 @@ class Budget(Course):
         (begin, done), (end, _) = self._fall[-2:]
         if end - step <= 1 or step == begin:
             return
-        pace = self._pace(step)
+        pace = self._pace(step, self._times[step] - _RECENT * self.seconds)
         if (end - step) * pace <= left + _LATE * self.seconds:
             return
         now = done + (1 - done) * (step - begin) / (end - begin)
         self._fall = (*self._fall[:-1], (step, now), (step + max(1, min(int(left / pace), end - step - 1)), 1.0))
 
-    def _pace(self, step: int) -> float:
-        """Seconds a step, of the last quarter of them."""
-        # without the first one, which may have compiled, where there are others
-        first = max(min(1, step - 1), min(step - _TIMED, 3 * step // 4))
+    def _pace(self, step: int, since: float | None = None) -> float:
+        """Seconds a step, of the last quarter of them, or of those since some second."""
+        if since is None:
+            # without the first one, which may have compiled, where there are others
+            first = max(min(1, step - 1), min(step - _TIMED, 3 * step // 4))
+        else:
+            first = min(bisect_left(self._times, since), step - 1)
         return (self._times[step] - self._times[first]) / (step - first)
 
 
