@@ -28,11 +28,14 @@ def save_somewhere(model: Any, path: Path, metadata: dict[str, Any]) -> Path | N
         reason = f"{path} cannot be written ({error.strerror or error})"
     else:
         return path
+    name = ""
     try:
         handle, name = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=path.suffix)
         os.close(handle)
         ab.save(model, name, metadata=metadata)
     except OSError as error:
+        if name:
+            Path(name).unlink(missing_ok=True)
         complain(f"{reason}, nor can the folder {tempfile.gettempdir()} ({error.strerror or error}); the model is lost")
         return None
     complain(f"{reason}; the model is in {name}: move it from there")
