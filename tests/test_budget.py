@@ -4,13 +4,19 @@ import json
 import math
 import sys
 
+import pyarrow as pa
 import pytest
 import torch
+from rich.console import Console
 
 import anabranch as ab
+from anabranch.tables import fit_table
+from anabranch.tables.report import course_in_words
 from anabranch.training.budget import FALL, Budget
+from anabranch.training.course import ByEpochs
 from anabranch.training.history import Epoch
 from anabranch.training.plateau import Plateau
+from anabranch.training.progress import FitProgress
 from anabranch.training.schedule import Schedule
 
 
@@ -292,3 +298,88 @@ class TestKeep:
         monkeypatch.setattr("anabranch.training.loop.Loop._validate", broken)
         with pytest.raises(KeyboardInterrupt):
             fitted(monkeypatch, epochs=2, keep=True)
+
+
+def table(count=120):
+    x = torch.randn(count, 2, generator=torch.Generator().manual_seed(0)).double().numpy()
+    return pa.table({"a": x[:, 0], "b": x[:, 0] + x[:, 1]})
+
+
+QUICK = {"blocks": 1, "hidden": (8,), "progress": False}
+
+
+class TestTables:
+    """`fit_table` within a budget."""
+
+    @pytest.fixture(autouse=True)
+    def _clock(self, monkeypatch):
+        monkeypatch.setattr(sys.modules["anabranch.training.fit"], "perf_counter", Clock(3.0))
+
+    def test_five_minutes_are_the_default_and_the_report_repeats_it(self):
+        model, report = fit_table(table(), learning_rate=1e-5, **QUICK)
+        assert report.options["minutes"] == 5 and "epochs" not in report.options
+        assert report.stopped == "minutes" and 80 < report.steps < 100
+        assert report.improving > 0
+        words = course_in_words(report.to_dict())
+        assert "ended by its budget of 5 minutes while it still improved, by " in words
+        assert "nats per row and minute: more minutes, such as 15, give more" in words
+        again, other = fit_table(table(), learning_rate=1e-5, schedule=report.to_dict()["schedule"], **QUICK)
+        assert [score.mean for score in other.scores] == [score.mean for score in report.scores]
+        assert other.stopped == "schedule" and other.schedule == report.schedule
+        assert (model.log_prob(table()) == again.log_prob(table())).all()
+
+    def test_epochs_are_as_ever(self):
+        _, report = fit_table(table(), epochs=3, **QUICK)
+        assert (report.stopped, report.epochs, report.steps, report.schedule) == ("epochs", 3, 9, None)
+        assert "minutes" not in report.options
+        assert "the last epoch was the best: more epochs may give more" in course_in_words(report.to_dict())
+
+    @pytest.mark.parametrize(
+        "error", [KeyboardInterrupt(), SystemExit(143), RuntimeError(), ab.training.NonFiniteError("", 3, None, "")]
+    )
+    def test_what_ends_it_carries_the_model_so_far(self, error):
+        wanted, _ = fit_table(table(), epochs=5, callback=lambda epoch: epoch.epoch == 2, **QUICK)
+        with pytest.raises(type(error)) as caught:
+            fit_table(table(), epochs=5, callback=interrupting(2, error), **QUICK)
+        assert (caught.value.model.log_prob(table()) == wanted.log_prob(table())).all()
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), ab.training.NonFiniteError("", 3, None, "")])
+    def test_it_is_returned_if_asked_for(self, error):
+        wanted, by_callback = fit_table(table(), epochs=5, callback=lambda epoch: epoch.epoch == 2, **QUICK)
+        model, report = fit_table(table(), epochs=5, callback=interrupting(2, error), keep=True, **QUICK)
+        assert report.stopped == ("interrupted" if isinstance(error, KeyboardInterrupt) else "non-finite")
+        assert report.scores == by_callback.scores and report.steps == 6
+        assert (model.log_prob(table()) == wanted.log_prob(table())).all()
+
+    def test_nothing_is_carried_before_the_first_epoch_ends(self, monkeypatch):
+        def broken(self):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("anabranch.training.loop.Loop._validate", broken)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fit_table(table(), epochs=5, keep=True, **QUICK)
+        assert not hasattr(caught.value, "model")
+
+    def test_a_budget_of_any_order(self):
+        mixed = table().append_column("c", pa.array([None, "x", "y"] * 40))
+        _, report = fit_table(mixed, minutes=0.5, hidden=8, blocks=1, progress=False)
+        assert report.options["model"] == "any-order" and report.stopped == "minutes"
+
+
+class TestProgressBar:
+    def shown(self, course, *steps):
+        console = Console(force_terminal=True, width=120)
+        with console.capture() as captured, FitProgress(course, True, console) as bar:
+            for step, seconds in steps:
+                course.stepped(step, seconds)
+                bar.step(1.25, step, seconds)
+        return captured.get()
+
+    def test_the_time_left_and_whether_it_improves(self):
+        budget = Budget(300.0, warmup=1, every=10)
+        shown = self.shown(budget, *((step, 0.5 * step) for step in range(1, 201)))
+        assert "improves, at most" in shown and "3:20 left" in shown and "step 200" in shown and "loss 1.250" in shown
+
+    def test_steps_of_a_fit_by_epochs(self):
+        shown = self.shown(ByEpochs(10, 20, 0.05, None), (20, 1.0))
+        assert "20/200" in shown
