@@ -83,7 +83,7 @@ def main() -> None:
             table = some_rows(everything, arguments.rows, seed)
             found = {}
             for minutes in map(float, arguments.minutes.split(",")):
-                found[f"{minutes:g} minutes"] = fitted(table, seed, minutes=minutes)
+                found[f"{minutes:g} min"] = fitted(table, seed, minutes=minutes)
             if not arguments.budgets_alone:
                 (first, _), *_ = found.values()
                 pace = ANY_ORDER if first["model"] == "any-order" else Pace(steps=2_500, most=50)

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+import anabranch.atomic
 from anabranch.atomic import replacing
 
 HIDDEN = ".anabranch-*"
 
-# a process that waits in the middle of a write
+# a process that waits in the middle of a write; it loads this one file, for all of the library takes seconds
 WRITER = """
-import sys, time
-from anabranch.atomic import replacing
-with replacing(sys.argv[1]) as temporary:
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("atomic", sys.argv[1])
+atomic = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(atomic)
+with atomic.replacing(sys.argv[2]) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)
     sys.stdin.readline()
@@ -31,7 +34,7 @@ def write(path, text="new"):
 
 
 def writer(path):
-    command = [sys.executable, "-c", WRITER, str(path)]
+    command = [sys.executable, "-c", WRITER, anabranch.atomic.__file__, str(path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "writing\n"
     return process

@@ -1,6 +1,7 @@
 """The command line: what it does, and what it says to bad input."""
 
 import errno
+import itertools
 import os
 import pathlib
 import signal
@@ -313,6 +314,30 @@ class TestBadInput:
 
 def no_room(*arguments, **options):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class TestBudget:
+    def test_a_budget_is_said_and_its_steps_can_be_taken_again(self, folder, tmp_path, monkeypatch):
+        # a clock that goes on by a second each time it is read
+        monkeypatch.setattr(sys.modules["anabranch.training.fit"], "perf_counter", itertools.count().__next__)
+        table, quick = folder / "table.parquet", QUICK[:-2]
+        result = run("fit", table, "-o", tmp_path / "m", *quick, "--minutes", "3", "--learning-rate", "1e-4")
+        assert result.exit_code == 0, result.stderr
+        said = " ".join(result.stdout.split())
+        assert "its budget of 3 minutes while it still improved, by" in said and "more minutes, such as 9, give" in said
+        assert "its budget of 3 minutes" in " ".join(run("info", tmp_path / "m").stdout.split())
+        again = run("fit", table, "-o", tmp_path / "n", *quick, "--learning-rate", "1e-4", "--steps-of", tmp_path / "m")
+        assert again.exit_code == 0, again.stderr
+        one, two = (run("score", tmp_path / name, table).stdout for name in ("m", "n"))
+        assert one == two != ""
+
+    def test_what_does_not_go_together(self, folder, tmp_path):
+        arguments = ["fit", folder / "table.parquet", "-o", tmp_path / "m"]
+        complains(run(*arguments, "--minutes", "0"), "minutes: expected a number above 0")
+        complains(
+            run(*arguments, "--steps-of", folder / "model.safetensors"), "was fitted within no budget", "--epochs 2"
+        )
+        complains(run(*arguments, "--steps-of", folder / "no"), "no such file")
 
 
 class TestNothingIsLost:

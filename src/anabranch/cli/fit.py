@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from anabranch.cli.errors import BAD_INPUT, INTERRUPTED, NOT_WRITTEN, about, com
 from anabranch.cli.files import check_not_read, check_output
 from anabranch.cli.keeping import rescue, save_somewhere
 from anabranch.cli.names import split_names
+from anabranch.storage import read_metadata
 from anabranch.training import NonFiniteError
 
 
@@ -76,6 +78,12 @@ def fit(
             "get no better; the report says if it could still improve."
         ),
     ] = None,
+    steps_of: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="A model whose fit took the steps to be taken again, in place of --minutes."
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in one step, by default 512 (any order: 256), at most an eighth of them.")
     ] = None,
@@ -124,6 +132,7 @@ def fit(
                 bins=bins,
                 epochs=epochs,
                 minutes=minutes,
+                schedule=None if steps_of is None else _read_schedule(steps_of),
                 batch_size=batch_size,
                 learning_rate=learning_rate,
                 seed=seed,
@@ -135,14 +144,16 @@ def fit(
         raise
     plain = report.to_dict()
     try:
-        # before the file, which may not be writable any more
-        show_report(table.name, plain)
-        sys.stdout.flush()
+        # before the file, which may not be writable any more; and the file whatever becomes of what is printed
+        with suppress(KeyboardInterrupt):
+            show_report(table.name, plain)
+            sys.stdout.flush()
     finally:
         written = save_somewhere(fitted, output, {"table": table.name, "report": plain})
+        if written == output:
+            complain(f"wrote {output}")
     if written != output:
         raise typer.Exit(NOT_WRITTEN)
-    complain(f"wrote {output}")
 
 
 def _end_unfinished(error: BaseException, output: Path, table: str) -> None:
@@ -225,6 +236,17 @@ def _read_kinds(text: str, available: Sequence[str]) -> dict[str, str]:
             f"--kinds: expected columns of the table and their kinds, such as a=categorical,b=bounded, got {begun[:-1]!r}"
         )
     return kinds
+
+
+def _read_schedule(path: Path) -> dict[str, Any]:
+    """The steps of the fit that made a model."""
+    report = read_metadata(path)["metadata"].get("report") or {}
+    schedule: dict[str, Any] | None = report.get("schedule")
+    if schedule is None:
+        epochs = report.get("options", {}).get("epochs")
+        instead = f"give --epochs {epochs}, as it was" if epochs else "it did not come to its end"
+        raise ValueError(f"--steps-of: {path} was fitted within no budget of time; {instead}")
+    return schedule
 
 
 def _read_sizes(text: str) -> list[int]:

@@ -91,7 +91,7 @@ class Budget(Course):
 
     @property
     def schedule(self) -> Schedule | None:
-        return Schedule(self.warmup, self._fall, self._back_to, self.every) if self.ended else None
+        return Schedule(self.warmup, self._fall, self._back_to, self.every, self.steps) if self.ended else None
 
     @property
     def improving(self) -> float | None:

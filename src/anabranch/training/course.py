@@ -13,12 +13,11 @@ class Course(ABC):
 
     Attributes:
         every: steps between two validations; None for one after each pass over the rows.
-        steps: how many there will be, where that is known.
+        steps: how many there will be at most, where that is known.
         seconds: how long it may take, where that is limited.
         ended: why it is over, in a word; "" while it goes on.
         goes_back: whether the next step begins with the weights that `marks` had asked to keep. The loop sees to it, and
             sets this to False.
-        by_passes: whether the share of the fit that is done follows from passes over the rows.
     """
 
     every: int | None = None
@@ -88,7 +87,7 @@ class Repeated(Course):
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self.every = schedule.every
-        self.steps: int = schedule.steps
+        self.steps: int = schedule.most or schedule.steps
 
     def factor(self, step: int) -> float:
         return self._schedule.factor(step)
@@ -96,7 +95,7 @@ class Repeated(Course):
     def stepped(self, step: int, seconds: float) -> None:
         if step == self._schedule.begins_to_fall:
             self.goes_back = self._schedule.back_to is not None
-        if step >= self.steps:
+        if step >= self._schedule.steps:
             self.ended = "schedule"
 
     def validated(self, record: Epoch, best: Epoch | None) -> None:

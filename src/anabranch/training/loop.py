@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -128,7 +129,8 @@ class Loop:
                         self.history.stopped = "callback"
                         return
             self.history.stopped = self.course.ended
-            self.history.schedule = self.course.schedule
+            schedule = self.course.schedule
+            self.history.schedule = schedule and replace(schedule, compiled=self.history.compiled)
             self.history.improving = self.course.improving
         finally:
             self.density.load_state_dict(self.good)

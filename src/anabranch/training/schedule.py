@@ -29,6 +29,7 @@ class Schedule:
         back_to: the step whose weights, and state of the optimiser, the fall begins with, if those are not the ones of
             step t: those of the lowest validation loss, where it had risen since.
         every: steps between two validations; None for one after each pass over the rows.
+        most: steps of which the share that is done is counted for objectives and noise, where those are more than it took.
         compiled: whether the density was compiled, which says how its numbers are rounded.
 
     Raises:
@@ -45,6 +46,7 @@ class Schedule:
     fall: tuple[tuple[int, float], ...]
     back_to: int | None = None
     every: int | None = None
+    most: int | None = None
     compiled: bool = False
 
     def __post_init__(self) -> None:
