@@ -1,10 +1,10 @@
 """Fits of tables within budgets of time, beside fits of 2,500 steps, the default before, every seed written down.
 
-python benchmarks/budget.py DATA [--tables magic,adult,coads] [--seeds 0,1,2] [--minutes 1,3] [--rows 0] [--budgets-alone]
+python benchmarks/budget.py DATA [--tables magic,adult,coads] [--seeds 0,1,2] [--minutes 1,3] [options]
 
 Budgets are of processor time, which other programs on the machine do not change. The folder DATA holds NumPy archives: x and
-names, or those of tables.py. `--rows` takes so many rows of each table, drawn by the seed. Rows of an earlier run stay in
-the results, where this one has no others for the same table, fit, rows and seed.
+names, or those of tables.py. `--model` is that of `fit_table`, `--rows` takes so many rows of each table, drawn by the seed.
+Rows of an earlier run stay in the results, where this one has no others for the same table, model, fit and seed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 COLUMNS = {"nats per row": ".3f", "ahead of 2,500 steps by": ".3f", "paired error": ".3f", "steps": ",.0f"}
 COLUMNS |= {"minutes": ".1f", "still improving, nats a minute": ".2f"}
 BEFORE = "2,500 steps"
-SAME = ("table", "table rows", "fit", "seed")
+SAME = ("table", "table rows", "model", "fit", "seed")
 
 
 def read(path: Path) -> pa.Table:
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--minutes", default="1,3")
     parser.add_argument("--rows", type=int, default=0)
+    parser.add_argument("--model", choices=("any-order", "depth", "flow"))
     parser.add_argument("--budgets-alone", action="store_true", help="run no fits of 2,500 steps")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -83,12 +84,12 @@ def main() -> None:
             table = some_rows(everything, arguments.rows, seed)
             found = {}
             for minutes in map(float, arguments.minutes.split(",")):
-                found[f"{minutes:g} min"] = fitted(table, seed, minutes=minutes)
+                found[f"{minutes:g} min"] = fitted(table, seed, model=arguments.model, minutes=minutes)
             if not arguments.budgets_alone:
                 (first, _), *_ = found.values()
                 pace = ANY_ORDER if first["model"] == "any-order" else Pace(steps=2_500, most=50)
                 training = len(split_rows(table.num_rows, seed)[0])
-                found[BEFORE] = fitted(table, seed, epochs=pace.epochs_and_batch(training)[0])
+                found[BEFORE] = fitted(table, seed, model=arguments.model, epochs=pace.epochs_and_batch(training)[0])
             for fit, (numbers, log_p) in found.items():
                 row: Row = {"table": name, "table rows": table.num_rows, "fit": fit, "seed": seed} | numbers
                 if BEFORE in found and fit != BEFORE:
@@ -97,8 +98,8 @@ def main() -> None:
                     row["paired error"] = float(gain.std(ddof=1) / np.sqrt(len(gain)))
                 rows = [one for one in rows if any(one[key] != row[key] for key in SAME)]
                 note(rows, row)
-            rows.sort(key=lambda row: (row["table"], row["table rows"], row["fit"] != BEFORE, row["fit"], row["seed"]))
-            write("budget", {"clock": "processor time"}, rows, over_seeds(rows, SAME[:3], COLUMNS), PAGE)
+            rows.sort(key=lambda row: (*(row[key] for key in SAME[:3]), row["fit"] != BEFORE, row["fit"], row["seed"]))
+            write("budget", {"clock": "processor time"}, rows, over_seeds(rows, SAME[:-1], COLUMNS), PAGE)
 
 
 if __name__ == "__main__":
