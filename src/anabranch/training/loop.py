@@ -101,10 +101,10 @@ class Loop:
 
         def seconds() -> float:
             passed = clock() - begun
+            if self.shares == 1 or self.course.seconds is None:
+                return passed
             # all processes must come to the same conclusions
-            return (
-                passed if self.shares == 1 else float(self._mean_over_processes(torch.tensor(passed).to(self.device)))
-            )
+            return float(self._mean_over_processes(torch.tensor(passed, device=self.device)))
 
         try:
             with FitProgress(self.course, shown=progress and main) as bar:
