@@ -1,9 +1,13 @@
 """The command line: what it does, and what it says to bad input."""
 
+import errno
+import itertools
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -308,21 +312,168 @@ class TestBadInput:
         assert not list(tmp_path.iterdir())
 
 
+def no_room(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class TestBudget:
+    def test_a_budget_is_said_and_its_steps_can_be_taken_again(self, folder, tmp_path, monkeypatch):
+        # a clock that goes on by a second each time it is read
+        monkeypatch.setattr(sys.modules["anabranch.training.fit"], "perf_counter", itertools.count().__next__)
+        table, quick = folder / "table.parquet", QUICK[:-2]
+        result = run("fit", table, "-o", tmp_path / "m", *quick, "--minutes", "3", "--learning-rate", "1e-4")
+        assert result.exit_code == 0, result.stderr
+        said = " ".join(result.stdout.split())
+        assert "its budget of 3 minutes while it still improved, by" in said and "more minutes, such as 9, give" in said
+        assert "its budget of 3 minutes" in " ".join(run("info", tmp_path / "m").stdout.split())
+        again = run("fit", table, "-o", tmp_path / "n", *quick, "--learning-rate", "1e-4", "--steps-of", tmp_path / "m")
+        assert again.exit_code == 0, again.stderr
+        one, two = (run("score", tmp_path / name, table).stdout for name in ("m", "n"))
+        assert one == two != ""
+
+    def test_what_does_not_go_together(self, folder, tmp_path):
+        arguments = ["fit", folder / "table.parquet", "-o", tmp_path / "m"]
+        complains(run(*arguments, "--minutes", "0"), "minutes: expected a number above 0")
+        complains(
+            run(*arguments, "--steps-of", folder / "model.safetensors"), "was fitted within no budget", "--epochs 2"
+        )
+        complains(run(*arguments, "--steps-of", folder / "no"), "no such file")
+
+
+class TestNothingIsLost:
+    """A fit whose model cannot be written, or that does not come to its end."""
+
+    def refusing(self, monkeypatch, *folders):
+        """Writing models into some folders fails, as on a full disk."""
+        save = ab.save
+
+        def refused(model, path, metadata=None):
+            if pathlib.Path(path).parent in folders:
+                no_room()
+            save(model, path, metadata=metadata)
+
+        monkeypatch.setattr(ab, "save", refused)
+
+    def test_a_full_disk(self, folder, tmp_path, monkeypatch):
+        elsewhere = tmp_path / "temporary"
+        elsewhere.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+        output = tmp_path / "m.safetensors"
+        self.refusing(monkeypatch, tmp_path)
+        result = run("fit", folder / "table.parquet", "-o", output, *QUICK)
+        assert result.exit_code == 1
+        assert "depth mixture" in result.stdout
+        (kept,) = elsewhere.iterdir()
+        assert result.stderr == (
+            f"anabranch: {output} cannot be written (No space left on device); the model is in {kept}: move it from there\n"
+        )
+        assert "depth mixture" in run("info", kept).stdout
+        assert not output.exists()
+
+    def test_full_disks_everywhere(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        self.refusing(monkeypatch, tmp_path)
+        result = run("fit", folder / "table.parquet", "-o", tmp_path / "m.safetensors", *QUICK)
+        assert result.exit_code == 1 and "depth mixture" in result.stdout
+        assert "nor can the folder" in result.stderr and len(result.stderr.splitlines()) == 1
+        assert not list(tmp_path.iterdir())
+
+    def test_the_folder_goes_while_it_is_fitted(self, folder, tmp_path, monkeypatch):
+        gone, elsewhere = tmp_path / "gone", tmp_path / "temporary"
+        gone.mkdir()
+        elsewhere.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+        fit_table = ab.tables.fit_table
+
+        def removing(*arguments, **options):
+            gone.rmdir()
+            return fit_table(*arguments, **options)
+
+        monkeypatch.setattr(ab.tables, "fit_table", removing)
+        result = run("fit", folder / "table.parquet", "-o", gone / "m", *QUICK)
+        assert result.exit_code == 1 and "depth mixture" in result.stdout
+        (kept,) = elsewhere.iterdir()
+        assert str(kept) in result.stderr and "does not exist" in result.stderr
+        assert ab.load(kept).schema.columns == ("height", "weight", "year")
+
+    def test_a_report_that_cannot_be_printed(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr("anabranch.cli.fit.show_report", no_room)
+        result = run("fit", folder / "table.parquet", "-o", tmp_path / "m", *QUICK)
+        assert result.exit_code == 2 and "No space left" in result.stderr
+        assert ab.load(tmp_path / "m").schema.columns == ("height", "weight", "year")
+
+    def test_no_room_is_told_before_the_fit(self, folder, tmp_path, monkeypatch):
+        class Full:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                pass
+
+            write = no_room
+
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: Full())
+        complains(run("fit", folder / "table.parquet", "-o", tmp_path / "m"), "cannot be written to", "No space left")
+
+    def test_a_loss_that_is_not_finite(self, folder, tmp_path, monkeypatch):
+        explained = ab.training.loop.explain_loss
+
+        def breaks(loop, *arguments):
+            if len(loop.history.epochs) == 1:
+                raise explained(loop.density, loop.training, loop.training.x.sum(-1), 9)
+            return steps(loop, *arguments)
+
+        steps = ab.training.loop.Loop._steps
+        monkeypatch.setattr(ab.training.loop.Loop, "_steps", breaks)
+        arguments = ["fit", folder / "table.parquet", "-o", tmp_path / "m.safetensors", *QUICK]
+        kept = tmp_path / "m.interrupted.safetensors"
+        complains(run(*arguments), "infinite or NaN at step 9", "lower the learning rate", kept)
+        assert ab.load(kept).schema.columns == ("height", "weight", "year")
+        result = run(*arguments, "--keep")
+        assert result.exit_code == 0
+        assert "ended because the loss became infinite or NaN" in " ".join(result.stdout.split())
+        assert ab.load(tmp_path / "m.safetensors").schema.columns == ("height", "weight", "year")
+
+    @pytest.mark.parametrize("keep", [False, True])
+    def test_a_model_whose_baselines_fail_or_take_too_long(self, folder, tmp_path, monkeypatch, keep):
+        def interrupted(*arguments, **options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(sys.modules["anabranch.tables.fit_table"], "gaussian_baselines", interrupted)
+        arguments = ["fit", folder / "table.parquet", "-o", tmp_path / "m", *QUICK, *(["--keep"] * keep)]
+        assert run(*arguments).exit_code == 130
+        assert ab.load(tmp_path / "m.interrupted").schema.columns == ("height", "weight", "year")
+
+    def test_a_link_stays_and_a_device_too(self, folder, tmp_path):
+        table, link = folder / "table.parquet", tmp_path / "link"
+        link.symlink_to("model.safetensors")
+        assert run("fit", table, "-o", link, *QUICK).exit_code == 0
+        assert link.is_symlink() and ab.load(tmp_path / "model.safetensors").schema.columns[0] == "height"
+        link.unlink()
+        link.symlink_to(tmp_path / "no" / "m")
+        complains(run("fit", table, "-o", link, *QUICK), "symbolic link into", "does not exist")
+        complains(run("fit", table, "-o", "/dev/null", *QUICK), "got a device or a pipe")
+        assert pathlib.Path("/dev/null").is_char_device()
+
+
 PROGRAM = (sys.executable, "-c", "from anabranch.cli import main; main()")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-# the same program, which also says when an epoch begins
-TALKING = """
+# the same program, which waits in its fit, after so many epochs, to be interrupted
+WAITING = """
+import time
 from anabranch.cli import main
 from anabranch.training.loop import Loop
 
-quiet = Loop._epoch
+steps = Loop._steps
 
-def talking(*arguments):
-    print("epoch", flush=True)
-    return quiet(*arguments)
+def waiting(loop, *arguments):
+    if len(loop.history.epochs) == {epochs}:
+        print("waiting", flush=True)
+        time.sleep(60)
+    return steps(loop, *arguments)
 
-Loop._epoch = talking
+Loop._steps = waiting
 main()
 """
 
@@ -343,21 +494,42 @@ class TestProgram:
         assert done.stderr.startswith("anabranch: Missing option '--output'")
         assert len(done.stderr.splitlines()) == 1
 
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_killed_during_the_fit_leaves_nothing(self, folder, tmp_path, number, code):
-        output = tmp_path / "m"
-        output.write_text("old")
-        arguments = ["fit", folder / "table.parquet", "-o", output, "--epochs", "1000000"]
-        command = [sys.executable, "-c", TALKING, *map(str, arguments)]
+    def interrupted(self, number, epochs, *arguments):
+        command = [sys.executable, "-c", WAITING.format(epochs=epochs), *map(str, arguments)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT)
-        assert process.stdout.readline() == "epoch\n"
+        assert process.stdout.readline() == "waiting\n"
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == code
+        shown, told = process.communicate(timeout=60)
         assert "Traceback" not in told
+        return process.returncode, shown, told
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize("epochs", [0, 2])
+    def test_interrupted_in_a_fit(self, folder, tmp_path, number, code, epochs):
+        output, kept = tmp_path / "m.safetensors", tmp_path / "m.interrupted.safetensors"
+        output.write_text("old")
+        arguments = ["fit", folder / "table.parquet", "-o", output, *QUICK[:-1], "5"]
+        ended, _, told = self.interrupted(number, epochs, *arguments)
+        assert ended == code
         assert output.read_text() == "old"
+        if epochs:
+            assert f"the best weights so far are in {kept}" in told and len(told.splitlines()) == 1
+            assert sorted(tmp_path.iterdir()) == [kept, output]
+            assert ab.load(kept).schema.columns == ("height", "weight", "year")
+            for command in (["score", kept, folder / "table.parquet"], ["info", kept]):
+                assert run(*command).exit_code == 0
+        else:
+            assert list(tmp_path.iterdir()) == [output]
+
+    def test_an_interrupted_fit_is_kept_if_asked_for(self, folder, tmp_path):
+        output = tmp_path / "m.safetensors"
+        arguments = ["fit", folder / "table.parquet", "-o", output, *QUICK[:-1], "5", "--keep"]
+        code, shown, told = self.interrupted(signal.SIGINT, 2, *arguments)
+        assert (code, told) == (0, f"anabranch: wrote {output}\n")
+        assert "6 steps (2 epochs)" in shown and "interrupted" in shown and "Gaussian mixture" in shown
         assert list(tmp_path.iterdir()) == [output]
+        assert ab.storage.read_metadata(output)["metadata"]["report"]["stopped"] == "interrupted"
 
     def test_a_reader_that_stops_early(self, folder):
         program = f"'{sys.executable}' -c 'from anabranch.cli import main; main()'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,7 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
     Raises:
         TypeError: a part that cannot be described, such as a plain `torch.nn.Module`; the message names it.
         ValueError: parts were replaced after the model was built, so that its description no longer fits.
+        OSError: the file cannot be written, for want of room or rights; an old one stays.
 
     Example:
         >>> import pathlib, tempfile, torch
@@ -50,7 +52,8 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
         >>> ab.load(path).log_prob(torch.ones(2)) == model.log_prob(torch.ones(2))
         tensor(True)
     """
-    from safetensors.torch import save_file  # noqa: PLC0415 (only needed here)
+    from safetensors import SafetensorError  # noqa: PLC0415 (only needed here)
+    from safetensors.torch import save_file  # noqa: PLC0415
 
     if not isinstance(model, Described):
         raise TypeError(f"model: expected a part of anabranch, such as a Density, got {type(model).__name__}")
@@ -71,7 +74,18 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(header, allow_nan=False)
     with replacing(path) as temporary:
-        save_file(copies, temporary, metadata={_HEADER: text})
+        try:
+            save_file(copies, temporary, metadata={_HEADER: text})
+        except SafetensorError as error:
+            raise _of_system(error, path) from error
+
+
+def _of_system(error: Exception, path: str | os.PathLike[str]) -> OSError:
+    """What the system said, as Python says it; safetensors passes on its number in words alone."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is None:
+        return OSError(f"{path}: {error}")
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Any:

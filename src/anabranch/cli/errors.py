@@ -16,6 +16,7 @@ from anabranch.training import NonFiniteError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+NOT_WRITTEN = 1
 
 
 @contextmanager

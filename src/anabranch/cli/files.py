@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anabranch as ab
+from anabranch.atomic import file_behind
 
 
 class Unseen(StrEnum):
@@ -24,20 +25,32 @@ if TYPE_CHECKING:
 
     from anabranch.tables import Sheet, TableModel
 
+# bytes that any output takes
+_LEAST_ROOM = 2**14
+
 
 def check_output(path: Path) -> None:
     """See now, before any long work, that `path` will be writable.
 
     Raises:
-        ValueError: its folder does not exist or cannot be written to, or it is a folder itself.
+        ValueError: its folder does not exist, cannot be written to or has no room, or it is a folder or a device itself. Of
+            a symbolic link, the file that it points to counts.
     """
     if path.is_dir():
         raise ValueError(f"{path}: expected a file to write, got a folder")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: expected a file to write, got a device or a pipe")
+    try:
+        folder = file_behind(path).parent
+    except OSError as error:
+        raise ValueError(str(error)) from error
     if not path.parent.is_dir():
         raise ValueError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if not folder.is_dir():
+        raise ValueError(f"{path}: is a symbolic link into the folder {folder}, which does not exist; create it first")
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(_LEAST_ROOM))
     except OSError as error:
         raise ValueError(f"{path}: the folder {path.parent} cannot be written to ({error.strerror})") from error
 

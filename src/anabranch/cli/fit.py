@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-import anabranch as ab
-from anabranch.cli.errors import about, complain, one_line_errors
+from anabranch.cli.errors import BAD_INPUT, INTERRUPTED, NOT_WRITTEN, about, complain, one_line_errors
 from anabranch.cli.files import check_not_read, check_output
+from anabranch.cli.keeping import rescue, save_somewhere
 from anabranch.cli.kinds import show_columns
 from anabranch.cli.names import split_names
 from anabranch.cli.reading import read_input, reads_tables, refuse_options
+from anabranch.storage import read_metadata
+from anabranch.training import NonFiniteError
 
 
 class Model(StrEnum):
@@ -69,7 +72,20 @@ def fit(
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the rows, at most; by default 2,500 steps' worth, 4 to 50 (any order: 100)."),
+        typer.Option(help="Passes over the rows, at most: the same fit on every machine. By default --minutes says."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="To fit, at most; by default 5 where no epochs are given. A fit ends by itself when the rows to stop by "
+            "get no better; the report says if it could still improve."
+        ),
+    ] = None,
+    steps_of: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="A model whose fit took the steps to be taken again, in place of --minutes."
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in one step, by default 512 (any order: 256), at most an eighth of them.")
@@ -82,6 +98,14 @@ def fit(
         bool, typer.Option("--stream", help="Read a Parquet file in pieces, never whole; a folder always is.")
     ] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, ...")] = "cpu",
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Ctrl-C, or a loss that is not finite, ends the fit with the best weights so far, which are reported and "
+            "written as the model. Without it they are written beside it, as OUTPUT with .interrupted in its name.",
+        ),
+    ] = False,
     *,
     reading: dict[str, Any],
 ) -> None:
@@ -90,6 +114,8 @@ def fit(
     Eight tenths of the rows are fitted, one tenth says when to stop, and the last is held out: its log-likelihood is
     reported, in nats per row and in the data's own units, beside that of two simple densities: a Gaussian copula and
     independent columns, or of numbers alone a Gaussian mixture and a Gaussian.
+
+    The fit goes on while the rows to stop by get better, for 5 minutes at most (--minutes); baselines take some more.
     """
     from anabranch.tables import TableStream, fit_table  # noqa: PLC0415 (slow to import)
 
@@ -107,34 +133,68 @@ def fit(
         remembered = None if sheet is None else sheet.remember()
         del sheet  # the texts of all cells are no use to a fit
     check_not_read(output, "the model", table=table)
-    with about(table):
-        fitted, report = fit_table(
-            data,
-            None if columns is None else split_names(columns, data.column_names),
-            () if given is None else split_names(given, data.column_names),
-            kinds=None if kinds is None else _read_kinds(kinds, data.column_names),
-            model=None if model is None else model.value,
-            structure=structure.value,
-            blocks=blocks,
-            hidden=sizes,
-            bins=bins,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            device=device,
-        )
-    metadata = {"table": table.name, "report": report.to_dict()}
-    ab.save(fitted, output, metadata=metadata if remembered is None else {**metadata, "reading": remembered})
-    show_report(table.name, report.to_dict())
-    show_columns(fitted.schema)
-    complain(f"wrote {output}")
+    try:
+        with about(table):
+            fitted, report = fit_table(
+                data,
+                None if columns is None else split_names(columns, data.column_names),
+                () if given is None else split_names(given, data.column_names),
+                kinds=None if kinds is None else _read_kinds(kinds, data.column_names),
+                model=None if model is None else model.value,
+                structure=structure.value,
+                blocks=blocks,
+                hidden=sizes,
+                bins=bins,
+                epochs=epochs,
+                minutes=minutes,
+                schedule=None if steps_of is None else _read_schedule(steps_of),
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                seed=seed,
+                device=device,
+                keep=keep,
+            )
+    except BaseException as error:
+        _end_unfinished(error, output, table.name)
+        raise
+    plain = report.to_dict()
+    metadata = {"table": table.name, "report": plain}
+    metadata |= {} if remembered is None else {"reading": remembered}
+    try:
+        # before the file, which may not be writable any more; and the file whatever becomes of what is printed
+        with suppress(KeyboardInterrupt):
+            show_report(table.name, plain)
+            show_columns(fitted.schema)
+            sys.stdout.flush()
+    finally:
+        written = save_somewhere(fitted, output, metadata)
+        if written == output:
+            complain(f"wrote {output}")
+    if written != output:
+        raise typer.Exit(NOT_WRITTEN)
+
+
+def _end_unfinished(error: BaseException, output: Path, table: str) -> None:
+    """Write what a fit that did not end has come to, if anything, and say where: with one line, where that is all to say."""
+    path = rescue(error, output, table)
+    if path is None:
+        return
+    where = f"the best weights so far are in {path}, a model for every command (--keep: a report too)"
+    if isinstance(error, KeyboardInterrupt):
+        complain(f"interrupted; {where}")
+        raise typer.Exit(INTERRUPTED) from None
+    if isinstance(error, (NonFiniteError, ValueError)):
+        complain(f"{error}; {where}")
+        raise typer.Exit(BAD_INPUT) from None
+    complain(where)
 
 
 def show_report(name: str, report: dict[str, Any]) -> None:
     """Print what a fit came to, from a `Report` as plain data."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+
+    from anabranch.tables.report import course_in_words  # noqa: PLC0415
 
     # what is not read on a terminal has no width to fit into
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -153,8 +213,8 @@ def show_report(name: str, report: dict[str, Any]) -> None:
     facts.add_row("model", f"{report['model']}, {report['parameters']:,} parameters")
     facts.add_row(
         "fit",
-        f"{report['epochs']} epochs in {report['seconds']['fit']:.0f} s, best after {report['best_epoch']}; "
-        f"baselines in {report['seconds']['baselines']:.0f} s",
+        f"{course_in_words(report)}; it took {report['seconds']['fit']:.0f} s, "
+        f"and the baselines {report['seconds']['baselines']:.0f} s",
     )
     console.print(facts, markup=False)
     unit = report.get("unit")
@@ -197,6 +257,17 @@ def _read_kinds(text: str, available: Sequence[str], strict: bool = True) -> dic
             f"--kinds: expected columns of the table and their kinds, such as a=categorical,b=bounded, got {begun[:-1]!r}"
         )
     return kinds
+
+
+def _read_schedule(path: Path) -> dict[str, Any]:
+    """The steps of the fit that made a model."""
+    report = read_metadata(path)["metadata"].get("report") or {}
+    schedule: dict[str, Any] | None = report.get("schedule")
+    if schedule is None:
+        epochs = report.get("options", {}).get("epochs")
+        instead = f"give --epochs {epochs}, as it was" if epochs else "it did not come to its end"
+        raise ValueError(f"--steps-of: {path} was fitted within no budget of time; {instead}")
+    return schedule
 
 
 def _read_sizes(text: str) -> list[int]:

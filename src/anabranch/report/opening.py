@@ -5,6 +5,7 @@ from __future__ import annotations
 from anabranch.report.blocks import Block, Facts, Fold, Paragraph, Section, Table
 from anabranch.report.view import View
 from anabranch.report.wording import count, percent
+from anabranch.tables.report import course_in_words
 
 # a unit with more letters than this is written out in a fold
 _LONG = 240
@@ -26,7 +27,7 @@ def opening(view: View, table_name: str, model_name: str) -> Section:
             (
                 "Fit",
                 f"to {count(parts['training'], 'row')}, with {parts['validation']:,} to stop by and {parts['test']:,} "
-                f"held out (seed {fit['seed']}); {fit['epochs']} epochs, best after {fit['best_epoch']}",
+                f"held out (seed {fit['seed']}); {course_in_words(fit)}",
             )
         )
     rows.append(("Columns", f"{len(schema.columns)} modelled" + _given(view)))

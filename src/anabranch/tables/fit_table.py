@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from anabranch import flows
-from anabranch.checks import device_here, one_of, positive_int, read_tensor, reference_tensor, seed_number
+from anabranch.checks import device_here, one_of, positive, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.models import AnyOrder, DepthMixture, Flow
@@ -25,13 +25,14 @@ from anabranch.tables.columns import Categorical, Column, TableWarning, Time
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
-from anabranch.tables.report import Report, Score
+from anabranch.tables.report import Report, Score, outcome
 from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
 from anabranch.tables.types import flat, is_number
 from anabranch.tables.wild import Usual, told
-from anabranch.training import Epoch, History, NonFiniteError, fit
+from anabranch.training import Epoch, NonFiniteError, fit
 from anabranch.training.pace import ANY_ORDER, Pace
+from anabranch.training.schedule import Schedule
 
 # 80 % to fit, 10 % to stop by, 10 % to report on: below this, the last two say nothing
 _LEAST_ROWS = 50
@@ -41,7 +42,9 @@ _FARTHEST = 1e15
 _HELD_OUT = 10_000
 
 
-# of flows: 16 epochs of 80,000 rows in batches of 512
+# to spend on a fit, where nothing is said
+MINUTES = 5.0
+# of flows
 _FLOWS = Pace(steps=2_500, most=50)
 
 
@@ -57,12 +60,15 @@ def fit_table(
     hidden: Sequence[int] | int | None = None,
     bins: int = 8,
     epochs: int | None = None,
+    minutes: float | None = None,
+    schedule: Schedule | Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: bool = True,
     callback: Callable[[Epoch], bool | None] | None = None,
+    keep: bool = False,
 ) -> tuple[TableModel, Report]:
     """Fit a density to the rows of a table, and report its held-out log-likelihood beside two simple densities'.
 
@@ -89,14 +95,21 @@ def fit_table(
         hidden: sizes of the hidden layers of each spline block, by default (128, 128); or the one width for any order,
             by default 256.
         bins: of the splines, as in `flows.nsf`.
-        epochs: passes over the training rows, at most; by default as many as make 2,500 steps, but 4 to 50, or for any order
-            4 to 100. The fit ends early when the validation rows get no better for a quarter of them.
+        epochs: passes over the training rows, at most, over which the learning rate falls from the first to the last: the
+            same fit on every machine. It ends early when the validation rows get no better for a quarter of them.
+        minutes: to spend on the fit, at most, without the baselines; by default 5, on every machine, if no epochs are given.
+            The fit goes on while the validation rows get better, and ends by itself when they no longer do; where the
+            time ends it, the report says by how much it still improved. With epochs too, whichever ends first.
+        schedule: the steps of an earlier fit, `report.schedule`, to be taken again, in place of epochs and minutes.
         batch_size: rows in one step, by default 512, or 256 for any order; small tables take an eighth of the training rows.
         learning_rate: the highest reached; by default 5e-3, or 2e-3 for any order.
         seed: of everything random: the split, initial weights, order of rows, the baselines' starts.
         device: where to train; the CPU by default.
         progress: whether to show a progress bar (on terminals).
         callback: called with every `Epoch`; return True to stop.
+        keep: whether Ctrl-C, or a loss that becomes NaN or infinite, ends the fit with the best weights so far, to be
+            reported and returned like others; `report.stopped` says so. Without it they raise, as they do before there are
+            any weights to keep. An exception that is raised after that has the model so far as its attribute `model`.
 
     Returns:
         the model, and the report.
@@ -129,6 +142,11 @@ def fit_table(
     """
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     epochs = None if epochs is None else positive_int("epochs", epochs)
+    if isinstance(schedule, Mapping):
+        schedule = Schedule.from_dict(schedule)
+    if minutes is None and epochs is None and schedule is None:
+        minutes = MINUTES
+    minutes = None if minutes is None else positive("minutes", minutes)
     seed = seed_number(seed)
     target = None if device is None else device_here("device", device)
     if model is not None:
@@ -178,8 +196,9 @@ def fit_table(
             density = AnyOrder(schema.families(), schema.context_size, width, blocks, order=order)
         else:
             density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
-    pace = (ANY_ORDER if mixed else _FLOWS).options(fitted_rows, epochs, batch_size, learning_rate)
-    options |= {name: pace[name] for name in ("epochs", "batch_size", "learning_rate")}
+    pace = (ANY_ORDER if mixed else _FLOWS).options(fitted_rows, epochs, batch_size, learning_rate, minutes, schedule)
+    paced = ("epochs", "minutes", "batch_size", "learning_rate")
+    options |= {name: pace[name] for name in paced if pace.get(name) is not None}
 
     like = reference_tensor(density)
     dtype = torch.get_default_dtype() if like is None else like.dtype
@@ -187,6 +206,12 @@ def fit_table(
     def rows(index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor | None]:
         # in the density's dtype, torch's default when it was built
         return schema.tensor(x[index], dtype), None if context is None else read_tensor("context", context[index], like)
+
+    records: list[Epoch] = []
+
+    def watched(record: Epoch) -> bool | None:
+        records.append(record)
+        return None if callback is None else callback(record)
 
     begun = time.perf_counter()
     try:
@@ -201,23 +226,29 @@ def fit_table(
             **pace,
             seed=seed,
             device=target,
-            callback=callback,
+            callback=watched,
             progress=progress,
+            keep=keep,
         )
     except NonFiniteError as error:
         # the loop counts the rows it was given, in their shuffled order, which is no help to the table's owner
-        raise NonFiniteError(
+        plain = NonFiniteError(
             f"the loss became infinite or NaN at step {error.step}, first in {error.layer}; lower the learning rate",
             error.step,
             None,
             error.layer,
-        ) from error
+        )
+        _hand_on(plain, schema, density, records)
+        raise plain from error
+    except BaseException as error:
+        _hand_on(error, schema, density, records)
+        raise
     fitted = time.perf_counter()
 
     table_model = TableModel(schema, density)
     given_test = None if context is None else context[test]
     results = {_NAMES[model]: table_model.log_prob_encoded(x[test], given_test, own[test])}
-    with _waiting("baselines", shown=progress):
+    with _waiting("baselines", shown=progress), _handed_on(schema, density, records):
         if mixed:
             both = Schema([*schema.given_parts, *schema.parts]).encode(table)[0] if schema.given else x
             results |= mixed_baselines(schema, both[train], both[validate], both[test], len(schema.given), seed)
@@ -240,7 +271,7 @@ def fit_table(
         seed=seed,
         unit=schema.unit,
         scores=[Score.of(name, log_p, own_units[_NAMES[model]]) for name, log_p in own_units.items()],
-        **_outcome(history),
+        **outcome(history),
         seconds={"fit": fitted - begun, "baselines": time.perf_counter() - fitted},
         options=options,
         set_apart=apart,
@@ -314,8 +345,20 @@ def _waiting(text: str, shown: bool) -> Iterator[None]:
         yield
 
 
-def _outcome(history: History) -> dict[str, Any]:
-    return {"epochs": len(history.epochs), "best_epoch": history.best_epoch, "stopped": history.stopped}
+def _hand_on(error: BaseException, schema: Schema, density: Density, records: Sequence[Epoch]) -> None:
+    """Give an exception the model so far, if a step has led to one: no hour of fitting is lost."""
+    if any(record.validation is None or np.isfinite(record.validation) for record in records):
+        error.model = TableModel(schema, density)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _handed_on(schema: Schema, density: Density, records: Sequence[Epoch]) -> Iterator[None]:
+    """The same for what is raised inside."""
+    try:
+        yield
+    except BaseException as error:
+        _hand_on(error, schema, density, records)
+        raise
 
 
 def split_rows(rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

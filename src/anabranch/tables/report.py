@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from anabranch.training import History
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,12 @@ class Report:
         seed: of the split, the initial weights and the order of rows.
         unit: of the scores, in words: which columns have a density, and which a probability.
         scores: held-out log-likelihoods: of the model, and of two simple densities.
-        epochs, best_epoch, stopped: passes over the training rows, the one whose weights were kept, and why it ended.
+        epochs, best_epoch: passes over the training rows, and those after which the weights were kept, parts of a pass too.
+        steps, best_step: the same in steps of the optimiser.
+        stopped: why it ended, as in `training.History`.
+        improving: nats per row and minute by which the validation loss still fell when the budget of time ended the fit;
+            None where it no longer fell, and for fits by epochs.
+        schedule: the steps of a fit within a budget, as plain data: `fit_table(schedule=report.schedule)` takes them again.
         seconds: spent on the fit and on the baselines.
         options: the arguments of the fit.
         set_apart: numbers of the rows that were neither fitted nor counted, for a wild value that they hold.
@@ -61,9 +69,13 @@ class Report:
     seed: int
     unit: str
     scores: list[Score]
-    epochs: int
-    best_epoch: int
+    epochs: float
+    best_epoch: float
+    steps: int
+    best_step: int
     stopped: str
+    improving: float | None
+    schedule: dict[str, Any] | None
     seconds: dict[str, float]
     options: dict[str, Any]
     set_apart: list[int] = field(default_factory=list)
@@ -72,6 +84,60 @@ class Report:
         """Plain, JSON-ready data: what is infinite or undefined becomes None."""
         plain: dict[str, Any] = _json_ready(asdict(self))
         return plain
+
+
+def outcome(history: History) -> dict[str, Any]:
+    """What a report says of the fit's course."""
+    last, best = (history.epochs[-1] if history.epochs else None), history.best
+    return {
+        "epochs": 0 if last is None else _whole(last.passes),
+        "best_epoch": 0 if best is None else _whole(best.passes),
+        "steps": 0 if last is None else last.step,
+        "best_step": 0 if best is None else best.step,
+        "stopped": history.stopped,
+        "improving": history.improving,
+        "schedule": None if history.schedule is None else history.schedule.to_dict(),
+    }
+
+
+def course_in_words(report: Mapping[str, Any]) -> str:
+    """How a fit went and why it ended, from a `Report` as plain data: a line for people.
+
+    Example:
+        >>> from anabranch.tables.report import course_in_words
+        >>> report = {"epochs": 31.5, "best_epoch": 30.0, "steps": 6300, "best_step": 6000, "stopped": "plateau"}
+        >>> course_in_words({**report, "improving": None, "options": {"minutes": 5.0}})
+        '6,300 steps (31.5 epochs), best after 6,000; ended because it no longer improved'
+    """
+    steps, best = report["steps"], report["best_step"]
+    stopped, improving, minutes = report["stopped"], report["improving"], report["options"].get("minutes")
+    words = f"{steps:,} steps ({report['epochs']:.4g} epoch{'s' * (report['epochs'] != 1)}), best after {best:,}; "
+    budget = "" if minutes is None else f"its budget of {minutes:g} minute{'s' * (minutes != 1)}"
+    if improving is not None:
+        end = budget if stopped == "minutes" else "its number of epochs"
+        return words + (
+            f"ended by {end} while it still improved, by {improving:.2g} nats per row and minute: "
+            + ("more epochs give more" if stopped == "epochs" else f"more minutes, such as {3 * minutes:g}, give more")
+        )
+    if stopped == "epochs" and best == steps:
+        return words + "the last epoch was the best: more epochs may give more"
+    return words + _ENDS.get(stopped, "").format(budget=budget)
+
+
+_ENDS = {
+    "epochs": "ended by its number of epochs",
+    "patience": "ended because it no longer improved",
+    "plateau": "ended because it no longer improved",
+    "minutes": "ended by {budget}, when it hardly improved any more",
+    "callback": "ended by its callback",
+    "schedule": "by the schedule of another fit",
+    "interrupted": "interrupted",
+    "non-finite": "ended because the loss became infinite or NaN: lower the learning rate",
+}
+
+
+def _whole(passes: float) -> float:
+    return int(passes) if passes == int(passes) else passes
 
 
 def _mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -42,6 +42,17 @@ class Average:
         with torch.no_grad():
             torch._foreach_lerp_(self.mean, self.parameters, 1 - decay)
 
+    def state(self) -> tuple[int, list[torch.Tensor]]:
+        """All that it knows, to be restored."""
+        return self.steps, [mean.clone() for mean in self.mean]
+
+    def restore(self, state: tuple[int, list[torch.Tensor]]) -> None:
+        """Back to what `state` gave."""
+        self.steps, means = state
+        with torch.no_grad():
+            for mean, kept in zip(self.mean, means, strict=True):
+                mean.copy_(kept)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The module has the mean weights for a while."""

@@ -21,6 +21,8 @@ _LOG = logging.getLogger("anabranch")
 # nothing lies in PyTorch's cache, and a compiled step saves about a second for every 6e10 floating-point operations of the
 # matrix products (95 ms of 6.5e9 at 63 features, 23 ms of 1.3e9 at 8).
 _OPERATIONS_THAT_PAY = 60 * 6e10
+# and such a step that is not compiled makes so many in a second
+_OPERATIONS_A_SECOND = 3e10
 
 
 def shall_compile(
@@ -28,7 +30,7 @@ def shall_compile(
 ) -> bool:
     """Decide, and say in one line of the log why not, if "auto" says no.
 
-    The choice depends on the work alone, 6 operations for each parameter and row (forward, and twice that backward), so the
+    The choice depends on the work alone, 6 operations for each parameter and row of a step, so the
     same fit is compiled or not on every machine that has a compiler.
 
     Raises:
@@ -41,8 +43,7 @@ def shall_compile(
         raise ValueError(f"compile: expected {missing}, found none; install one or pass compile=False")
     if compile != "auto":
         return compile
-    parameters = sum(parameter.numel() for parameter in density.parameters() if parameter.requires_grad)
-    operations = 6.0 * parameters * rows * steps
+    operations = _operations(density, rows) * steps
     if missing:
         _LOG.info("fit: not compiled, since there is no %s", missing)
     elif operations < _OPERATIONS_THAT_PAY:
@@ -54,6 +55,16 @@ def shall_compile(
     else:
         return True
     return False
+
+
+def steps_within(seconds: float, density: Density, rows: int) -> int:
+    """About how many steps are made in so much time, by the work alone: on every machine the same."""
+    return max(1, int(seconds * _OPERATIONS_A_SECOND / _operations(density, rows)))
+
+
+def _operations(density: Density, rows: int) -> float:
+    """Of a step: forward, and twice that backward."""
+    return 6.0 * rows * sum(parameter.numel() for parameter in density.parameters() if parameter.requires_grad)
 
 
 def _missing_compiler(device: torch.device) -> str:

@@ -6,10 +6,12 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from anabranch.training.schedule import Schedule
+
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training rows.
+    """One pass over the training rows; in a fit within a budget of time, the steps between two validations.
 
     Attributes:
         epoch: its number, from 1.
@@ -18,6 +20,7 @@ class Epoch:
         validation: mean loss on the validation rows after it, nats per row; None without validation rows.
         learning_rate: at its first step.
         seconds: since the fit began.
+        passes: over the training rows so far.
     """
 
     epoch: int
@@ -26,6 +29,7 @@ class Epoch:
     validation: float | None
     learning_rate: float
     seconds: float
+    passes: float
 
 
 @dataclass
@@ -36,10 +40,16 @@ class History:
         epochs: one `Epoch` each.
         best_epoch: the number of the epoch whose weights the density now has; 0 for those it began with, or others that the
             objective went back to (`Annihilation` whose search was cut short).
-        stopped: why it ended: "epochs", "patience", or "callback".
+        stopped: why it ended: "epochs"; "patience", the validation loss got no better; "callback"; within a budget
+            "plateau", it got no better, or "minutes", the time was used; "schedule", of one that was given; with `keep`
+            "interrupted", by Ctrl-C, or "non-finite", by a loss that was NaN or infinite; "" if an exception ended it.
         rows, validation_rows: how many rows were trained on, and held out for early stopping.
         seed: of the split and the order of the rows.
         compiled: whether the density was compiled for it.
+        schedule: the steps of a fit within a budget, for `fit(schedule=...)` to take them again; None for one by epochs, and
+            where something cut it short.
+        improving: how much the validation loss still fell where the budget ended the fit, in nats per row and minute, over
+            the last quarter of the steps at a constant rate; None where it no longer fell, and for fits by epochs.
     """
 
     rows: int
@@ -49,6 +59,13 @@ class History:
     best_epoch: int = 0
     stopped: str = ""
     compiled: bool = False
+    schedule: Schedule | None = None
+    improving: float | None = None
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch whose weights the density has; None where those are of none."""
+        return self.epochs[self.best_epoch - 1] if self.best_epoch else None
 
     @property
     def best_loss(self) -> float:
@@ -56,11 +73,11 @@ class History:
 
         NaN where those are of no epoch.
         """
-        if self.best_epoch == 0:
+        chosen = self.best
+        if chosen is None:
             return math.nan
-        chosen = self.epochs[self.best_epoch - 1]
         return chosen.loss if chosen.validation is None else chosen.validation
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready data."""
-        return asdict(self)
+        return asdict(self) | {"schedule": None if self.schedule is None else self.schedule.to_dict()}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,12 +13,12 @@ from anabranch.densities import Density
 from anabranch.objectives import Batch, Objective
 from anabranch.training.averaging import Average
 from anabranch.training.background import before_background, broad_density
+from anabranch.training.course import Course
 from anabranch.training.diagnosis import NonFiniteError, explain_gradient, explain_loss
 from anabranch.training.history import Epoch, History
 from anabranch.training.precision import Precision, multiplying
 from anabranch.training.progress import FitProgress
 from anabranch.training.rows import Rows, RowStream
-from anabranch.training.schedule import warmup_cosine
 from anabranch.transforms import Transform
 
 
@@ -37,6 +37,7 @@ class Loop:
         history: History,
         generator: torch.Generator,
         *,
+        course: Course,
         epochs: int,
         batch_size: int,
         clip: float,
@@ -70,10 +71,11 @@ class Loop:
         self.noise = noise
         self.scale = _spread(self.training.x) * noise if isinstance(self.training, Rows) else noise
         self.average = Average(self.density, average)
-        self.epochs = epochs
-        self.steps = epochs * self.batches
+        self.course = course
         self.good = self._snapshot()
+        self.marked: Callable[[], None] | None = None
         self.steps_done = 0
+        self.rows_seen = 0
         self.settled = objective is None or objective.settled
 
     def run(
@@ -81,67 +83,88 @@ class Loop:
         *,
         learning_rate: float,
         weight_decay: float,
-        warmup: float,
-        patience: int | None,
         precision: Precision,
         callback: Callable[[Epoch], bool | None] | None,
         progress: bool,
+        clock: Callable[[], float],
     ) -> None:
         """Train; whatever ends it, the density has the best weights then, or those that the objective leaves it."""
         groups = _decayed_and_not(self.density, weight_decay)
         # one loop over all weights where there is one; it is the same update
         optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=self.device.type in ("cpu", "cuda") or None)
-        schedule = warmup_cosine(optimizer, self.steps, warmup)
         trained = self.density if self.objective is None else _WithObjective(self.density, self.objective)
         wrapped, optimizer = self.accelerator.prepare(trained, optimizer)
         was_training = self.density.training
-        begun = time.perf_counter()
+        begun = clock()
         main = self.accelerator.is_main_process
+        batches = self._deal()
+
+        def seconds() -> float:
+            passed = clock() - begun
+            if self.shares == 1 or self.course.seconds is None:
+                return passed
+            # all processes must come to the same conclusions
+            return float(self._mean_over_processes(torch.tensor(passed, device=self.device)))
+
         try:
-            with FitProgress(self.steps, shown=progress and main) as bar:
-                for epoch in range(1, self.epochs + 1):
-                    rate = float(schedule.get_last_lr()[0])
+            with FitProgress(self.course, shown=progress and main) as bar:
+                while not self.course.ended:
+                    rate = learning_rate * self.course.factor(self.steps_done)
                     with multiplying(self.density, precision):
-                        loss = self._epoch(wrapped, optimizer, schedule, bar)
+                        loss = self._steps(batches, wrapped, optimizer, learning_rate, seconds, bar)
                     if self.objective is not None and self.objective.after_epoch(self.density, len(self.training)):
                         self.average.restart()
                     with self.average.applied():
                         validation = self._validate()
-                        seconds = time.perf_counter() - begun
-                        record = Epoch(epoch, self.steps_done, loss, validation, rate, seconds)
-                        self._keep(record)
+                        number = len(self.history.epochs) + 1
+                        passes = self.rows_seen / len(self.training)
+                        record = Epoch(number, self.steps_done, loss, validation, rate, seconds(), passes)
+                        best = self._keep(record)
+                    if self.course.marks(record, best):
+                        self.marked = self._mark(optimizer)
                     bar.epoch(validation)
-                    if callback is not None and callback(record):
+                    stop = callback is not None and callback(record)
+                    self.course.validated(record, self.history.best)
+                    if stop:
                         self.history.stopped = "callback"
                         return
-                    if validation is not None and patience is not None and epoch - self.history.best_epoch >= patience:
-                        self.history.stopped = "patience"
-                        return
-            self.history.stopped = "epochs"
+            self.history.stopped = self.course.ended
+            schedule = self.course.schedule
+            self.history.schedule = schedule and replace(schedule, compiled=self.history.compiled)
+            self.history.improving = self.course.improving
         finally:
             self.density.load_state_dict(self.good)
             self.density.train(was_training)
             if self.objective is not None and self.objective.finish(self.density):
                 self.history.best_epoch = 0
 
-    def _epoch(
+    def _steps(
         self,
+        batches: Iterator[tuple[Rows, Tensor, int, bool]],
         wrapped: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
+        learning_rate: float,
+        seconds: Callable[[], float],
         bar: FitProgress,
     ) -> float:
-        """One pass over the training rows; the mean loss on the way."""
+        """The steps up to the next validation; the mean loss on the way."""
         self.density.train()
         total = torch.zeros((), device=self.device)
-        for batch, mine, rows in self._deal():
+        begun = self.rows_seen
+        for batch, mine, rows, last in batches:
             if self.steps_done == 0:
                 with torch.no_grad():
                     self.density.initialize(batch.x, batch.context)
                 self.good = self._snapshot()
                 self.average.restart()
-            progress = self.steps_done / self.steps
+            if self.course.goes_back and self.marked is not None:
+                self.marked()
+                self.course.goes_back = False
+            progress = self.steps_done / self.course.steps if self.course.steps else 0.0
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * self.course.factor(self.steps_done)
             self.steps_done += 1
+            self.rows_seen += rows
             x = self._with_noise(batch.x, progress)
             if self.objective is None:
                 losses = wrapped(x, batch.context)
@@ -156,14 +179,49 @@ class Loop:
             if norm is not None and not bool(torch.isfinite(norm)):
                 raise explain_gradient(self.density, self.steps_done)
             optimizer.step()
-            schedule.step()
             self.average.step()
             total += loss.detach() * rows
-            bar.step(loss.item())
-        return float(self._mean_over_processes(total / len(self.training)))
+            passed = seconds()
+            self.course.stepped(self.steps_done, passed)
+            bar.step(loss.item(), self.steps_done, passed)
+            every = self.course.every
+            if self.course.ended or (last if every is None else self.steps_done % every == 0):
+                break
+        return float(self._mean_over_processes(total / (self.rows_seen - begun)))
 
-    def _deal(self) -> Iterator[tuple[Rows, Tensor, int]]:
-        """The batches of an epoch: this process's share, its numbers, and how many rows all shares have."""
+    def _mark(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+        """Remember weights, their average, and the state of the optimiser; what comes back puts all of it in place again."""
+        weights = self._snapshot()
+        average = self.average.state()
+        state = {
+            parameter: {name: value.clone() for name, value in values.items()}
+            for parameter, values in optimizer.state.items()
+        }
+
+        def put_back() -> None:
+            with torch.no_grad():
+                self.density.load_state_dict(weights)
+                self.average.restore(average)
+                for parameter, values in state.items():
+                    for name, value in values.items():
+                        optimizer.state[parameter][name].copy_(value)
+
+        return put_back
+
+    def _deal(self) -> Iterator[tuple[Rows, Tensor, int, bool]]:
+        """One batch after the other, pass after pass, and whether it ends one."""
+        while True:
+            waiting: tuple[Rows, Tensor, int] | None = None
+            for batch in self._pass():
+                if waiting is not None:
+                    yield *waiting, False
+                waiting = batch
+            if waiting is None:
+                raise ValueError(f"x: expected a stream of {len(self.training):,} rows, got none from it")
+            yield *waiting, True
+
+    def _pass(self) -> Iterator[tuple[Rows, Tensor, int]]:
+        """The batches of one pass: this process's share, its numbers, and how many rows all shares have."""
         share = slice(self.accelerator.process_index, None, self.shares)
         if isinstance(self.training, Rows):
             order = torch.randperm(len(self.training), generator=self.generator)
@@ -205,17 +263,20 @@ class Loop:
     def _explain(self, losses: Tensor, batch: Rows) -> NonFiniteError:
         return explain_loss(self.density, batch, losses, self.steps_done)
 
-    def _keep(self, record: Epoch) -> None:
-        """Write the record down, and keep the weights if they are the best so far."""
+    def _keep(self, record: Epoch) -> bool:
+        """Write the record down, and keep the weights if they are the best so far; whether they are."""
         self.history.epochs.append(record)
-        best = self.history.epochs[self.history.best_epoch - 1].validation if self.history.best_epoch else None
+        kept = self.history.best
+        best = None if kept is None else kept.validation
         # the mean of losses that are finite may overflow, and is no best then
         better = record.validation is None or record.validation < (math.inf if best is None else best)
         # weights of before an objective had settled are no choice after it
-        if better or not self.settled:
+        best_now = better or not self.settled
+        if best_now:
             self.history.best_epoch = record.epoch
             self.good = self._snapshot()
         self.settled = self.objective is None or self.objective.settled
+        return best_now
 
     def _mean_over_processes(self, value: Tensor) -> Tensor:
         if self.shares == 1:

@@ -6,19 +6,22 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from anabranch.training.schedule import Schedule
+
 
 @dataclass(frozen=True)
 class Pace:
-    """Epochs, batch size and speed of a fit to so many rows: about as many steps whatever their number.
+    """Epochs, batch size and speed of a fit to so many rows: about as many steps whatever their number, or a budget of time.
 
     Args:
-        steps: about so many,
+        steps: about so many, where no time is given,
         fewest: but at least so many epochs,
         most: and at most so many.
         batch: rows in one step, at most; small tables take an eighth of their rows, but 32.
         rate: the highest learning rate.
         decay: of weights.
         average: of weights, as in `fit`.
+        steady: the same, of a fit within a budget of time, whose rate is constant most of it.
         patience: epochs without a better validation loss before it ends: a quarter of all, but at least so many.
 
     Example:
@@ -36,6 +39,7 @@ class Pace:
     rate: float = 5e-3
     decay: float = 1e-5
     average: float = 0.0
+    steady: float = 0.99
     patience: int = 4
 
     def epochs_and_batch(self, rows: int) -> tuple[int, int]:
@@ -49,6 +53,8 @@ class Pace:
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        minutes: float | None = None,
+        schedule: Schedule | None = None,
     ) -> dict[str, Any]:
         """What `fit` is told: what is given here, and the rest by default.
 
@@ -57,17 +63,19 @@ class Pace:
             epochs: if they are not to follow from the rows.
             batch_size: the most for a table large enough.
             learning_rate: the highest.
+            minutes: to spend, at most, on as many epochs as that allows if none are given.
+            schedule: the steps of an earlier fit within a budget.
         """
         batch = self._batch(rows, batch_size)
-        epochs = self._epochs(rows, batch) if epochs is None else epochs
-        return {
-            "epochs": epochs,
+        how: dict[str, Any] = {
             "batch_size": batch,
             "learning_rate": self.rate if learning_rate is None else learning_rate,
             "weight_decay": self.decay,
-            "average": self.average,
-            "patience": max(self.patience, epochs // 4),
         }
+        if minutes is not None or schedule is not None:
+            return how | {"epochs": epochs, "minutes": minutes, "schedule": schedule, "average": self.steady}
+        epochs = self._epochs(rows, batch) if epochs is None else epochs
+        return how | {"epochs": epochs, "average": self.average, "patience": max(self.patience, epochs // 4)}
 
     def _batch(self, rows: int, most: int | None = None) -> int:
         return min(self.batch if most is None else most, max(32, rows // 8))

@@ -6,34 +6,43 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from anabranch.training.course import Course
 
 
 class FitProgress:
-    """A bar over the steps of a fit, with losses and the time left, on standard error.
+    """A bar over the steps of a fit, or over its budget of time, with losses and the time left, on standard error.
 
-    Where that is neither a terminal nor a notebook, nothing is drawn.
+    Within a budget it says too whether the validation loss still improves. Where standard error is neither a terminal nor
+    a notebook, nothing is drawn.
 
     Args:
-        steps: how many there will be.
+        course: of the fit.
         shown: whether to show it at all.
+        console: where; standard error by default.
     """
 
-    def __init__(self, steps: int, shown: bool) -> None:
-        console = Console(stderr=True)
+    def __init__(self, course: Course, shown: bool, console: Console | None = None) -> None:
+        console = Console(stderr=True) if console is None else console
+        self._course = course
+        left: list[ProgressColumn]
+        if course.seconds is None:
+            left = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+        else:
+            left = [TextColumn("{task.fields[state]}, at most"), TextColumn("{task.fields[left]} left")]
         self._progress = Progress(
             TextColumn("fit"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[step]}"),
             TextColumn("{task.fields[losses]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            *left,
             console=console,
             disable=not (shown and (console.is_terminal or console.is_jupyter)),
         )
         self._held_out = ""
-        self._task = self._progress.add_task("fit", total=steps, losses="")
+        total = course.steps if course.seconds is None else course.seconds
+        self._task = self._progress.add_task("fit", total=total, losses="", step="", state="improves", left="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -44,9 +53,21 @@ class FitProgress:
     ) -> None:
         self._progress.stop()
 
-    def step(self, loss: float) -> None:
-        """One step is done, with this loss on its batch."""
-        self._progress.update(self._task, advance=1, losses=f"loss {loss:.3f}{self._held_out}")
+    def step(self, loss: float, step: int, seconds: float) -> None:
+        """So many steps are done, after so many seconds, the last of them with this loss on its batch."""
+        losses = f"loss {loss:.3f}{self._held_out}"
+        if self._course.seconds is None:
+            self._progress.update(self._task, completed=step, losses=losses, step=f"{step}/{self._course.steps}")
+            return
+        left = max(0, round(self._course.seconds - seconds))
+        self._progress.update(
+            self._task,
+            completed=min(seconds, self._course.seconds),
+            losses=losses,
+            step=f"step {step}",
+            state=self._course.state,
+            left=f"{left // 60}:{left % 60:02}",
+        )
 
     def epoch(self, validation: float | None) -> None:
         """One epoch is done, with this loss on the validation rows."""
