@@ -136,7 +136,7 @@ class TestSubsets:
         model = mixed()
         x = model.sample((20,))
         joint = model.log_prob(x)
-        rest = [4, 2, 5, 3]
+        rest = [2, 3, 4, 5]
         marginal = model.marginal([1, 0]).log_prob(x[:, [1, 0]])
         conditional = model.conditional([1, 0]).log_prob(x[:, rest], x[:, [1, 0]])
         torch.testing.assert_close(marginal + conditional, joint)

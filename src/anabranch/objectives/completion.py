@@ -11,6 +11,9 @@ from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.objectives.objective import Batch, Objective
 
+# shares of a fit after which the first phase ends, and the second
+_OBSERVED, _CONDITIONS = 0.1, 0.4
+
 
 @runtime_checkable
 class Completes(Protocol):
@@ -49,8 +52,8 @@ class Completion(Objective):
     Args:
         passes: about as many passes of the network as a step may spend on renewing draws: a row is drawn again in
             one of columns with gaps / passes steps that it takes part in.
-        observed_steps: steps of the first phase.
-        condition_steps: steps of the second phase.
+        observed_steps: steps of the first phase, but a tenth of all steps at most, where their number is known.
+        condition_steps: steps of the second phase, but three tenths of all at most.
 
     Raises:
         ValueError: passes below 1, or steps below 0; in a fit, a density that does not complete rows.
@@ -74,26 +77,28 @@ class Completion(Objective):
         self.condition_steps = positive_int("condition_steps", condition_steps, least=0)
         self._steps = 0
         self._every = 1
+        self._targets = False
         self._filled: Tensor | None = None
 
     @property
     def settled(self) -> bool:  # type: ignore[override]
         """Whether drawn values are targets by now."""
-        return self._steps > self.observed_steps + self.condition_steps
+        return self._targets
 
     def prepare(self, rows: Batch, epochs: int) -> None:
         _completing(rows.density)
         gaps = rows.x.isnan()
-        self._steps, self._filled = 0, rows.x.clone()
+        self._steps, self._targets, self._filled = 0, False, rows.x.clone()
         self._every = max(1, round(float(gaps.flatten(1).any(dim=0).sum()) / self.passes))
 
     def __call__(self, batch: Batch) -> Tensor:
         self._steps += 1
-        if self._steps <= self.observed_steps:
+        if self._steps <= self.observed_steps and batch.progress < _OBSERVED:
             return batch.density.loss(batch.x, batch.context)
+        self._targets = self._steps > self.observed_steps + self.condition_steps or batch.progress >= _CONDITIONS
         density = _completing(batch.density)
         x = self._completed(density, batch)
-        return density.completed_loss(x, ~batch.x.isnan(), batch.context, drawn_count=self.settled)
+        return density.completed_loss(x, ~batch.x.isnan(), batch.context, drawn_count=self._targets)
 
     def _completed(self, density: Completes, batch: Batch) -> Tensor:
         """The rows of a batch with their gaps drawn: now and then anew, in between as they were drawn last."""

@@ -74,8 +74,8 @@ class Budget(Course):
         elif self.steps is not None and step + fall >= self.steps:
             self._begin(step, max(1, self.steps - step), "epochs")
 
-    def validated(self, record: Epoch, best: Epoch | None) -> None:
-        if self._fall:
+    def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
+        if self._fall or not settled:
             return
         self._best = best
         self._records.append(record)

@@ -35,8 +35,14 @@ class Course(ABC):
         """So many steps are done, after so many seconds."""
 
     @abstractmethod
-    def validated(self, record: Epoch, best: Epoch | None) -> None:
-        """This is the last record, and that the one whose weights would be kept now."""
+    def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
+        """This is the last record, and that the one whose weights would be kept now.
+
+        Args:
+            record: of the steps since the last one.
+            best: of the weights that would be kept.
+            settled: whether records count. They do not as long as an objective changes what is fitted.
+        """
 
     def marks(self, record: Epoch, best: bool) -> bool:
         """Whether to remember the weights and the optimiser's state after this record, `best` so far or not."""
@@ -73,7 +79,7 @@ class ByEpochs(Course):
     def stepped(self, step: int, seconds: float) -> None:
         pass
 
-    def validated(self, record: Epoch, best: Epoch | None) -> None:
+    def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
         waited = record.epoch - (0 if best is None else best.epoch)
         if record.validation is not None and self.patience is not None and waited >= self.patience:
             self.ended = "patience"
@@ -98,7 +104,7 @@ class Repeated(Course):
         if step >= self._schedule.steps:
             self.ended = "schedule"
 
-    def validated(self, record: Epoch, best: Epoch | None) -> None:
+    def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
         pass
 
     def marks(self, record: Epoch, best: bool) -> bool:

@@ -119,12 +119,13 @@ class Loop:
                         number = len(self.history.epochs) + 1
                         passes = self.rows_seen / len(self.training)
                         record = Epoch(number, self.steps_done, loss, validation, rate, seconds(), passes)
+                        settled = self.settled
                         best = self._keep(record)
                     if self.course.marks(record, best):
                         self.marked = self._mark(optimizer)
                     bar.epoch(validation)
                     stop = callback is not None and callback(record)
-                    self.course.validated(record, self.history.best)
+                    self.course.validated(record, self.history.best, settled)
                     if stop:
                         self.history.stopped = "callback"
                         return
