@@ -38,6 +38,7 @@ from anabranch.tables.columns import (
 from anabranch.tables.columns.apart import apart
 from anabranch.tables.columns.tails import begins, pareto
 from anabranch.tables.inference import infer_column
+from anabranch.training.marginals import Marginals
 
 RNG = np.random.default_rng(0)
 UTC = datetime.UTC
@@ -776,3 +777,33 @@ class TestAngle:
         z = part.encode(pa.array([0, 90, 359]))
         assert part.context(z).shape == (3, part.context_size)
         np.testing.assert_allclose(part.from_context(part.context(z)), z, atol=1e-12)
+
+
+class TestDraws:
+    """A column fitted by itself draws as far out as its values do."""
+
+    @pytest.mark.parametrize(
+        "draw",
+        [
+            lambda r, n: r.normal(size=n),
+            lambda r, n: r.exponential(size=n),
+            lambda r, n: np.exp(2 * r.normal(size=n)),
+            lambda r, n: r.standard_t(3, n),
+            lambda r, n: 1 + r.pareto(2, n),
+            lambda r, n: r.negative_binomial(1, 0.02, n),
+        ],
+    )
+    def test_seldom_beyond_the_largest_and_with_the_mean(self, draw):
+        n = 4000
+        x = draw(np.random.default_rng(1), n)
+        column = infer_column("c", pa.array(x))
+        density = Marginals([column.family()])
+        z = torch.from_numpy(column.encode(pa.array(x))).float().unsqueeze(-1)
+        density.initialize(z)
+        ab.fit(density, z, epochs=8, batch_size=500, learning_rate=1e-2, seed=0, progress=False, compile=False)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            drawn = column.decode(density.sample((200_000,))[:, 0].double().numpy()).to_numpy(zero_copy_only=False)
+        assert (drawn > x.max()).mean() < 8 / n
+        assert (drawn < x.min()).mean() < 8 / n
+        assert abs(drawn.mean() - x.mean()) < 0.25 * min(x.std(), abs(x.mean()) + 0.2)

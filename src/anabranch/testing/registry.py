@@ -21,8 +21,12 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
+<<<<<<< HEAD
 from anabranch.draws import drawing
 from anabranch.families import Lattice, Levels, Logistics
+=======
+from anabranch.families import Lattice, Levels, Logistics, Wrapped
+>>>>>>> columns
 from anabranch.models import AnyOrder, DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow, Subset
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
@@ -265,6 +269,16 @@ def _of_levels() -> AnyOrder:
     return AnyOrder([Levels(3), Lattice(1.0, low=0.0, high=3.0, components=2), Levels(2)], hidden=8, blocks=1)
 
 
+def _with_ends() -> AnyOrder:
+    return AnyOrder(
+        [Logistics(2, low=-1.0, high=1.5), Logistics(2, low=-2.0, widest=0.6), Levels(2)], hidden=8, blocks=1
+    )
+
+
+def _of_angles() -> AnyOrder:
+    return AnyOrder([Wrapped(components=2), Levels(2), Wrapped(12.0, 1.0, components=2)], hidden=8, blocks=1)
+
+
 DENSITIES: dict[str, Case] = {
     "normal": Case(lambda: Normal([0.5, -1.0], scale=[1.0, 2.0], learnable=True)),
     "full normal": Case(lambda: Normal([0.5, -1.0], scale_tril=[[1.0, 0.0], [0.5, 2.0]], learnable=True)),
@@ -304,6 +318,8 @@ DENSITIES: dict[str, Case] = {
     "any order of several": Case(lambda: _any_order(orders=3)),
     "any order of reals": Case(lambda: AnyOrder(2, hidden=8)),
     "any order of levels": Case(_of_levels),
+    "any order with ends": Case(_with_ends),
+    "any order around a circle": Case(_of_angles),
     "any order of one column": Case(lambda: AnyOrder([Logistics(2)], hidden=8)),
     "marginal of any order": Case(lambda: _any_order().marginal([2, 1])),
     "conditional of any order": Case(lambda: _any_order().conditional([2], [0.5])),

@@ -40,7 +40,7 @@ class Budget(Course):
         self, seconds: float, warmup: int, every: int | None, most: int | None = None, stops: bool = True
     ) -> None:
         self.seconds: float = seconds
-        self.steps = most
+        self.steps = self.planned = most
         self.every = every
         self.warmup = max(1, warmup)
         self.stops = stops

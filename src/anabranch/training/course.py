@@ -14,6 +14,8 @@ class Course(ABC):
     Attributes:
         every: steps between two validations; None for one after each pass over the rows.
         steps: how many there will be at most, where that is known.
+        planned: how many were asked for beforehand, of which objectives are told what share is done; None within a budget
+            of time alone, also where its steps are taken again.
         seconds: how long it may take, where that is limited.
         ended: why it is over, in a word; "" while it goes on.
         goes_back: whether the next step begins with the weights that `marks` had asked to keep. The loop sees to it, and
@@ -22,6 +24,7 @@ class Course(ABC):
 
     every: int | None = None
     steps: int | None = None
+    planned: int | None = None
     seconds: float | None = None
     ended: str = ""
     goes_back: bool = False
@@ -70,6 +73,7 @@ class ByEpochs(Course):
     def __init__(self, epochs: int, batches: int, warmup: float, patience: int | None) -> None:
         self.epochs = epochs
         self.steps: int = epochs * batches
+        self.planned = self.steps
         self.warmup = max(1, round(warmup * self.steps))
         self.patience = patience
 
@@ -94,6 +98,7 @@ class Repeated(Course):
         self._schedule = schedule
         self.every = schedule.every
         self.steps: int = schedule.most or schedule.steps
+        self.planned = schedule.most
 
     def factor(self, step: int) -> float:
         return self._schedule.factor(step)

@@ -161,7 +161,7 @@ class Loop:
             if self.course.goes_back and self.marked is not None:
                 self.marked()
                 self.course.goes_back = False
-            progress = self.steps_done / self.course.steps if self.course.steps else 0.0
+            progress = self.steps_done / self.course.planned if self.course.planned else 0.0
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * self.course.factor(self.steps_done)
             self.steps_done += 1

@@ -20,7 +20,7 @@ _NARROWEST, _ROOM = 0.3, 1.2
 # the widest component, which outlives all others, has an index that is nearer to 1, where means end, by this share at most
 _NEARER = 0.2
 # a side narrower than this share of the other is made steeper, so many times at most
-_NARROWER, _STEEPEST = 0.7, 10.0
+_NARROWER, _STEEPEST = 0.7, 3.0
 
 
 class Side(NamedTuple):
