@@ -21,12 +21,8 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
-<<<<<<< HEAD
 from anabranch.draws import drawing
-from anabranch.families import Lattice, Levels, Logistics
-=======
 from anabranch.families import Lattice, Levels, Logistics, Wrapped
->>>>>>> columns
 from anabranch.models import AnyOrder, DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow, Subset
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
