@@ -13,7 +13,7 @@ from trials import OPTIONS, Row, fitted, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.densities import Density
-from anabranch.gallery.results import seeded
+from anabranch.draws import drawing
 from anabranch.gallery.toys import Rows, Toy
 
 FOLD, CUT = "PiecewiseFlow, fold at random, twice", "PiecewiseFlow, cut"
@@ -49,7 +49,7 @@ def main(seeds: int = 4) -> None:
             builders = models(data.x)
             for method, when in ((CUT, "before the fit"), (FOLD, "before the fit"), (FOLD, "after it")):
                 build, epochs = builders[method]
-                with seeded(seed):
+                with drawing(seed):
                     density = build()
                 if when == "after it":
                     density, _ = fitted(build, data.x, seed, epochs)

@@ -6,7 +6,7 @@ import torch
 
 from anabranch import FlowMixture
 from anabranch.densities import Uniform
-from anabranch.gallery.results import seeded
+from anabranch.draws import drawing
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Boxes:
 
     def rows(self, rows: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """So many rows a box on average, drawn by weight, and the box of each."""
-        with seeded(seed):
+        with drawing(seed):
             x = self.density.sample((rows * self.components,))
         return x, self.density.joint_log_prob(x).argmax(dim=-1)
 

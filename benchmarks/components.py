@@ -14,7 +14,8 @@ from trials import Row, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.densities import Normal
-from anabranch.gallery.results import count_parameters, seeded
+from anabranch.draws import drawing
+from anabranch.gallery.results import count_parameters
 
 FEATURES, ROWS, BLOCKS, HIDDEN, VECTOR = 8, 1024, 3, (64, 64), 4
 COUNTS = (1, 2, 4, 8, 16)
@@ -63,7 +64,7 @@ def main(rounds: int = 9) -> None:
     x = torch.randn(ROWS, FEATURES, generator=torch.Generator().manual_seed(0))
     rows: list[Row] = []
     for kind, build in KINDS.items():
-        with seeded(0):
+        with drawing(0):
             models = {k: build(k) for k in COUNTS}
         works = {k: works_of(model, x) for k, model in models.items()}
         times: dict[tuple[str, int], list[float]] = {}

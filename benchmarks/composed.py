@@ -16,8 +16,9 @@ from trials import OPTIONS, Row, fitted, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.densities import Density, Normal
+from anabranch.draws import drawing
 from anabranch.gallery.grids import Extent, density_grid
-from anabranch.gallery.results import count_parameters, mean_log_prob, seeded
+from anabranch.gallery.results import count_parameters, mean_log_prob
 from anabranch.gallery.toys import TOYS, Rows
 from anabranch.transforms import Chain, LULinear
 
@@ -80,7 +81,7 @@ def checked(density: Density, whole: Extent, cells: int = 40, draws: int = 100_0
     left, right, bottom, _ = whole
     mass = torch.as_tensor(density_grid(density, whole, fine)) * ((right - left) / fine) ** 2
     expected = draws * mass.reshape(cells, 20, cells, 20).sum(dim=(1, 3)).flatten()
-    with seeded(0):
+    with drawing(0):
         x = density.sample((draws,))
     place = ((x - torch.tensor([left, bottom])) / (right - left) * cells).floor().long()
     place = place[((place >= 0) & (place < cells)).all(dim=-1)]
@@ -104,7 +105,7 @@ def evaluations(density: Density, rows: int = 64) -> float:
 def costs(rounds: int = 15) -> list[Row]:
     """Counts, and times as ratios to the flow's of the same round."""
     x = torch.randn(1024, 2, generator=torch.Generator().manual_seed(0))
-    with seeded(0):
+    with drawing(0):
         models = {method: build() for method, build in MODELS.items()}
     times: dict[str, dict[str, list[float]]] = {method: {} for method in models}
     works = {m: works_of(d, x) | {"sample": lambda d=d: d.sample((1024,))} for m, d in models.items()}

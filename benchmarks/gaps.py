@@ -32,7 +32,7 @@ from sklearn.model_selection import cross_val_predict
 from trials import Row, earlier, note, over_seeds, write
 
 import anabranch as ab
-from anabranch.gallery.results import seeded
+from anabranch.draws import drawing
 from anabranch.models import AnyOrder
 from anabranch.tables import Schema, TableModel
 
@@ -72,7 +72,7 @@ def separated(x: NDArray[np.float32], seed: int) -> float:
 
 
 def fitted(schema: Schema, train: Rows, validation: Any, seed: int, steps: int) -> TableModel:
-    with seeded(seed):
+    with drawing(seed):
         density = AnyOrder(schema.families(), schema.context_size)
     density.initialize(*train)
     epochs = max(1, round(steps / -(-len(train[0]) // BATCH)))

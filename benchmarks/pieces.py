@@ -16,9 +16,10 @@ from trials import OPTIONS, Row, fitted, gaussian_mixture, note, over_seeds, wri
 
 import anabranch as ab
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.gallery.grids import density_grid, square_around
 from anabranch.gallery.panels import DENSITY_COLOURS, new_figure, save_png, square_panel, strength_of
-from anabranch.gallery.results import Stopwatch, count_parameters, mean_log_prob, seeded
+from anabranch.gallery.results import Stopwatch, count_parameters, mean_log_prob
 from anabranch.gallery.toys import Rows, Toy
 from anabranch.transforms import Chain, Elementwise, RationalQuadraticSpline
 
@@ -67,7 +68,7 @@ def models(x: torch.Tensor) -> dict[str, tuple[Callable[[], Density], int]]:
 
 
 def measured(toy: Boxes, rows: Rows, density: Density, seed: int) -> Row:
-    with seeded(seed):
+    with drawing(seed):
         samples = density.sample((20_000,)).float() * rows.scale + rows.mean
     away = toy.distance(samples)
     return {

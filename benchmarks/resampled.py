@@ -15,7 +15,8 @@ from trials import OPTIONS, Row, fitted, gaussian_mixture, note, over_seeds, wri
 
 import anabranch as ab
 from anabranch.densities import Density, Normal, Resampled
-from anabranch.gallery.results import Stopwatch, count_parameters, mean_log_prob, seeded
+from anabranch.draws import drawing
+from anabranch.gallery.results import Stopwatch, count_parameters, mean_log_prob
 from anabranch.gallery.toys import TOYS, Rows, Toy
 from anabranch.networks import MLP
 from anabranch.transforms import Chain
@@ -58,7 +59,7 @@ def cost_of_samples(density: Density) -> Row:
         more = {"Z": z, "error of log Z": error_of_log}
     times = []
     for turn in range(5):
-        with seeded(turn):
+        with drawing(turn):
             watch = Stopwatch()
             density.sample((20_000,))
             times.append(1000 * watch())

@@ -10,7 +10,8 @@ import torch
 from trials import Row, note, over_seeds, write
 
 import anabranch as ab
-from anabranch.gallery.results import clusters_of, scores, seeded
+from anabranch.draws import drawing
+from anabranch.gallery.results import clusters_of, scores
 from anabranch.gallery.toys import TOYS, Rows, untrained
 from anabranch.objectives import Batch, Consistency, Information, Likelihood
 
@@ -21,7 +22,7 @@ RANDOM = 3
 
 def fitted(start: str, number: int, rows: Rows, seed: int) -> ab.FlowMixture:
     toy = TOYS["circles"]()
-    with seeded(seed):
+    with drawing(seed):
         mixture = untrained(toy, 100 * seed + number, posterior=True)
         if start != "random":
             ab.start_from(mixture, rows.x, start, epochs=20, seed=seed)
@@ -34,7 +35,7 @@ def inconsistency(mixture: ab.FlowMixture, rows: Rows, seed: int) -> float:
     """The mean over the training rows of what the consistency term is, nats."""
     term = Consistency("neighbours")
     term.prepare(Batch(mixture, rows.x, None, None, torch.arange(len(rows.x)), 0.0), epochs=0)
-    with seeded(seed), torch.no_grad():
+    with drawing(seed), torch.no_grad():
         numbers = torch.arange(len(rows.x)).repeat(20)
         return float(term(Batch(mixture, rows.x[numbers], None, None, numbers, 0.0)).mean())
 

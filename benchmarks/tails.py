@@ -21,7 +21,7 @@ from scipy import stats
 from trials import Row, note, over_seeds, write
 
 import anabranch as ab
-from anabranch.gallery.results import seeded
+from anabranch.draws import drawing
 from anabranch.tables.inference import infer_column
 from anabranch.training.marginals import Marginals
 
@@ -68,7 +68,7 @@ def run(name: str, rows: int, seed: int) -> Row:
         progress=False,
         compile=False,
     )
-    with torch.no_grad(), seeded(seed):
+    with torch.no_grad(), drawing(seed):
         drawn = column.decode(density.sample((DRAWS,))[:, 0].double().numpy()).to_numpy(zero_copy_only=False)
         further = pa.array(truth.rvs(TEST, random_state=1000 + seed))
         code = column.encode(further)

@@ -13,7 +13,8 @@ import torch
 
 import anabranch as ab
 from anabranch.densities import Density
-from anabranch.gallery.results import Stopwatch, seeded
+from anabranch.draws import drawing
+from anabranch.gallery.results import Stopwatch
 from anabranch.training.baseline import choose_gaussian_mixture
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,7 +27,7 @@ Row = dict[str, Any]
 
 def fitted(build: Callable[[], Density], x: torch.Tensor, seed: int, epochs: int) -> tuple[Density, float]:
     """A density fitted to rows (rows, features), and the seconds that took; one core's, not compiled."""
-    with seeded(seed):
+    with drawing(seed):
         density = build()
     watch = Stopwatch()
     ab.fit(density, x, epochs=epochs, seed=seed, progress=False, compile=False, **OPTIONS)
