@@ -46,7 +46,6 @@ class Density(Described, ABC):
         bound: "exact", or "lower" if log_prob is a lower bound of the log-likelihood.
         loss_is_exact: whether `loss` is -log_prob; False where it is the negative of a lower bound that a fit makes tight.
             In training mode a loss may also be a random estimate.
-        loss_is_estimate: whether it is one in evaluation mode too, there always with the same draws.
         reparameterized: whether samples are differentiable functions of the parameters.
         gaps: whether a NaN in x means that it was not observed, and log_prob is the marginal of what was; otherwise a NaN
             gives NaN for that row and no other.
@@ -61,7 +60,6 @@ class Density(Described, ABC):
 
     bound: Bound = "exact"
     loss_is_exact: bool = True
-    loss_is_estimate: bool = False
     reparameterized: bool = True
     gaps: bool = False
     slow_to_compile: bool = False

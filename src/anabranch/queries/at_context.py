@@ -58,7 +58,6 @@ class AtContext(Density):
         self.register_buffer("values", values.detach().clone())
         self.bound = density.bound
         self.loss_is_exact = density.loss_is_exact
-        self.loss_is_estimate = density.loss_is_estimate
         self.reparameterized = density.reparameterized
         self.gaps = density.gaps
 

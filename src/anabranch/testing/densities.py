@@ -203,7 +203,7 @@ def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> No
     expect_close(log_p, double, density, "log_prob in float32 against float64", 1e-3)
     if density.bound == "exact" and density.loss_is_exact:
         expect_close(density.loss(x, context), -log_p, density, "loss against -log_prob", 1e-5)
-    elif density.bound == "exact" and not density.loss_is_estimate:
+    elif density.bound == "exact":
         below = float((-log_p - density.loss(x, context)).max().detach())
         expect(below <= 1e-4, density, f"loss: expected it at or above -log_prob, got {below:g} below")
 
