@@ -56,7 +56,8 @@ def impute(
 ) -> Tensor:
     r"""Rows whose gaps (NaN) are filled from p(gaps | what was observed of the row); what was observed stays, bit for bit.
 
-    Draws are exact for `AnyOrder` (all rows and patterns of gaps in one pass over the columns), Gaussians and their
+    Draws of an `AnyOrder` are of its joint, chosen by weights among four draws of the network (`impute_any_order.fill`), for
+    all rows and patterns of gaps at once. Draws are exact for Gaussians and their
     mixtures, closed forms, products, and mixtures of those. Otherwise each row has chains of its own, by importance
     resampling and the moves of `condition`.
 

@@ -26,7 +26,8 @@ def marginal(
 
     .. math:: p(x_W) = \int p(x_W, x_H)\, dx_H
 
-    Exact for Gaussians and their mixtures, `AnyOrder`, closed forms, products and mixtures of those. Otherwise an
+    Exact for Gaussians and their mixtures, closed forms, products and mixtures of those. Of an `AnyOrder` it is a `Subset`
+    of its joint, exact where no integral is left. Otherwise an
     `EstimatedSubset`: its samples are exact, its log_prob is estimated by importance sampling, and its
     `log_prob_with_error` gives the error.
 

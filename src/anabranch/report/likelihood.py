@@ -23,6 +23,8 @@ _ROWS_IN_ORDERS = 200
 _HISTOGRAM_BINS = 36
 # a difference of more standard errors than this is no chance
 _CLEAR = 2.0
+# columns of the order that are named
+_NAMED = 12
 
 
 def likelihood(view: View, checks: Checks) -> Section:
@@ -160,14 +162,18 @@ def _consistency(view: View) -> str:
     rows = view.checked[:_ROWS_IN_ORDERS]
     with torch.no_grad(), view.seeded(20):
         each = density.log_prob_of_orders(view.tensor(rows), _ORDERS, view.contexts(rows)).double().cpu().numpy()
-    each = each + view.schema.log_det(view.x[rows])[:, None]
+        own = density.log_prob(view.tensor(rows), view.contexts(rows)).double().cpu().numpy()
+    log_det = view.schema.log_det(view.x[rows])
     spread = float(each.std(axis=1, ddof=1).mean())
-    means = each.mean(axis=0)
+    means = each.mean(axis=0) + float(log_det.mean())
+    names = [view.schema.columns[i] for i in density.order]
+    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     return (
-        "A model of any order gives a somewhat different log p for each order in which it takes the columns: over "
-        f"{_ORDERS} random orders that of a row varies by {number(spread, 2)} nats (standard deviation, mean over "
-        f"{count(len(rows), 'row')}), and the mean over these rows lies between {nats(float(means.min()))} and "
-        f"{nats(float(means.max()))}."
+        f"All numbers and answers are of one joint, in which the columns follow each other in this order: {listed}. "
+        f"Its mean over {count(len(rows), 'row')} is {nats(float((own + log_det).mean()))}. Other orders give a somewhat "
+        f"different log p: over {_ORDERS} random ones that of a row varies by {number(spread, 2)} nats (standard "
+        f"deviation, mean over these rows), and the mean over the rows lies between {nats(float(means.min()))} and "
+        f"{nats(float(means.max()))}. Answers to questions say by how much they differ."
     )
 
 

@@ -82,7 +82,8 @@ class TableModel(Described):
 
         Args:
             table: a data frame with the model's columns, in any order; others are ignored. With a density that takes gaps
-                (`AnyOrder`) log p of a row is that of what was observed, the marginal over the rest; 0 if that is nothing.
+                (`AnyOrder`) log p of a row is that of what was observed, 0 if that is nothing: the chain rule over what the
+                row has, which comes near to the integral over the rest (`marginal` integrates).
             unseen: what a value that its column cannot hold is (a category or a number that was not fitted, a word among
                 numbers): "error"; "null", a gap, for densities that take gaps; "-inf", in a row of probability 0.
 
@@ -121,7 +122,8 @@ class TableModel(Described):
     def surprise(self, table: Any, unseen: str = "error") -> Float64:
         """-log p(x_i | all else that the row has) of every cell: (rows, columns), nats in the column's unit; NaN for a gap.
 
-        Which cells of a row are unlikely, given its others. Exact for `AnyOrder` and Gaussian mixtures; of other densities
+        Which cells of a row are unlikely, given its others. Exact for Gaussian mixtures; of `AnyOrder` it is what the network
+        says of a cell given all others, which comes near to the quotient of the joint's probabilities; of other densities
         p(x) is divided by p of the row without the cell, an integral estimated by importance sampling, so choose the rows.
 
         Args:
@@ -227,7 +229,7 @@ class TableModel(Described):
     def marginal(self, columns: Sequence[str]) -> TableModel:
         """The model of some of the columns; it shares this one's parameters.
 
-        Exact for `AnyOrder`, Gaussian mixtures and others of closed form; otherwise samples are exact, and log p is an
+        Exact for Gaussian mixtures and others of closed form; otherwise samples are exact, and log p is an
         estimate (`queries.marginal`).
 
         Raises:
@@ -246,7 +248,8 @@ class TableModel(Described):
     def conditional(self, values: Mapping[str, Any]) -> TableModel:
         """The model of the other columns given these values; it shares this one's parameters.
 
-        Exact for `AnyOrder`, Gaussian mixtures and others of closed form; otherwise sampled by Markov chains, with an
+        Exact for Gaussian mixtures and others of closed form. Of `AnyOrder` it is of the one joint (`models.Subset`), with
+        an estimated integral where columns are left out. Otherwise sampled by Markov chains, with an
         estimated normaliser (`queries.condition`).
 
         Args:
