@@ -122,8 +122,8 @@ class TableModel(Described):
     def surprise(self, table: Any, unseen: str = "error") -> Float64:
         """-log p(x_i | all else that the row has) of every cell: (rows, columns), nats in the column's unit; NaN for a gap.
 
-        Which cells of a row are unlikely, given its others. Exact for Gaussian mixtures; of `AnyOrder` it is what the network
-        says of a cell given all others, which comes near to the quotient of the joint's probabilities; of other densities
+        Which cells of a row are unlikely, given its others. Exact for Gaussian mixtures; of `AnyOrder` it is what the
+        network says of a cell given all others, which comes near to the quotient of the joint's probabilities; of others
         p(x) is divided by p of the row without the cell, an integral estimated by importance sampling, so choose the rows.
 
         Args:
