@@ -49,7 +49,7 @@ class Wrapped(Family):
         >>> wind = Wrapped(360.0, components=1)
         >>> theta = torch.tensor([0.0, 0.0, 2.0])  # from the north
         >>> wind.log_prob(torch.tensor([0.0, 5.0, 355.0]), theta.expand(3, 3)).exp()
-        tensor([0.0338, 0.0266, 0.0266])
+        tensor([0.0338, 0.0302, 0.0302])
     """
 
     def __init__(
