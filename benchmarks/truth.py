@@ -227,6 +227,7 @@ def of_model(model: TableModel, x: Float, gappy: Float, truth: Float, held_out: 
     related = np.abs(np.corrcoef(drawn[:, 1:].T) - np.corrcoef(truth[:, 1:].T))
     entropy = (log_p(held_out) - model.log_prob(frame_of(held_out))).mean() / len(NAMES)
     row: Row = {
+        "worst": list(CONDITIONALS)[int(np.argmax(conditionals))],
         "entropy": float(entropy),
         "means": max(means),
         "probabilities": max(shares),
