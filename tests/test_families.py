@@ -448,3 +448,13 @@ def test_cells_narrower_than_rounding_survive_the_compiler():
     torch.testing.assert_close(found, torch.full((4,), -9 * math.log(10)), rtol=1e-6, atol=0)
     (gradient,) = torch.autograd.grad(found.sum(), x)
     torch.testing.assert_close(gradient, torch.full((4,), -1e9), rtol=1e-6, atol=0)
+
+
+def test_draws_of_narrow_components_far_beyond_an_end():
+    """A component whose mean lies many thousands of its scales beyond an end has what is nearest to it inside."""
+    family = Logistics(1, low=-1.0)
+    theta = torch.tensor([0.0, -30.0, -9.0]).expand(1000, 3)
+    drawn = family.sample(theta)
+    assert drawn.isfinite().all() and (drawn >= -1.0).all() and (drawn < -0.9).all()
+    assert family.log_prob(drawn, theta).isfinite().all()
+    assert -1.0 <= float(family.mean(theta[0])) < -0.9

@@ -19,7 +19,7 @@ _LARGEST_LOG_SCALE = 30.0
 # how sharply scales turn below the widest, and where a start leaves them room
 _BEND_AT_MOST, _BELOW_WIDEST = 4.0, 0.8
 # in scales: beyond that a logistic has nothing
-_NO_END = 1e4
+_NO_END = 1e8
 # what lies further out was set apart, as an atom
 FAR = 1e12
 _BISECTIONS = 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,6 +14,8 @@ from anabranch.objectives.objective import Batch, Objective
 
 # shares of a fit after which the first phase ends, and the second
 _OBSERVED, _CONDITIONS = 0.1, 0.4
+# of the mean over steps of the weights by which gaps are drawn
+_DECAY = 0.99
 
 
 @runtime_checkable
@@ -39,7 +42,8 @@ class Completion(Objective):
 
     Trained on observed values alone, p(x_i | x_A) is that of the rows that have all of A and i. These may be another
     population: where income is asked of those who smoke, p(smokes | income) would be learned from smokers. With gaps
-    drawn, all rows teach every conditional. Draws come from the density as it is, and are renewed as it learns.
+    drawn, all rows teach every conditional. Draws come from a copy of the density whose weights are the mean over about the
+    last hundred steps, and are renewed as it learns: weights as they are at a step would be taught by their own noise.
 
     Three phases, by steps: at first gaps are left out, until there is a model to draw from; then drawn values are
     conditions only, so that what was observed settles p(gaps | observed); then drawn values are targets too, which
@@ -71,7 +75,7 @@ class Completion(Objective):
 
     uses_labels = False
 
-    def __init__(self, passes: int = 4, observed_steps: int = 100, condition_steps: int = 400) -> None:
+    def __init__(self, passes: int = 4, observed_steps: int = 200, condition_steps: int = 400) -> None:
         self.passes = positive_int("passes", passes)
         self.observed_steps = positive_int("observed_steps", observed_steps, least=0)
         self.condition_steps = positive_int("condition_steps", condition_steps, least=0)
@@ -79,6 +83,7 @@ class Completion(Objective):
         self._every = 1
         self._targets = False
         self._filled: Tensor | None = None
+        self._teacher: Density | None = None
 
     @property
     def settled(self) -> bool:  # type: ignore[override]
@@ -89,19 +94,37 @@ class Completion(Objective):
         _completing(rows.density)
         gaps = rows.x.isnan()
         self._steps, self._targets, self._filled = 0, False, rows.x.clone()
+        self._teacher = None
         self._every = max(1, round(float(gaps.flatten(1).any(dim=0).sum()) / self.passes))
 
     def __call__(self, batch: Batch) -> Tensor:
         self._steps += 1
+        self._follow(batch.density)
         if self._steps <= self.observed_steps and batch.progress < _OBSERVED:
             return batch.density.loss(batch.x, batch.context)
         self._targets = self._steps > self.observed_steps + self.condition_steps or batch.progress >= _CONDITIONS
+        x = self._completed(batch)
         density = _completing(batch.density)
-        x = self._completed(density, batch)
         return density.completed_loss(x, ~batch.x.isnan(), batch.context, drawn_count=self._targets)
 
-    def _completed(self, density: Completes, batch: Batch) -> Tensor:
+    def finish(self, density: Density) -> bool:
+        self._teacher = self._filled = None
+        return False
+
+    def _follow(self, density: Density) -> None:
+        """Move the copy from which gaps are drawn towards the density."""
+        if self._teacher is None:
+            self._teacher = copy.deepcopy(density).requires_grad_(False)
+            return
+        with torch.no_grad():
+            pairs = zip(self._teacher.parameters(), density.parameters(), strict=True)
+            means, now = zip(*pairs, strict=True)
+            decay = min(_DECAY, (1 + self._steps) / (10 + self._steps))
+            torch._foreach_lerp_(list(means), [p.detach() for p in now], 1 - decay)
+
+    def _completed(self, batch: Batch) -> Tensor:
         """The rows of a batch with their gaps drawn: now and then anew, in between as they were drawn last."""
+        density = _completing(batch.density if self._teacher is None else self._teacher)
         if self._filled is None:  # rows that do not lie in memory
             with torch.no_grad():
                 gaps = bool(batch.x.isnan().any())
