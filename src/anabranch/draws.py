@@ -19,7 +19,7 @@ from anabranch.checks import seed_number
 _THREAD = threading.local()
 
 
-def drawing(source: torch.Generator | int | None) -> AbstractContextManager[None]:
+def drawing(source: torch.Generator | int | None, alike: int | None = None) -> AbstractContextManager[None]:
     """Take every random number that PyTorch draws within the block, in this thread, from a generator.
 
     Functions of the library that draw take a generator or a seed themselves, and so need no block; it serves for what
@@ -30,6 +30,8 @@ def drawing(source: torch.Generator | int | None) -> AbstractContextManager[None
 
     Args:
         source: a `torch.Generator`, which goes on from where it is; or a seed for a new one; None changes nothing.
+        alike: a dimension along which all numbers of `torch.rand`, `randn` and their `_like` are the same, if there is one:
+            what is drawn for one element then depends on no other.
 
     Raises:
         ValueError: anything else.
@@ -43,7 +45,7 @@ def drawing(source: torch.Generator | int | None) -> AbstractContextManager[None
         >>> torch.equal(first_weight(), first_weight())
         True
     """
-    return nullcontext() if source is None else _block(_Source(source))
+    return nullcontext() if source is None else _block(_Source(source, alike))
 
 
 @contextmanager
@@ -78,7 +80,8 @@ def calling_compiled(draws: bool = True) -> Iterator[None]:
 class _Source:
     """A generator for every device that draws."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, alike: int | None = None) -> None:
+        self.alike = alike
         self.made: dict[torch.device, torch.Generator] = {}
         if isinstance(source, torch.Generator):
             self.made[source.device] = source
@@ -124,6 +127,8 @@ class _Mode(TorchFunctionMode):
         generator = self.source.on(_device(arguments, keywords))
         if generator is None:
             return function(*arguments, **keywords)
+        if self.source.alike is not None and function in _BY_SHAPE:
+            return _alike(function, self.source.alike, arguments, {**keywords, "generator": generator})
         return _WITH_GENERATOR.get(function, function)(*arguments, **{**keywords, "generator": generator})
 
 
@@ -196,6 +201,30 @@ def _device(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> torch.devic
             return value.device
     return torch.get_default_device()
 
+
+def _alike(function: Any, dim: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
+    """What `rand` and its kin give, the same along a dimension, and in every precision up to rounding."""
+    if function in (torch.rand_like, torch.randn_like):
+        like: Tensor = arguments[0]
+        shape, keywords = like.shape, {"dtype": like.dtype, "device": like.device, **keywords}
+    else:
+        sizes = arguments or (keywords.pop("size"),)
+        shape = torch.Size(sizes[0] if isinstance(sizes[0], (tuple, list)) else sizes)
+    dtype = keywords.pop("dtype", None) or torch.get_default_dtype()
+    one = torch.Size([min(1, size) if place == dim else size for place, size in enumerate(shape)])
+    drawn = _BY_SHAPE[function](one, dtype=torch.float64, **keywords).to(dtype)
+    if _BY_SHAPE[function] is torch.rand:
+        drawn = drawn.clamp(max=1 - torch.finfo(dtype).eps / 2)  # 1 itself is not among them
+    return drawn.expand(shape)
+
+
+# Those whose numbers can be the same along a dimension, and what draws by a shape for them.
+_BY_SHAPE: dict[Any, Callable[..., Tensor]] = {
+    torch.rand: torch.rand,
+    torch.rand_like: torch.rand,
+    torch.randn: torch.randn,
+    torch.randn_like: torch.randn,
+}
 
 # A compiled graph draws one seed for all of its random numbers.
 _WITH_GENERATOR: dict[Any, Callable[..., Any]] = {

@@ -157,12 +157,13 @@ class Subset(Density):
                 return model.log_prob(x, context), x.new_zeros(len(x))
             return model.terms(x, before, context=context).sum(dim=-1), x.new_zeros(len(x))
         log_p, errors = [], []
-        for k, some in enumerate(x.split(max(1, _ROWS // self.samples))):
-            at = slice(k * max(1, _ROWS // self.samples), None)
-            given = None if context is None else context[at][: len(some)].repeat(self.samples, 1)
-            with drawing(self.seed):
-                log_w = weighted_completions(model, some.repeat(self.samples, 1), given, observed.any(dim=0))[1]
-            log_w = log_w.reshape(self.samples, len(some))
+        size = max(1, _ROWS // self.samples)
+        for k in range(0, len(x), size):
+            some = x[k : k + size].expand(self.samples, -1, -1)
+            given = None if context is None else context[k : k + size].expand(self.samples, -1, -1)
+            # the same numbers for every row: what one is given depends on no other
+            with drawing(self.seed, alike=1):
+                log_w = weighted_completions(model, some, given, observed.any(dim=0))[1]
             log_p.append(torch.logsumexp(log_w, dim=0) - math.log(self.samples))
             share = torch.softmax(log_w.detach(), dim=0).nan_to_num()
             errors.append(((self.samples * share.square().sum(dim=0) - 1).clamp(min=0) / (self.samples - 1)).sqrt())

@@ -29,24 +29,24 @@ def weighted_completions(
 
     Args:
         model: the model.
-        x: (n, D), NaN for a gap.
-        context: (n, c), or None.
+        x: (*batch, D), NaN for a gap.
+        context: (*batch, c), or None.
         needed: (D) booleans, the columns to draw where they are gaps; others are drawn where a weight needs them, and may
             stay gaps. All by default.
 
     Returns:
-        the rows (n, D), and log w (n), nats.
+        the rows (*batch, D), and log w (*batch), nats.
     """
     observed = ~x.isnan()
-    upto = last_place(model, observed.any(dim=0))
+    upto = last_place(model, observed.flatten(0, -2).any(dim=0))
     last = model.columns - 1 if needed is None else max(upto, last_place(model, needed))
     with torch.no_grad():
         drawn, log_q = model.proposed(x, context, model.order[: last + 1])
     # gradients are those of what was observed, the draws held (Fisher's identity)
     filled = torch.where(observed, x, drawn)
     if upto < 0:
-        return filled, x.new_zeros(len(x))
+        return filled, x.new_zeros(x.shape[:-1])
     if model.orders > 1:
         return filled, model.log_prob(filled, context) - log_q.sum(dim=-1)
     before = model.order[: upto + 1]
-    return filled, model.terms(filled, before, context=context).sum(dim=-1) - log_q[:, before].sum(dim=-1)
+    return filled, model.terms(filled, before, context=context).sum(dim=-1) - log_q[..., before].sum(dim=-1)
