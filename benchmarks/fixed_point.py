@@ -20,7 +20,7 @@ import torch
 import typer
 
 import anabranch as ab
-from anabranch.transforms import Autoregressive
+from anabranch.transforms import Autoregressive, Chain
 
 TOLERANCE = 1e-4
 
@@ -62,7 +62,9 @@ def main(
         flow.compile()
         h = x[:rows]
         with torch.no_grad():
-            for number, layer in enumerate(flow.transform, start=1):
+            # the first block standardises, and these rows are standardised already
+            layers = [block.blocks["layer"] if isinstance(block, Chain) else block for block in flow.transform]
+            for number, layer in enumerate(layers, start=1):
                 z, _ = layer(h)
                 order = layer.order
                 ordered, places = z[:, order], order.argsort()

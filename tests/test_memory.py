@@ -390,7 +390,7 @@ def test_blocks_without_a_formula_for_the_inverse_are_refused_by_name():
         def _inverse(self, z, context):
             raise NotImplementedError
 
-    layer = next(iter(ab.flows.maf(3, blocks=1)))
+    layer = next(iter(ab.flows.maf(3, blocks=1))).blocks["layer"]
     for bad in (layer, Inverse(layer), Chain([LULinear(3), layer]), OneWay()):
         with pytest.raises(ValueError, match=r"(?s)closed.*got.*'second'.*checkpoint"):
             Chain({"first": LULinear(3), "second": bad}, memory="invert")

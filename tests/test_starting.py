@@ -387,6 +387,7 @@ def test_averages_are_fractions():
             ab.fit(normal_at(0), torch.randn(9, 2), average=value, validation=0, epochs=1)
 
 
+@pytest.mark.filterwarnings("ignore::anabranch.training.ScaleWarning")  # ten epochs do not widen a normal to 50
 def test_noise_fades_in_units_of_each_column():
     x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 50.0])
     watch = Watch()

@@ -102,7 +102,7 @@ def test_a_plain_module_inside_is_refused_by_name(tmp_path):
 
 
 def test_replaced_parts_are_refused(model, tmp_path):
-    model.chain.blocks["spline_1"].network.layers[0] = nn.Linear(3, 4)
+    model.chain.blocks["spline_1"].blocks["layer"].network.layers[0] = nn.Linear(3, 4)
     with pytest.raises(ValueError, match="parts were replaced after the model was built"):
         ab.save(model, tmp_path / "m.safetensors")
 

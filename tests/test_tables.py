@@ -589,6 +589,11 @@ class TestFitTable:
         values = np.random.default_rng(0).normal(size=100)
         row = int(np.random.default_rng(0).permutation(100)[0])
         values[row] = 1e200
+        with pytest.warns(TableWarning, match=f"column 'a' holds 1e.200 in row {row} .*set apart"):
+            _, report = fit_table(pa.table({"a": values}), **QUICK)
+        assert report.set_apart == [row]
+        # as many as are no accident are refused
+        values[np.random.default_rng(0).permutation(100)[:6]] = 1e200
         with pytest.raises(ValueError, match=f"column 'a': the value in row {row} "):
             fit_table(pa.table({"a": values}), **QUICK)
 

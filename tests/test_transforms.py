@@ -516,6 +516,7 @@ def test_a_fitted_stack_of_affine_layers_keeps_x_far_outside_the_data(recipe):
 
 def test_layers_share_the_largest_scale():
     for chain, share in ((ab.flows.maf(2, blocks=3), 10.0), (ab.flows.realnvp(2, blocks=6, max_scale=8.0), 2.0)):
-        assert [block.univariate.max_log_scale for block in chain] == pytest.approx([math.log(share)] * len(chain))
+        layers = [block.blocks["layer"] if isinstance(block, Chain) else block for block in chain]
+        assert [layer.univariate.max_log_scale for layer in layers] == pytest.approx([math.log(share)] * len(chain))
     with pytest.raises(ValueError, match="max_scale: expected a number above 1"):
         ab.flows.maf(2, max_scale=1.0)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anabranch.arrays import refuse_inexact, unmasked
+
 
 def positive_int(name: str, value: Any, least: int = 1) -> int:
     """Return `value` as an int of at least `least`, or raise ValueError."""
@@ -99,12 +101,14 @@ def read_tensor(name: str, value: Any, like: Tensor | None) -> Tensor:
     """Return `value` as a tensor.
 
     A tensor is passed on untouched: its dtype and device are its owner's to change. An array, a list or a number has
-    neither until it is read, so it is read in the dtype and onto the device of `like`.
+    neither until it is read, so it is read in the dtype and onto the device of `like`. Masked cells are gaps, NaN.
     """
     if isinstance(value, Tensor):
         return value
     try:
-        array = np.asarray(value)
+        array = np.asarray(unmasked(value, name))
+        if array.dtype == object and hasattr(value, "to_numpy"):  # a frame of numbers that have gaps of their own kind
+            array = value.to_numpy(dtype=np.float64, na_value=np.nan)
         if array.dtype == object or array.dtype.kind not in "fiub":
             raise TypeError
     except (TypeError, ValueError):
@@ -116,6 +120,8 @@ def read_tensor(name: str, value: Any, like: Tensor | None) -> Tensor:
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
     if like is None:
         return torch.tensor(array)
+    if like.is_floating_point():
+        refuse_inexact(name, array)
     return torch.tensor(array, dtype=like.dtype, device=like.device)
 
 

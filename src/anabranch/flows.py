@@ -1,7 +1,8 @@
 """Recipes: the well-known flows as chains of named blocks, with good defaults.
 
 Each returns a `Chain`; every prefix of its blocks is a transform of its own, so any of them can be given to `Flow` or to
-`DepthMixture`.
+`DepthMixture`. The first block standardises rows that are far from mean 0 and deviation 1, as its first batch shows
+(`transforms.Standardise`): rows may be given as they come.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from anabranch.transforms import (
     Memory,
     RationalQuadraticSpline,
     Shift,
+    Standardise,
     Transform,
     UnivariateMap,
 )
@@ -53,7 +55,7 @@ def nsf(
         blocks: number of layers.
         hidden: hidden sizes of each layer's network.
         bins: bins of each spline.
-        bound: the splines act within [-bound, bound] and are linear outside: give it standardised data.
+        bound: the splines act within [-bound, bound] and are linear outside, where standardised data do not lie.
         structure: "autoregressive" (closer fits, samples in one step per feature) or "coupling" (both ways in one pass).
         linear: whether each layer but the first begins with an LU-factored linear map, as in the paper. Columns that are
             strongly correlated are then fitted far better, for about a tenth more time.
@@ -71,7 +73,7 @@ def nsf(
 
     layers = {"autoregressive": _autoregressive, "coupling": _coupling}
     build = layers[one_of("structure", structure, tuple(layers))]
-    named = build("spline", spline, features, context, blocks, hidden, activation)
+    named = _taking_rows(build("spline", spline, features, context, blocks, hidden, activation), features)
     if not linear or features == 1:
         return Chain(named, memory=memory)
     first, *later = named
@@ -109,7 +111,8 @@ def maf(
         'sequential'
     """
     affine = _affine(max_scale, positive_int("blocks", blocks))
-    return Chain(_autoregressive("affine", affine, features, context, blocks, hidden, activation), memory=memory)
+    layers = _autoregressive("affine", affine, features, context, blocks, hidden, activation)
+    return Chain(_taking_rows(layers, features), memory=memory)
 
 
 def iaf(
@@ -135,7 +138,8 @@ def iaf(
     """
     affine = _affine(max_scale, positive_int("blocks", blocks))
     layers = _autoregressive("affine", affine, features, context, blocks, hidden, activation)
-    return Chain({f"inverse_{name}": Inverse(layer) for name, layer in layers.items()}, memory=memory)
+    turned: dict[str, Transform] = {f"inverse_{name}": Inverse(layer) for name, layer in layers.items()}
+    return Chain(_taking_rows(turned, features), memory=memory)
 
 
 def realnvp(
@@ -161,7 +165,8 @@ def realnvp(
     """
     # a feature moves in one layer of each pair
     affine = _affine(max_scale, math.ceil(positive_int("blocks", blocks) / 2))
-    return Chain(_coupling("affine", affine, features, context, blocks, hidden, activation), memory=memory)
+    layers = _coupling("affine", affine, features, context, blocks, hidden, activation)
+    return Chain(_taking_rows(layers, features), memory=memory)
 
 
 def nice(
@@ -182,7 +187,8 @@ def nice(
         >>> float(ab.flows.nice(features=4)(torch.randn(4))[1])
         0.0
     """
-    return Chain(_coupling("additive", Shift, features, context, blocks, hidden, activation), memory=memory)
+    layers = _coupling("additive", Shift, features, context, blocks, hidden, activation)
+    return Chain(_taking_rows(layers, features, scaled=False), memory=memory)
 
 
 def fold(features: int, borders: int = 1) -> list[Transform]:
@@ -316,6 +322,13 @@ def _affine(max_scale: float, layers: int) -> Callable[[], UnivariateMap]:
     if positive("max_scale", max_scale) <= 1:
         raise ValueError(f"max_scale: expected a number above 1, got {max_scale}")
     return lambda: Affine(max_scale ** (1 / layers))
+
+
+def _taking_rows(layers: dict[str, Transform], features: int, scaled: bool = True) -> dict[str, Transform]:
+    """The layers, the first of which standardises rows that are far from mean 0 and deviation 1."""
+    first, *later = layers
+    taking = Chain({"standardise": Standardise(features, scaled), "layer": layers[first]})
+    return {first: taking, **{name: layers[name] for name in later}}
 
 
 def _autoregressive(

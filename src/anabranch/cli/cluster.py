@@ -69,7 +69,7 @@ def cluster(
         found = MixtureClusterer(clusters, balance=balance, epochs=epochs, random_state=seed).fit(x)
         shares = found.predict_proba(x)
     for warning in caught:
-        if warning.category.__name__ == "ConvergenceWarning":
+        if warning.category.__name__ in ("ConvergenceWarning", "TableWarning"):
             complain(f"warning: {table}: {warning.message}")
     if save is not None:
         found.save(save)

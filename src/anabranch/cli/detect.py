@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
-from anabranch.cli.files import check_table_output, load_table_model, write_output
+from anabranch.cli.files import Unseen, check_table_output, load_table_model, write_output
 
 _ADDED = ("row", "log_likelihood", "surprise", "because")
 
@@ -24,6 +24,10 @@ def detect(
     top: Annotated[int, typer.Option("--top", "-n", help="How many rows.")] = 20,
     columns: Annotated[int, typer.Option(help="How many columns to name for each row, at most.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the rows by which the usual is told.")] = 0,
+    unseen: Annotated[
+        Unseen,
+        typer.Option(help="A value that was not fitted, such as a new category: an error, a gap, or probability 0."),
+    ] = Unseen.ERROR,
 ) -> None:
     """Rank rows by how surprising they are, with the columns that make them so.
 
@@ -34,8 +38,8 @@ def detect(
     import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
     from anabranch.queries import QueryWarning  # noqa: PLC0415
+    from anabranch.tables import TableWarning, read_table  # noqa: PLC0415
     from anabranch.tables import detect as detected  # noqa: PLC0415
-    from anabranch.tables import read_table  # noqa: PLC0415
 
     check_table_output(output, table=table)
     fitted = load_table_model(model)
@@ -43,10 +47,10 @@ def detect(
     taken = [name for name in _ADDED if name in data.column_names]
     if taken:
         raise ValueError(f"{table}: has a column {taken[0]!r} already; rename or remove it")
-    with about(table), warnings.catch_warnings(record=True) as caught:
+    with about(table, "--unseen null or --unseen -inf"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = detected(fitted, data, top, columns, seed)
-    for text in sorted({str(one.message) for one in caught if issubclass(one.category, QueryWarning)}):
+        found = detected(fitted, data, top, columns, seed, unseen.value)
+    for text in sorted({str(one.message) for one in caught if issubclass(one.category, (QueryWarning, TableWarning))}):
         complain(f"warning: {text}")
     because = ["; ".join(f"{cell.column} = {cell.value} (+{cell.excess:.1f})" for cell in one.cells) for one in found]
     values = (

@@ -45,9 +45,15 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def about(path: Path) -> Iterator[None]:
-    """What is wrong with a table inside is the matter of this file: errors and warnings name it."""
+def about(path: Path, unseen: str = "") -> Iterator[None]:
+    """What is wrong with a table inside is the matter of this file: errors and warnings name it.
+
+    Args:
+        path: of the file.
+        unseen: what the command offers for values that were not fitted.
+    """
     from anabranch.tables import TableError, TableWarning  # noqa: PLC0415 (pyarrow loads with it)
+    from anabranch.tables.columns.reading import UnseenError  # noqa: PLC0415
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -55,7 +61,8 @@ def about(path: Path) -> Iterator[None]:
         try:
             yield
         except TableError as error:
-            raise ValueError(f"{path}: {error}") from error
+            offered = f"; or give {unseen}" if unseen and isinstance(error, UnseenError) else ""
+            raise ValueError(f"{path}: {error}{offered}") from error
         finally:
             for warning in caught:
                 complain(f"warning: {path}: {warning.message}")

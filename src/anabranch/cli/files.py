@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anabranch as ab
+
+
+class Unseen(StrEnum):
+    """What `--unseen` may be."""
+
+    ERROR = "error"
+    NULL = "null"
+    IMPOSSIBLE = "-inf"
+
 
 if TYPE_CHECKING:
     import pyarrow

@@ -21,6 +21,13 @@ class Best(StrEnum):
     MEDIAN = "median"
 
 
+class UnseenValue(StrEnum):
+    """What `--unseen` may be."""
+
+    ERROR = "error"
+    NULL = "null"
+
+
 @one_line_errors()
 def impute(
     model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
@@ -37,6 +44,12 @@ def impute(
         typer.Option(help="The single best of each gap in place of a draw; of categories the most probable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    unseen: Annotated[
+        UnseenValue,
+        typer.Option(
+            help="A value that was not fitted, such as a new category: an error; or it stays, and tells nothing."
+        ),
+    ] = UnseenValue.ERROR,
 ) -> None:
     """Fill the gaps of a table, each row's given what the row has; what was observed stays as it is.
 
@@ -54,8 +67,8 @@ def impute(
     data = read_table(table)
     if draws is not None and _COLUMN in data.column_names:
         raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it, or leave out --draws")
-    with about(table):
-        found = fitted.impute(data, draws, False if best is None else best.value, seed)
+    with about(table, "--unseen null"):
+        found = fitted.impute(data, draws, False if best is None else best.value, seed, unseen.value)
     if isinstance(found, list):
         numbered = [one.add_column(0, _COLUMN, pa.array([k] * one.num_rows, pa.int64())) for k, one in enumerate(found)]
         filled = pa.concat_tables(numbered)

@@ -30,7 +30,8 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     Each density is that of a `DensityEstimator`: flows and Gaussian mixtures, weighed by rows that they have not seen. So a
     class of few rows has about a normal, and one of a single row a normal of all rows' widths around it. `score_samples`
-    gives log p(x), by which rows can be told that belong to no class.
+    gives log p(x), by which rows can be told that belong to no class. Rows with a wild value (1e6 among ages) are set
+    apart with a warning (`apart.Apart`): they count in the priors, and have one broad density whatever their class.
 
     For a data frame with columns that are no numbers the densities are those of one `models.AnyOrder` with the class as its
     context: what rows of one class say of how columns go together serves classes of few rows. Such a frame may have gaps.
@@ -107,13 +108,19 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.classes_ = np.unique(present)
         # a class whose rows all have weight 0 is none
         codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        rows = distinct_rows(x, weights, codes)
-        codes = np.zeros(0, dtype=np.int64) if rows.labels is None else rows.labels
+        every = distinct_rows(x, weights, codes)
+        codes = np.zeros(0, dtype=np.int64) if every.labels is None else every.labels
         seed = self._draw_seed()
-        self.class_prior_ = self._read_priors(np.bincount(codes, weights=rows.weights).astype(np.float64))
+        self.class_prior_ = self._read_priors(np.bincount(codes, weights=every.weights).astype(np.float64))
+        apart = self._find_apart(every, framed)
+        # a class whose rows are all set apart has them still
+        some = np.isin(codes, codes[apart.ordinary(every.x)], invert=True)
+        rows = apart.without(every, keep=some)
+        codes = codes if rows.labels is None else rows.labels
         if framed is not None and self.density is not None:
             refuse_real_density(self.density, "None")
-        self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
+        ordinary = apart.without(every)
+        self.encoding_ = framed or Scaling.of(ordinary.x, ordinary.weights)
         z = self.encoding_.encode(rows.x)
         if framed is not None:
             self.densities_ = self._fit_by_class(z, rows.weights, codes, seed, epochs)
@@ -148,10 +155,13 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         check_is_fitted(self)
         # a value that no class has, in a column that never changed, tells none from the others
         joint = self._log_joint(self.encoding_.encode(self._read_rows(X)))
-        total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
+        best = joint.max(axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
+            # the largest is taken off first: beside 1e24 nats the logarithm of a sum is lost
+            less = joint - best
             # too far from all classes for a float: what is left to know is how frequent they are
-            return np.where(np.isfinite(total), joint - total, np.log(self.class_prior_))
+            log_q = less - np.logaddexp.reduce(less, axis=1, keepdims=True)
+            return np.where(np.isfinite(best), log_q, np.log(self.class_prior_))
 
     def predict_proba(self, X: Any) -> Float64:  # noqa: N803
         """p(y | x) of each row and class (rows, classes)."""
@@ -174,7 +184,8 @@ class BayesClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _log_joint(self, z: Float64) -> Float64:
         """log p(z, y) of encoded rows and classes (rows, classes)."""
         with np.errstate(divide="ignore"):
-            return np.column_stack([log_prob(density, z) for density in self.densities_]) + np.log(self.class_prior_)
+            each = [self.apart_.log_prob(log_prob(density, z), z) for density in self.densities_]
+            return np.column_stack(each) + np.log(self.class_prior_)
 
     def _fit_by_class(
         self, z: Float64, weights: Float64, codes: NDArray[np.int64], seed: int, epochs: int | None

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
+from anabranch.arrays import unmasked
+
 _NONE = -1
 
 
@@ -21,9 +23,9 @@ def read_classes(y: Any, rows: int, remedy: str = "give one to each sample, or l
         remedy: what to do about samples that have none.
 
     Raises:
-        ValueError: of another number than the rows, or samples without one: None, NaN, NaT.
+        ValueError: of another number than the rows, or samples without one: None, NaN, NaT, masked.
     """
-    values = np.asarray(column_or_1d(y, warn=True))
+    values = np.asarray(column_or_1d(unmasked(y, "y"), warn=True))
     if values.dtype.kind == "f":
         bad = ~np.isfinite(values)
     elif values.dtype.kind == "M":

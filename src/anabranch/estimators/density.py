@@ -31,7 +31,9 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
     flows. If X has gaps (NaN), a `models.AnyOrder` is fitted to what was observed; log p of a row is that of what it has.
 
     A column that never changes has no density and is left out: samples have its value, and a row with another one has
-    log p = -inf. Equal rows are one row with a weight (`distinct.Distinct`).
+    log p = -inf. Equal rows are one row with a weight (`distinct.Distinct`). Rows with a wild value (1e6 among ages) are
+    set apart with a warning: they are not fitted, and have a low log p of a broad density (`apart.Apart`); samples are of
+    the others.
 
     A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and a
     `models.AnyOrder` fitted to it: log p is then of densities and of probabilities, as `unit_` says.
@@ -49,6 +51,7 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
 
     Attributes:
         density_: the fitted `Density`, of encoded rows.
+        apart_: which rows are set apart, and what density they have, an `Apart`.
         encoding_: how X becomes numbers: a `Scaling` that standardises, or a `SchemaEncoding` of a data frame.
         unit_: the unit of log p in words.
         n_features_in_, feature_names_in_: of X.
@@ -94,11 +97,14 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         """
         del y
         x, weights, framed = self._read_fit(X, sample_weight, gaps=self._takes_gaps(), kinds=self.kinds)
-        rows = distinct_rows(x, weights)
         members = None if self.members is None else positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
         seed = self._draw_seed()
         own = self.density
+        every = distinct_rows(x, weights)
+        apart = self._find_apart(every, framed)
+        gaps = own == "any order" or (own == "auto" and bool(np.isnan(x).any()))
+        rows = apart.with_gaps(every) if gaps else apart.without(every)
         if framed is not None:
             refuse_real_density(own, "'auto' or 'any order'")
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
@@ -136,7 +142,7 @@ class DensityEstimator(DensityMixin, Estimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = self._read_rows(X, gaps=self.gaps_)
         z = self.encoding_.encode(x)
-        return self._in_own_units(log_prob(self.density_, z), x, z)
+        return self._in_own_units(self.apart_.log_prob(log_prob(self.density_, z), z), x, z)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
         """The mean log p of the rows, nats: higher is better, so that searches over settings maximise it."""

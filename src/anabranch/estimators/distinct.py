@@ -21,7 +21,7 @@ class Distinct:
         x: (rows, columns).
         weights: (rows), above 0.
         labels: (rows), whole numbers, or None; rows with different labels are different.
-        inverse: of each row given, which of these it is; -1 for one of weight 0.
+        inverse: of each row given, which of these it is; -1 for one of weight 0, or left out.
     """
 
     x: Float64
@@ -31,6 +31,13 @@ class Distinct:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def take(self, some: NDArray[np.bool_], x: Float64 | None = None) -> Distinct:
+        """Some of them (rows), with other values in place of theirs if given; `inverse` is -1 for those left out."""
+        number = np.where(some, np.cumsum(some) - 1, -1)
+        inverse = np.where(self.inverse < 0, -1, number[self.inverse]).astype(np.int64)
+        labels = None if self.labels is None else self.labels[some]
+        return Distinct((self.x if x is None else x)[some], self.weights[some], labels, inverse)
 
 
 def distinct_rows(x: Float64, weights: Float64 | None = None, labels: NDArray[np.int64] | None = None) -> Distinct:

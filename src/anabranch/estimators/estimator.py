@@ -14,10 +14,13 @@ from sklearn.utils import Tags, _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from anabranch import storage
+from anabranch.arrays import unmasked
 from anabranch.densities import Density
+from anabranch.estimators.apart import Apart
+from anabranch.estimators.distinct import Distinct
 from anabranch.estimators.encoding import Encoding
 from anabranch.estimators.finite import refuse_columns_of_gaps, refuse_other_than_finite
-from anabranch.estimators.frames import first_other_than_numbers, is_frame
+from anabranch.estimators.frames import first_other_than_numbers, is_frame, refuse_inexact_rows
 from anabranch.estimators.schema_encoding import SchemaEncoding
 from anabranch.estimators.stored import Stored, packed, unpacked
 from anabranch.tables import Column
@@ -37,9 +40,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         encoding_: how X becomes numbers, an `Encoding`.
+        apart_: which rows are set apart, and what density they have, an `Apart`.
     """
 
     encoding_: Encoding
+    apart_: Apart
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to one safetensors file: settings, densities, and whatever `fit` has found.
@@ -89,6 +94,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         scores = np.asarray(log_p + self.encoding_.log_det(z))
         scores[self.encoding_.off_constant(x)] = -np.inf
         return scores
+
+    def _find_apart(self, rows: Distinct, framed: SchemaEncoding | None) -> Apart:
+        """What is wild among the rows of a fit; nothing in columns read by a schema, which has ways of its own."""
+        self.apart_ = Apart.of(rows, self._names()) if framed is None else Apart.none(rows.x.shape[1])
+        return self.apart_
 
     def _names(self) -> list[str]:
         """The names of the columns, x0, x1, ... without any."""
@@ -163,7 +173,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return self.encoding_.read(x)
 
     def _read_numbers(self, x: Any, *, fitting: bool = False, gaps: bool = False) -> Float64:
-        """Numbers as float64 (rows, columns), checked as scikit-learn does."""
+        """Numbers as float64 (rows, columns), checked as scikit-learn does; masked cells are gaps.
+
+        Raises:
+            ValueError: infinities, gaps where none are taken, whole numbers beyond 2^53.
+        """
+        x = unmasked(x, "X")
+        refuse_inexact_rows(x)
         x = validate_data(
             self,
             x,
@@ -190,7 +206,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """
         if sample_weight is None:
             return None
-        weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+        given = unmasked(sample_weight, "sample_weight")
+        weights = _check_sample_weight(given, x, dtype=np.float64, ensure_non_negative=True)
         if not weights.any():
             raise ValueError("sample_weight: expected some weight above zero, got zero for all samples")
         weights = weights / max(1.0, weights.max() / 1e100)  # whose sum might overflow

@@ -8,7 +8,9 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from anabranch.arrays import refuse_inexact
 from anabranch.described import Described
 from anabranch.tables import TableError, as_table
 from anabranch.tables.types import flat
@@ -187,6 +189,31 @@ def first_other_than_numbers(x: Any, truth: bool = False) -> str | None:
             continue
         return str(name)
     return None
+
+
+def refuse_inexact_rows(x: Any) -> None:
+    """Raise ValueError for a whole number beyond 2^53 among rows of numbers, which float64 would round."""
+    library, native = _native(x)
+    if library is None:
+        if isinstance(x, (np.ndarray, list, tuple)):
+            refuse_inexact("X", x if isinstance(x, np.ndarray) else _objects(x))
+        return
+    for name, kind in native.schema.items():
+        if kind.is_integer() or (library == "pandas" and str(kind) == "Object"):
+            column = native.get_column(name)
+            values = column.to_list() if kind.is_integer() and column.null_count() else column.to_numpy()
+            refuse_inexact("X", np.asarray(values, dtype=object if isinstance(values, list) else None)[:, None], [name])
+
+
+def _objects(rows: Sequence[Any]) -> NDArray[np.object_]:
+    """The numbers in lists as they are, which an array of one type would not keep; nothing of what is no list of lists."""
+    if not all(isinstance(row, (list, tuple)) for row in rows) or len({len(row) for row in rows}) != 1:
+        return np.empty((0, 0), dtype=object)
+    found = np.empty((len(rows), len(rows[0])), dtype=object)
+    for i, row in enumerate(rows):
+        for j, value in enumerate(row):
+            found[i, j] = value
+    return found
 
 
 def _native(x: Any) -> tuple[str | None, Any]:

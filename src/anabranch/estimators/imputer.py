@@ -36,7 +36,8 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
     one value of p(x_i | x_observed), which is exact in the model; `impute` draws all gaps of a row jointly, many times over,
     for whoever wants to carry the uncertainty on (multiple imputation).
 
-    A column that never changes is filled with its value.
+    A column that never changes is filled with its value. A wild value (1e6 among ages) stays as it is, with a warning of
+    the fit, and is taken for a gap where others are filled given it (`apart.Apart`).
 
     A data frame with columns that are no numbers (text, categories, truth values, dates) is read by a `tables.Schema`, and
     comes back as a frame of the same library and types.
@@ -98,8 +99,10 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         del y
         one_of("strategy", self.strategy, ("mean", "median", "draw"))
         x, weights, framed = self._read_fit(X, sample_weight, gaps=True, kinds=self.kinds)
-        rows = distinct_rows(x, weights)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
+        every = distinct_rows(x, weights)
+        apart = self._find_apart(every, framed)
+        rows = apart.with_gaps(every)
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights)
         self.density_ = fit_any_order(
             self.encoding_.tensor(self.encoding_.encode(rows.x)),
@@ -155,7 +158,9 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type
         filled, gaps = x.copy(), np.isnan(x)
         some = np.flatnonzero(gaps.any(axis=1))
         for part in np.array_split(some, -(-len(some) // _FILLED_AT_ONCE) or 1):
-            found = of_gaps(torch.from_numpy(self.encoding_.encode(x[part]))).numpy()
+            # a wild value stays, and says nothing of the gaps beside it
+            known = self.encoding_.encode(self.apart_.as_gaps(x[part]))
+            found = of_gaps(torch.from_numpy(known)).numpy()
             filled[part] = np.where(gaps[part], self.encoding_.decode(found), filled[part])
         return filled
 

@@ -15,6 +15,7 @@ from anabranch import flows
 from anabranch.checks import is_number, positive_int
 from anabranch.densities import Density
 from anabranch.estimators.any_order import fit_any_order, log_terms
+from anabranch.estimators.apart import broad
 from anabranch.estimators.distinct import distinct_rows
 from anabranch.estimators.estimator import Estimator
 from anabranch.estimators.kernel_marginals import KernelMarginals
@@ -48,6 +49,9 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     Rare rows in the midst of others, as a class of their own among many, look usual to all three: docs/estimators.md has
     tables where no detector finds them.
+
+    Rows with a wild value (1e6 among ages) are set apart with a warning (`apart.Apart`): they are scored, but no density
+    and no scale is fitted to them.
 
     With gaps (NaN) in the rows of the fit the score is log p of one `models.AnyOrder` alone, and a gap adds to the score of
     a row what its column adds on average.
@@ -115,9 +119,11 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         if not is_number(self.contamination) or not 0 < float(self.contamination) <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {self.contamination!r}")
         x, weights, framed = self._read_fit(X, sample_weight, gaps=True, kinds=self.kinds)
-        rows = distinct_rows(x, weights)
         members = positive_int("members", self.members)
         epochs = None if self.epochs is None else positive_int("epochs", self.epochs)
+        every = distinct_rows(x, weights)
+        apart = self._find_apart(every, framed)
+        rows = apart.with_gaps(every) if np.isnan(x).any() else apart.without(every)
         self.encoding_ = framed or Scaling.of(rows.x, rows.weights, power=True)
         z = self.encoding_.encode(rows.x)
         seed = self._draw_seed()
@@ -152,7 +158,7 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             )
             self.standard_ = Scaling.of(rows.x, rows.weights)
             self.marginals_ = KernelMarginals.of(self.standard_.encode(rows.x), rows.weights)
-        self.offset_ = _threshold(self._scores(rows.x), rows.weights, float(self.contamination))
+        self.offset_ = _threshold(self._scores(every.x), every.weights, float(self.contamination))
         return self
 
     def score_samples(self, X: Any) -> Float64:  # noqa: N803
@@ -175,7 +181,10 @@ class DensityOutlierDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     def _scores(self, x: Float64) -> Float64:
         z = self.encoding_.encode(x)
         if isinstance(self.density_, AnyOrder):
-            terms = log_terms(self.density_, z)
+            # given a wild value the others have no density that is of use, and it has a broad one
+            wild = np.isnan(self.encoding_.encode(self.apart_.as_gaps(x))) & ~np.isnan(z)
+            terms = log_terms(self.density_, np.where(wild, np.nan, z))
+            terms = np.where(wild, broad(z) + np.log(max(self.apart_.share, 1e-300)), terms)
             scores = np.where(np.isnan(terms), self.usual_, terms).sum(axis=1)
         else:
             columns = self.marginals_.log_prob(self.standard_.encode(x))

@@ -41,7 +41,8 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     spread over graphs of nearest neighbours (`spreading.spread_labels`), so that every row has one. In the fit q learns
     these, that neighbouring rows agree on their class, and that classes are told surely and all of them used, which mends
     labels that went astray; the components follow by likelihood (`objectives.Likelihood`, `Consistency`, `Information`).
-    Several fits are averaged.
+    Several fits are averaged. Rows with a wild value (1e6 among ages) are set apart with a warning (`apart.Apart`): they are
+    not fitted, and have the class of the row at the end of what is usual.
 
     As in scikit-learn's own semi-supervised estimators -1 in y means that a row has no label; for classes that are words, y
     is an array of objects.
@@ -120,14 +121,19 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         self.classes_ = np.unique(own[seen[known]])
         codes = np.full(len(y), -1)
         codes[seen] = np.searchsorted(self.classes_, own[seen[known]])
-        rows = distinct_rows(x, weights, codes)
+        every = distinct_rows(x, weights, codes)
         seed = self._draw_seed()
-        self.encoding_ = Scaling.of(rows.x, rows.weights)
+        apart = self._find_apart(every, None)
+        labels = np.full(len(every), -1) if every.labels is None else every.labels
+        # a class whose rows are all set apart has them still
+        rows = apart.without(every, keep=(labels >= 0) & ~np.isin(labels, labels[apart.ordinary(every.x)]))
+        ordinary = apart.without(every)
+        self.encoding_ = Scaling.of(ordinary.x, ordinary.weights)
         labels = np.full(len(rows), -1) if rows.labels is None else rows.labels
         z = self.encoding_.encode(rows.x)
         spread = spread_labels(z, labels, len(self.classes_), neighbours, seed)
         self.densities_ = [self._fit_one(z, rows.weights, spread, seed + i, neighbours) for i in range(members)]
-        log_q = self._log_q(self.encoding_.encode(x))
+        log_q = self._log_q(x)
         self.label_distributions_ = np.exp(log_q)
         self.transduction_ = self.classes_[np.where(seen, codes, log_q.argmax(axis=1))]
         return self
@@ -135,7 +141,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
     def predict_log_proba(self, X: Any) -> Float64:  # noqa: N803
         """log q(y | x) of each row and class (rows, classes)."""
         check_is_fitted(self)
-        return self._log_q(self.encoding_.encode(self._read_rows(X)))
+        return self._log_q(self._read_rows(X))
 
     def predict_proba(self, X: Any) -> Float64:  # noqa: N803
         """q(y | x) of each row and class (rows, classes)."""
@@ -157,7 +163,8 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         x = self._read_rows(X)
         z = self.encoding_.encode(x)
         each = np.column_stack([log_prob(density, z) for density in self.densities_])
-        return self._in_own_units(np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_)), x, z)
+        log_f = np.logaddexp.reduce(each, axis=1) - np.log(len(self.densities_))
+        return self._in_own_units(self.apart_.log_prob(log_f, z), x, z)
 
     def _fit_one(
         self,
@@ -197,7 +204,7 @@ class SemiSupervisedClassifier(ClassifierMixin, Estimator):  # type: ignore[misc
         )
         return mixture.double()
 
-    def _log_q(self, z: Float64) -> Float64:
-        x: Tensor = torch.from_numpy(z)
-        each = np.stack([log_posterior(density, x) for density in self.densities_])
+    def _log_q(self, x: Float64) -> Float64:
+        z: Tensor = torch.from_numpy(self.encoding_.encode(self.apart_.clipped(x)))
+        each = np.stack([log_posterior(density, z) for density in self.densities_])
         return np.asarray(np.logaddexp.reduce(each, axis=0) - np.log(len(each)))

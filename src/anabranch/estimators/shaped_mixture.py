@@ -14,6 +14,8 @@ from anabranch.models import FlowMixture
 from anabranch.networks import MLP
 
 _AT_ONCE = 4096
+# further out a posterior network says nothing new, and its sums may overflow
+_LARGEST = 1e8
 
 
 def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) -> FlowMixture:
@@ -41,7 +43,8 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
 
 
 def log_posterior(mixture: FlowMixture, z: Tensor) -> NDArray[np.float64]:
-    """log q(k | z) (rows, components), in float64."""
+    """log q(k | z) (rows, components), in float64; of values too large for a network, as at the largest that is none."""
     own = mixture.double()
+    z = z.clamp(-_LARGEST, _LARGEST)
     with torch.no_grad():
         return torch.cat([own.log_posterior(part.double()) for part in z.split(_AT_ONCE)]).numpy()

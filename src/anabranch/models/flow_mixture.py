@@ -230,6 +230,7 @@ class FlowMixture(Mixture):
             self.trunk.initialize(x, context)
             x, _ = self.trunk(x, self._for_trunk(context))
         if self.heads is not None:  # a component sees its own rows through its head: some place of its own is given
+            self.heads.start(x)
             x = (x - x.mean(dim=0)) / x.std(dim=0, correction=0).clamp(min=1e-12)
         self.parts.initialize(x, self._for_parts(context))
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anabranch.densities.gaussian import lower_factor, pack_factor
+from anabranch.transforms.standardise import off_standard, place_of
 
 
 class Heads(nn.Module):
@@ -73,6 +74,16 @@ class Heads(nn.Module):
                     self.log_scale[k] = 0.5 * torch.diagonal(covariance).log()
                     continue
                 self.log_scale[k], self.packed[k] = pack_factor(torch.linalg.cholesky(covariance))
+
+    def start(self, x: Tensor) -> None:
+        """Put heads that are where they were made at the place of rows (rows, features) far from mean 0 and deviation 1."""
+        if bool(self.loc.any()) or bool(self.log_scale.any()):
+            return
+        loc, scale = place_of(x)
+        far = off_standard(loc, scale)
+        with torch.no_grad():
+            self.loc.copy_(torch.where(far, loc, 0.0).expand_as(self.loc))
+            self.log_scale.copy_(torch.where(far, scale, 1.0).log().expand_as(self.log_scale))
 
     def follow(self, x: Tensor, before: Tensor, after: Tensor) -> None:
         r"""Move each component from the rows it had to those it has now, by the affine map that takes their mean and

@@ -17,8 +17,8 @@
     value       =  likewise; a number, or a word such as a category or a date
     level       =  a number between 0 and 1
 
-Spaces around and within names and values are kept as they are in the middle, and ignored at the ends. A quote within
-quotes is written twice.
+Spaces around and within names and values are kept as they are in the middle, and ignored at the ends; a new line or a tab is
+a space there. Within quotes all is kept, new lines and tabs too. A quote within quotes is written twice.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from dataclasses import dataclass
 _RELATIONS = ("<=", ">=", "!=", "==", "=", "<", ">")
 _WORD = re.compile(r"[^,|()\[\]<>=!\"']+")
 _CLOSING = {"(": ")", "[": "]"}
+# a question may be written over several lines; within quotes these signs are kept
+_ONE_LINE = str.maketrans("\n\r\t", "   ")
 
 
 class QuestionError(ValueError):
@@ -42,7 +44,8 @@ class QuestionError(ValueError):
 
     def __init__(self, reason: str, text: str, position: int) -> None:
         self.reason, self.text, self.position = reason, text, position
-        super().__init__(f"{reason}\n  {text}\n  {' ' * position}^")
+        shown = text.translate(_ONE_LINE)
+        super().__init__(f"{reason}\n  {shown}\n  {' ' * position}^")
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def parse(text: str) -> Question:
           P(price 5000)
                       ^
     """
-    return _Reader(text.replace("\n", " ").replace("\t", " ")).question()
+    return _Reader(text).question()
 
 
 class _Reader:
@@ -241,7 +244,7 @@ class _Reader:
         if match is None or not match.group().strip():
             raise QuestionError(f"expected {what}, got {self._here()}", self.text, start)
         self.at = match.end()
-        return Word(match.group().strip(), start)
+        return Word(match.group().translate(_ONE_LINE).strip(), start)
 
     def _quoted(self, start: int, quote: str) -> Word:
         letters, at = [], start + 1
@@ -280,7 +283,7 @@ class _Reader:
         return self.text[self.at : self.at + 1]
 
     def _skip(self) -> int:
-        while self.at < len(self.text) and self.text[self.at] == " ":
+        while self.at < len(self.text) and self.text[self.at] in " \n\r\t":
             self.at += 1
         return self.at
 

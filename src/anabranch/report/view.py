@@ -196,6 +196,7 @@ def _test_rows(rows: int, fit: Mapping[str, Any]) -> Numbers | None:
     if fit["rows"]["all"] != rows:
         return None
     _, _, test = split_rows(rows, fit["seed"])
+    test = test[~np.isin(test, fit.get("set_apart", []))]
     return test if len(test) == fit["rows"]["test"] and len(test) <= _HELD_OUT else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
 from anabranch.models import AnyOrder
+from anabranch.tables.columns import TableWarning
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import as_table
 
@@ -54,7 +56,9 @@ class Surprise:
     cells: tuple[Cell, ...]
 
 
-def detect(model: TableModel, table: Any, top: int = 20, columns: int = 3, seed: int = 0) -> list[Surprise]:
+def detect(
+    model: TableModel, table: Any, top: int = 20, columns: int = 3, seed: int = 0, unseen: str = "error"
+) -> list[Surprise]:
     r"""Rows by how unlikely they are, each with the cells that are unlikely given the rest of it.
 
     Rows are ranked by -log p(row). Where rows have gaps that is compared with what is usual for the columns that they have,
@@ -71,6 +75,8 @@ def detect(model: TableModel, table: Any, top: int = 20, columns: int = 3, seed:
         top: how many rows.
         columns: how many cells of each, at most.
         seed: of the rows by which the usual is told.
+        unseen: what a value that its column cannot hold is, as for `TableModel.log_prob`; with "-inf" its row is of infinite
+            surprise, and so comes first.
 
     Raises:
         ValueError: `TableModel.surprise`.
@@ -78,22 +84,32 @@ def detect(model: TableModel, table: Any, top: int = 20, columns: int = 3, seed:
     """
     top, columns = positive_int("top", top), positive_int("columns", columns)
     table = as_table(table)
+    own_table = table
+    table, new = model.known(table, unseen)
     x, context = model.schema.encode(table)
-    log_p = model.log_prob(table)
+    impossible = new.any_in_row & (unseen == "-inf")
+    log_p = np.full(len(x), -np.inf)
+    seen = np.flatnonzero(~impossible)
+    if len(seen):
+        log_p[seen] = model.log_prob_encoded(x[seen], None if context is None else context[seen], seen)
+        log_p[seen] += model.schema.log_det(x[seen])
     names = model.schema.columns
     exact = isinstance(model.density, AnyOrder)
-    some = np.random.default_rng(seed).permutation(len(log_p))[: _USUAL if exact else _USUAL_ESTIMATED]
+    some = seen[np.random.default_rng(seed).permutation(len(seen))[: _USUAL if exact else _USUAL_ESTIMATED]]
     excess = excess_of_rows(model, x, context, log_p, some)
     chosen = np.argsort(-excess, kind="stable")[:top]
-    cells = model.surprise(table.take(pa.array(np.concatenate([chosen, some]))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TableWarning)  # said of the whole table already
+        cells = model.surprise(own_table.take(pa.array(np.concatenate([chosen, some]))), unseen)
     own, others = cells[: len(chosen)], cells[len(chosen) :]
     counted = np.isfinite(others)
     usual = np.where(counted, others, 0.0).sum(axis=0) / np.maximum(1, counted.sum(axis=0))
-    above = own - usual
+    with np.errstate(invalid="ignore"):
+        above = own - usual
     found = []
     for row, line in zip(chosen.tolist(), above, strict=True):
         order = [i for i in np.argsort(-np.nan_to_num(line, nan=-np.inf), kind="stable")[:columns] if line[i] > 0]
-        worst = tuple(Cell(names[i], _value(table.column(names[i])[row]), float(line[i])) for i in order)
+        worst = tuple(Cell(names[i], _value(own_table.column(names[i])[row]), float(line[i])) for i in order)
         found.append(Surprise(row, float(log_p[row]), float(excess[row]), worst))
     return found
 

@@ -28,7 +28,8 @@ from anabranch.tables.model import TableModel
 from anabranch.tables.report import Report, Score
 from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
-from anabranch.tables.types import flat
+from anabranch.tables.types import flat, is_number
+from anabranch.tables.wild import Usual, told
 from anabranch.training import Epoch, History, NonFiniteError, fit
 from anabranch.training.pace import ANY_ORDER, Pace
 
@@ -149,11 +150,16 @@ def fit_table(
         schema, model = _schema(table, columns, given, train, kinds, model)
         x, context = schema.encode(table)
     mixed = model == "any-order"
+    own = np.arange(len(x)) if stream is None else np.r_[numbers, np.full(len(x) - len(numbers), -1)]
+    usual, wild = _wild(schema, x, context, mixed)
+    (train, validate, test), apart = _set_apart(schema, (x, context), wild, (train, validate, test), own)
+    fitted_rows = len(train) if stream is None else stream.rows - len(validate) - len(test)
     if not mixed:
         _check_rows(
             table.num_rows, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
         )
-        _check_distances(schema, x, context)
+        counted = np.r_[train, validate, test]
+        _check_distances(schema, x[counted], None if context is None else context[counted], own[counted])
         _warn_of_linear_dependence(schema, x[train])
 
     options: dict[str, Any] = {"model": model}
@@ -186,7 +192,8 @@ def fit_table(
     try:
         if mixed:  # from all training rows, not from a first batch
             density.initialize(*rows(train))
-        streamed = None if stream is None else stream.training(schema, numbers[np.r_[validate, test]], dtype)
+        held_out = None if stream is None else numbers[np.r_[validate, test]]
+        streamed = None if stream is None or held_out is None else stream.training(schema, held_out, dtype, usual)
         history = fit(
             density,
             *(rows(train) if streamed is None else (streamed, None)),
@@ -208,7 +215,8 @@ def fit_table(
     fitted = time.perf_counter()
 
     table_model = TableModel(schema, density)
-    results = {_NAMES[model]: table_model.log_prob_encoded(x[test], None if context is None else context[test])}
+    given_test = None if context is None else context[test]
+    results = {_NAMES[model]: table_model.log_prob_encoded(x[test], given_test, own[test])}
     with _waiting("baselines", shown=progress):
         if mixed:
             both = Schema([*schema.given_parts, *schema.parts]).encode(table)[0] if schema.given else x
@@ -235,6 +243,7 @@ def fit_table(
         **_outcome(history),
         seconds={"fit": fitted - begun, "baselines": time.perf_counter() - fitted},
         options=options,
+        set_apart=apart,
     )
     return table_model, report
 
@@ -257,12 +266,16 @@ def _schema(
                 f"kinds: expected none with model={model!r}, which takes every column as continuous, got some"
             )
         return Schema.standardised(table, columns, given, rows=train), model
-    schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
     if model is None and not kinds and not schema.discrete and not _gaps(schema, table):
         numbers = all(not isinstance(part, Categorical) for part in schema.given_parts)
         times = any(isinstance(part, Time) for part in schema.given_parts)
         if numbers and not times:
             return Schema.standardised(table, columns, given, rows=train), "depth"
+    for one in caught:  # of the schema that is taken
+        warnings.warn(one.message, one.category, stacklevel=3)
     return schema, "any-order"
 
 
@@ -323,12 +336,54 @@ def _sampled(stream: TableStream | None) -> Iterator[None]:
         raise TableError(f"{stream.path}, of which rows in random order were read: {error}") from error
 
 
+def _wild(schema: Schema, x: Float64, context: Float64 | None, mixed: bool) -> tuple[Usual | None, NDArray[np.bool_]]:
+    """What is usual among columns of numbers, and which encoded values (rows, columns) are wild; of others, those so far out
+    that the density cannot tell how far.
+    """
+    if mixed:
+        given = np.zeros((len(x), len(schema.given)), dtype=bool)
+        return None, np.concatenate([schema.beyond(x, torch.get_default_dtype()), given], axis=1)
+    both = x if context is None else np.concatenate([x, context], axis=1)
+    usual = Usual.of(both)
+    return usual, usual.wild(both)
+
+
+def _set_apart(
+    schema: Schema,
+    encoded: tuple[Float64, Float64 | None],
+    wild: NDArray[np.bool_],
+    split: tuple[NDArray[np.int64], ...],
+    numbers: NDArray[np.int64],
+) -> tuple[list[NDArray[np.int64]], list[int]]:
+    """Training, validation and test rows without those that hold a wild value; and these, by their numbers in the data, -1
+    where that is not known.
+    """
+    apart = np.asarray(wild.any(axis=1))
+    if apart.any():
+        some = np.flatnonzero(apart)
+        x, context = (None if part is None else part[some] for part in encoded)
+        table = schema.decode(np.empty((0, 0)) if x is None else x, context)
+        names = [*schema.columns, *schema.given]
+        values = np.column_stack([_as_floats(table.column(name)) for name in names])
+        follows = "such rows are set apart: they are neither fitted nor counted in the report"
+        warnings.warn(told(names, values, wild[some], numbers[some], follows), TableWarning, stacklevel=3)
+    rows = [part[~apart[part]] for part in split]
+    return rows, [int(numbers[row]) for part in split for row in part[apart[part]]]
+
+
+def _as_floats(values: pa.ChunkedArray) -> Float64:
+    """The numbers of a column, for print; NaN of others, of which none is wild."""
+    if not is_number(values.type):
+        return np.full(len(values), np.nan)
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
 def _check_rows(rows: int, least: int, purpose: str) -> None:
     if rows < least:
         raise TableError(f"the table has {rows} rows, and it takes at least {least} to {purpose}; add rows")
 
 
-def _check_distances(schema: Schema, x: Float64, context: Float64 | None) -> None:
+def _check_distances(schema: Schema, x: Float64, context: Float64 | None, numbers: NDArray[np.int64]) -> None:
     """A value the training rows have nothing like would overflow, in a row that was drawn for validation or test."""
     for names, values in ((schema.columns, x), (schema.given, context)):
         if values is None:
@@ -337,7 +392,7 @@ def _check_distances(schema: Schema, x: Float64, context: Float64 | None) -> Non
         if len(far):
             row, column = far[0]
             raise TableError(
-                f"column {names[column]!r}: the value in row {row} (rows count from 0) is {abs(values[row, column]):.1g} "
+                f"column {names[column]!r}: the value in row {numbers[row]} (rows count from 0) is {abs(values[row, column]):.1g} "
                 "standard deviations from the others; correct or remove that row"
             )
 

@@ -19,8 +19,8 @@ def as_table(frame: Any) -> pa.Table:
 
     Args:
         frame: a data frame of pyarrow, pandas, polars or another library that narwhals reads; anything that has
-            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ... The index of a pandas frame is no
-            column.
+            `__arrow_c_stream__`; or a 2-D NumPy array, whose columns are named x0, x1, ..., and whose masked cells are gaps.
+            The index of a pandas frame is no column.
 
     Raises:
         ValueError: it is something else.
@@ -68,14 +68,14 @@ def _of_array(x: NDArray[Any]) -> pa.Table:
         raise ValueError(f"table: expected an array of shape (rows, columns), got shape {x.shape}")
     names = [f"x{i}" for i in range(x.shape[1])]
     arrays = []
-    for name, values in zip(names, x.T, strict=True):
+    for name, values, mask in zip(names, np.asarray(x).T, np.ma.getmaskarray(x).T, strict=True):
         if values.dtype.kind == "f":  # Arrow knows no long double and no foreign byte order; NaN is a gap
             wide = values.astype(np.float64 if values.dtype.itemsize > 8 else values.dtype.newbyteorder("="))
-            arrays.append(pa.array(wide, from_pandas=True))
+            arrays.append(pa.array(wide, mask=mask | np.isnan(wide)))
         elif values.dtype.kind in "iub":
-            arrays.append(pa.array(values.astype(values.dtype.newbyteorder("="))))
+            arrays.append(pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask))
         else:
-            arrays.append(_array(name, values.tolist()))
+            arrays.append(_array(name, [None if gap else v for v, gap in zip(values.tolist(), mask, strict=True)]))
     return pa.Table.from_arrays(arrays, names=names)
 
 

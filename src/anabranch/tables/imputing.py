@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
-from anabranch.checks import positive_int, seed_number
+from anabranch.checks import one_of, positive_int, seed_number
 from anabranch.draws import drawing
 from anabranch.queries import impute
 from anabranch.tables.best import best_rows
@@ -17,6 +18,7 @@ from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.types import flat
+from anabranch.tables.unseen import set_aside
 
 # of a gap whose best value is asked for there are about so many numbers at a time
 _POINTS = 8
@@ -26,17 +28,20 @@ if TYPE_CHECKING:
 
 
 def imputed(
-    model: TableModel, table: Any, draws: int | None, best: bool | str, seed: int | None
+    model: TableModel, table: Any, draws: int | None, best: bool | str, seed: int | None, unseen: str = "error"
 ) -> pa.Table | list[pa.Table]:
     """`TableModel.impute`."""
     if best is not False and draws is not None:
         raise ValueError(f"draws, best: expected one of both, got draws={draws} and best={best!r}")
     count = 1 if draws is None else positive_int("draws", draws)
     seed = None if seed is None else seed_number(seed)
+    one_of("unseen", unseen, ("error", "null"))
     table = as_table(table)
-    x, context = model.schema.encode(table)
+    known, new = set_aside(model.schema, table, unseen)
+    x, context = model.schema.encode(known)
+    kept = new.cells(model.schema.columns)
     filled = np.repeat(x[None], count, axis=0)
-    gappy = np.flatnonzero(np.isnan(x).any(axis=1))
+    gappy = np.flatnonzero((np.isnan(x) & ~kept).any(axis=1))
     with drawing(seed):
         some = None if context is None else context[gappy]
         for rows, z, given in model.batches(x[gappy], some, count if best is False else _POINTS):
@@ -51,14 +56,15 @@ def imputed(
                 filled[:, gappy[rows]] = impute(model.density, z, draws=count, context=given).cpu().numpy()
             else:
                 filled[0, gappy[rows]] = best_rows(model.density, model.schema.parts, z, given, best)
-    tables = [_with_gaps_filled(table, model.schema.parts, x, one) for one in filled]
+    gaps = np.isnan(x) & ~kept
+    tables = [_with_gaps_filled(table, model.schema.parts, gaps, one) for one in filled]
     return tables if draws is not None else tables[0]
 
 
-def _with_gaps_filled(table: pa.Table, parts: list[Column], x: Float64, filled: Float64) -> pa.Table:
-    """The table with what was decoded where x has a gap, everything else as it came."""
+def _with_gaps_filled(table: pa.Table, parts: list[Column], filling: NDArray[np.bool_], filled: Float64) -> pa.Table:
+    """The table with what was decoded where it is to be filled (rows, columns), everything else as it came."""
     for i, part in enumerate(parts):
-        gaps = np.isnan(x[:, i])
+        gaps = filling[:, i]
         if not gaps.any():
             continue
         place = table.column_names.index(part.name)

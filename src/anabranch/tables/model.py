@@ -9,6 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from anabranch.checks import positive_int, reference_tensor, seed_number
@@ -24,9 +25,12 @@ from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.imputing import imputed
 from anabranch.tables.questions import ask_table, given_values
 from anabranch.tables.schema import Schema
+from anabranch.tables.unseen import Unseen, set_aside
 
 # numbers in one batch, rows times columns: a model's working memory is some hundred times that
 _BATCH_NUMBERS = 2**17
+# encoded values have deviation 1 or about
+_FAR = 10.0
 
 
 class TableModel(Described):
@@ -73,28 +77,57 @@ class TableModel(Described):
         """The unit of `log_prob`, in words: which columns have a density, and which a probability."""
         return self.schema.unit
 
-    def log_prob(self, table: Any) -> Float64:
+    def log_prob(self, table: Any, unseen: str = "error") -> Float64:
         """log p of every row, (rows,), in nats: a density in the columns' own units, a probability where they are discrete.
 
         Args:
             table: a data frame with the model's columns, in any order; others are ignored. With a density that takes gaps
                 (`AnyOrder`) log p of a row is that of what was observed, the marginal over the rest; 0 if that is nothing.
+            unseen: what a value that its column cannot hold is (a category or a number that was not fitted, a word among
+                numbers): "error"; "null", a gap, for densities that take gaps; "-inf", in a row of probability 0.
 
         Raises:
             TableError: a column is missing or holds what it cannot, or a gap where the density takes none; a row for which
                 the model gives NaN.
 
         Warns:
-            TableWarning: rows so far out that their density is below any float; their log p is -inf.
+            TableWarning: rows so far out that their density is below any float; their log p is -inf. Unseen values, with
+                their number in each column.
         """
+        table, new = self.known(table, unseen)
         x, context = self.schema.encode(table)
-        return self.log_prob_encoded(x, context) + self.schema.log_det(x)
+        scored = ~new.any_in_row if unseen == "-inf" else np.ones(len(x), dtype=bool)
+        result = np.full(len(x), -np.inf)
+        numbers = np.flatnonzero(scored)
+        x, context = x[scored], None if context is None else context[scored]
+        result[scored] = self.log_prob_encoded(x, context, numbers) + self.schema.log_det(x)
+        return result
 
-    def surprise(self, table: Any) -> Float64:
+    def known(self, table: Any, unseen: str) -> tuple[pa.Table, Unseen]:
+        """A table without values that its columns cannot hold, and which these were: see `log_prob`.
+
+        Raises:
+            ValueError: another word than "error", "null" or "-inf"; "null" of a density that takes no gaps.
+
+        Warns:
+            TableWarning: there are some, with their number in each column.
+        """
+        if unseen == "null" and not self.density.gaps:
+            raise ValueError(
+                f"unseen: expected 'error' or '-inf', since a {type(self.density).__name__} takes no gaps, got 'null'"
+            )
+        return set_aside(self.schema, as_table(table), unseen)
+
+    def surprise(self, table: Any, unseen: str = "error") -> Float64:
         """-log p(x_i | all else that the row has) of every cell: (rows, columns), nats in the column's unit; NaN for a gap.
 
         Which cells of a row are unlikely, given its others. Exact for `AnyOrder` and Gaussian mixtures; of other densities
         p(x) is divided by p of the row without the cell, an integral estimated by importance sampling, so choose the rows.
+
+        Args:
+            table: as for `log_prob`.
+            unseen: as for `log_prob`; with "-inf" such a cell is infinitely surprising, and others of its row are as if it
+                was a gap, or NaN where the density takes none.
 
         Raises:
             ValueError: another density than `AnyOrder` that is conditioned on given columns.
@@ -103,14 +136,19 @@ class TableModel(Described):
         Warns:
             QueryWarning: integrals of few effective samples.
         """
+        table, new = self.known(table, unseen)
         x, context = self.schema.encode(table)
+        told = np.ones(len(x), dtype=bool) if self.density.gaps else ~new.any_in_row
         if not self.density.gaps:
-            self.schema.check_gaps(x)
-        result = np.empty_like(x)
+            self.schema.check_gaps(x[told])
+        result = np.full_like(x, np.nan)
+        some = np.flatnonzero(told)
         with torch.no_grad():
-            for rows, values, given in self.batches(x, context):
-                result[rows] = -leave_one_out(self.density, values, given).value.cpu().numpy()
-        return result - self.schema.log_dets(x)
+            for rows, values, given in self.batches(x[some], None if context is None else context[some]):
+                result[some[rows]] = -leave_one_out(self.density, values, given).value.cpu().numpy()
+        result = result - self.schema.log_dets(x)
+        result[new.cells(self.schema.columns) & (unseen == "-inf")] = np.inf
+        return result
 
     def ask(
         self,
@@ -154,7 +192,12 @@ class TableModel(Described):
         return ask_table(self.schema, self.density, question, like, **options)
 
     def impute(
-        self, table: Any, draws: int | None = None, best: bool | str = False, seed: int | None = None
+        self,
+        table: Any,
+        draws: int | None = None,
+        best: bool | str = False,
+        seed: int | None = None,
+        unseen: str = "error",
     ) -> pa.Table | list[pa.Table]:
         """A table with its gaps filled from the model, given what each row has; what was observed stays as it is.
 
@@ -165,6 +208,8 @@ class TableModel(Described):
             best: True or "mean", or "median", in place of draws, for the single best of each gap: the mean or median in the
                 column's own unit, of a discrete column's values the nearest to it; of categories the most probable.
             seed: makes the draws repeatable; by default torch's global generator goes on.
+            unseen: "error"; or "null": a value that its column cannot hold (see `log_prob`) stays as it is, and says nothing
+                of the gaps beside it.
 
         Returns:
             a table, or a list of as many as draws.
@@ -176,7 +221,7 @@ class TableModel(Described):
         Warns:
             QueryWarning: chains that have not mixed, for densities without closed form.
         """
-        return imputed(self, table, draws, best, seed)
+        return imputed(self, table, draws, best, seed, unseen)
 
     def marginal(self, columns: Sequence[str]) -> TableModel:
         """The model of some of the columns; it shares this one's parameters.
@@ -228,8 +273,22 @@ class TableModel(Described):
         density = condition(self.density, dict(zip(seen, numbers.tolist(), strict=True)), context)
         return TableModel(Schema([self.schema.column(name) for name in rest]), density)
 
-    def log_prob_encoded(self, x: Float64, context: Float64 | None) -> Float64:
-        """log p of encoded rows (rows, columns), in nats, of a density of encoded numbers."""
+    def log_prob_encoded(
+        self, x: Float64, context: Float64 | None, numbers: NDArray[np.integer[Any]] | None = None
+    ) -> Float64:
+        """log p of encoded rows (rows, columns), in nats, of a density of encoded numbers.
+
+        Args:
+            x, context: the rows.
+            numbers: (rows), of the rows in their table, by which errors and warnings name them; from 0 by default.
+
+        Raises:
+            TableError: a gap where the density takes none; NaN or infinity of the model, with row and column.
+
+        Warns:
+            TableWarning: rows whose log p is -inf, with the first of them and its column.
+        """
+        numbers = np.arange(len(x)) if numbers is None else numbers
         if not self.density.gaps:
             self.schema.check_gaps(x)
         result = np.empty(len(x))
@@ -237,25 +296,36 @@ class TableModel(Described):
             for rows, values, given in self.batches(x, context):
                 result[rows] = self.density.log_prob(values, given).cpu().numpy()
         # a distance that the density's dtype cannot square overflows on the way, to NaN or to -inf: the limit is -inf
-        like = reference_tensor(self.density)
-        largest = np.sqrt(torch.finfo(torch.float32 if like is None else like.dtype).max) / len(self.schema.columns)
-        smooth = np.array([not part.discrete for part in self.schema.parts])
-        result[(smooth & (np.abs(x) > largest)).any(axis=1)] = -np.inf
+        result[self.schema.beyond(x, self.dtype).any(axis=1)] = -np.inf
         bad = np.flatnonzero(np.isnan(result) | (result == np.inf))
         if len(bad):
             raise TableError(
-                f"row {bad[0]} (rows count from 0): the model gives {result[bad[0]]} there ({len(bad)} of {len(x)} rows); "
-                "its values are far from those it was fitted to, so check or remove such rows"
+                f"row {numbers[bad[0]]} (rows count from 0): the model gives {result[bad[0]]} there ({len(bad)} of {len(x)} "
+                f"rows); its values are far from those it was fitted to{self._furthest(x, context, bad[0])}, so check or "
+                "remove such rows"
             )
         far = np.flatnonzero(np.isneginf(result))
         if len(far):
             warnings.warn(
-                f"row {far[0]} (rows count from 0) is so far from what the model was fitted to that its log-likelihood is "
-                f"-inf ({len(far)} of {len(x)} rows)",
+                f"row {numbers[far[0]]} (rows count from 0) is so far from what the model was fitted to that its "
+                f"log-likelihood is -inf ({len(far)} of {len(x)} rows){self._furthest(x, context, far[0])}",
                 TableWarning,
                 stacklevel=3,
             )
         return result
+
+    def _furthest(self, x: Float64, context: Float64 | None, row: int) -> str:
+        """Which column of an encoded row is furthest out, with its value; nothing where none is far."""
+        parts = [*self.schema.parts, *self.schema.given_parts]
+        z = x[row] if context is None else np.r_[x[row], self.schema.from_context(context[row : row + 1])[0]]
+        levels = np.array([len(getattr(part, "levels", ())) > 0 for part in parts])
+        atoms = np.array([bool(np.isin(value, part.atoms_encoded)) for value, part in zip(z, parts, strict=True)])
+        distance = np.where(levels | atoms | np.isnan(z), 0.0, np.abs(z))
+        worst = int(distance.argmax())
+        if not distance[worst] > _FAR:
+            return ""
+        value = parts[worst].decode(z[worst : worst + 1])[0]
+        return f", furthest in column {parts[worst].name!r}, {value}"
 
     def sample(self, n: int, given: Any = None, seed: int | None = None) -> pa.Table:
         """New rows, with the columns' names, units and types, and no gaps.

@@ -88,7 +88,7 @@ class SchemaColumns:
 
 def ask_table(schema: Schema, density: Any, question: str, like: torch.Tensor | None, **options: Any) -> Answer:
     """Answer a question; what is given of the columns on which the density is conditioned becomes its context."""
-    asked = Asked(question.replace("\n", " ").replace("\t", " "), parse(question))
+    asked = Asked(question, parse(question))
     if not schema.given:
         return ask(density, asked, SchemaColumns(schema), **options)
     own = {one.column.text: one for one in asked.question.given if one.column.text in schema.given}

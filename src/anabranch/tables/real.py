@@ -15,6 +15,7 @@ from anabranch.tables.columns.column import Float64
 from anabranch.tables.columns.reading import LARGEST_EXACT, first_text
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import flat, is_number, is_text
+from anabranch.tables.wild import Usual
 
 # a value in more rows than this is an atom: no density is finite there
 _ATOM_FRACTION = 0.05
@@ -24,7 +25,7 @@ _ATOM_ROWS = 10
 def real_column(
     name: str, values: pa.ChunkedArray, rows: NDArray[np.integer[Any]] | None, modelled: bool
 ) -> Continuous:
-    """A column as z = (x - mean) / standard deviation of some rows.
+    """A column as z = (x - mean) / standard deviation of some rows, those with a wild value (`wild.Usual`) left out.
 
     Args:
         name: of the column.
@@ -41,6 +42,11 @@ def real_column(
     flattened = flat(values)
     flattened = flattened.cast(pa.int8()) if pa.types.is_boolean(flattened.type) else flattened
     x = _finite(name, flattened)
+    usual = Usual.of(x[:, None])
+    # a wild value is no part of what the column usually holds, neither of its mean nor of its deviation
+    ordinary = np.flatnonzero(~usual.wild(x[:, None])[:, 0])
+    if not usual.everything:
+        rows = ordinary if rows is None else rows[np.isin(rows, ordinary)]
     mine = x if rows is None else x[rows]
     if bool((mine == mine[0]).all()):
         where = "every row" if rows is None else "every training row"

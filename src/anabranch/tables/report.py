@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Report:
         epochs, best_epoch, stopped: passes over the training rows, the one whose weights were kept, and why it ended.
         seconds: spent on the fit and on the baselines.
         options: the arguments of the fit.
+        set_apart: numbers of the rows that were neither fitted nor counted, for a wild value that they hold.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Report:
     stopped: str
     seconds: dict[str, float]
     options: dict[str, Any]
+    set_apart: list[int] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready data: what is infinite or undefined becomes None."""

@@ -119,6 +119,8 @@ class Schema(Described):
     ) -> Schema:
         """The schema of a table of numbers without gaps, every column continuous, z = (x - mean) / standard deviation.
 
+        Both are of the values that are not wild (`wild.Usual`).
+
         What a density of real vectors takes. Modelled columns are floats or integers, which come back as float64; given
         columns may be truth values too.
 
@@ -270,6 +272,24 @@ class Schema(Described):
                 continue
             x[self.columns.index(name)] = part.encode(part.read(value))[0]
         return x
+
+    def beyond(self, x: Float64, dtype: torch.dtype) -> NDArray[np.bool_]:
+        """Which encoded values (rows, columns) lie so far out, in columns that have a density, that their distances have no
+        square in a density's dtype; atoms are at no distance.
+        """
+        largest = np.sqrt(torch.finfo(dtype).max) / len(self.columns)
+        far = [
+            np.zeros(len(x), dtype=bool) if part.discrete else (np.abs(z) > largest) & ~np.isin(z, part.atoms_encoded)
+            for part, z in zip(self.parts, x.T, strict=True)
+        ]
+        return np.stack(far, axis=1)
+
+    def from_context(self, context: Float64) -> Float64:
+        """The encoded values (rows, given columns) of contexts (rows, context_size)."""
+        ends = np.cumsum([part.context_size for part in self.given_parts])
+        pieces = np.split(np.asarray(context, dtype=np.float64), ends[:-1], axis=1)
+        both = zip(self.given_parts, pieces, strict=True)
+        return np.stack([part.from_context(piece) for part, piece in both], axis=1)
 
     def decode(self, x: Float64, context: Float64 | None = None) -> pa.Table:
         """The table of encoded rows: the inverse of `encode`.

@@ -17,6 +17,7 @@ from anabranch.checks import positive_int
 from anabranch.tables.frame import TableError, index_of_pandas
 from anabranch.tables.schema import Schema
 from anabranch.tables.types import flat, is_number, is_text, is_time
+from anabranch.tables.wild import Usual
 from anabranch.training.rows import Rows, RowStream
 
 # rows in one record batch
@@ -131,9 +132,11 @@ class TableStream:
         sampled = pa.concat_tables(drawn).combine_chunks().take(pa.array(order))
         return pa.concat_tables([sampled, *extreme.rows()]), chosen[order]
 
-    def training(self, schema: Schema, held_out: NDArray[np.int64], dtype: torch.dtype) -> EncodedStream:
-        """The rows that are not held out, encoded, for `fit`."""
-        return EncodedStream(self, schema, np.sort(held_out), dtype)
+    def training(
+        self, schema: Schema, held_out: NDArray[np.int64], dtype: torch.dtype, usual: Usual | None = None
+    ) -> EncodedStream:
+        """The rows that are not held out, encoded, for `fit`; those with a wild value, by what is usual, are left out."""
+        return EncodedStream(self, schema, np.sort(held_out), dtype, usual)
 
     def _damaged(self, error: Exception) -> str:
         return f"{self.path}: not readable as Parquet, or damaged ({' '.join(str(error).split())})"
@@ -150,9 +153,18 @@ class EncodedStream(RowStream):
         schema: of its columns.
         held_out: numbers of rows to leave out, ascending.
         dtype: of the tensors.
+        usual: among encoded rows and contexts; None for everything. Rows that are left out by it still count in `len`.
     """
 
-    def __init__(self, stream: TableStream, schema: Schema, held_out: NDArray[np.int64], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        stream: TableStream,
+        schema: Schema,
+        held_out: NDArray[np.int64],
+        dtype: torch.dtype,
+        usual: Usual | None = None,
+    ) -> None:
+        self.usual = usual
         self.stream, self.schema, self.held_out, self.dtype = stream, schema, held_out, dtype
 
     def __len__(self) -> int:
@@ -189,6 +201,11 @@ class EncodedStream(RowStream):
                 x, context = self.schema.encode(table)  # all of it, so that an error counts rows as the file does
             except TableError as error:
                 raise TableError(f"{self.stream.path}, from row {begun:,} on, which is row 0 here: {error}") from error
+            apart = np.asarray(self.schema.beyond(x, self.dtype).any(axis=1))
+            if self.usual is not None and not self.usual.everything:
+                both = x if context is None else np.concatenate([x, context], axis=1)
+                apart |= self.usual.wild(both).any(axis=1)
+            mine = mine[~apart[mine - begun]]
             own = mine - begun
             given = None if context is None else torch.from_numpy(context[own]).to(self.dtype)
             yield Rows(self.schema.tensor(x[own], self.dtype), given, torch.from_numpy(mine))

@@ -50,6 +50,7 @@ from anabranch.transforms import (
     Shift,
     Sigmoid,
     Softplus,
+    Standardise,
     Tanh,
     TorchTransform,
     UnivariateMap,
@@ -156,6 +157,12 @@ UNIVARIATE_MAPS: dict[str, Case] = {
 }
 
 
+def _standardising() -> Standardise:
+    layer = Standardise(3)
+    layer.initialize(torch.tensor([[20.0, 0.0, -30.0], [24.0, 1.0, -33.0], [22.0, 2.0, -36.0]]))
+    return layer
+
+
 def _mixed_chain(memory: str | Memory) -> Chain:
     inner = Chain([LULinear(3), Permutation([2, 0, 1])], memory=memory)
     blocks = {"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2), "inner": inner}
@@ -192,6 +199,7 @@ TRANSFORMS: dict[str, Case] = {
     "LU": Case(lambda: LULinear(3)),
     "Householder": Case(lambda: Householder(3, reflections=2)),
     "ActNorm": Case(lambda: ActNorm(3)),
+    "standardised": Case(_standardising),
     "chain": Case(
         lambda: Chain({"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2)}), context=2
     ),

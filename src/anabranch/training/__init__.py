@@ -5,6 +5,7 @@ from anabranch.training.diagnosis import NonFiniteError
 from anabranch.training.ensembling import fit_ensemble
 from anabranch.training.fit import fit
 from anabranch.training.history import Epoch, History
+from anabranch.training.off_scale import ScaleWarning
 from anabranch.training.starting import start_from
 
-__all__ = ["Epoch", "History", "NonFiniteError", "fit", "fit_best_of", "fit_ensemble", "start_from"]
+__all__ = ["Epoch", "History", "NonFiniteError", "ScaleWarning", "fit", "fit_best_of", "fit_ensemble", "start_from"]

@@ -28,8 +28,10 @@ from anabranch.objectives import Completion, Likelihood, Objective
 from anabranch.objectives.completion import Completes
 from anabranch.training.background import check_background
 from anabranch.training.compiling import shall_compile
+from anabranch.training.diagnosis import NonFiniteError
 from anabranch.training.history import Epoch, History
 from anabranch.training.loop import Loop
+from anabranch.training.off_scale import off_scale, warn_if_behind
 from anabranch.training.precision import PRECISIONS, Precision
 from anabranch.training.rows import Rows, RowStream, read_labels, read_rows, read_validation, split_rows
 
@@ -116,6 +118,9 @@ def fit(
         ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0.
         NonFiniteError: a loss or gradient became NaN or infinite; it names step, row and layer, and the density has the
             last good weights.
+
+    Warns:
+        ScaleWarning: rows far from mean 0 and deviation 1 that the density has not coped with. Recipes of `flows` do.
 
     Example:
         >>> import torch
@@ -221,6 +226,14 @@ def fit(
                     callback=callback,
                     progress=progress,
                 )
+        except NonFiniteError as error:
+            said = off_scale(training) if isinstance(training, Rows) else ""
+            if not said:
+                raise
+            text = f"{error}; {said}: standardise the rows first"
+            raise NonFiniteError(text, error.step, error.row, error.layer) from error
         finally:
             density.to(home)
+    if isinstance(training, Rows):
+        warn_if_behind(density, training.to(home))
     return history

@@ -138,6 +138,11 @@ def read_labels(density: Density, labels: Any, rows: int, name: str = "labels") 
     values = read_tensor(name, labels, None).detach().cpu()
     if values.shape != (rows,):
         raise ValueError(f"{name}: expected one for each of the {rows} rows, got shape {tuple(values.shape)}")
+    gaps = values.isnan().nonzero().flatten() if values.is_floating_point() else values[:0]
+    if len(gaps):
+        raise ValueError(
+            f"{name}: expected whole numbers from -1 (none) to {density.components - 1}, got a gap in row {int(gaps[0])}"
+        )
     whole = values.is_floating_point() and bool((values == values.round()).all())
     if values.dtype == torch.bool or values.is_complex() or (values.is_floating_point() and not whole):
         raise ValueError(f"{name}: expected whole numbers from -1 (none) to {density.components - 1}, got others")

@@ -15,6 +15,7 @@ from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.permutation import Permutation
 from anabranch.transforms.rational_quadratic import RationalQuadraticSpline
+from anabranch.transforms.standardise import Standardise
 from anabranch.transforms.torch_transform import TorchTransform
 from anabranch.transforms.transform import Inversion, Transform
 from anabranch.transforms.univariate import UnivariateMap
@@ -44,6 +45,7 @@ __all__ = [
     "Shift",
     "Sigmoid",
     "Softplus",
+    "Standardise",
     "Store",
     "Tanh",
     "TorchTransform",

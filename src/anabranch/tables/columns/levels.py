@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from anabranch.families import Family, Levels
 from anabranch.tables.columns.column import Column, Float64
+from anabranch.tables.columns.reading import UnseenError
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import flat, is_text
 
@@ -84,9 +85,10 @@ class OfLevels(Column):
         where = f" in row {rows[0]} (rows count from 0; {len(rows)} of {len(values)} rows)" * (len(values) > 1)
         near = difflib.get_close_matches(str(value), [str(level) for level in self.levels[:_COMPARED]], n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise TableError(
+        raise UnseenError(
             f"column {self.name!r}: {value!r}{where} is none of the {len(self.levels):,} values that were fitted "
-            f"({shown(self.levels)}); correct it, leave a gap (null) there, or fit to rows that have it{meant}"
+            f"({shown(self.levels)}); correct it, leave a gap (null) there, or fit to rows that have it{meant}",
+            unseen,
         )
 
 

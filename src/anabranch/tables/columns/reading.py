@@ -17,6 +17,18 @@ from anabranch.tables.types import is_number, is_text
 LARGEST_EXACT = 2**53
 
 
+class UnseenError(TableError):
+    """Values of the right type that a column cannot hold: a new category, a number beyond a bound or of more decimals.
+
+    Attributes:
+        unseen: (rows), which values.
+    """
+
+    def __init__(self, text: str, unseen: NDArray[np.bool_]) -> None:
+        super().__init__(text)
+        self.unseen = np.asarray(unseen, dtype=bool)
+
+
 def read_floats(name: str, values: pa.Array) -> Float64:
     """Numbers as float64, NaN for gaps.
 
@@ -67,12 +79,13 @@ def first_text(values: pa.Array) -> tuple[int, str]:
 
 
 def refuse(name: str, expected: str, values: pa.Array, bad: NDArray[np.bool_], remedy: str) -> None:
-    """Raise TableError, which says what was expected and what came in the first bad row, if there is one."""
+    """Raise UnseenError, which says what was expected and what came in the first bad row, if there is one."""
     rows = np.flatnonzero(bad)
     if len(rows):
         value = values[int(rows[0])].as_py()
         got = str(value) if not isinstance(value, str) else repr(value)
-        raise TableError(f"column {name!r}: expected {expected}, got {got}{_where(rows, len(values))}; {remedy}")
+        text = f"column {name!r}: expected {expected}, got {got}{_where(rows, len(values))}; {remedy}"
+        raise UnseenError(text, bad)
 
 
 def _where(bad: NDArray[np.integer[Any]], rows: int) -> str:
