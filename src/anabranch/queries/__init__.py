@@ -14,9 +14,10 @@ from anabranch.queries.mode import Mode, mode
 from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
 from anabranch.queries.questions import Answer, Line, ask
-from anabranch.queries.region import Interval
+from anabranch.queries.region import AnyOf, Interval
 
 __all__ = [
+    "AnyOf",
     "Answer",
     "AtContext",
     "Columns",
