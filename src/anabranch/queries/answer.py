@@ -95,7 +95,9 @@ class Answer:
         first = self.lines[0]
         density = len(self.lines) == 2 and self.lines[1].name == f"log {first.name}"
         if len(self.lines) > 1 and not density:
-            raise ValueError(f"expected an answer of one number, got {len(self.lines)} lines; read float(answer.lines[0])")
+            raise ValueError(
+                f"expected an answer of one number, got {len(self.lines)} lines; read float(answer.lines[0])"
+            )
         return float(first)
 
     def to_dict(self) -> dict[str, Any]:

@@ -280,8 +280,7 @@ class _Reader:
             if alternatives[0][0].column.text != comparisons[0].column.text:
                 one, other = alternatives[0][0].column, comparisons[0].column
                 raise QuestionError(
-                    f"expected conditions of one column around 'or', got {one.text!r} and {other.text!r}; ask about each in a "
-                    "question of its own",
+                    f"'or' joins conditions of one column, got {one.text!r} and {other.text!r}; ask about each",
                     self.text,
                     other.position,
                 )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import pairwise
 from typing import Any, overload
 
 import torch
@@ -154,7 +155,9 @@ class AnyOf:
 
     def contains(self, x: Tensor) -> Tensor:
         """Whether numbers (*batch) are in it; see `Interval.contains`."""
-        return reduce(torch.logical_or, (part.contains(x) for part in self.parts), torch.zeros_like(x, dtype=torch.bool))
+        return reduce(
+            torch.logical_or, (part.contains(x) for part in self.parts), torch.zeros_like(x, dtype=torch.bool)
+        )
 
     def and_(self, other: Values) -> Values:
         """What is in both."""
@@ -192,7 +195,7 @@ def disjoint(values: Values) -> list[Interval]:
     bounds = [-math.inf, *places, math.inf]
     found: list[Interval] = []
     run: Interval | None = None  # that goes on up to where we are
-    for left, right in zip(bounds[:-1], bounds[1:], strict=True):
+    for left, right in pairwise(bounds):
         if math.isfinite(left):  # the number itself, then what lies behind it
             run = _grown(found, run, left, left, values.holds(left))
         run = _grown(found, run, left, right, values.holds(_between(left, right)))

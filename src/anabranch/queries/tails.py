@@ -20,10 +20,11 @@ def pareto_k(terms: Tensor) -> float:
 
     .. math:: P(X - u > x \mid X > u) \approx (1 + k x / \sigma)^{-1 / k}.
 
-    Moments of order below 1 / k exist: the variance for k < 1/2, the mean for k < 1. The tails are the values beyond u, which
-    min(n / 5, 3 sqrt(n)) of them exceed on each side. A fit that few values make is pulled towards k = 1/2.
+    Moments of order below 1 / k exist: the variance for k < 1/2, the mean for k < 1. A tail are the min(n / 5, 3 sqrt(n))
+    largest or smallest values, beyond u. A fit to few values is pulled towards k = 1/2.
     Source: Vehtari, Simpson, Gelman, Yao and Gabry, 2024, "Pareto smoothed importance sampling", JMLR 25(72),
-    arXiv:1507.02646; Zhang and Stephens, 2009, "A new and efficient estimation method for the generalized Pareto distribution".
+    arXiv:1507.02646; Zhang and Stephens, 2009, "A new and efficient estimation method for the generalized Pareto
+    distribution", Technometrics 51(3).
 
     Args:
         terms: (n), finite.
@@ -43,6 +44,20 @@ def pareto_k(terms: Tensor) -> float:
     if count < _LEAST:
         return -math.inf
     return max(_of_tail(x, count), _of_tail(-x, count))
+
+
+def judged_terms(terms: Tensor, effective: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Pareto k of terms (n, columns) of means, (columns), and how many draws these means are worth, (columns).
+
+    Where the tail is heavy that is what the largest terms leave of it, :math:`(\sum |t|)^2 / \sum t^2`, whatever the number
+    of draws.
+    """
+    k = torch.tensor([pareto_k(column) for column in terms.T], dtype=torch.float64)
+    t = terms.detach().double().cpu().abs()
+    scaled = t / t.amax(dim=0).clamp(min=torch.finfo(torch.float64).tiny)  # squares stay within floats
+    left = scaled.sum(dim=0).square() / scaled.square().sum(dim=0).clamp(min=torch.finfo(torch.float64).tiny)
+    k, left = k.to(effective.device), left.to(effective)
+    return k, torch.where(k > HEAVY, torch.minimum(effective, left), effective)
 
 
 def _of_tail(x: Tensor, count: int) -> float:

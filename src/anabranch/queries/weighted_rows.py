@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anabranch.queries.estimate import Estimate
+from anabranch.queries.tails import judged_terms
 
 # relative errors below this are the rounding of float32
 _ROUNDING = 1e-6
@@ -50,8 +51,11 @@ class WeightedRows:
         """The rows with weight 0 where `inside` (n) is False: draws given an event."""
         return WeightedRows(self.x, torch.where(inside, self.log_w, -torch.inf), self.stratum)
 
-    def mean(self, values: Tensor) -> Estimate:
-        """The weighted mean of values (n, ...), float64, with its standard error and effective sample size."""
+    def mean(self, values: Tensor, judged: bool = False) -> Estimate:
+        """The weighted mean of values (n, ...), float64, with its standard error and effective sample size.
+
+        `judged` looks at the tails of the values, for means that need not exist.
+        """
         w = self._relative
         total = w.sum()
         values = values.double()
@@ -65,7 +69,13 @@ class WeightedRows:
         effective = torch.full_like(value, float(total.square() / w.square().sum()))
         exact = not bool((error > 0).any())
         shape = values.shape[1:]
-        return Estimate(value.reshape(shape), error.reshape(shape), effective.reshape(shape), exact=exact)
+        k = None
+        if judged and not exact:
+            kept = w > 0
+            terms = w[kept].unsqueeze(-1) * (columns[kept] - columns[kept].median(dim=0).values)
+            k, effective = judged_terms(terms, effective)
+            k = k.reshape(shape)
+        return Estimate(value.reshape(shape), error.reshape(shape), effective.reshape(shape), exact=exact, pareto_k=k)
 
     def share(self, inside: Tensor) -> Estimate:
         """The probability of an event, given which rows (n) are inside.
