@@ -20,7 +20,7 @@ class Line:
         standard_error: of a number, by the draws it rests on, 0 where it is exact; of a time in `unit`.
         effective_samples: how many independent draws that is worth; infinite where it is exact.
         exact: whether it rests on no draws.
-        unit: of the errors, where that is not the value's.
+        unit: of the errors, where that is not the column's: of times, and of a span of time its own too.
         between_orders: the standard deviation of a number between the orders of a model of any order; 0 for other densities,
             and where no difference was seen beyond the error of the draws.
         note: what else has to be known about the number.
@@ -47,7 +47,9 @@ class Line:
         written = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
         errors = [] if self.exact else [(self.standard_error, "draws")]
         errors += [(self.between_orders, "between orders")] if self.between_orders > 0 else []
-        said = [" ".join(filter(None, (f"± {error:.2g}", self.unit, source))) for error, source in errors]
+        # a span of time is in the same unit as its errors
+        written, unit = (f"{written} {self.unit}", "") if self.unit and isinstance(self.value, float) else (written, self.unit)
+        said = [" ".join(filter(None, (f"± {error:.2g}", unit, source))) for error, source in errors]
         line = "  ".join([self.name, written]) + (" " + ", ".join(said) if said else "")
         return (line + (f" ({self.note})" if self.note else "")).translate(_ONE_LINE)
 

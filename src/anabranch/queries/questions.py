@@ -46,7 +46,7 @@ from anabranch.queries.near import few_rows
 from anabranch.queries.possible import seen_ends
 from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
-from anabranch.queries.region import Interval, Values
+from anabranch.queries.region import Interval, Values, disjoint
 from anabranch.queries.sampling import Sampling
 from anabranch.queries.tails import HEAVY
 
@@ -393,6 +393,16 @@ class _Evaluator:
         return lines
 
     def _probability(self, region: dict[int, Values]) -> Estimate:
+        left = {}
+        for i, values in region.items():
+            both = values.and_(self.given[i]) if i in self.given else values
+            if both.empty:
+                return Estimate.closed(torch.zeros((), dtype=torch.float64))
+            if i not in self.given or disjoint(both) != disjoint(self.given[i]):
+                left[i] = values
+        if not left:
+            return Estimate.closed(torch.ones((), dtype=torch.float64))
+        region = left
         if self.inquiry is None:
             return probability(self.density, region, self.points, **self.sampling)
         return self.inquiry.probability(region, self.given)
