@@ -48,7 +48,9 @@ class Line:
         errors = [] if self.exact else [(self.standard_error, "draws")]
         errors += [(self.between_orders, "between orders")] if self.between_orders > 0 else []
         # a span of time is in the same unit as its errors
-        written, unit = (f"{written} {self.unit}", "") if self.unit and isinstance(self.value, float) else (written, self.unit)
+        written, unit = (
+            (f"{written} {self.unit}", "") if self.unit and isinstance(self.value, float) else (written, self.unit)
+        )
         said = [" ".join(filter(None, (f"± {error:.2g}", unit, source))) for error, source in errors]
         line = "  ".join([self.name, written]) + (" " + ", ".join(said) if said else "")
         return (line + (f" ({self.note})" if self.note else "")).translate(_ONE_LINE)

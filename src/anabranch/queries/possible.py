@@ -49,10 +49,17 @@ def ends_of(family: Family) -> tuple[float, float]:
     if isinstance(family, Atoms):
         low, high = ends_of(family.inner)
         return min(low, *family.values), max(high, *family.values)
+    period = getattr(family, "period", None)
+    if isinstance(period, float):  # numbers on a circle
+        return 0.0, period
     low, high = (float(getattr(family, name, end)) for name, end in (("low", -math.inf), ("high", math.inf)))
     if isinstance(family, Lattice):  # its ends are told in the unit of its points, which may be bent
         points = family.nearest(torch.tensor([-_FAR, _FAR], dtype=torch.float64)).tolist()
-        return (points[0] if math.isfinite(low) else low), (points[1] if math.isfinite(high) else high)
+        least, largest = (
+            x if math.isfinite(end) and math.isfinite(x) else far
+            for x, end, far in zip(points, (low, high), (-math.inf, math.inf), strict=True)
+        )
+        return least, largest
     return low, high
 
 

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from anabranch.tables.schema import Schema
 
 
-# encoded, beyond all values
-_FAR = 1e30
-
-
 class SchemaColumns:
     """A schema's modelled columns, as `queries.Columns`.
 
@@ -64,23 +60,7 @@ class SchemaColumns:
         if relation in ("=", "!="):
             return Interval.of(relation, self.encode(column, value))
         z, lower = self._parts[column].cut(value, relation in ("<=", ">"))
-        found = Interval.of(("<=" if lower else "<") if relation[0] == "<" else (">" if lower else ">="), z)
-        return self._without_beyond(column, found)
-
-    def _without_beyond(self, column: int, interval: Interval) -> Interval:
-        """The same values of a column with ends, whose encoded numbers stand for the end where they lie beyond that."""
-        for far in (-_FAR, _FAR):
-            try:
-                end = float(self._parts[column].encode(self._parts[column].decode(np.array([far])))[0])
-            except TableError:
-                continue  # there is no end
-            if interval.holds(end):
-                interval = replace(interval, low=-np.inf) if far < 0 else replace(interval, high=np.inf)
-            elif far < 0 and interval.high <= end:
-                interval = Interval(high=-np.inf, high_included=False)
-            elif far > 0 and interval.low >= end:
-                interval = Interval(low=np.inf, low_included=False)
-        return interval
+        return Interval.of(("<=" if lower else "<") if relation[0] == "<" else (">" if lower else ">="), z)
 
     def decode(self, column: int, x: NDArray[np.float64]) -> NDArray[Any]:
         """Numbers, words, or times: those with a zone as its clocks show them."""
