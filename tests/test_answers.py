@@ -59,7 +59,9 @@ def test_of_a_union_a_closed_form_stays_exact():
     found = probability(normal, {0: union})
     assert found.exact
     assert float(found.value) == pytest.approx(stats.norm.cdf(2) - stats.norm.cdf(-1) + stats.norm.sf(3), abs=1e-6)
-    two = probability(Independent([Categorical([0.0, 1.0, 2.0]), Normal.standard(1)]), {0: AnyOf((Interval(0, 0), Interval(2, 2)))})
+    two = probability(
+        Independent([Categorical([0.0, 1.0, 2.0]), Normal.standard(1)]), {0: AnyOf((Interval(0, 0), Interval(2, 2)))}
+    )
     p = torch.tensor([0.0, 1.0, 2.0]).softmax(0)
     assert two.exact and float(two.value) == pytest.approx(float(p[0] + p[2]), abs=1e-6)
 

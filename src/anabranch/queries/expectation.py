@@ -44,8 +44,9 @@ def expectation(
     r"""E[f(x) | given] = \int f(x) p(x | given) dx, with its standard error.
 
     Moments that have a closed form are exact: those of Gaussians and their mixtures, of closed forms, products and
-    mixtures of them, and the mean of each column of an `AnyOrder`. Everything else is a mean over draws, of `condition`'s
-    chains if something was observed and the conditional has no closed form.
+    mixtures of them. Everything else is a mean over draws: of an `AnyOrder` over weighted rows of its joint (`Inquiry`), of
+    others over `condition`'s chains if something was observed and the conditional has no closed form. The tail of what is
+    averaged is looked at: `Estimate.heavy` says that the mean cannot be told from draws.
 
     Args:
         density: any density over vectors.

@@ -39,6 +39,7 @@ _WORD = re.compile(r"[^,|()\[\]<>=!\"']+")
 _CLOSING = {"(": ")", "[": "]"}
 # "or" between two conditions, or within text that may be a value and the column of the next one
 _OR = re.compile(r"\s*\bor\b\s+(?=\S)", re.IGNORECASE)
+_AND = re.compile(r"\s(and)\s", re.IGNORECASE)
 _WITHIN = re.compile(r"\s+(?=or\s+\S)", re.IGNORECASE)
 # "in (" behind a quoted column, and what a column without quotes ends with there
 _IN = re.compile(r"\s*(not\s+)?in\s*[(\[]", re.IGNORECASE)
@@ -306,7 +307,7 @@ class _Reader:
         place, relation = self._relation()
         if relation is None:
             raise QuestionError(
-                f"expected one of {' '.join(_SHOWN)} after the column {left.text!r}, got {self._here()}{_joined(left)}",
+                f"expected one of {' '.join(_SHOWN)} after the column {left.text!r}, got {self._here()}",
                 self.text,
                 place,
             )
@@ -316,11 +317,17 @@ class _Reader:
         further, second = self._relation()
         if second is None:
             return (Comparison(left, relation, right, place),), f"{left.written} {relation} {right.written}"
+        both_hold = None if right.quoted else _AND.search(self.text, right.position, further)
+        if both_hold is not None:
+            raise QuestionError(
+                "expected a comma between conditions that all hold, got 'and'; a name with 'and' in it goes in quotes here",
+                self.text,
+                both_hold.start(1),
+            )
         pair = {relation, second}
         if not (pair <= {"<", "<="} or pair <= {">", ">="}):
             raise QuestionError(
-                f"expected a range such as 1 <= carat < 2 where there are two relations, got {relation} and {second}"
-                f"{_joined(right)}",
+                f"expected a range such as 1 <= carat < 2 where there are two relations, got {relation} and {second}",
                 self.text,
                 further,
             )
@@ -452,8 +459,3 @@ def _spread_out(comparisons: tuple[Comparison, ...]) -> list[tuple[Comparison, .
     if comparisons[0].relation != "in":
         return [comparisons]
     return [(replace(one, relation="="),) for one in comparisons]
-
-
-def _joined(word: Word) -> str:
-    """What to do about an 'and' within a word."""
-    return "; conditions that all hold are joined by a comma, not by 'and'" if " and " in f" {word.text} " else ""

@@ -228,8 +228,8 @@ class TableModel(Described):
     def marginal(self, columns: Sequence[str]) -> TableModel:
         """The model of some of the columns; it shares this one's parameters.
 
-        Exact for `AnyOrder`, Gaussian mixtures and others of closed form; otherwise samples are exact, and log p is an
-        estimate (`queries.marginal`).
+        Exact for Gaussian mixtures and others of closed form; otherwise samples are exact, and log p is an estimate
+        (`queries.marginal`), but of `AnyOrder` exact for columns that come first in its order (`models.Subset`).
 
         Raises:
             ValueError: a column that is not modelled, or twice the same; a model other than of any order that is
@@ -247,8 +247,9 @@ class TableModel(Described):
     def conditional(self, values: Mapping[str, Any]) -> TableModel:
         """The model of the other columns given these values; it shares this one's parameters.
 
-        Exact for `AnyOrder`, Gaussian mixtures and others of closed form; otherwise sampled by Markov chains, with an
-        estimated normaliser (`queries.condition`).
+        Exact for Gaussian mixtures and others of closed form; of `AnyOrder` by weighted draws where other columns come before
+        these in its order (`models.Subset`); otherwise sampled by Markov chains, with an estimated normaliser
+        (`queries.condition`).
 
         Args:
             values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing. If the
