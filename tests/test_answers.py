@@ -172,6 +172,18 @@ class TestGivenRanges:
         line = one(model, "P(k in (0, 1, 2))", columns)
         assert line.exact
 
+    def test_rare_values_of_a_lattice_add_up(self):
+        torch.manual_seed(0)
+        model = AnyOrder([Logistics(2), Lattice(0.1, components=2)], hidden=8)
+        columns = Plain(["x", "n"])
+        p = lambda text: float(ask(model, text, columns, samples=2_000))  # noqa: E731
+        one_, two = p("P(n = 0.1, x > 0)"), p("P(n = 0.2, x > 0)")
+        assert 0 < one_ < 0.02
+        assert p("P(n in (0.1, 0.2), x > 0)") == pytest.approx(one_ + two, rel=1e-9)
+        assert p("P(n = 0.1 or n = 0.2 or n = 0.25, x > 0)") == pytest.approx(one_ + two, rel=1e-9)
+        assert p("P(n not in (0.1, 0.2), x > 0)") == pytest.approx(p("P(x > 0)") - one_ - two, rel=1e-9)
+        assert p("P(n = 0.1) ") + p("P(n != 0.1)") == pytest.approx(1.0, abs=1e-9)
+
 
 # what an answer says
 

@@ -19,13 +19,15 @@ from anabranch.queries.at_context import AtContext
 from anabranch.queries.estimate import Estimate, ImpossibleError
 from anabranch.queries.near import ENOUGH, share_near, warn_of_few
 from anabranch.queries.possible import settled_by_family
-from anabranch.queries.region import Interval, Values
+from anabranch.queries.region import AnyOf, Interval, Values
 from anabranch.queries.weighted_rows import WeightedRows
 
 # a value that has such a share of all rows is an event among them; a rarer one is told before rows are drawn
 _COMMON = 0.02
 # other orders to ask, each by so many of the rows
 _ORDERS = 4
+# so many single values of a column are told apart from others
+_MOST_POINTS = 8
 # where a range leaves fewer, so many times as many rows are drawn at most
 _MORE = 16
 
@@ -105,10 +107,41 @@ class Inquiry:
         region = {i: values for i, values in region.items() if settled[i] is None}
         if not region:
             return Estimate.closed(torch.ones((), dtype=torch.float64))
+        apart = self._apart({i: values for i, values in region.items() if i not in (given or {})})
+        if apart is not None:
+            column, rest, points, sign = apart
+            pieces = [(self.probability({**region, column: rest}, given), 1.0)]
+            pieces += [(self.probability({**region, column: Interval(v, v)}, given), sign) for v in points]
+            return _total(pieces)
         if not set(self._points(_merged(region, given or {}))) - set(given or {}):
             columns = list(region)
             return self._of_rows(columns, given or {}, lambda rows: rows.share(_inside(region, rows.x)))
         return _exponential(self._log_ratio(region, given or {}, densities=False))
+
+    def _apart(self, region: Mapping[int, Values]) -> tuple[int, Values, list[float], float] | None:
+        """A column whose values have rare single numbers in them, or taken out of them: the others, these numbers, and their
+        sign. They are told before rows are drawn wherever they are asked for, so that P(n = 3) + P(n != 3) is 1.
+        """
+        for i, values in region.items():
+            if isinstance(values, Interval):
+                whole: Values = replace(values, without=())
+                points, sign = [v for v in values.without if whole.holds(v)], -1.0
+            else:
+                singles = [part for part in values.parts if part.point is not None]
+                whole = AnyOf.read(part for part in values.parts if part not in singles)
+                points, sign = [part.low for part in singles if not whole.holds(part.low)], 1.0
+            rare = [v for v in points if self._told(i, v)]
+            if rare and len(rare) <= _MOST_POINTS:
+                kept = [v for v in points if v not in rare]
+                if sign < 0 and isinstance(values, Interval):
+                    return i, replace(values, without=tuple(kept)), rare, sign
+                return i, AnyOf.read([whole, *(Interval(v, v) for v in kept)]), rare, sign
+        return None
+
+    def _told(self, column: int, value: float) -> bool:
+        """Whether a single value is possible, and told before rows are drawn."""
+        only = Interval(value, value)
+        return settled_by_family(self.model.family(column), only) is not False and not self._is_event(column, value)
 
     def log_density(self, at: Mapping[int, float], given: Mapping[int, Values] | None = None) -> Estimate:
         """log p(x_at | given), nats: of densities, and of probabilities where values have them."""
@@ -320,6 +353,14 @@ def _exponential(found: Estimate) -> Estimate:
     value = found.value.exp()
     error = torch.where(value > 0, value * found.standard_error, 0.0)
     return Estimate(value, error, found.effective_samples, found.exact, found.between_orders)
+
+
+def _total(pieces: list[tuple[Estimate, float]]) -> Estimate:
+    """The probability that signed ones of disjoint events make, their errors as if independent."""
+    found = _sum(pieces)
+    orders = [one.between_orders.double() for one, _ in pieces if one.between_orders is not None]
+    between = torch.stack(orders).square().sum(dim=0).sqrt() if orders else None
+    return replace(found, value=found.value.clamp(0, 1), between_orders=between)
 
 
 def _sum(pieces: list[tuple[Estimate, float]]) -> Estimate:

@@ -46,8 +46,8 @@ def probability(
     Values of one column, an interval or several, are exact where its distribution function is known: for Gaussian mixtures,
     closed forms, and products and mixtures of them. Values that have a probability, such as categories, are conditioned on
     first, so P(x_0 > 3, x_1 = 2) is exact for them too. Of an `AnyOrder` it is a share of weighted rows of its joint
-    (`Inquiry`), exact for the categories that come first in its order. Everything else is a share of draws; its standard error is that of
-    (hits + 1) in (draws + 2), so that no hit at all does not pass for certainty.
+    (`Inquiry`), exact for the categories that come first in its order. Everything else is a share of draws; its standard
+    error is that of (hits + 1) in (draws + 2), so that no hit at all does not pass for certainty.
 
     Args:
         density: any density over vectors.

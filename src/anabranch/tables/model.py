@@ -247,8 +247,8 @@ class TableModel(Described):
     def conditional(self, values: Mapping[str, Any]) -> TableModel:
         """The model of the other columns given these values; it shares this one's parameters.
 
-        Exact for Gaussian mixtures and others of closed form; of `AnyOrder` by weighted draws where other columns come before
-        these in its order (`models.Subset`); otherwise sampled by Markov chains, with an estimated normaliser
+        Exact for Gaussian mixtures and others of closed form; of `AnyOrder` by weighted draws where others come before these
+        columns in its order (`models.Subset`); otherwise sampled by Markov chains, with an estimated normaliser
         (`queries.condition`).
 
         Args:
