@@ -171,6 +171,17 @@ class TestGivenRanges:
         assert p("P(x > 1 | x < 0)") == 0.0
         line = one(model, "P(k in (0, 1, 2))", columns)
         assert line.exact
+        # no draw at all, or all of them, is no certainty, whatever comes first in the order
+        for question in ("P(x < 1e6)", "P(x > 1e6)", "P(y > 1e6 | k = 1)"):
+            line = one(model, question, columns)
+            assert not line.exact
+            assert 0 < line.standard_error < 0.01
+        first = AnyOrder([Levels(3), Logistics(2)], hidden=8)
+        line = one(first, "P(k != 1)", Plain(["k", "x"]))
+        assert line.exact
+        assert line.effective_samples == math.inf
+        for question in ("P(x > 1e6)", "P(k != 1, x < 1e6)"):
+            assert one(first, question, Plain(["k", "x"])).standard_error > 0
 
     def test_rare_values_of_a_lattice_add_up(self):
         torch.manual_seed(0)

@@ -62,4 +62,6 @@ def query(
         else:
             typer.echo(str(answer))
         for warning in caught:
-            complain(f"warning: {question}: {warning.message}")
+            said = str(warning.message)
+            named = any(said.startswith(line.name) for line in answer.lines)
+            complain(f"warning: {said}" if named else f"warning: {question}: {said}")

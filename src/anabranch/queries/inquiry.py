@@ -115,7 +115,7 @@ class Inquiry:
             return _total(pieces)
         if not set(self._points(_merged(region, given or {}))) - set(given or {}):
             columns = list(region)
-            return self._of_rows(columns, given or {}, lambda rows: rows.share(_inside(region, rows.x)))
+            return self._of_rows(columns, given or {}, lambda rows: _share(rows, region))
         return _exponential(self._log_ratio(region, given or {}, densities=False))
 
     def _apart(self, region: Mapping[int, Values]) -> tuple[int, Values, list[float], float] | None:
@@ -207,16 +207,16 @@ class Inquiry:
             more = {i: v for i, v in self._points(both).items() if i not in points and i in region}
             asked = {i: interval for i, interval in both.items() if i not in points and i not in more}
             if not more:
-                found = given_rows.share(_inside(asked, told.x))
+                found = _share(given_rows, asked)
                 found = _logarithm(found)
             else:
                 rows = self._drawn({**points, **more}, needed, count)
                 numerator, denominator = rows.log_mean_weight(), told.log_mean_weight()
                 pieces = [(numerator, 1.0), (denominator, -1.0)] if points else [(numerator, 1.0)]
                 if asked:
-                    pieces.append((_logarithm(rows.share(_inside(asked, rows.x))), 1.0))
+                    pieces.append((_logarithm(_share(rows, asked)), 1.0))
                 if events:
-                    pieces.append((_logarithm(told.share(_inside(events, told.x))), -1.0))
+                    pieces.append((_logarithm(_share(told, events)), -1.0))
                 found = _sum(pieces)
             if self._enough(found if densities else _exponential(found), count):
                 break
@@ -225,7 +225,7 @@ class Inquiry:
             warn_of_few(given_rows.effective, count)
         others = []
         for other, log_p in self._directly_at(columns, given, more, count):
-            share = _logarithm(other.share(_inside({i: asked[i] for i in asked if i in region}, other.x)))
+            share = _logarithm(_share(other, {i: asked[i] for i in asked if i in region}))
             others.append(_sum([(share, 1.0), (Estimate.closed(log_p), 1.0)]))
         return _with_orders(found, others, exponential=not densities)
 
@@ -333,6 +333,11 @@ def _inside(events: Mapping[int, Values], x: Tensor) -> Tensor:
     for i, interval in events.items():
         inside &= interval.contains(x[:, i])
     return inside
+
+
+def _share(rows: WeightedRows, events: Mapping[int, Values]) -> Estimate:
+    """P(all events) among the rows."""
+    return rows.share(_inside(events, rows.x), list(events))
 
 
 def _merged(one: Mapping[int, Values], other: Mapping[int, Values]) -> dict[int, Values]:
