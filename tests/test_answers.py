@@ -185,13 +185,13 @@ class TestGivenRanges:
 
     def test_rare_values_of_a_lattice_add_up(self):
         torch.manual_seed(0)
-        model = AnyOrder([Logistics(2), Lattice(0.1, components=2)], hidden=8)
+        model = AnyOrder([Logistics(2), Lattice(0.01, components=2)], hidden=8)
         columns = Plain(["x", "n"])
         p = lambda text: float(ask(model, text, columns, samples=2_000))  # noqa: E731
         one_, two = p("P(n = 0.1, x > 0)"), p("P(n = 0.2, x > 0)")
-        assert 0 < one_ < 0.02
+        assert 0 < one_ < 0.01
         assert p("P(n in (0.1, 0.2), x > 0)") == pytest.approx(one_ + two, rel=1e-9)
-        assert p("P(n = 0.1 or n = 0.2 or n = 0.25, x > 0)") == pytest.approx(one_ + two, rel=1e-9)
+        assert p("P(n = 0.1 or n = 0.2 or n = 0.255, x > 0)") == pytest.approx(one_ + two, rel=1e-9)
         assert p("P(n not in (0.1, 0.2), x > 0)") == pytest.approx(p("P(x > 0)") - one_ - two, rel=1e-9)
         assert p("P(n = 0.1) ") + p("P(n != 0.1)") == pytest.approx(1.0, abs=1e-9)
 
@@ -323,7 +323,8 @@ class TestTails:
             warnings.simplefilter("error")
             assert light.ask("E[amount]").lines[0].note == ""
 
-    def test_a_model_of_any_order_cuts_at_the_ends_of_what_was_seen(self):
+    @pytest.mark.parametrize("scale", [0.6, 1.0])  # with draws beyond floats, too
+    def test_a_model_of_any_order_cuts_at_the_ends_of_what_was_seen(self, scale):
         rng = np.random.default_rng(0)
         amount = np.exp(3.0 + 2.0 * rng.normal(size=2_000))
         table = pa.table({"amount": amount, "k": rng.choice(["u", "v"], 2_000)})
@@ -332,7 +333,7 @@ class TestTails:
         x = schema.tensor(schema.encode(table)[0], torch.float32)
         density.initialize(x)
         for parameter in density.network.parameters():  # wider than the data
-            parameter.data += 0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+            parameter.data += scale * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             drawn = TableModel(schema, density).sample(10_000, seed=0).column("amount").to_numpy().copy()
         assert pareto_k(torch.from_numpy(drawn)) > HEAVY

@@ -48,7 +48,7 @@ from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
 from anabranch.queries.region import Interval, Values, disjoint
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.tails import HEAVY
+from anabranch.queries.tails import HEAVY, LIMITLESS
 
 _SUMMARY = (0.05, 0.25, 0.5, 0.75, 0.95)
 # where nothing is known of what was seen, values are cut at these quantiles, as `impute` does for its best
@@ -286,7 +286,9 @@ class _Evaluator:
 
         def own_unit(x: Tensor) -> Tensor:
             values = self._decoded(column, x if cut is None else x.clamp(*cut))
-            return torch.from_numpy(np.array(values if clock is None else clock.seconds(values), dtype=np.float64))
+            own = torch.from_numpy(np.array(values if clock is None else clock.seconds(values), dtype=np.float64))
+            # what a logarithm's inverse makes of a far draw may be infinite, and has a heavy tail for sure
+            return own.nan_to_num(nan=torch.nan, posinf=LIMITLESS, neginf=-LIMITLESS).clamp(-LIMITLESS, LIMITLESS)
 
         def mean(f: Callable[[Tensor], Tensor]) -> Estimate:
             if self.inquiry is None:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 # above it, neither a mean over draws nor its error can be trusted, whatever their number (Vehtari et al.)
 HEAVY = 0.7
+# numbers of such a size have no mean of any use, and their squares are near the end of floats
+LIMITLESS = 1e100
 # fewer values of a tail tell nothing of it
 _LEAST = 20
 # values of the prior of k, and its mean
@@ -27,10 +29,10 @@ def pareto_k(terms: Tensor) -> float:
     distribution", Technometrics 51(3).
 
     Args:
-        terms: (n), finite.
+        terms: (n).
 
     Returns:
-        k; minus infinity where a tail has too few different values to say.
+        k; minus infinity where a tail has too few different values to say, infinity where a term is 1e100 or more.
 
     Example:
         >>> import torch
@@ -41,6 +43,9 @@ def pareto_k(terms: Tensor) -> float:
     """
     x = terms.detach().double().cpu().flatten()
     count = math.ceil(min(0.2 * len(x), 3 * math.sqrt(len(x))))
+    # also NaN
+    if not bool((x.abs() < LIMITLESS).all()):
+        return math.inf
     if count < _LEAST:
         return -math.inf
     return max(_of_tail(x, count), _of_tail(-x, count))
