@@ -1,6 +1,7 @@
 """The commands that ask a fitted model: impute, query, detect; and cluster."""
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -91,11 +92,30 @@ class TestQuery:
         result = run("query", folder / "model.safetensors", *asked)
         assert result.exit_code == 0, result.output
         names = [line.rsplit("  ", 1)[0] for line in result.stdout.splitlines()]
-        assert names == ["P(carat > 2)", "P(cut = Fair)", "P(cut = Very, Good)", "Q[0.5](carat)"]
-        shares = [float(line.rsplit("  ", 1)[1]) for line in result.stdout.splitlines()]
+        assert names == [
+            "P(carat > 2 | cut = Fair)",
+            "P(cut = Fair)",
+            'P(cut = "Very, Good")',
+            'Q[0.5](carat | cut = "Very, Good")',
+        ]
+        shares = [float(line.rsplit("  ", 1)[1].split()[0]) for line in result.stdout.splitlines()]
         assert shares[1] + shares[2] == pytest.approx(1, abs=1e-4)
         assert shares[0] < 0.5
         assert shares[3] > 2
+
+    def test_json_is_one_object_for_each_question(self, folder):
+        asked = ["p(carat = 2.5 | cut in (Fair, 'Very, Good'))", "P(carat > 1e9)", "E[carat | 0 < carat < 2]"]
+        result = run("query", folder / "model.safetensors", "--json", *asked)
+        assert result.exit_code == 0, result.output
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [one["question"] for one in found] == asked
+        assert found[0]["given"] == ['cut in (Fair, "Very, Good")']
+        density, log_density = found[0]["lines"]
+        assert log_density["value"] == pytest.approx(np.log(density["value"]))
+        assert {"standard_error", "between_orders", "effective_samples", "exact", "note"} <= set(density)
+        assert 0 < found[2]["lines"][0]["value"] < 2
+        assert "NaN" not in result.stdout
+        assert "Infinity" not in result.stdout
 
     def test_errors_are_one_line_that_says_where(self, folder):
         model = folder / "model.safetensors"

@@ -87,7 +87,7 @@ def test_the_page_of_docs_runs(capsys):
         exec(block, names)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == re.search(r"# (\[3\.5.*\(exact\))", page)[1] and printed[1] == "0 (exact)"
-    assert bool((names["mean"].standard_error <= 0.05).all()) and "P(price > 2, depth < 1)" in printed[-3]
+    assert bool((names["mean"].standard_error <= 0.05).all()) and "P(price > 2, depth < 1 | carat = 3.5)" in printed[-3]
 
 
 # marginal
@@ -748,9 +748,11 @@ def test_questions_are_answered_in_the_columns_own_units(diamonds):
     assert price.value == pytest.approx(5000, abs=1) and carat.value == pytest.approx(math.exp(0.5), rel=1e-3)
     by_level = ask(diamonds, "marginal(cut)")
     assert [line.name for line in by_level] == ["P(cut = Fair)", "P(cut = Very Good)", "P(cut = Ideal)"]
+    (named,) = ask(diamonds, "P(price>5000|carat=1,cut=Very Good)")
+    assert named.name == "P(price > 5000 | carat = 1, cut = Very Good)"
     assert sum(line.value for line in by_level) == pytest.approx(1)
     summary = ask(diamonds, "marginal[price | carat = 1.5]")
-    assert len(summary) == 6 and summary[3].name == "Q[0.5](price)"
+    assert len(summary) == 6 and summary[3].name == "Q[0.5](price | carat = 1.5)"
     assert "±" in str(log_normal) and "±" not in str(mean)
     with pytest.raises(queries.QuestionError, match="'price' is given"):
         ask(diamonds, "E[price | price = 4500]")
@@ -760,7 +762,7 @@ def test_questions_are_answered_in_the_columns_own_units(diamonds):
     ("text", "reason", "at"),
     [
         ("", "expected a question", 0),
-        ("F(price)", "expected one of E, P, Q, p, mode, marginal, got 'F'", 0),
+        ("F(price)", "expected one of E, SD, Var, P, Q, p, mode, marginal, got 'F'", 0),
         ("E price", "got 'E price'", 0),
         ("E[price", "expected ] to close", 7),
         ("E[price)", "expected ] to close the question, got '\\)'", 7),
@@ -775,8 +777,19 @@ def test_questions_are_answered_in_the_columns_own_units(diamonds):
         ("E[price | carat = 1, carat = 2]", "each column once", 21),
         ("P(price 5000)", "expected one of = ", 12),
         ("P(cut > Fair)", "no order", 2),
-        ("P(price > 1 | carat < 2)", "expected = in what is given, got <", 20),
+        ("mode(price | carat < 2)", "expected = in what is given to a mode, got <", 19),
         ("p(price > 1)", "expected = in p", 8),
+        ("p(price in (1, 2))", "expected = in p", 2),
+        ("P(price > 1 | carat = 1, carat > 0)", "each column once", 25),
+        ("P(price > 1 | carat = 1 or cut = Ideal)", "'or' joins conditions of one column, got 'carat' and 'cut'", 27),
+        ("P(cut = Ideal or Fair)", r"several values are written cut in \(Ideal, Fair\)", 8),
+        ("P(price > 1 and carat > 2)", "a comma between conditions that all hold, got 'and'", 12),
+        ("P(1 < carat > 2)", "a range such as 1 <= carat < 2", 12),
+        ("P(cut in ())", "expected a value", 10),
+        ("P(cut in (Fair)", "to close the question", 15),
+        ("P(cut not in (Nice))", "expected Fair", 14),
+        ("SD[cut]", "no standard deviation", 3),
+        ("P(price > 1 | carat > 2, carat < 1)", "impossible that carat > 2, carat < 1", 14),
         ("Q[1.5](price)", "between 0 and 1", 2),
         ("Q[0.5](price, carat)", "one column", 7),
         ("Q(0.5)", "expected \\( or \\[, got the end", 6),

@@ -157,8 +157,9 @@ class TestAsk:
             "P(clock < 06:00)": pa.compute.less(drawn["clock"], datetime.time(6)),
         }.items():
             found = model.ask(question).lines[0]
-            assert found.exact
-            assert found.value == pytest.approx(pa.compute.mean(share).as_py(), abs=0.015), question
+            assert found.value == pytest.approx(pa.compute.mean(share).as_py(), abs=0.015 + found.standard_error), (
+                question
+            )
 
     def test_numbers_far_out(self, model):
         assert model.ask("P(x < 1e30)").lines[0].value == pytest.approx(1.0)
@@ -190,10 +191,9 @@ class TestAsk:
         rng = np.random.default_rng(0)
         fitted = quickly(pa.table({"n": rng.integers(10, 30, ROWS), "x": rng.normal(size=ROWS)}))
         for relation, other in (("<=", ">"), (">=", "<"), ("!=", "=")):
-            exact = fitted.ask(f"P(n {relation} 20)").lines[0]
-            drawn = fitted.ask(f"P(n {relation} 20, x < 1e9)").lines[0]  # two conditions, by draws
-            assert exact.exact and not drawn.exact
-            assert drawn.value == pytest.approx(exact.value, abs=0.02)
+            one = fitted.ask(f"P(n {relation} 20)").lines[0]
+            drawn = fitted.ask(f"P(n {relation} 20, x < 1e9)").lines[0]
+            assert drawn.value == pytest.approx(one.value, abs=0.02)
             assert drawn.value + fitted.ask(f"P(n {other} 20, x < 1e9)").lines[0].value == pytest.approx(1, abs=0.02)
 
     def test_relations_of_levels_of_32_bits(self):

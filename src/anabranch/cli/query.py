@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -25,16 +26,20 @@ def query(
     ] = 1024,
     moves: Annotated[int, typer.Option(help="Sweeps to warm those chains up, and as many that count.")] = 32,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each question: question, given, lines, note, warnings.")
+    ] = False,
 ) -> None:
     """Ask a model questions, in the columns' names and units.
 
-    `E[price | carat=1.0, cut=Ideal]` mean,
+    `E[price | carat=1.0, cut=Ideal]` mean, `SD[price]` standard deviation,
     `P(price > 5000 | cut=Ideal)` probability,
     `Q[0.1, 0.9](price | carat=1)` quantiles,
     `p(price=3000 | carat=1)` density,
     `mode(price, carat | cut=Ideal)` most probable values,
     `marginal(price | carat=1)` a column by itself.
-    What is given follows a bar. An answer that is no closed form has its standard error.
+    What is given follows a bar: single values, ranges such as `1 <= carat < 2`, sets such as `cut in (Ideal, Premium)`, and
+    `cut = Ideal or cut = Fair`. An answer that is no closed form has its standard error, by the draws it rests on.
     """
     from anabranch.queries import QueryWarning, QuestionError  # noqa: PLC0415 (slow to import)
 
@@ -51,6 +56,12 @@ def query(
                 rest = error.text[error.position :]
                 where = f"at {rest!r}" if rest else "at its end"
                 raise ValueError(f"{error.reason} (in {error.text!r}, {where})") from error
-        typer.echo(str(answer))
+        if as_json:
+            found = {**answer.to_dict(), "warnings": [str(warning.message) for warning in caught]}
+            typer.echo(json.dumps(found, allow_nan=False, ensure_ascii=False))
+        else:
+            typer.echo(str(answer))
         for warning in caught:
-            complain(f"warning: {question}: {warning.message}")
+            said = str(warning.message)
+            named = any(said.startswith(line.name) for line in answer.lines)
+            complain(f"warning: {said}" if named else f"warning: {question}: {said}")

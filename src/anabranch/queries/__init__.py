@@ -1,5 +1,6 @@
 """Questions to any density: marginals, conditionals, expectations, probabilities, quantiles, modes, and gaps filled."""
 
+from anabranch.queries.answer import Answer, Line
 from anabranch.queries.at_context import AtContext
 from anabranch.queries.columns import Columns, Plain
 from anabranch.queries.condition import condition
@@ -13,11 +14,12 @@ from anabranch.queries.marginal import marginal
 from anabranch.queries.mode import Mode, mode
 from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
-from anabranch.queries.questions import Answer, Line, ask
-from anabranch.queries.region import Interval
+from anabranch.queries.questions import ask
+from anabranch.queries.region import AnyOf, Interval
 
 __all__ = [
     "Answer",
+    "AnyOf",
     "AtContext",
     "Columns",
     "Diagnosis",

@@ -51,9 +51,10 @@ def any_order_rows(
         given = None if context is None else context.expand(count, -1)
         stratum = torch.zeros(count, dtype=torch.long, device=x.device)
         log_share = x.new_zeros(count)
+        leading: frozenset[int] = frozenset()
         if model.orders == 1:
             last = last_place(model, needed | ~x[0].isnan())
-            x, stratum, log_share = _stratified(model, x, given, last)
+            x, stratum, log_share, leading = _stratified(model, x, given, last)
         pieces = []
         for k in range(0, count, _ROWS):
             some = slice(k, k + _ROWS)
@@ -61,17 +62,20 @@ def any_order_rows(
                 pieces.append(weighted_completions(model, x[some], None if given is None else given[some], needed))
         filled = torch.cat([rows for rows, _ in pieces])
         log_w = torch.cat([log_w for _, log_w in pieces])
-    return WeightedRows(filled, log_w - log_share, stratum)
+    return WeightedRows(filled, log_w - log_share, stratum, leading)
 
 
-def _stratified(model: AnyOrder, x: Tensor, context: Tensor | None, last: int) -> tuple[Tensor, Tensor, Tensor]:
+def _stratified(
+    model: AnyOrder, x: Tensor, context: Tensor | None, last: int
+) -> tuple[Tensor, Tensor, Tensor, frozenset[int]]:
     """Rows (n, D) with the leading columns of levels filled in, their strata (n), and the logarithm of each stratum's share
-    of the rows, over what a row of it stands for (n): what weights have to be divided by.
+    of the rows, over what a row of it stands for (n): what weights have to be divided by; and these columns.
     """
     count = len(x)
     stratum = torch.zeros(count, dtype=torch.long, device=x.device)
     strata = 1
     log_share = x.new_zeros(count)
+    leading = set()
     for i in model.order[: last + 1]:
         if not bool(x[:, i].isnan().any()):
             continue
@@ -93,7 +97,8 @@ def _stratified(model: AnyOrder, x: Tensor, context: Tensor | None, last: int) -
             split[mine] = level
         stratum = (stratum * family.count + split).unique(return_inverse=True)[1]
         strata = int(stratum.max()) + 1
-    return x, stratum, log_share
+        leading.add(i)
+    return x, stratum, log_share, frozenset(leading)
 
 
 def _allotted(q: Tensor, rows: int) -> Tensor:

@@ -30,9 +30,9 @@ def condition(
 
     .. math:: p(x_R \mid x_O) = p(x_R, x_O) / p(x_O)
 
-    Of an `AnyOrder` it is a `Subset` of its joint, exact where no integral is left.
-    Exact for Gaussians and their mixtures, closed forms, products, and mixtures of those, whose weights are
-    multiplied by how likely each component made what was observed. Otherwise an `EstimatedSubset`, which samples by
+    Exact for Gaussians and their mixtures, closed forms, products, and mixtures of those, whose weights are multiplied by
+    how likely each component made what was observed. Of an `AnyOrder` it is a `Subset`, exact where the observed columns
+    come first in the model's order. Otherwise an `EstimatedSubset`, which samples by
     importance resampling followed by Markov chains: its `diagnosis()` has R-hat and effective sample sizes, its
     `log_prob_with_error` the error of log p(x_O).
 

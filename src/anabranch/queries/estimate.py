@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anabranch.queries.tails import HEAVY
+
 
 class QueryWarning(UserWarning):
     """An estimate too poor to trust; the message says what to raise."""
@@ -29,6 +31,8 @@ class Estimate:
         exact: whether it is a closed form, so that only rounding is left.
         between_orders: of a model whose orders disagree (`AnyOrder`), the standard deviation of the value between orders,
             of its shape; None for other densities.
+        pareto_k: of a mean over draws, how heavy the tail of what is averaged is, of its shape: above 0.7 neither the mean
+            nor its error can be trusted, and at 1 there is no mean; None where it was not looked at.
 
     Example:
         >>> import torch
@@ -44,6 +48,12 @@ class Estimate:
     effective_samples: Tensor
     exact: bool
     between_orders: Tensor | None = None
+    pareto_k: Tensor | None = None
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it is a mean that cannot be told from draws."""
+        return self.pareto_k is not None and bool((self.pareto_k > HEAVY).any())
 
     @classmethod
     def closed(cls, value: Tensor) -> Estimate:
@@ -56,7 +66,14 @@ class Estimate:
         between = None if self.between_orders is None else self.between_orders.reshape(shape)
         columns = (self.value, self.standard_error, self.effective_samples)
         value, error, effective = (column.reshape(shape) for column in columns)
-        return Estimate(value, error, effective, self.exact, between)
+        return Estimate(
+            value,
+            error,
+            effective,
+            self.exact,
+            between,
+            None if self.pareto_k is None else self.pareto_k.reshape(shape),
+        )
 
     def __str__(self) -> str:
         orders = self.between_orders

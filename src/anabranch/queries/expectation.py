@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Unpack
 
@@ -16,12 +17,13 @@ from anabranch.queries.at_context import settled
 from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
-from anabranch.queries.estimate import Estimate
+from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.moments import closed_moments
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
-from anabranch.queries.region import Interval, single_values
+from anabranch.queries.region import Values, single_values
 from anabranch.queries.sampling import Sampling
+from anabranch.queries.tails import HEAVY
 
 _MOMENTS = ("mean", "variance", "covariance")
 
@@ -42,8 +44,9 @@ def expectation(
     r"""E[f(x) | given] = \int f(x) p(x | given) dx, with its standard error.
 
     Moments that have a closed form are exact: those of Gaussians and their mixtures, of closed forms, products and
-    mixtures of them, and the mean of each column of an `AnyOrder`. Everything else is a mean over draws, of `condition`'s
-    chains if something was observed and the conditional has no closed form.
+    mixtures of them. Everything else is a mean over draws: of an `AnyOrder` over weighted rows of its joint (`Inquiry`), of
+    others over `condition`'s chains if something was observed and the conditional has no closed form. The tail of what is
+    averaged is looked at: `Estimate.heavy` says that the mean cannot be told from draws.
 
     Args:
         density: any density over vectors.
@@ -65,7 +68,8 @@ def expectation(
         ValueError: as `condition`; an f that gives other than finite numbers, one or several for each row.
 
     Warns:
-        QueryWarning: too few effective samples, or a tolerance that was not met.
+        QueryWarning: too few effective samples, or a tolerance that was not met; draws of f with so heavy a tail (Pareto k
+            above 0.7) that the mean cannot be told from them.
 
     Example:
         >>> import anabranch as ab
@@ -76,6 +80,43 @@ def expectation(
         >>> abs(float(energy.value) - 12.5) < 0.2, float(energy.standard_error) <= 0.05
         (True, True)
     """
+    found = expected(
+        density,
+        f,
+        given,
+        columns=columns,
+        context=context,
+        tolerance=tolerance,
+        samples=samples,
+        most=most,
+        seed=seed,
+        **sampling,
+    )
+    if found.heavy and found.pareto_k is not None:
+        warnings.warn(
+            f"expectation: the largest of the draws decide it (Pareto k {float(found.pareto_k.max()):.2f}, above {HEAVY}), "
+            "so it cannot be told from draws, nor can its error, and it may not exist; ask for quantiles, or for the mean "
+            "of values cut at a bound",
+            QueryWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def expected(
+    density: Density,
+    f: Callable[[Tensor], Tensor] | str,
+    given: Mapping[int, float] | None = None,
+    *,
+    columns: int | Iterable[int] | None = None,
+    context: Tensor | ArrayLike | None = None,
+    tolerance: float | None = None,
+    samples: int = 10_000,
+    most: int = 1_000_000,
+    seed: int | None = None,
+    **sampling: Unpack[Sampling],
+) -> Estimate:
+    """`expectation`, which does not warn of heavy tails: `Estimate.heavy` says so."""
     features = check_density(density)
     wanted = list(range(features)) if columns is None else read_columns(columns, features)
     if isinstance(f, str):
@@ -105,7 +146,7 @@ def expectation(
 
 
 def _of_inquiry(
-    inquiry: Inquiry, f: Callable[[Tensor], Tensor] | str, wanted: list[int], given: dict[int, Interval]
+    inquiry: Inquiry, f: Callable[[Tensor], Tensor] | str, wanted: list[int], given: dict[int, Values]
 ) -> Estimate:
     if not isinstance(f, str):
         return inquiry.mean(lambda x: _of_function(f, x[:, wanted]), wanted, given)
@@ -125,12 +166,12 @@ def _statistic(f: Callable[[Tensor], Tensor] | str, x: Tensor) -> Estimate:
     if isinstance(f, str):
         x = x.double()
         if f == "mean":
-            return mean_of(x)
+            return mean_of(x, judged=True)
         # about the mean of all draws
         d = x - x.mean(dim=(0, 1))
-        return mean_of(d.square() if f == "variance" else d.unsqueeze(-1) * d.unsqueeze(-2))
+        return mean_of(d.square() if f == "variance" else d.unsqueeze(-1) * d.unsqueeze(-2), judged=True)
     y = _of_function(f, x.reshape(length * chains, x.shape[-1]))
-    return mean_of(y.reshape(length, chains, *y.shape[1:]))
+    return mean_of(y.reshape(length, chains, *y.shape[1:]), judged=True)
 
 
 def _of_function(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

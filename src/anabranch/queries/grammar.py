@@ -3,32 +3,48 @@
 .. code-block:: text
 
     question    =  "E" of columns             the mean of each column
+                |  "SD" of columns            the standard deviation of each column; "Var" its square
                 |  "P" of conditions          the probability that all of them hold
                 |  "Q" "[" level {"," level} "]" of column          its quantiles
                 |  "p" of conditions, all with "="      the density, or probability, of those values
                 |  "mode" of columns          their most probable values together
                 |  "marginal" of columns      each column by itself: mean and quantiles, or a probability for each category
     of          =  "(" ... ["|" given] ")"  or  "[" ... ["|" given] "]"
-    given       =  condition {"," condition}, all with "="
+    given       =  conditions, for "mode" all with "="
     columns     =  column {"," column}
-    conditions  =  condition {"," condition}
-    condition   =  column ("=" | "!=" | "<" | "<=" | ">" | ">=") value
+    conditions  =  condition {"," condition}            all of them hold
+    condition   =  one {"or" one}                       all of the same column
+    one         =  column ("=" | "!=" | "<" | "<=" | ">" | ">=") value
+                |  value ("<" | "<=") column ("<" | "<=") value, or with > and >=
+                |  column ["not"] "in" "(" value {"," value} ")"         these values, not all between them
     column      =  text without  , | ( ) [ ] < > = !  , or text in quotes, "like this" or 'like this'
     value       =  likewise; a number, or a word such as a category or a date
     level       =  a number between 0 and 1
 
 Spaces around and within names and values are kept as they are in the middle, and ignored at the ends; a new line or a tab is
-a space there. Within quotes all is kept, new lines and tabs too. A quote within quotes is written twice.
+a space there. Within quotes all is kept, new lines and tabs too. A quote within quotes is written twice. The word "or" joins
+two conditions where another condition follows, and is part of a value elsewhere.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _RELATIONS = ("<=", ">=", "!=", "==", "=", "<", ">")
+_SHOWN = ("=", "!=", "<", "<=", ">", ">=")
+# 1 < x says of x that x > 1
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _WORD = re.compile(r"[^,|()\[\]<>=!\"']+")
 _CLOSING = {"(": ")", "[": "]"}
+# "or" between two conditions, or within text that may be a value and the column of the next one
+_OR = re.compile(r"\s*\bor\b\s+(?=\S)", re.IGNORECASE)
+_AND = re.compile(r"\s(and)\s", re.IGNORECASE)
+_WITHIN = re.compile(r"\s+(?=or\s+\S)", re.IGNORECASE)
+# "in (" behind a quoted column, and what a column without quotes ends with there
+_IN = re.compile(r"\s*(not\s+)?in\s*[(\[]", re.IGNORECASE)
+_ENDS_IN = re.compile(r"(.*?\S)\s+(not\s+)?in", re.IGNORECASE)
+_PLAIN = re.compile(r"[^,|()\[\]<>=!\"'\n\r\t]+")
 # a question may be written over several lines; within quotes these signs are kept
 _ONE_LINE = str.maketrans("\n\r\t", "   ")
 
@@ -57,6 +73,12 @@ class Word:
     quoted: bool = False
 
     @property
+    def written(self) -> str:
+        """As it is written in a question, in quotes where it needs them."""
+        plain = _PLAIN.fullmatch(self.text) and self.text == self.text.strip() and not _WITHIN.search(self.text)
+        return self.text if plain else '"' + self.text.replace('"', '""') + '"'
+
+    @property
     def number(self) -> float | None:
         """The number it is, if it is one and not in quotes."""
         try:
@@ -66,12 +88,39 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A column, a relation and a value."""
+class Comparison:
+    """A column, a relation and a value; where the relation stands."""
 
     column: Word
     relation: str
     value: Word
+    position: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is said of a column.
+
+    Attributes:
+        column: which.
+        alternatives: one of them holds, and of that all comparisons.
+        text: the condition in words, so that it can be asked again.
+    """
+
+    column: Word
+    alternatives: tuple[tuple[Comparison, ...], ...]
+    text: str
+
+    @property
+    def first(self) -> Comparison:
+        """The first comparison."""
+        return self.alternatives[0][0]
+
+    @property
+    def single(self) -> Comparison | None:
+        """The only comparison, if it is with =."""
+        only = len(self.alternatives) == 1 and len(self.alternatives[0]) == 1
+        return self.first if only and self.first.relation == "=" else None
 
 
 @dataclass(frozen=True)
@@ -80,6 +129,15 @@ class Expectation:
 
     columns: tuple[Word, ...]
     given: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """SD[columns | given], or Var[columns | given]."""
+
+    columns: tuple[Word, ...]
+    given: tuple[Condition, ...]
+    squared: bool
 
 
 @dataclass(frozen=True)
@@ -101,7 +159,7 @@ class Quantile:
 
 @dataclass(frozen=True)
 class DensityAt:
-    """p(conditions | given)."""
+    """p(conditions | given), with one value for each column."""
 
     conditions: tuple[Condition, ...]
     given: tuple[Condition, ...]
@@ -123,9 +181,9 @@ class MarginalOf:
     given: tuple[Condition, ...]
 
 
-Question = Expectation | Probability | Quantile | DensityAt | ModeOf | MarginalOf
+Question = Expectation | Spread | Probability | Quantile | DensityAt | ModeOf | MarginalOf
 
-_KINDS = ("E", "P", "Q", "p", "mode", "marginal")
+_KINDS = ("E", "SD", "Var", "P", "Q", "p", "mode", "marginal")
 
 
 def parse(text: str) -> Question:
@@ -136,9 +194,9 @@ def parse(text: str) -> Question:
 
     Example:
         >>> from anabranch.queries import parse
-        >>> question = parse("P(price > 5000 | cut = Very Good)")
-        >>> question.conditions[0].column.text, question.conditions[0].relation, question.given[0].value.text
-        ('price', '>', 'Very Good')
+        >>> question = parse("P(price>5000 | cut = Very Good or cut in (Fair, Ideal), 1<=carat<2)")
+        >>> question.conditions[0].text, [one.text for one in question.given]
+        ('price > 5000', ['cut = Very Good or cut in (Fair, Ideal)', '1 <= carat < 2'])
         >>> parse("P(price 5000)")
         Traceback (most recent call last):
             ...
@@ -177,12 +235,15 @@ class _Reader:
         given: tuple[Condition, ...] = ()
         if self._peek() == "|":
             self.at += 1
-            given = self._conditions(only_equal="what is given")
+            given = self._conditions(only_equal="what is given to a mode" if kind == "mode" else "")
+            self._told_once(given)
         self._expect(closing, "to close the question")
         if self._skip() < len(self.text):
             raise QuestionError("expected the question to end here", self.text, self.at)
         if kind == "E":
             return Expectation(columns, given)
+        if kind in ("SD", "Var"):
+            return Spread(columns, given, squared=kind == "Var")
         if kind == "P":
             return Probability(conditions, given)
         if kind == "p":
@@ -211,18 +272,120 @@ class _Reader:
         return tuple(found)
 
     def _condition(self, only_equal: str) -> Condition:
-        column = self._word("a column")
-        place = self._skip()
-        relation = next((r for r in _RELATIONS if self.text.startswith(r, place)), None)
+        begin = self._skip()
+        alternatives, texts = [], []
+        while True:
+            comparisons, text = self._one()
+            alternatives.append(comparisons)
+            texts.append(text)
+            if alternatives[0][0].column.text != comparisons[0].column.text:
+                one, other = alternatives[0][0].column, comparisons[0].column
+                raise QuestionError(
+                    f"'or' joins conditions of one column, got {one.text!r} and {other.text!r}; ask about each",
+                    self.text,
+                    other.position,
+                )
+            joined = _OR.match(self.text, self.at)
+            if joined is None:
+                break
+            self.at = joined.end()
+        alternatives = [part for one in alternatives for part in _spread_out(one)]
+        condition = Condition(alternatives[0][0].column, tuple(alternatives), " or ".join(texts))
+        if only_equal and condition.single is None:
+            first = condition.first
+            got = first.relation if len(alternatives) == 1 and len(alternatives[0]) == 1 else condition.text
+            place = first.position if got == first.relation else begin
+            raise QuestionError(f"expected = in {only_equal}, got {got}", self.text, place)
+        return condition
+
+    def _one(self) -> tuple[tuple[Comparison, ...], str]:
+        """The comparisons of a condition without 'or', and its text; those with "in" are alternatives to each other."""
+        left = self._word("a column")
+        among = self._among(left)
+        if among is not None:
+            return among
+        place, relation = self._relation()
         if relation is None:
             raise QuestionError(
-                f"expected one of = != < <= > >= after the column {column.text!r}, got {self._here()}", self.text, place
+                f"expected one of {' '.join(_SHOWN)} after the column {left.text!r}, got {self._here()}",
+                self.text,
+                place,
             )
-        self.at = place + len(relation)
-        relation = "=" if relation == "==" else relation
-        if only_equal and relation != "=":
-            raise QuestionError(f"expected = in {only_equal}, got {relation}", self.text, place)
-        return Condition(column, relation, self._word("a value"))
+        right = self._before_or(self._word("a value"))
+        if _OR.match(self.text, self.at):
+            return (Comparison(left, relation, right, place),), f"{left.written} {relation} {right.written}"
+        further, second = self._relation()
+        if second is None:
+            return (Comparison(left, relation, right, place),), f"{left.written} {relation} {right.written}"
+        both_hold = None if right.quoted else _AND.search(self.text, right.position, further)
+        if both_hold is not None:
+            raise QuestionError(
+                "expected a comma between conditions that all hold, got 'and'; a name with 'and' in it goes in quotes here",
+                self.text,
+                both_hold.start(1),
+            )
+        pair = {relation, second}
+        if not (pair <= {"<", "<="} or pair <= {">", ">="}):
+            raise QuestionError(
+                f"expected a range such as 1 <= carat < 2 where there are two relations, got {relation} and {second}",
+                self.text,
+                further,
+            )
+        end = self._before_or(self._word("a value"))
+        turned = _TURNED[relation]
+        both = Comparison(right, turned, left, place), Comparison(right, second, end, further)
+        return both, f"{left.written} {relation} {right.written} {second} {end.written}"
+
+    def _among(self, left: Word) -> tuple[tuple[Comparison, ...], str] | None:
+        """What follows of 'column in (value, value)', or None if it is something else."""
+        place = self.at
+        if left.quoted:
+            match = _IN.match(self.text, self.at)
+            if match is None:
+                return None
+            column, negated, self.at = left, match.group(1) is not None, match.end() - 1
+        else:
+            inside = _ENDS_IN.fullmatch(left.text)
+            if inside is None or self._peek() not in _CLOSING:
+                return None
+            column, negated = Word(inside.group(1), left.position), inside.group(2) is not None
+        closing = self._open()
+        values = [self._word("a value")]
+        while self._peek() == ",":
+            self.at += 1
+            values.append(self._word("a value"))
+        self._expect(closing, "after the values")
+        relation = "!=" if negated else "in"
+        said = f"{column.written} {'not in' if negated else 'in'} ({', '.join(value.written for value in values)})"
+        return tuple(Comparison(column, relation, value, place) for value in values), said
+
+    def _relation(self) -> tuple[int, str | None]:
+        """Where a relation may stand, and which does; it is read if there is one."""
+        place = self._skip()
+        relation = next((r for r in _RELATIONS if self.text.startswith(r, place)), None)
+        self.at = place + len(relation or "")
+        return place, "=" if relation == "==" else relation
+
+    def _before_or(self, word: Word) -> Word:
+        """A value as far as an 'or' that joins it to another condition; what follows is read next."""
+        if word.quoted or not (self._peek() in tuple("<>=!") or self._peek() in _CLOSING):
+            return word
+        span = self.text[word.position : self.at]
+        joints = list(_WITHIN.finditer(span))
+        if not joints or (self._peek() in _CLOSING and not _ENDS_IN.fullmatch(word.text)):
+            return word
+        last = joints[-1]
+        self.at = word.position + last.start()
+        return Word(span[: last.start()].translate(_ONE_LINE).strip(), word.position)
+
+    def _told_once(self, given: tuple[Condition, ...]) -> None:
+        """A column of which a single value is given is not given again."""
+        seen: dict[str, bool] = {}
+        for one in given:
+            name, single = one.column.text, one.single is not None
+            if name in seen and (single or seen[name]):
+                raise QuestionError(f"expected each column once, got {name!r} again", self.text, one.column.position)
+            seen[name] = single
 
     def _levels(self) -> tuple[float, ...]:
         levels = []
@@ -289,3 +452,10 @@ class _Reader:
 
     def _here(self) -> str:
         return repr(self.text[self.at]) if self.at < len(self.text) else "the end"
+
+
+def _spread_out(comparisons: tuple[Comparison, ...]) -> list[tuple[Comparison, ...]]:
+    """Alternatives of their own for 'in', which holds where one of its values does."""
+    if comparisons[0].relation != "in":
+        return [comparisons]
+    return [(replace(one, relation="="),) for one in comparisons]

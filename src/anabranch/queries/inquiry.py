@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,17 +17,19 @@ from anabranch.models import AnyOrder
 from anabranch.queries.any_order_rows import any_order_rows
 from anabranch.queries.at_context import AtContext
 from anabranch.queries.estimate import Estimate, ImpossibleError
-from anabranch.queries.region import Interval
+from anabranch.queries.near import ENOUGH, share_near, warn_of_few
+from anabranch.queries.possible import settled_by_family
+from anabranch.queries.region import AnyOf, Interval, Values
 from anabranch.queries.weighted_rows import WeightedRows
 
 # a value that has such a share of all rows is an event among them; a rarer one is told before rows are drawn
 _COMMON = 0.02
-# what is given shall leave so many effective rows; otherwise rows are drawn given it
-_LEAST_EFFECTIVE = 200.0
 # other orders to ask, each by so many of the rows
 _ORDERS = 4
-# two numbers of a column are near where so small a share of all rows lies between them
-_NEAR = 0.025
+# so many single values of a column are told apart from others
+_MOST_POINTS = 8
+# where a range leaves fewer, so many times as many rows are drawn at most
+_MORE = 16
 
 
 class Inquiry:
@@ -40,8 +43,9 @@ class Inquiry:
     common, ranges). p(x_R) is the mean weight, and P(E | x_R) a weighted share, of rows drawn given R (`WeightedRows`).
     Which of the two a value belongs to depends on the model and the value alone, and rows given R are the same in every
     question. So a probability does not depend on the order of names, splits into a conditional one times a marginal one,
-    and adds up over categories and ranges, to rounding. There is one exception: what is given, where it has fewer than
-    200 effective rows, is told before rows are drawn; answers are then those of other rows, within the stated error.
+    and adds up over categories and ranges, to rounding. There is one exception, what is given where it has fewer than
+    200 effective rows: single values are then told before rows are drawn, and of ranges more rows are drawn, up to 16 times
+    as many; answers are then those of other rows, within the stated error.
 
     `between_orders` of an answer is the standard deviation between this joint and those of other orders: what is given
     comes first there, and all else in random orders. It is estimated from a quarter of the rows for each of four, less
@@ -92,62 +96,102 @@ class Inquiry:
         inner = density.density if isinstance(density, AtContext) else density
         return isinstance(inner, AnyOrder) and density.context_shape is None
 
-    def probability(self, region: Mapping[int, Interval], given: Mapping[int, Interval] | None = None) -> Estimate:
-        """P(x in region | given)."""
-        if any(not self._possible(i, interval) for i, interval in region.items()):
+    def probability(self, region: Mapping[int, Values], given: Mapping[int, Values] | None = None) -> Estimate:
+        """P(x in region | given).
+
+        Exact, without draws, where a column can never be in its values, or always is (`possible`).
+        """
+        settled = {i: settled_by_family(self.model.family(i), values) for i, values in region.items()}
+        if False in settled.values():
             return Estimate.closed(torch.zeros((), dtype=torch.float64))
+        region = {i: values for i, values in region.items() if settled[i] is None}
+        if not region:
+            return Estimate.closed(torch.ones((), dtype=torch.float64))
+        apart = self._apart({i: values for i, values in region.items() if i not in (given or {})})
+        if apart is not None:
+            column, rest, points, sign = apart
+            pieces = [(self.probability({**region, column: rest}, given), 1.0)]
+            pieces += [(self.probability({**region, column: Interval(v, v)}, given), sign) for v in points]
+            return _total(pieces)
         if not set(self._points(_merged(region, given or {}))) - set(given or {}):
             columns = list(region)
-            return self._of_rows(columns, given or {}, lambda rows: rows.share(_inside(region, rows.x)))
+            return self._of_rows(columns, given or {}, lambda rows: _share(rows, region))
         return _exponential(self._log_ratio(region, given or {}, densities=False))
 
-    def log_density(self, at: Mapping[int, float], given: Mapping[int, Interval] | None = None) -> Estimate:
+    def _apart(self, region: Mapping[int, Values]) -> tuple[int, Values, list[float], float] | None:
+        """A column whose values have rare single numbers in them, or taken out of them: the others, these numbers, and their
+        sign. They are told before rows are drawn wherever they are asked for, so that P(n = 3) + P(n != 3) is 1.
+        """
+        for i, values in region.items():
+            if isinstance(values, Interval):
+                whole: Values = replace(values, without=())
+                points, sign = [v for v in values.without if whole.holds(v)], -1.0
+            else:
+                singles = [part for part in values.parts if part.point is not None]
+                whole = AnyOf.read(part for part in values.parts if part not in singles)
+                points, sign = [part.low for part in singles if not whole.holds(part.low)], 1.0
+            rare = [v for v in points if self._told(i, v)]
+            if rare and len(rare) <= _MOST_POINTS:
+                kept = [v for v in points if v not in rare]
+                if sign < 0 and isinstance(values, Interval):
+                    return i, replace(values, without=tuple(kept)), rare, sign
+                return i, AnyOf.read([whole, *(Interval(v, v) for v in kept)]), rare, sign
+        return None
+
+    def _told(self, column: int, value: float) -> bool:
+        """Whether a single value is possible, and told before rows are drawn."""
+        only = Interval(value, value)
+        return settled_by_family(self.model.family(column), only) is not False and not self._is_event(column, value)
+
+    def log_density(self, at: Mapping[int, float], given: Mapping[int, Values] | None = None) -> Estimate:
         """log p(x_at | given), nats: of densities, and of probabilities where values have them."""
-        return self._log_ratio({i: Interval(v, v) for i, v in at.items()}, given or {}, densities=True)
+        told = given or {}
+        outside = [
+            i for i, v in at.items() if i in told and not bool(told[i].contains(torch.tensor(v, dtype=torch.float64)))
+        ]
+        if outside:
+            return Estimate.closed(torch.tensor(-torch.inf, dtype=torch.float64))
+        return self._log_ratio({i: Interval(v, v) for i, v in at.items()}, told, densities=True)
 
     def mean(
-        self, f: Callable[[Tensor], Tensor], columns: list[int], given: Mapping[int, Interval] | None = None
+        self, f: Callable[[Tensor], Tensor], columns: list[int], given: Mapping[int, Values] | None = None
     ) -> Estimate:
         """E[f(x) | given] of a function of rows (n, D) -> (n, ...) that reads these columns."""
-        return self._of_rows(columns, given or {}, lambda rows: rows.mean(f(rows.x)))
+        return self._of_rows(columns, given or {}, lambda rows: rows.mean(f(rows.x), judged=True))
 
-    def quantile(self, column: int, levels: Tensor, given: Mapping[int, Interval] | None = None) -> Estimate:
+    def quantile(self, column: int, levels: Tensor, given: Mapping[int, Values] | None = None) -> Estimate:
         """Quantiles of a column, for levels (k)."""
         return self._of_rows([column], given or {}, lambda rows: rows.quantile(rows.x[:, column], levels))
 
-    def near(self, given: Mapping[int, Interval]) -> float:
+    def near(self, given: Mapping[int, Values]) -> float:
         """The share of all rows that are near what is given: equal to levels and common values, or with no more than
         a fortieth of the column's distribution in between; within a range.
         """
-        columns = list(given)
-        rows = self._drawn({}, self._mask(columns), self.samples)
-        inside = torch.ones(len(rows.x), dtype=torch.bool, device=rows.x.device)
-        for i, interval in given.items():
-            point = interval.point
-            if point is None or self._is_event(i, point):
-                inside &= interval.contains(rows.x[:, i])
-            else:
-                place = _share_below(rows.x[:, i], torch.tensor([point]).to(rows.x))
-                inside &= (_share_below(rows.x[:, i], rows.x[:, i]) - place).abs() <= _NEAR
-        return float(rows.share(inside).value)
+        rows = self._drawn({}, self._mask(list(given)), self.samples)
+        return share_near(rows, given, self._is_event)
 
     def _of_rows(
-        self, columns: list[int], given: Mapping[int, Interval], ask: Callable[[WeightedRows], Estimate]
+        self, columns: list[int], given: Mapping[int, Values], ask: Callable[[WeightedRows], Estimate]
     ) -> Estimate:
         count = self.samples
         while True:
             points, events, needed = self._parted(given, columns, count)
             rows = self._drawn(points, needed, count)
             rows = rows.within(_inside(events, rows.x))
-            self._check_possible(rows, points)
+            if self._rare(rows, events, count):
+                count *= 2
+                continue
+            self._check_possible(rows, given, count)
             found = ask(rows)
             if self._enough(found, count):
                 break
             count *= 2
+        if events:
+            warn_of_few(rows.effective, count)
         others = [ask(other) for other in self._directly(columns, given, count)]
         return _with_orders(found, others)
 
-    def _log_ratio(self, region: Mapping[int, Interval], given: Mapping[int, Interval], densities: bool) -> Estimate:
+    def _log_ratio(self, region: Mapping[int, Values], given: Mapping[int, Values], densities: bool) -> Estimate:
         """log M(region and given) - log M(given)."""
         count = self.samples
         columns = list(region)
@@ -156,33 +200,38 @@ class Inquiry:
             points, events, needed = self._parted(given, columns, count)
             told = self._drawn(points, needed, count)
             given_rows = told.within(_inside(events, told.x))
-            self._check_possible(given_rows, points)
+            if self._rare(given_rows, events, count):
+                count *= 2
+                continue
+            self._check_possible(given_rows, given, count)
             more = {i: v for i, v in self._points(both).items() if i not in points and i in region}
             asked = {i: interval for i, interval in both.items() if i not in points and i not in more}
             if not more:
-                found = given_rows.share(_inside(asked, told.x))
+                found = _share(given_rows, asked)
                 found = _logarithm(found)
             else:
                 rows = self._drawn({**points, **more}, needed, count)
                 numerator, denominator = rows.log_mean_weight(), told.log_mean_weight()
                 pieces = [(numerator, 1.0), (denominator, -1.0)] if points else [(numerator, 1.0)]
                 if asked:
-                    pieces.append((_logarithm(rows.share(_inside(asked, rows.x))), 1.0))
+                    pieces.append((_logarithm(_share(rows, asked)), 1.0))
                 if events:
-                    pieces.append((_logarithm(told.share(_inside(events, told.x))), -1.0))
+                    pieces.append((_logarithm(_share(told, events)), -1.0))
                 found = _sum(pieces)
             if self._enough(found if densities else _exponential(found), count):
                 break
             count *= 2
+        if events:
+            warn_of_few(given_rows.effective, count)
         others = []
         for other, log_p in self._directly_at(columns, given, more, count):
-            share = _logarithm(other.share(_inside({i: asked[i] for i in asked if i in region}, other.x)))
+            share = _logarithm(_share(other, {i: asked[i] for i in asked if i in region}))
             others.append(_sum([(share, 1.0), (Estimate.closed(log_p), 1.0)]))
         return _with_orders(found, others, exponential=not densities)
 
     def _parted(
-        self, given: Mapping[int, Interval], columns: list[int], count: int
-    ) -> tuple[dict[int, float], dict[int, Interval], Tensor]:
+        self, given: Mapping[int, Values], columns: list[int], count: int
+    ) -> tuple[dict[int, float], dict[int, Values], Tensor]:
         """The points among what is given, the events, and the columns to draw."""
         needed = self._mask([*columns, *given])
         points = self._points(given)
@@ -190,12 +239,12 @@ class Inquiry:
         single = {i: interval.point for i, interval in events.items() if interval.point is not None}
         if single:
             rows = self._drawn(points, needed, count)
-            if rows.within(_inside(events, rows.x)).effective < _LEAST_EFFECTIVE:
+            if rows.within(_inside(events, rows.x)).effective < ENOUGH:
                 points |= {i: v for i, v in single.items() if v is not None}
                 events = {i: interval for i, interval in events.items() if i not in points}
         return points, events, needed
 
-    def _points(self, intervals: Mapping[int, Interval]) -> dict[int, float]:
+    def _points(self, intervals: Mapping[int, Values]) -> dict[int, float]:
         """The single values that are told before rows are drawn."""
         found = {}
         for i, interval in intervals.items():
@@ -208,14 +257,6 @@ class Inquiry:
             return True
         base = self._drawn({}, self._mask([column]), self.samples)
         return float(base.share(Interval(value, value).contains(base.x[:, column])).value) >= _COMMON
-
-    def _possible(self, column: int, interval: Interval) -> bool:
-        """Whether an event of one column can be: a single value needs a probability."""
-        if interval.point is None:
-            return interval.low <= interval.high
-        value = torch.tensor([interval.point], dtype=torch.float64)
-        nearest = self.model.family(column).nearest(value)
-        return bool((nearest - value).abs() <= 1e-6 * (1 + value.abs()))
 
     def _drawn(self, points: Mapping[int, float], needed: Tensor, count: int) -> WeightedRows:
         """Rows given points; of the same points always the same, whatever is needed."""
@@ -232,17 +273,26 @@ class Inquiry:
     def _enough(self, found: Estimate, count: int) -> bool:
         return self.tolerance is None or bool((found.standard_error <= self.tolerance).all()) or 2 * count > self.most
 
-    def _check_possible(self, rows: WeightedRows, points: Mapping[int, float]) -> None:
+    def _rare(self, rows: WeightedRows, events: Mapping[int, Values], count: int) -> bool:
+        """Whether what is given leaves too few of the rows, and more may be drawn."""
+        if not events or rows.effective >= min(ENOUGH, count):
+            return False
+        never = any(settled_by_family(self.model.family(i), values) is False for i, values in events.items())
+        return not never and 2 * count <= min(self.most, _MORE * self.samples)
+
+    def _check_possible(self, rows: WeightedRows, given: Mapping[int, Values], count: int) -> None:
         if rows.effective == 0:
+            if any(values.point is None for values in given.values()):
+                raise ImpossibleError(f"given: expected what is possible, got what none of {count:,} draws are in")
             raise ImpossibleError(
                 "given: expected what is possible, got what has no probability, or less than any float"
             )
 
-    def _directly(self, columns: list[int], given: Mapping[int, Interval], count: int) -> list[WeightedRows]:
+    def _directly(self, columns: list[int], given: Mapping[int, Values], count: int) -> list[WeightedRows]:
         return [rows for rows, _ in self._directly_at(columns, given, {}, count)]
 
     def _directly_at(
-        self, columns: list[int], given: Mapping[int, Interval], more: Mapping[int, float], count: int
+        self, columns: list[int], given: Mapping[int, Values], more: Mapping[int, float], count: int
     ) -> list[tuple[WeightedRows, Tensor]]:
         """Rows of other orders, in which single given values come first, then `more`, then all else in a random order; and
         the log-density of `more` there.
@@ -271,12 +321,13 @@ class Inquiry:
                 drawn = model.proposed(x.expand(rows, -1), context, order[: last + 1])[0] if last >= 0 else x
             weights = drawn.new_zeros(len(drawn))
             stratum = torch.zeros(len(drawn), dtype=torch.long, device=drawn.device)
-            weighted = WeightedRows(drawn, weights, stratum)
-            found.append((weighted.within(_inside(ranges, drawn)), log_p.double()))
+            weighted = WeightedRows(drawn, weights, stratum).within(_inside(ranges, drawn))
+            if weighted.effective > 0:
+                found.append((weighted, log_p.double()))
         return found
 
 
-def _inside(events: Mapping[int, Interval], x: Tensor) -> Tensor:
+def _inside(events: Mapping[int, Values], x: Tensor) -> Tensor:
     """Whether rows (n, D) are in all intervals: (n)."""
     inside = torch.ones(len(x), dtype=torch.bool, device=x.device)
     for i, interval in events.items():
@@ -284,17 +335,16 @@ def _inside(events: Mapping[int, Interval], x: Tensor) -> Tensor:
     return inside
 
 
-def _merged(one: Mapping[int, Interval], other: Mapping[int, Interval]) -> dict[int, Interval]:
+def _share(rows: WeightedRows, events: Mapping[int, Values]) -> Estimate:
+    """P(all events) among the rows."""
+    return rows.share(_inside(events, rows.x), list(events))
+
+
+def _merged(one: Mapping[int, Values], other: Mapping[int, Values]) -> dict[int, Values]:
     merged = dict(other)
     for i, interval in one.items():
         merged[i] = interval.and_(merged[i]) if i in merged else interval
     return merged
-
-
-def _share_below(column: Tensor, values: Tensor) -> Tensor:
-    ordered = column.sort().values
-    low, high = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
-    return (low + high) / (2 * len(ordered))
 
 
 def _logarithm(found: Estimate) -> Estimate:
@@ -308,6 +358,14 @@ def _exponential(found: Estimate) -> Estimate:
     value = found.value.exp()
     error = torch.where(value > 0, value * found.standard_error, 0.0)
     return Estimate(value, error, found.effective_samples, found.exact, found.between_orders)
+
+
+def _total(pieces: list[tuple[Estimate, float]]) -> Estimate:
+    """The probability that signed ones of disjoint events make, their errors as if independent."""
+    found = _sum(pieces)
+    orders = [one.between_orders.double() for one, _ in pieces if one.between_orders is not None]
+    between = torch.stack(orders).square().sum(dim=0).sqrt() if orders else None
+    return replace(found, value=found.value.clamp(0, 1), between_orders=between)
 
 
 def _sum(pieces: list[tuple[Estimate, float]]) -> Estimate:
@@ -333,4 +391,4 @@ def _with_orders(found: Estimate, others: list[Estimate], exponential: bool = Fa
     spread = (0.5 * torch.stack(squares).nan_to_num(posinf=math.inf).mean(dim=0)).clamp(min=0).sqrt()
     # nothing but rounding
     spread = torch.where(spread > 1e-6 * own.value.abs(), spread, 0.0)
-    return Estimate(found.value, found.standard_error, found.effective_samples, found.exact, spread)
+    return replace(found, between_orders=spread)

@@ -13,6 +13,7 @@ from anabranch.checks import positive, positive_int
 from anabranch.densities import Density
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.estimated_subset import EstimatedSubset
+from anabranch.queries.tails import judged_terms
 
 _LEAST_EFFECTIVE = 100.0
 _ROWS_AT_A_TIME = 2**14
@@ -51,7 +52,7 @@ def monte_carlo(
         if tolerance is None or bool((found.standard_error <= tolerance).all()) or 2 * count > max(most, samples):
             break
         drawn = draws.more(count)
-    if found.effective_samples.numel():
+    if found.effective_samples.numel() and not found.heavy:
         least = float(found.effective_samples.min())
         if least < min(_LEAST_EFFECTIVE, samples):
             warnings.warn(
@@ -70,8 +71,11 @@ def monte_carlo(
     return found
 
 
-def mean_of(values: Tensor) -> Estimate:
-    """The mean over draws (length, chains, ...), its error by the spread of the means of chains."""
+def mean_of(values: Tensor, judged: bool = False) -> Estimate:
+    """The mean over draws (length, chains, ...), its error by the spread of the means of chains.
+
+    `judged` looks at the tails of the values (`tails.pareto_k`), for means that need not exist.
+    """
     length, chains = values.shape[:2]
     values = values.double()
     each = values.mean(dim=0)
@@ -82,7 +86,12 @@ def mean_of(values: Tensor) -> Estimate:
     # a constant is known from any number of draws
     varies = error > 1e-12 * value.abs()
     error, effective = torch.where(varies, error, 0.0), torch.where(varies, effective, float(length * chains))
-    return Estimate(value, error, effective, exact=False)
+    k = None
+    if judged:
+        columns = values.reshape(length * chains, -1)
+        k, left = judged_terms(columns - columns.median(dim=0).values, effective.reshape(-1))
+        k, effective = k.reshape(value.shape), left.reshape(value.shape)
+    return Estimate(value, error, effective, exact=False, pareto_k=k)
 
 
 class _Draws:

@@ -21,7 +21,7 @@ from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
-from anabranch.queries.region import Interval, Region, inside, read_region, single_values
+from anabranch.queries.region import Interval, Region, Values, disjoint, inside, read_region, single_values
 from anabranch.queries.sampling import Sampling
 from anabranch.queries.univariate import Univariate, univariate
 
@@ -43,15 +43,16 @@ def probability(
 ) -> Estimate:
     r"""P(x in region | given), with its standard error.
 
-    An interval of one column is exact where its distribution function is known: for Gaussian mixtures, closed forms,
-    `AnyOrder`, and products and mixtures of them. Values that have a probability, such as categories, are conditioned on
-    first, so P(x_0 > 3, x_1 = 2) is exact for them too. Everything else is a share of draws; its standard error is that of
-    (hits + 1) in (draws + 2), so that no hit at all does not pass for certainty.
+    Values of one column, an interval or several, are exact where its distribution function is known: for Gaussian mixtures,
+    closed forms, and products and mixtures of them. Values that have a probability, such as categories, are conditioned on
+    first, so P(x_0 > 3, x_1 = 2) is exact for them too. Of an `AnyOrder` it is a share of weighted rows of its joint
+    (`Inquiry`), exact for the categories that come first in its order. Everything else is a share of draws; its standard
+    error is that of (hits + 1) in (draws + 2), so that no hit at all does not pass for certainty.
 
     Args:
         density: any density over vectors.
-        region: from numbers of columns to an `Interval`, (low, high) with both ends, or a number alone; or a function that
-            takes rows (n, D), what was observed in its place, and gives (n) booleans.
+        region: from numbers of columns to an `Interval`, (low, high) with both ends, a number alone, or several intervals
+            as `AnyOf`; or a function that takes rows (n, D), what was observed in its place, and gives (n) booleans.
         given, context, tolerance, samples, most, seed, sampling: as of `expectation`.
 
     Raises:
@@ -85,6 +86,9 @@ def probability(
         intervals = read_region(region)
         if intervals:
             read_columns(intervals, features)
+        if any(values.empty for values in intervals.values()):
+            return Estimate.closed(torch.zeros((), dtype=torch.float64))
+        intervals = {i: values for i, values in intervals.items() if not values.everything}
         for i in set(intervals) & set(observed):
             if not bool(intervals.pop(i).contains(values[observed.index(i)])):
                 return Estimate.closed(torch.zeros((), dtype=torch.float64))
@@ -127,27 +131,19 @@ def probability(
     return found
 
 
-def within(known: Univariate, interval: Interval) -> float:
-    """P(X in interval)."""
-    if interval.low > interval.high:
-        return 0.0
-    ends = torch.tensor([interval.low, interval.high], dtype=torch.float64)
+def within(known: Univariate, values: Values) -> float:
+    """P(X in values)."""
+    return min(1.0, sum(_within_run(known, run) for run in disjoint(values)))
+
+
+def _within_run(known: Univariate, run: Interval) -> float:
+    if run.point is not None:
+        return mass_at(known, run.point)
+    ends = torch.tensor([run.low, run.high], dtype=torch.float64)
     left, right = known.below(ends)
-    low = float(interval.low > 0) if math.isinf(interval.low) else float((left if interval.low_included else right)[0])
-    high = (
-        float(interval.high > 0) if math.isinf(interval.high) else float((right if interval.high_included else left)[1])
-    )
-    p = max(0.0, high - low)
-    for number in set(interval.without):
-        if bool(interval_with(interval, number)):
-            p -= mass_at(known, number)
-    return max(0.0, p)
-
-
-def interval_with(interval: Interval, number: float) -> bool:
-    """Whether a number that is left out lies between the ends."""
-    whole = Interval(interval.low, interval.high, interval.low_included, interval.high_included)
-    return bool(whole.contains(torch.tensor(number, dtype=torch.float64)))
+    low = 0.0 if run.low == -math.inf else float((left if run.low_included else right)[0])
+    high = 1.0 if run.high == math.inf else float((right if run.high_included else left)[1])
+    return max(0.0, high - low)
 
 
 def mass_at(known: Univariate, number: float) -> float:
@@ -159,7 +155,7 @@ def mass_at(known: Univariate, number: float) -> float:
 
 
 def _points_first(
-    density: Density, intervals: dict[int, Interval], rest: list[int], observed: list[int], values: Tensor
+    density: Density, intervals: dict[int, Values], rest: list[int], observed: list[int], values: Tensor
 ) -> tuple[float, Density, list[int], list[int], Tensor]:
     """Condition on columns of which one value is asked for, while its probability is known: their product comes first.
 

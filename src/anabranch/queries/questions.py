@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -13,23 +13,28 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import reference_tensor
+from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density
+from anabranch.queries.answer import Answer, Line
 from anabranch.queries.at_context import settled
-from anabranch.queries.clock import clock_of, rounded_span
-from anabranch.queries.columns import Columns, tensor_like
+from anabranch.queries.clock import Clock, clock_of, rounded_span
+from anabranch.queries.columns import Columns, check_density, tensor_like
 from anabranch.queries.condition import condition
-from anabranch.queries.estimate import Estimate, ImpossibleError
-from anabranch.queries.expectation import expectation
+from anabranch.queries.conditions import Conditions
+from anabranch.queries.drawn_inquiry import DrawnInquiry
+from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
+from anabranch.queries.expectation import expected
 from anabranch.queries.grammar import (
     Condition,
     DensityAt,
     Expectation,
+    MarginalOf,
     ModeOf,
     Probability,
     Quantile,
     Question,
     QuestionError,
+    Spread,
     Word,
     parse,
 )
@@ -37,62 +42,32 @@ from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
 from anabranch.queries.mode import mode
+from anabranch.queries.near import few_rows
+from anabranch.queries.possible import seen_ends
 from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
-from anabranch.queries.region import Interval, single_values
+from anabranch.queries.region import Interval, Values, disjoint
 from anabranch.queries.sampling import Sampling
+from anabranch.queries.tails import HEAVY, LIMITLESS
 
 _SUMMARY = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-@dataclass(frozen=True)
-class Line:
-    """One number of an answer, or one word.
-
-    Attributes:
-        name: what it is.
-        value: in the column's unit.
-        standard_error: of a number, by the draws it rests on, 0 where it is exact; of a time in `unit`.
-        effective_samples: infinite where it is exact.
-        exact: whether it rests on no draws.
-        unit: of the errors, where that is not the value's.
-        between_orders: the standard deviation of a number between the orders of a model of any order; 0 for other densities,
-            and where no difference was seen beyond the error of the draws.
-    """
-
-    name: str
-    value: Any
-    standard_error: float = 0.0
-    effective_samples: float = math.inf
-    exact: bool = True
-    unit: str = ""
-    between_orders: float = 0.0
-
-    def __str__(self) -> str:
-        written = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
-        errors = [] if self.exact else [(self.standard_error, "draws")]
-        errors += [(self.between_orders, "between orders")] if self.between_orders > 0 else []
-        said = [" ".join(filter(None, (f"± {error:.2g}", self.unit, source))) for error, source in errors]
-        return "  ".join([self.name, written]) + (" " + ", ".join(said) if said else "")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The lines that answer a question."""
-
-    question: str
-    lines: tuple[Line, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.lines))
+# where nothing is known of what was seen, values are cut at these quantiles, as `impute` does for its best
+_OUTERMOST = (0.0003, 0.9997)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question with the text that it was parsed from, at which errors point."""
+    """A question with the text that it was parsed from, at which errors point.
+
+    Attributes:
+        text: as it was asked.
+        question: parsed.
+        beside: what is given besides, and is the density's context already: for what answers are called.
+    """
 
     text: str
     question: Question
+    beside: tuple[Condition, ...] = ()
 
 
 def ask(
@@ -104,6 +79,7 @@ def ask(
     tolerance: float | None = None,
     samples: int = 10_000,
     seed: int | None = 0,
+    rows: int | None = None,
     **sampling: Unpack[Sampling],
 ) -> Answer:
     """Answer a question in words; `grammar` has the rules.
@@ -116,47 +92,56 @@ def ask(
         tolerance: largest standard error wanted, in the density's own unit; of means, probabilities and quantiles.
         samples: draws to begin with, where an answer takes any.
         seed: of the draws.
+        rows: to how many the density was fitted: an answer says so where hardly any of them is like what is given.
         sampling: `proposals`, `chains` and `moves` of `condition`.
 
     Raises:
         QuestionError: the question cannot be read, names an unknown column, or what is given is impossible; the message
             shows where.
 
+    Warns:
+        QueryWarning: an answer too poor to trust; a mean that cannot be told from draws.
+
     Example:
         >>> import anabranch as ab
         >>> mixture = ab.densities.GaussianMixture([[0.0, 1.0], [4.0, 2.0]])
         >>> columns = ab.queries.Plain(["carat", "price"])
         >>> print(ab.queries.ask(mixture, "E[price | carat = 4]", columns))
-        E[price]  1.99966
-        >>> print(ab.queries.ask(mixture, "P(price > 2, carat < 1 | price < 3)", columns))
+        E[price | carat = 4]  1.99966
+        >>> print(ab.queries.ask(mixture, "Q[0.1, 0.9](price | carat = 4)", columns))
+        Q[0.1](price | carat = 4)  0.717896
+        Q[0.9](price | carat = 4)  3.28138
+        >>> round(float(ab.queries.ask(mixture, "P(price > 2 | 3 < carat < 5)", columns)), 1)
+        0.5
+        >>> print(ab.queries.ask(mixture, "P(price > 2 | carat = 1 or price = 2)", columns))
         Traceback (most recent call last):
             ...
-        anabranch.queries.grammar.QuestionError: expected = in what is given, got <
-          P(price > 2, carat < 1 | price < 3)
-                                         ^
-        >>> print(ab.queries.ask(mixture, "Q[0.1, 0.9](price | carat = 4)", columns))
-        Q[0.1](price)  0.717896
-        Q[0.9](price)  3.28138
+        anabranch.queries.grammar.QuestionError: 'or' joins conditions of one column, got 'carat' and 'price'; ask about each
+          P(price > 2 | carat = 1 or price = 2)
+                                     ^
     """
     asked = Asked(question, parse(question)) if isinstance(question, str) else question
-    evaluator = _Evaluator(density, asked.text, columns, context, tolerance, samples, seed, sampling)
-    return evaluator.answer(asked.question)
+    check_density(density)
+    rows = None if rows is None else positive_int("rows", rows)
+    evaluator = _Evaluator(density, asked, columns, context, tolerance, samples, seed, rows, sampling)
+    return evaluator.answer()
 
 
 class _Evaluator:
     def __init__(
         self,
         density: Density,
-        text: str,
+        asked: Asked,
         columns: Columns,
         context: Any,
         tolerance: float | None,
         samples: int,
         seed: int | None,
+        rows: int | None,
         sampling: Sampling,
     ) -> None:
-        self.density, self.text, self.columns = density, text, columns
-        self.context = context
+        self.density, self.asked, self.columns = density, asked, columns
+        self.context, self.rows = context, rows
         self.conditioning: Sampling = sampling
         self.sampling: dict[str, Any] = {
             "context": context,
@@ -166,71 +151,178 @@ class _Evaluator:
             **sampling,
         }
         self.seed = 0 if seed is None else seed
+        self.words = Conditions(asked.text, columns)
+        question = asked.question
+        self.given = self.words.values(question.given)
+        self.told = [one.text for one in (*asked.beside, *question.given)]
+        self.points = {i: values.point for i, values in self.given.items() if values.point is not None}
         fixed = settled(density, context) if density.context_shape is None or context is not None else density
-        self.inquiry = Inquiry(fixed, samples, self.seed, tolerance) if Inquiry.takes(fixed) else None
+        self.fixed = fixed
+        # None: what is given are single values, of a density that has functions for these
+        self.inquiry: Inquiry | DrawnInquiry | None = None
+        if Inquiry.takes(fixed):
+            self.inquiry = Inquiry(fixed, samples, self.seed, tolerance)
+        elif len(self.points) < len(self.given) or any(values.empty for values in self.given.values()):
+            self.inquiry = DrawnInquiry(fixed, samples, self.seed, tolerance, sampling=sampling)
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self) -> Answer:
         """Evaluated."""
-        given = {self._number(c.column): self._encoded(c) for c in question.given}
+        given = self.asked.question.given
         try:
-            lines = self._lines(question, given)
+            if any(values.empty for values in self.given.values()):
+                raise ImpossibleError("given: expected what is possible, got what no value is in")
+            lines = self._lines(self.asked.question)
         except ImpossibleError as error:
-            said = ", ".join(f"{c.column.text} = {c.value.text}" for c in question.given)
-            place = question.given[0].column.position if question.given else 0
-            raise QuestionError(f"the model calls it impossible that {said}", self.text, place) from error
-        return Answer(self.text, tuple(lines))
+            said = ", ".join(one.text for one in given)
+            place = given[0].column.position if given else 0
+            of_draws = "draws" in str(error)
+            reason = f"the model calls it impossible{', or nearly so,' if of_draws else ''} that {said}"
+            raise QuestionError(reason, self.asked.text, place) from error
+        return Answer(self.asked.text, tuple(lines), tuple(self.told), self._note())
 
-    def _lines(self, question: Question, given: dict[int, float]) -> list[Line]:
+    def _lines(self, question: Question) -> list[Line]:
         if isinstance(question, Expectation):
-            return [self._mean(word, given, f"E[{word.text}]") for word in question.columns]
+            return [self._mean(word) for word in question.columns]
+        if isinstance(question, Spread):
+            return [self._spread(word, question.squared) for word in question.columns]
         if isinstance(question, Probability):
-            region: dict[int, Interval] = {}
-            for one in question.conditions:
-                column = self._number(one.column)
-                interval = self._interval(one, column)
-                region[column] = region[column].and_(interval) if column in region else interval
-            written = ", ".join(f"{c.column.text} {c.relation} {c.value.text}" for c in question.conditions)
-            return [_line(f"P({written})", self._probability(region, given))]
+            region = self.words.values(question.conditions)
+            written = ", ".join(one.text for one in question.conditions)
+            return [_line(self._name("P", written), self._probability(region))]
         if isinstance(question, Quantile):
-            self._numeric(question.column, "no quantiles")
-            return self._quantiles(question.column, question.levels, given)
+            self.words.numeric(question.column, "no quantiles")
+            return self._quantiles(question.column, question.levels)
         if isinstance(question, DensityAt):
-            return self._density_at(question, given)
+            return self._density_at(question)
         if isinstance(question, ModeOf):
-            return self._mode(question, given)
-        return [line for word in question.columns for line in self._summary(word, given)]
+            return self._mode(question)
+        return self._marginals(question)
 
-    def _mean(self, word: Word, given: dict[int, float], name: str) -> Line:
-        column = self._numeric(word, "no mean")
-        self._not_given(word, column, given)
+    def _name(self, kind: str, of: str) -> str:
+        """The question of one line, with what is given."""
+        left, right = "[]" if kind in ("E", "SD", "Var") else "()"
+        return f"{kind}{left}{of}{' | ' + ', '.join(self.told) if self.told else ''}{right}"
+
+    def _note(self) -> str:
+        """What is said where what is given is like few of the rows that the density was fitted to."""
+        if self.rows is None or not self.given:
+            return ""
+        asks = self.inquiry or DrawnInquiry(self.fixed, seed=self.seed)
+        return few_rows(asks.near(self.given), self.rows)
+
+    def _mean(self, word: Word) -> Line:
+        column = self.words.numeric(word, "no mean")
+        self.words.not_given(word, column, self.given)
+        name = self._name("E", word.written)
         clock = clock_of(self._decoded(column, torch.zeros(1)))
-        affine = self.columns.affine(column)
-        if affine is not None and clock is None and self.inquiry is None:
-            found = expectation(self.density, "mean", given, columns=column, **self.sampling)
-            return _line(name, found, lambda x: affine[0] + affine[1] * x)
-
-        def own_unit(x: Tensor) -> Tensor:
-            values = self._decoded(column, x[:, 0])
-            return torch.from_numpy(np.array(values if clock is None else clock.seconds(values), dtype=np.float64))
-
-        if self.inquiry is None:
-            found = expectation(self.density, own_unit, given, columns=column, **self.sampling)
-        else:
-            found = self.inquiry.mean(lambda x: own_unit(x[:, [column]]), [column], single_values(given))
+        found, note = self._moment(name, column, clock, squared=False)
         line = _line(name, found)
+        if clock is not None:
+            error, unit = rounded_span(line.standard_error)
+            share = error / line.standard_error if line.standard_error > 0 else 1.0
+            written, between = clock.written(line.value), share * line.between_orders
+            line = replace(line, value=written, standard_error=error, unit=unit, between_orders=between)
+        return replace(line, note=note)
+
+    def _spread(self, word: Word, squared: bool) -> Line:
+        """The standard deviation, or the variance."""
+        column = self.words.numeric(word, "no standard deviation")
+        self.words.not_given(word, column, self.given)
+        name = self._name("Var" if squared else "SD", word.written)
+        clock = clock_of(self._decoded(column, torch.zeros(1)))
+        if clock is not None and squared:
+            raise QuestionError(
+                f"column {word.text!r} holds times, whose variance has no unit; ask SD[{word.written}]",
+                self.asked.text,
+                word.position,
+            )
+        found, note = self._moment(name, column, clock, squared=True)
+        if squared:
+            return replace(_line(name, found), note=note)
+        # of a square root: half the relative error
+        root = found.value.sqrt()
+        half = torch.where(root > 0, 0.5 / root, 0.0)
+        between = None if found.between_orders is None else half * found.between_orders
+        deviation = replace(found, value=root, standard_error=half * found.standard_error, between_orders=between)
+        line = replace(_line(name, deviation), note=note)
         if clock is None:
             return line
-        error, unit = rounded_span(line.standard_error)
-        between = line.between_orders * error / line.standard_error if line.standard_error > 0 else line.between_orders
-        return replace(line, value=clock.written(line.value), standard_error=error, unit=unit, between_orders=between)
+        value, unit = rounded_span(line.value)
+        share = value / line.value if line.value > 0 else 1.0
+        errors = share * line.standard_error, share * line.between_orders
+        return replace(line, value=value, unit=unit, standard_error=errors[0], between_orders=errors[1])
 
-    def _quantiles(self, word: Word, levels: tuple[float, ...], given: dict[int, float]) -> list[Line]:
-        column = self._number(word)
-        self._not_given(word, column, given)
+    def _moment(self, name: str, column: int, clock: Clock | None, squared: bool) -> tuple[Estimate, str]:
+        """The mean or the variance of a column in its unit (of times in seconds), and what has to be known about it."""
+        affine = self.columns.affine(column)
+        if affine is not None and clock is None and self.inquiry is None:
+            f = "variance" if squared else "mean"
+            found = expected(self.density, f, self.points, columns=column, **self.sampling)
+            if found.exact or not found.heavy:
+                loc, scale = (0.0, affine[1] ** 2) if squared else affine
+                missing = found.exact and not bool(found.value.isfinite().all())
+                there_is = replace(found, value=loc + scale * found.value, standard_error=scale * found.standard_error)
+                return there_is, "there is none, or it is infinite" if missing else ""
+        found = self._averaged(column, clock, squared, None)
+        if not found.heavy or found.pareto_k is None:
+            return found, ""
+        # what impute(best="mean") does too
+        cut, said = self._cut(column)
+        shown = [self._shown(column, end) for end in cut]
+        note = f"of values cut at {shown[0]} and {shown[1]}, {said}"
+        warnings.warn(
+            f"{name}: the largest of the draws decide it (Pareto k {float(found.pareto_k.max()):.2f}, above {HEAVY}), so it "
+            f"cannot be told from draws and may not exist; given is that {note}; Q[0.5] has no such trouble",
+            QueryWarning,
+            stacklevel=6,
+        )
+        limited = self._averaged(column, clock, squared, cut)
+        return replace(
+            limited, effective_samples=torch.minimum(limited.effective_samples, found.effective_samples)
+        ), note
+
+    def _averaged(self, column: int, clock: Clock | None, squared: bool, cut: tuple[float, float] | None) -> Estimate:
+        """The mean over draws of a column's values, or of their squared distance from it."""
+
+        def own_unit(x: Tensor) -> Tensor:
+            values = self._decoded(column, x if cut is None else x.clamp(*cut))
+            own = torch.from_numpy(np.array(values if clock is None else clock.seconds(values), dtype=np.float64))
+            # what a logarithm's inverse makes of a far draw may be infinite, and has a heavy tail for sure
+            return own.nan_to_num(nan=torch.nan, posinf=LIMITLESS, neginf=-LIMITLESS).clamp(-LIMITLESS, LIMITLESS)
+
+        def mean(f: Callable[[Tensor], Tensor]) -> Estimate:
+            if self.inquiry is None:
+                return expected(self.density, lambda x: f(x[:, 0]), self.points, columns=column, **self.sampling)
+            return self.inquiry.mean(lambda x: f(x[:, column]), [column], self.given)
+
+        found = mean(own_unit)
+        if not squared:
+            return found
+        about = float(found.value)
+        return mean(lambda x: (own_unit(x) - about).square())
+
+    def _cut(self, column: int) -> tuple[tuple[float, float], str]:
+        """Where values are cut whose mean cannot be told, and why there."""
+        if isinstance(self.inquiry, Inquiry):
+            ends = seen_ends(self.inquiry.model, column)
+            if ends is not None:
+                return ends, "the ends of what was seen"
+        low, high = self._quantiles_of(column, _OUTERMOST).value.tolist()
+        return (low, high), "the quantiles of 0.03 % and 99.97 %"
+
+    def _shown(self, column: int, x: float) -> str:
+        value = _plain(self._decoded(column, torch.tensor([x], dtype=torch.float64))[0])
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+    def _quantiles_of(self, column: int, levels: Sequence[float]) -> Estimate:
         if self.inquiry is None:
-            found = quantile(self.density, column, levels, given, **self.sampling)
-        else:
-            found = self.inquiry.quantile(column, torch.tensor(levels, dtype=torch.float64), single_values(given))
+            return quantile(self.density, column, levels, self.points, **self.sampling)
+        return self.inquiry.quantile(column, torch.tensor(levels, dtype=torch.float64), self.given)
+
+    def _quantiles(self, word: Word, levels: tuple[float, ...]) -> list[Line]:
+        column = self.words.number(word)
+        self.words.not_given(word, column, self.given)
+        found = self._quantiles_of(column, levels)
         orders = torch.zeros_like(found.value) if found.between_orders is None else found.between_orders
         lines = []
         for k, (level, q) in enumerate(zip(levels, found.value, strict=True)):
@@ -246,111 +338,76 @@ class _Evaluator:
                 half, unit = rounded_span(half)
                 spread = spread / 86_400 if unit == "days" else spread
             effective = float(found.effective_samples[k])
-            lines.append(Line(f"Q[{level:g}]({word.text})", value, half, effective, found.exact, unit, spread))
+            name = self._name(f"Q[{level:g}]", word.written)
+            lines.append(Line(name, value, half, effective, found.exact, unit, spread))
         return lines
 
-    def _density_at(self, question: DensityAt, given: dict[int, float]) -> list[Line]:
-        at = {self._number(c.column): self._encoded(c) for c in question.conditions}
+    def _density_at(self, question: DensityAt) -> list[Line]:
+        at = self.words.singles(question.conditions)
         for one in question.conditions:
-            self._not_given(one.column, self._number(one.column), given)
+            self.words.not_given(one.column, self.words.number(one.column), self.given)
         if self.inquiry is not None:
-            found = self.inquiry.log_density(at, single_values(given))
+            found = self.inquiry.log_density(at, self.given)
         else:
-            conditional = condition(self.density, given, self.context, seed=self.seed, **self.conditioning)
-            rest = [i for i in range(self.density.event_shape[0]) if i not in given]
+            conditional = condition(self.density, self.points, self.context, seed=self.seed, **self.conditioning)
+            rest = [i for i in range(self.density.event_shape[0]) if i not in self.points]
             draws = self.conditioning.get("proposals", 1024)
             wanted = marginal(conditional, [rest.index(i) for i in at], proposals=draws, seed=self.seed)
             found = log_prob_at(wanted, tensor_like(list(at.values()), reference_tensor(self.density)))
         log_p = float(found.value.detach()) + sum(self.columns.log_det(i, value) for i, value in at.items())
         error, n = float(found.standard_error), float(found.effective_samples)
         between = 0.0 if found.between_orders is None else float(found.between_orders)
-        name = f"p({', '.join(f'{c.column.text} = {c.value.text}' for c in question.conditions)})"
+        name = self._name("p", ", ".join(one.text for one in question.conditions))
         p = math.exp(log_p)
         return [
             Line(name, p, p * error if p > 0 else 0.0, n, found.exact, between_orders=p * between if p > 0 else 0.0),
             Line(f"log {name}", log_p, error, n, found.exact, between_orders=between),
         ]
 
-    def _mode(self, question: ModeOf, given: dict[int, float]) -> list[Line]:
-        numbers = [self._number(word) for word in question.columns]
+    def _mode(self, question: ModeOf) -> list[Line]:
+        numbers = [self.words.number(word) for word in question.columns]
         for word, column in zip(question.columns, numbers, strict=True):
-            self._not_given(word, column, given)
-        found = mode(self.density, given, columns=numbers, context=self.context, seed=self.seed, **self.conditioning)
+            self.words.not_given(word, column, self.given)
+        options = {"context": self.context, "seed": self.seed}
+        found = mode(self.density, self.points, columns=numbers, **options, **self.conditioning)
+        name = self._name("mode", ", ".join(word.written for word in question.columns))
         lines = [
-            Line(word.text, _plain(self._decoded(column, x.reshape(1))[0]), exact=True)
+            Line(f"{word.written} at {name}", _plain(self._decoded(column, x.reshape(1))[0]), exact=True)
             for word, column, x in zip(question.columns, numbers, found.x, strict=True)
         ]
         log_det = sum(self.columns.log_det(i, float(x)) for i, x in zip(numbers, found.x, strict=True))
-        log_p = _line("log p there", found.log_prob, lambda x: x + log_det)
+        log_p = _line(f"log p at {name}", found.log_prob, lambda x: x + log_det)
         return [*lines, log_p, Line("starts that agreed", f"{found.agreed} of {found.starts}")]
 
-    def _summary(self, word: Word, given: dict[int, float]) -> list[Line]:
-        column = self._number(word)
-        self._not_given(word, column, given)
-        levels = self.columns.levels(column)
-        if levels is None:
-            return [self._mean(word, given, f"E[{word.text}]"), *self._quantiles(word, _SUMMARY, given)]
-        return [
-            _line(
-                f"P({word.text} = {self._decoded(column, torch.tensor([level]))[0]})",
-                self._probability({column: Interval(level, level)}, given),
-            )
-            for level in levels
-        ]
+    def _marginals(self, question: MarginalOf) -> list[Line]:
+        lines: list[Line] = []
+        for word in question.columns:
+            column = self.words.number(word)
+            self.words.not_given(word, column, self.given)
+            levels = self.columns.levels(column)
+            if levels is None:
+                lines += [self._mean(word), *self._quantiles(word, _SUMMARY)]
+                continue
+            for level in levels:
+                value = Word(str(self._decoded(column, torch.tensor([level]))[0]), 0)
+                name = self._name("P", f"{word.written} = {value.written}")
+                lines.append(_line(name, self._probability({column: Interval(level, level)})))
+        return lines
 
-    def _probability(self, region: dict[int, Interval], given: dict[int, float]) -> Estimate:
+    def _probability(self, region: dict[int, Values]) -> Estimate:
+        left = {}
+        for i, values in region.items():
+            both = values.and_(self.given[i]) if i in self.given else values
+            if both.empty:
+                return Estimate.closed(torch.zeros((), dtype=torch.float64))
+            if i not in self.given or disjoint(both) != disjoint(self.given[i]):
+                left[i] = values
+        if not left:
+            return Estimate.closed(torch.ones((), dtype=torch.float64))
+        region = left
         if self.inquiry is None:
-            return probability(self.density, region, given, **self.sampling)
-        return self.inquiry.probability(region, single_values(given))
-
-    def _interval(self, one: Condition, column: int) -> Interval:
-        if self.columns.levels(column) is not None and one.relation not in ("=", "!="):
-            raise QuestionError(
-                f"expected = or != for {one.column.text!r}, whose categories have no order, got {one.relation}",
-                self.text,
-                one.column.position,
-            )
-        try:
-            return self.columns.interval(column, one.relation, one.value.text)
-        except ValueError as error:
-            raise QuestionError(str(error), self.text, one.value.position) from error
-
-    def _number(self, word: Word) -> int:
-        try:
-            return self.columns.number(word.text)
-        except KeyError:
-            names = list(self.columns.names)
-            near = difflib.get_close_matches(word.text, names, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"there are {', '.join(map(repr, names[:12]))}"
-                + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-            )
-            raise QuestionError(f"there is no column {word.text!r}; {hint}", self.text, word.position) from None
-
-    def _numeric(self, word: Word, lacks: str) -> int:
-        column = self._number(word)
-        if self.columns.levels(column) is not None:
-            raise QuestionError(
-                f"column {word.text!r} holds categories, which have {lacks}; ask marginal({word.text})",
-                self.text,
-                word.position,
-            )
-        return column
-
-    def _not_given(self, word: Word, column: int, given: dict[int, float]) -> None:
-        if column in given:
-            raise QuestionError(
-                f"column {word.text!r} is given, so there is nothing to ask of it", self.text, word.position
-            )
-
-    def _encoded(self, one: Condition) -> float:
-        column = self._number(one.column)
-        try:
-            return self.columns.encode(column, one.value.text)
-        except ValueError as error:
-            raise QuestionError(str(error), self.text, one.value.position) from error
+            return probability(self.density, region, self.points, **self.sampling)
+        return self.inquiry.probability(region, self.given)
 
     def _decoded(self, column: int, x: Tensor) -> Any:
         return self.columns.decode(column, x.detach().double().cpu().numpy())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from anabranch.queries.estimate import Estimate
+from anabranch.queries.tails import judged_terms
 
 # relative errors below this are the rounding of float32
 _ROUNDING = 1e-6
@@ -28,11 +30,13 @@ class WeightedRows:
         x: (n, D), the points in their place.
         log_w: (n).
         stratum: (n), numbers from 0. Rows of a stratum are independent of each other; how many a stratum has was not drawn.
+        leading: the columns that say which stratum a row is in; they are not left to chance.
     """
 
     x: Tensor
     log_w: Tensor
     stratum: Tensor
+    leading: frozenset[int] = frozenset()
 
     def log_mean_weight(self) -> Estimate:
         """log of the mean weight, with its error: log p(points)."""
@@ -44,14 +48,19 @@ class WeightedRows:
         error = self._deviation(w) / total
         error = torch.where(error > _ROUNDING, error, 0.0)
         value = top + (total / len(w)).log()
-        return Estimate(value, error, total.square() / w.square().sum(), exact=not bool(error > 0))
+        exact = not bool(error > 0)
+        effective = torch.full_like(value, torch.inf) if exact else total.square() / w.square().sum()
+        return Estimate(value, error, effective, exact)
 
     def within(self, inside: Tensor) -> WeightedRows:
         """The rows with weight 0 where `inside` (n) is False: draws given an event."""
-        return WeightedRows(self.x, torch.where(inside, self.log_w, -torch.inf), self.stratum)
+        return replace(self, log_w=torch.where(inside, self.log_w, -torch.inf))
 
-    def mean(self, values: Tensor) -> Estimate:
-        """The weighted mean of values (n, ...), float64, with its standard error and effective sample size."""
+    def mean(self, values: Tensor, judged: bool = False) -> Estimate:
+        """The weighted mean of values (n, ...), float64, with its standard error and effective sample size.
+
+        `judged` looks at the tails of the values, for means that need not exist.
+        """
         w = self._relative
         total = w.sum()
         values = values.double()
@@ -62,32 +71,31 @@ class WeightedRows:
         errors = [self._deviation(w * (column - mean)) for column, mean in zip(columns.T, value, strict=True)]
         error = torch.stack(errors) / total
         error = torch.where(error > _ROUNDING * value.abs(), error, 0.0)
-        effective = torch.full_like(value, float(total.square() / w.square().sum()))
         exact = not bool((error > 0).any())
+        effective = torch.full_like(value, math.inf if exact else float(total.square() / w.square().sum()))
         shape = values.shape[1:]
-        return Estimate(value.reshape(shape), error.reshape(shape), effective.reshape(shape), exact=exact)
+        k = None
+        if judged and not exact:
+            kept = w > 0
+            terms = w[kept].unsqueeze(-1) * (columns[kept] - columns[kept].median(dim=0).values)
+            k, effective = judged_terms(terms, effective)
+            k = k.reshape(shape)
+        return Estimate(value.reshape(shape), error.reshape(shape), effective.reshape(shape), exact=exact, pareto_k=k)
 
-    def share(self, inside: Tensor) -> Estimate:
-        """The probability of an event, given which rows (n) are inside.
+    def share(self, inside: Tensor, columns: Collection[int] | None = None) -> Estimate:
+        """The probability of an event, given which rows (n) are inside, and the columns that it is about, None for any.
 
         The error of independent rows is that of (hits + 1) in (n + 2), so that no hit at all does not pass for certainty.
         """
         found = self.mean(inside)
-        n = float(found.effective_samples)
-        varies = not self.settled(inside)
+        n = self.effective
+        varies = columns is None or not self.leading.issuperset(columns)
         p = (float(found.value) * n + 1) / (n + 2)
         least = math.sqrt(p * (1 - p) / (n + 2)) if varies and float(found.standard_error) == 0 else 0.0
         error = found.standard_error.clamp(min=least)
-        return Estimate(found.value, error, found.effective_samples, exact=not bool(error > 0))
-
-    def settled(self, inside: Tensor) -> bool:
-        """Whether strata alone settle an event: all rows of a stratum are inside or none, and there are several strata."""
-        count = int(self.stratum.max()) + 1
-        if count == 1:
-            return False
-        rows = torch.bincount(self.stratum, minlength=count)
-        hits = torch.bincount(self.stratum, inside.double(), minlength=count)
-        return bool(((hits == 0) | (hits == rows)).all())
+        exact = not bool(error > 0)
+        effective = torch.full_like(found.value, math.inf if exact else n)
+        return Estimate(found.value, error, effective, exact=exact)
 
     def quantile(self, values: Tensor, levels: Tensor) -> Estimate:
         """The smallest value v with P(X <= v) >= level, for each of the levels (k), of values (n); float64.
@@ -106,7 +114,7 @@ class WeightedRows:
         levels = levels.double()
         value = at(levels)
         share = self.mean(values.double().unsqueeze(-1) <= value)
-        n = share.effective_samples
+        n = torch.full_like(value, self.effective)
         spread = torch.maximum(share.standard_error, (levels * (1 - levels) / n).sqrt())
         error = 0.5 * (at((levels + spread).clamp(max=1)) - at((levels - spread).clamp(min=0)))
         return Estimate(value, error, n, exact=False)

@@ -135,7 +135,7 @@ def _shares(axes: tuple[Axis, Axis], z: Float64) -> Float64:
 
 
 def _gains(view: View) -> Card:
-    """How much likelier each column is given the others: a model of any order has both exactly."""
+    """How much likelier each column is given the others: the network of a model of any order says both."""
     density, rows = view.any_order, view.checked[:_GAINS]
     assert density is not None
     x, context = view.tensor(rows), view.contexts(rows)

@@ -245,7 +245,7 @@ def fit_table(
         raise
     fitted = time.perf_counter()
 
-    table_model = TableModel(schema, density)
+    table_model = TableModel(schema, density, rows=fitted_rows)
     given_test = None if context is None else context[test]
     results = {_NAMES[model]: table_model.log_prob_encoded(x[test], given_test, own[test])}
     with _waiting("baselines", shown=progress), _handed_on(schema, density, records):

@@ -41,6 +41,7 @@ class TableModel(Described):
     Args:
         schema: the columns.
         density: the density of the encoded columns, with a context of the encoded given columns if there are any.
+        rows: to how many it was fitted, by which `ask` says whether what is given is like any of them; None if not known.
 
     Raises:
         ValueError: the density has another number of features, or of context features, than the schema has columns.
@@ -58,7 +59,7 @@ class TableModel(Described):
         ['height']
     """
 
-    def __init__(self, schema: Schema, density: Density) -> None:
+    def __init__(self, schema: Schema, density: Density, rows: int | None = None) -> None:
         super().__init__()
         wanted = torch.Size([len(schema.columns)])
         if density.event_shape != wanted:
@@ -71,6 +72,7 @@ class TableModel(Described):
             )
         self.schema = schema
         self.density = density
+        self.rows = None if rows is None else positive_int("rows", rows)
 
     @property
     def unit(self) -> str:
@@ -187,10 +189,10 @@ class TableModel(Described):
             >>> schema = Schema([Continuous("carat", loc=1.0, scale=0.5), Continuous("price", loc=5000.0, scale=1000.0)])
             >>> model = TableModel(schema, GaussianMixture([[-1.0, -1.0], [1.0, 2.0]]))
             >>> print(model.ask("E[price | carat = 1.5]"))
-            E[price]  6642.39
+            E[price | carat = 1.5]  6642.39
         """
         like = reference_tensor(self.density)
-        options = {"tolerance": tolerance, "samples": samples, "seed": seed, **sampling}
+        options = {"tolerance": tolerance, "samples": samples, "seed": seed, "rows": self.rows, **sampling}
         return ask_table(self.schema, self.density, question, like, **options)
 
     def impute(
@@ -229,8 +231,8 @@ class TableModel(Described):
     def marginal(self, columns: Sequence[str]) -> TableModel:
         """The model of some of the columns; it shares this one's parameters.
 
-        Exact for Gaussian mixtures and others of closed form; otherwise samples are exact, and log p is an
-        estimate (`queries.marginal`).
+        Exact for Gaussian mixtures and others of closed form; otherwise samples are exact, and log p is an estimate
+        (`queries.marginal`), but of `AnyOrder` exact for columns that come first in its order (`models.Subset`).
 
         Raises:
             ValueError: a column that is not modelled, or twice the same; a model other than of any order that is
@@ -238,19 +240,19 @@ class TableModel(Described):
         """
         numbers = self._numbers(columns)
         if isinstance(self.density, AnyOrder):
-            return TableModel(self.schema.select(columns), self.density.marginal(numbers))
+            return TableModel(self.schema.select(columns), self.density.marginal(numbers), self.rows)
         if self.schema.given:
             raise ValueError(
                 f"marginal: expected a model without given columns; take conditional of {', '.join(self.schema.given)} first"
             )
-        return TableModel(self.schema.select(columns), marginal(self.density, numbers))
+        return TableModel(self.schema.select(columns), marginal(self.density, numbers), self.rows)
 
     def conditional(self, values: Mapping[str, Any]) -> TableModel:
         """The model of the other columns given these values; it shares this one's parameters.
 
-        Exact for Gaussian mixtures and others of closed form. Of `AnyOrder` it is of the one joint (`models.Subset`), with
-        an estimated integral where columns are left out. Otherwise sampled by Markov chains, with an
-        estimated normaliser (`queries.condition`).
+        Exact for Gaussian mixtures and others of closed form; of `AnyOrder` by weighted draws where others come before these
+        columns in its order (`models.Subset`); otherwise sampled by Markov chains, with an estimated normaliser
+        (`queries.condition`).
 
         Args:
             values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing. If the

@@ -91,7 +91,15 @@ def ask_table(schema: Schema, density: Any, question: str, like: torch.Tensor | 
     asked = Asked(question, parse(question))
     if not schema.given:
         return ask(density, asked, SchemaColumns(schema), **options)
-    own = {one.column.text: one for one in asked.question.given if one.column.text in schema.given}
+    beside = tuple(one for one in asked.question.given if one.column.text in schema.given)
+    own = {one.column.text: one.first for one in beside}
+    for condition in beside:
+        if condition.single is None:
+            raise QuestionError(
+                f"expected = for {condition.column.text!r}, on which the model is conditioned, got {condition.text}",
+                asked.text,
+                condition.column.position,
+            )
     lacking = [name for name in schema.given if name not in own]
     if lacking:
         raise QuestionError(
@@ -110,7 +118,7 @@ def ask_table(schema: Schema, density: Any, question: str, like: torch.Tensor | 
     rest = tuple(one for one in asked.question.given if one.column.text not in schema.given)
     context = torch.as_tensor(np.concatenate(pieces, axis=1)[0])
     context = context.to(torch.get_default_dtype()) if like is None else context.to(like)
-    asked = Asked(asked.text, replace(asked.question, given=rest))
+    asked = Asked(asked.text, replace(asked.question, given=rest), beside)
     return ask(density, asked, SchemaColumns(schema), context=context, **options)
 
 
