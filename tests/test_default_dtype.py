@@ -119,7 +119,7 @@ def test_tables_of_any_kind(options):
     assert all(np.isfinite(score.mean) for score in report.scores)
     assert "P(a > 0" in str(model.ask("P(a > 0 | k = u)"))
     assert np.isfinite(model.log_prob(frame)).all()
-    assert model.impute(frame, seed=0).column("b").null_count == 0
+    assert model.impute(frame, seed=0)["b"].isna().sum() == 0
 
 
 @pytest.mark.usefixtures("default_double")

@@ -210,7 +210,7 @@ def test_public_calls_with_a_seed_leave_the_global_generators_alone(rows, frame,
         "marginal": lambda: ab.queries.marginal(depth, [0], seed=0).log_prob(x[:3, :1]),
         "fit_table": lambda: fit_table(frame, hidden=16, seed=0, **OPTIONS)[1].scores[0],
         "table.sample": lambda: table.sample(5, seed=0).to_pydict(),
-        "table.impute": lambda: [one.to_pydict() for one in table.impute(holes, draws=2, seed=0)],
+        "table.impute": lambda: [one.to_dict() for one in table.impute(holes, draws=2, seed=0)],
         "table.ask": lambda: str(table.ask("P(a > 0 | k = u)")),
         "table.log_prob": lambda: table.log_prob(holes),
     }

@@ -108,7 +108,7 @@ def test_imputing_leaves_such_a_value_as_it_is(model, new):
     with pytest.raises(TableError, match=r"got -1.0 in row 4"):
         model.impute(new)
     with pytest.warns(TableWarning, match="'Good' in row 2"):
-        filled = model.impute(new, seed=0, unseen="null").to_pandas()
+        filled = model.impute(new, seed=0, unseen="null")
     assert filled["cut"].tolist() == new["cut"].tolist()
     assert filled.loc[4, "price"] == -1.0
     assert filled.loc[2, "price"] > 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
+from anabranch.tables.columns.reading import UnseenError
 from anabranch.tables.frame import TableError
 
 # faults that are told in full
@@ -49,4 +52,8 @@ class Faults:
         if self.errors:
             told = "; ".join(f"({i}) {error}" for i, error in enumerate(self.errors[:_TOLD], 1))
             more = f"; and {len(self.errors) - _TOLD} more" if len(self.errors) > _TOLD else ""
-            raise TableError(f"{len(self.errors)} columns stand in the way: {told}{more}")
+            text = f"{len(self.errors)} columns stand in the way: {told}{more}"
+            unseen = [error for error in self.errors if isinstance(error, UnseenError)]
+            if len(unseen) == len(self.errors):
+                raise UnseenError(text, np.logical_or.reduce([error.unseen for error in unseen]))
+            raise TableError(text)
