@@ -22,6 +22,7 @@ from anabranch.models import AnyOrder, DepthMixture, Flow
 from anabranch.models.any_order import WIDTH, fullest_first
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
 from anabranch.tables.columns import Categorical, Column, TableWarning, Time
+from anabranch.tables.columns.apart import FREQUENT
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
@@ -300,7 +301,7 @@ def _schema(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
-    if model is None and not kinds and not schema.discrete and not _gaps(schema, table):
+    if model is None and not kinds and not _discrete(schema, table) and not _gaps(schema, table):
         numbers = all(not isinstance(part, Categorical) for part in schema.given_parts)
         times = any(isinstance(part, Time) for part in schema.given_parts)
         if numbers and not times:
@@ -308,6 +309,18 @@ def _schema(
     for one in caught:  # of the schema that is taken
         warnings.warn(one.message, one.category, stacklevel=3)
     return schema, "any-order"
+
+
+def _discrete(schema: Schema, table: pa.Table) -> bool:
+    """Whether some value of a modelled column has a probability that means something: not one that is rare and far out."""
+    for part in schema.parts:
+        if part.discrete:
+            return True
+        if len(part.atoms_encoded):
+            z = part.encode(flat(table.column(part.name)))
+            if any(int((z == code).sum()) >= FREQUENT for code in part.atoms_encoded):
+                return True
+    return False
 
 
 def _present(stream: TableStream, names: Sequence[str]) -> list[str]:

@@ -107,7 +107,10 @@ class Time(Stepped):
         value = self._values(np.array([n]), np.array([False]))
         try:
             return str(value[0])
-        except OverflowError:  # the ends of the calendar are beyond it in zones ahead or behind
+        except OverflowError:
+            if pa.types.is_duration(self.arrow_type):  # longer than Python's can be
+                return f"{n} {self.arrow_type.unit}"
+            # the ends of the calendar are beyond it in zones ahead or behind
             return f"{value.cast(pa.timestamp(self.arrow_type.unit))[0]}+00:00"
 
     def _number(self, value: Any) -> Fraction:
