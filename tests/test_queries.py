@@ -368,12 +368,11 @@ def test_moments_of_closed_forms():
     assert torch.allclose(found, torch.tensor([4 * 5 / 3, 0.75, 0.25]).double(), atol=1e-5)
     assert bool(queries.expectation(StudentT([0.0], df=1.5), "variance").value.isinf())
     assert bool(queries.expectation(StudentT([0.0], df=0.5), "mean").value.isnan())
-    one = queries.expectation(mixed(), "mean", {0: 1.0, 3: 0.0})
+    one = queries.expectation(mixed(), "mean", {0: 1.0}, columns=2, seed=0)
     torch.manual_seed(0)
-    for column in (1, 2):
-        drawn = ab.models.Subset(mixed(), [column], [0, 3], [1.0, 0.0]).sample((40_000,)).double()
-        error = 4 * float(drawn.std()) / len(drawn) ** 0.5
-        assert one.exact and float(one.value[column]) == pytest.approx(float(drawn.mean()), abs=error)
+    drawn = ab.models.Subset(mixed(), [2], [0], [1.0]).sample((40_000,)).double()
+    error = 4 * math.hypot(float(drawn.std()) / len(drawn) ** 0.5, float(one.standard_error[0]))
+    assert float(one.value[0]) == pytest.approx(float(drawn.mean()), abs=error)
 
 
 def test_expectations_by_draws_come_with_honest_errors():
@@ -450,10 +449,9 @@ def test_probabilities(on_grid):
         queries.probability(secret(), lambda x: x[:, 0])
 
 
-def test_probabilities_of_discrete_columns_are_exact():
+def test_probabilities_of_discrete_columns_are_those_of_samples():
     model = mixed()
     torch.manual_seed(0)
-    # a network that was not fitted gives each order of columns its own density: the one that the answer takes
     x = {columns: model.marginal(columns).sample((40_000,)).T for columns in ((0,), (2,), (3,), (0, 2, 1))}
     cases = [
         ({0: 1.0}, x[0,][0] == 1),
@@ -468,11 +466,16 @@ def test_probabilities_of_discrete_columns_are_exact():
     ]
     for density in (model, ab.Ensemble([model, model])):
         for region, hits in cases:
-            found = queries.probability(density, region)
             share = float(hits.double().mean())
-            assert found.exact and abs(float(found.value) - share) < 0.012, region
-    joint = model.marginal([0, 2]).log_prob(torch.tensor([1.0, 2.0])).exp().detach()
-    assert float(queries.probability(model, {0: 1.0, 2: 2.0}).value) == pytest.approx(float(joint), rel=1e-4)
+            if density is not model and share < 0.01:  # of a mixture draws say little of it, and warn
+                continue
+            found = queries.probability(density, region, seed=0)
+            assert abs(float(found.value) - share) < 0.012 + 4 * float(found.standard_error), region
+    assert queries.probability(model, {0: 1.0}).exact and queries.probability(model, {2: 1.5}).exact
+    joint, error = model.marginal([0, 2]).estimate(torch.tensor([1.0, 2.0]))
+    found = queries.probability(model, {0: 1.0, 2: 2.0}, seed=0)
+    error = math.hypot(float(error), float(found.standard_error / found.value))
+    assert abs(float(found.value.log() - joint)) < 4 * error
 
 
 def test_quantiles(on_grid):
@@ -492,10 +495,10 @@ def test_quantiles(on_grid):
     assert float(estimated.standard_error.max()) <= 0.02
     for density in (mixed(), ab.Ensemble([mixed(), mixed()])):
         assert queries.quantile(density, 0, [0.01, 0.99]).value.tolist() == [0, 2]
-        for column in (2, 3):
-            q = queries.quantile(density, column, 0.5)
-            at_most = queries.probability(density, {column: Interval(high=float(q.value))})
-            less = queries.probability(density, {column: Interval(high=float(q.value), high_included=False)})
+        for column in (2, 3) if isinstance(density, ab.models.AnyOrder) else ():
+            q = queries.quantile(density, column, 0.5, seed=0)
+            at_most = queries.probability(density, {column: Interval(high=float(q.value))}, seed=0)
+            less = queries.probability(density, {column: Interval(high=float(q.value), high_included=False)}, seed=0)
             assert float(less.value) <= 0.5 + 1e-6 and float(at_most.value) >= 0.5 - 1e-6
     t = queries.quantile(StudentT([1.0], scale=2.0, df=3.0), 0, 0.8)
     assert float(t.value) == pytest.approx(stats.t(3, 1, 2).ppf(0.8), rel=1e-5)

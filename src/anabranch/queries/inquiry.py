@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from anabranch.families import Levels
 from anabranch.models import AnyOrder
 from anabranch.queries.any_order_rows import any_order_rows
 from anabranch.queries.at_context import AtContext
-from anabranch.queries.estimate import Estimate, ImpossibleError
+from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
 from anabranch.queries.near import ENOUGH, share_near, warn_of_few
 from anabranch.queries.possible import settled_by_family
 from anabranch.queries.region import AnyOf, Interval, Values
@@ -26,6 +27,8 @@ from anabranch.queries.weighted_rows import WeightedRows
 _COMMON = 0.02
 # other orders to ask, each by so many of the rows
 _ORDERS = 4
+# draws whose weights are worth fewer are a poor answer
+_LEAST_WEIGHTS = 50.0
 # so many single values of a column are told apart from others
 _MOST_POINTS = 8
 # where a range leaves fewer, so many times as many rows are drawn at most
@@ -186,8 +189,7 @@ class Inquiry:
             if self._enough(found, count):
                 break
             count *= 2
-        if events:
-            warn_of_few(rows.effective, count)
+        _warn(rows, bool(events), count)
         others = [ask(other) for other in self._directly(columns, given, count)]
         return _with_orders(found, others)
 
@@ -221,8 +223,7 @@ class Inquiry:
             if self._enough(found if densities else _exponential(found), count):
                 break
             count *= 2
-        if events:
-            warn_of_few(given_rows.effective, count)
+        _warn(given_rows, bool(events), count)
         others = []
         for other, log_p in self._directly_at(columns, given, more, count):
             share = _logarithm(_share(other, {i: asked[i] for i in asked if i in region}))
@@ -333,6 +334,19 @@ def _inside(events: Mapping[int, Values], x: Tensor) -> Tensor:
     for i, interval in events.items():
         inside &= interval.contains(x[:, i])
     return inside
+
+
+def _warn(rows: WeightedRows, ranges: bool, count: int) -> None:
+    """Warn where what is given leaves few of the rows, or few of their weights count."""
+    if ranges:
+        warn_of_few(rows.effective, count)
+    elif rows.effective < min(_LEAST_WEIGHTS, 0.2 * count):
+        warnings.warn(
+            f"given: {count:,} draws are worth {rows.effective:.0f}, since the model's orders disagree on what is given; "
+            "the answer and its error rest on these; raise samples, or fit for longer",
+            QueryWarning,
+            stacklevel=4,
+        )
 
 
 def _share(rows: WeightedRows, events: Mapping[int, Values]) -> Estimate:
