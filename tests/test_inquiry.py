@@ -211,3 +211,12 @@ def test_an_event_that_no_row_is_in_is_not_certain(mixed):
     found = Inquiry(mixed, samples=500).probability({0: Interval(low=1e4)}, {1: Interval(1.0, 1.0)})
     assert float(found.value) == 0.0
     assert 0.001 < float(found.standard_error) < 0.02
+
+
+def test_weights_that_leave_few_draws_are_told():
+    torch.manual_seed(0)
+    wild = _model([Levels(3), Logistics(2), Logistics(2)], seed=3, spread=0.6)
+    with pytest.warns(ab.queries.QueryWarning, match="draws are worth .* orders disagree on what is given"):
+        found = Inquiry(wild, samples=2_000).mean(lambda x: x[:, 0], [0], {2: Interval(1.0, 1.0)})
+    assert not found.exact
+    assert float(found.effective_samples) < 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from anabranch.families import Levels
 from anabranch.models import AnyOrder
 from anabranch.queries.any_order_rows import any_order_rows
 from anabranch.queries.at_context import AtContext
+from anabranch.queries.combined import exponential, logarithm, signed_sum, total, with_orders
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
 from anabranch.queries.near import ENOUGH, share_near, warn_of_few
 from anabranch.queries.possible import settled_by_family
@@ -115,11 +115,11 @@ class Inquiry:
             column, rest, points, sign = apart
             pieces = [(self.probability({**region, column: rest}, given), 1.0)]
             pieces += [(self.probability({**region, column: Interval(v, v)}, given), sign) for v in points]
-            return _total(pieces)
+            return total(pieces)
         if not set(self._points(_merged(region, given or {}))) - set(given or {}):
             columns = list(region)
             return self._of_rows(columns, given or {}, lambda rows: _share(rows, region))
-        return _exponential(self._log_ratio(region, given or {}, densities=False))
+        return exponential(self._log_ratio(region, given or {}, densities=False))
 
     def _apart(self, region: Mapping[int, Values]) -> tuple[int, Values, list[float], float] | None:
         """A column whose values have rare single numbers in them, or taken out of them: the others, these numbers, and their
@@ -191,7 +191,7 @@ class Inquiry:
             count *= 2
         _warn(rows, bool(events), count)
         others = [ask(other) for other in self._directly(columns, given, count)]
-        return _with_orders(found, others)
+        return with_orders(found, others)
 
     def _log_ratio(self, region: Mapping[int, Values], given: Mapping[int, Values], densities: bool) -> Estimate:
         """log M(region and given) - log M(given)."""
@@ -210,25 +210,25 @@ class Inquiry:
             asked = {i: interval for i, interval in both.items() if i not in points and i not in more}
             if not more:
                 found = _share(given_rows, asked)
-                found = _logarithm(found)
+                found = logarithm(found)
             else:
                 rows = self._drawn({**points, **more}, needed, count)
                 numerator, denominator = rows.log_mean_weight(), told.log_mean_weight()
                 pieces = [(numerator, 1.0), (denominator, -1.0)] if points else [(numerator, 1.0)]
                 if asked:
-                    pieces.append((_logarithm(_share(rows, asked)), 1.0))
+                    pieces.append((logarithm(_share(rows, asked)), 1.0))
                 if events:
-                    pieces.append((_logarithm(_share(told, events)), -1.0))
-                found = _sum(pieces)
-            if self._enough(found if densities else _exponential(found), count):
+                    pieces.append((logarithm(_share(told, events)), -1.0))
+                found = signed_sum(pieces)
+            if self._enough(found if densities else exponential(found), count):
                 break
             count *= 2
         _warn(given_rows, bool(events), count)
         others = []
         for other, log_p in self._directly_at(columns, given, more, count):
-            share = _logarithm(_share(other, {i: asked[i] for i in asked if i in region}))
-            others.append(_sum([(share, 1.0), (Estimate.closed(log_p), 1.0)]))
-        return _with_orders(found, others, exponential=not densities)
+            share = logarithm(_share(other, {i: asked[i] for i in asked if i in region}))
+            others.append(signed_sum([(share, 1.0), (Estimate.closed(log_p), 1.0)]))
+        return with_orders(found, others, of_logarithms=not densities)
 
     def _parted(
         self, given: Mapping[int, Values], columns: list[int], count: int
@@ -359,50 +359,3 @@ def _merged(one: Mapping[int, Values], other: Mapping[int, Values]) -> dict[int,
     for i, interval in one.items():
         merged[i] = interval.and_(merged[i]) if i in merged else interval
     return merged
-
-
-def _logarithm(found: Estimate) -> Estimate:
-    """Of a probability: its logarithm, with a relative error."""
-    value = found.value.log()
-    error = torch.where(found.value > 0, found.standard_error / found.value, torch.inf)
-    return Estimate(value, torch.where(found.standard_error > 0, error, 0.0), found.effective_samples, found.exact)
-
-
-def _exponential(found: Estimate) -> Estimate:
-    value = found.value.exp()
-    error = torch.where(value > 0, value * found.standard_error, 0.0)
-    return Estimate(value, error, found.effective_samples, found.exact, found.between_orders)
-
-
-def _total(pieces: list[tuple[Estimate, float]]) -> Estimate:
-    """The probability that signed ones of disjoint events make, their errors as if independent."""
-    found = _sum(pieces)
-    orders = [one.between_orders.double() for one, _ in pieces if one.between_orders is not None]
-    between = torch.stack(orders).square().sum(dim=0).sqrt() if orders else None
-    return replace(found, value=found.value.clamp(0, 1), between_orders=between)
-
-
-def _sum(pieces: list[tuple[Estimate, float]]) -> Estimate:
-    """Of independent estimates with signs."""
-    value = sum((sign * found.value for found, sign in pieces), torch.zeros((), dtype=torch.float64))
-    error = sum((found.standard_error.square() for found, _ in pieces), torch.zeros((), dtype=torch.float64)).sqrt()
-    effective = torch.stack([found.effective_samples.double() for found, _ in pieces]).min()
-    return Estimate(value, error, effective, exact=all(found.exact for found, _ in pieces))
-
-
-def _with_orders(found: Estimate, others: list[Estimate], exponential: bool = False) -> Estimate:
-    r"""The estimate with its deviation between orders: of d_k, the differences of other orders from it,
-
-    .. math:: \max(0, \tfrac12\, \text{mean}_k (d_k^2 - s_k^2 - s_0^2))^{1/2}, \qquad s \text{ the errors of the draws.}
-    """
-    own = _exponential(found) if exponential else found
-    squares = []
-    for other in others:
-        one = _exponential(other) if exponential else other
-        squares.append((one.value - own.value).square() - one.standard_error.square() - own.standard_error.square())
-    if not squares:
-        return found
-    spread = (0.5 * torch.stack(squares).nan_to_num(posinf=math.inf).mean(dim=0)).clamp(min=0).sqrt()
-    # nothing but rounding
-    spread = torch.where(spread > 1e-6 * own.value.abs(), spread, 0.0)
-    return replace(found, between_orders=spread)

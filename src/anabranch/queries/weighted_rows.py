@@ -14,6 +14,8 @@ from anabranch.queries.tails import judged_terms
 
 # relative errors below this are the rounding of float32
 _ROUNDING = 1e-6
+# what fewer rows agree on is not certain
+_LEAST_EFFECTIVE = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class WeightedRows:
         errors = [self._deviation(w * (column - mean)) for column, mean in zip(columns.T, value, strict=True)]
         error = torch.stack(errors) / total
         error = torch.where(error > _ROUNDING * value.abs(), error, 0.0)
-        exact = not bool((error > 0).any())
+        # a few rows that outweigh all others agree by chance
+        exact = not bool((error > 0).any()) and self.effective >= min(_LEAST_EFFECTIVE, 0.5 * int((w > 0).sum()))
         effective = torch.full_like(value, math.inf if exact else float(total.square() / w.square().sum()))
         shape = values.shape[1:]
         k = None
