@@ -72,11 +72,11 @@ def on_grid():
     return model, p
 
 
-def mixed(context=0):
+def mixed(context=0, order=None):
     """A category, a continuous column, a lattice and one with an atom, any order."""
     torch.manual_seed(0)
     families = [Levels(3), Logistics(2), Lattice(1.0, 0.0, 0.0, 4.0, components=2), Atoms(Logistics(2), [0.0])]
-    return randomize(AnyOrder(families, context=context, hidden=16, blocks=1), 0.4, seed=1)
+    return randomize(AnyOrder(families, context=context, hidden=16, blocks=1, order=order), 0.4, seed=1)
 
 
 def test_the_page_of_docs_runs(capsys):
@@ -312,7 +312,7 @@ def test_contexts_are_fixed_first():
     derived = queries.condition(curved, {0: 0.2}, one)
     difference = derived.log_prob(rows[:, 1:]) - curved.log_prob(rows, one)
     assert torch.allclose(difference[0], difference[1])
-    ordered = mixed(context=2)
+    ordered = mixed(context=2, order=[1, 3, 0, 2])  # what is observed comes first
     values = torch.tensor([[1.0, 2.0]])
     derived = queries.condition(ordered, {1: 0.4}, c)
     wanted = ordered.conditional([1])
@@ -604,7 +604,7 @@ def test_imputations_of_one_row_follow_its_conditional():
         assert stats.ks_2samp(drawn, exact.sample((1500,))[:, 0]).pvalue > 1e-3
     best = queries.impute(gaussians(), row, best=True)
     assert float(best[0, 1]) == pytest.approx(float(queries.expectation(exact, "mean").value), abs=1e-6)
-    ordered = mixed()
+    ordered = mixed(order=[1, 3, 0, 2])
     gap = torch.tensor([[math.nan, 0.4, math.nan, 0.0]])
     for density in (ordered, ab.Ensemble([ordered, ordered])):
         filled = queries.impute(density, gap, draws=8000, seed=0)[:, 0, [0, 2]]
@@ -621,17 +621,19 @@ def test_imputations_of_one_row_follow_its_conditional():
 
 
 def test_the_single_best_of_mixed_columns():
-    model = mixed()
+    model = mixed(order=[3, 0, 1, 2])
     row = torch.tensor([[math.nan, math.nan, math.nan, 0.0]])
     best = queries.impute(model, row, best=True)
     p = [float(queries.probability(model, {0: float(k)}, {3: 0.0}).value) for k in range(3)]
     assert float(best[0, 0]) == max(range(3), key=p.__getitem__)
-    assert float(best[0, 1]) == pytest.approx(
-        float(queries.expectation(model, "mean", {3: 0.0}, columns=1).value[0]), abs=1e-5
-    )
+    # a single best is what the network says of one gap given what was observed: the joint's where that comes first
+    next_one = mixed(order=[3, 1, 0, 2])
+    mean = queries.expectation(next_one, "mean", {3: 0.0}, columns=1, samples=40_000, seed=0)
+    assert abs(float(best[0, 1] - mean.value[0])) < 4 * float(mean.standard_error[0])
     assert float(best[0, 2]) in range(5)
     middle = queries.impute(model, row, best="median")
-    assert float(middle[0, 1]) == pytest.approx(float(queries.quantile(model, 1, 0.5, {3: 0.0}).value), abs=1e-5)
+    half = queries.quantile(next_one, 1, 0.5, {3: 0.0}, samples=40_000, seed=0)
+    assert abs(float(middle[0, 1] - half.value)) < 4 * float(half.standard_error)
     drawn = queries.impute(ab.Ensemble([model, model]), row, best=True, seed=0)
     assert float(drawn[0, 0]) in (0, 1, 2)
 
