@@ -323,8 +323,7 @@ class TestTails:
             warnings.simplefilter("error")
             assert light.ask("E[amount]").lines[0].note == ""
 
-    @pytest.mark.parametrize("scale", [0.6, 1.0])  # with draws beyond floats, too
-    def test_a_model_of_any_order_cuts_at_the_ends_of_what_was_seen(self, scale):
+    def test_a_model_of_any_order_cuts_at_the_ends_of_what_was_seen(self):
         rng = np.random.default_rng(0)
         amount = np.exp(3.0 + 2.0 * rng.normal(size=2_000))
         table = pa.table({"amount": amount, "k": rng.choice(["u", "v"], 2_000)})
@@ -333,7 +332,7 @@ class TestTails:
         x = schema.tensor(schema.encode(table)[0], torch.float32)
         density.initialize(x)
         for parameter in density.network.parameters():  # wider than the data
-            parameter.data += scale * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+            parameter.data += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             drawn = TableModel(schema, density).sample(10_000, seed=0).column("amount").to_numpy().copy()
         assert pareto_k(torch.from_numpy(drawn)) > HEAVY

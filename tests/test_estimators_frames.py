@@ -148,7 +148,7 @@ def test_kinds_are_what_the_messages_ask_for(kind, tmp_path):
     new = frame.assign(price=-1.0, single=np.nan)
     with pytest.raises(ValueError, match=r"'price': expected numbers above 0.*kinds='continuous'"):
         answer(kind(epochs=1, random_state=0).fit(frame, y), new)
-    estimator = clone(kind(epochs=1, random_state=0, kinds={"price": "continuous"})).fit(frame, y)
+    estimator = clone(kind(epochs=1, random_state=0, kinds={"price": "continuous .."})).fit(frame, y)
     estimator.save(tmp_path / "estimator.safetensors")
     assert equal(answer(kind.load(tmp_path / "estimator.safetensors"), new), answer(estimator, new))
     numbers = pd.DataFrame({"a": frame["single"], "code": np.arange(60) % 3})
