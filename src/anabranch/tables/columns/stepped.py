@@ -368,8 +368,11 @@ class Shape:
 
 
 def _spread(m: Float64) -> Float64:
-    """Whole numbers as if they had not been rounded: spread within their cells, always the same way."""
-    return m + (np.random.default_rng(0).random(len(m)) - 0.5)
+    """Points of a lattice of step 1 spread evenly over their cells, in order, whatever order they came in."""
+    ordered = np.sort(m)
+    _, first, counts = np.unique(ordered, return_index=True, return_counts=True)
+    place = np.arange(len(ordered)) - np.repeat(first, counts)
+    return ordered + (place + 0.5) / np.repeat(counts, counts) - 0.5
 
 
 def _ends_in_steps(ends: Ends, origin: int, step: int) -> tuple[int | None, int | None]:
