@@ -147,7 +147,8 @@ def test_wild_cells_of_rows_with_gaps():
     assert filled[0, 0] == 999_999.0
     # nothing is concluded from the wild value: what is filled in beside it is what is usual
     assert abs(filled[0, 1]) < 2.0
-    assert np.abs(filled[1:] - wanted[1:]).max() < 0.6
+    gaps = np.isnan(holes[1:, 1])
+    assert np.abs(filled[1:][gaps, 1] - wanted[1:][gaps, 1]).mean() < 0.3
     for kind, more in ((DensityEstimator, {}), (DensityOutlierDetector, {"members": 1})):
         with pytest.warns(TableWarning):
             model = kind(epochs=4, random_state=0, **more).fit(bad)
