@@ -228,7 +228,9 @@ class AnyOrder(Density):
         return torch.cat(parts).reshape(x.shape)
 
     def marginal(self, columns: Sequence[int]) -> Density:
-        """p(x_columns), exact by the chain rule in this order; it shares this model's parameters.
+        """p(x_columns) of the joint, a `Subset`, which shares this model's parameters.
+
+        It is exact for columns that come first in `order`, and has an integral otherwise.
 
         Raises:
             ValueError: a column that does not exist, or twice the same.
@@ -238,7 +240,8 @@ class AnyOrder(Density):
         return Subset(self, columns)
 
     def conditional(self, columns: Sequence[int], values: Tensor | ArrayLike | None = None) -> Density:
-        """p(x_rest | x_columns), of the other columns in their order; it shares this model's parameters.
+        """p(x_rest | x_columns) of the joint, of the other columns in their order: a `Subset`, which shares this model's
+        parameters.
 
         Args:
             columns: the observed columns.
