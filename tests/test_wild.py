@@ -151,11 +151,11 @@ def test_wild_cells_of_rows_with_gaps():
     assert np.abs(filled[1:][gaps, 1] - wanted[1:][gaps, 1]).mean() < 0.3
     for kind, more in ((DensityEstimator, {}), (DensityOutlierDetector, {"members": 1})):
         with pytest.warns(TableWarning):
-            model = kind(epochs=4, random_state=0, **more).fit(bad)
+            model = kind(epochs=30, random_state=0, **more).fit(bad)
         scores = model.score_samples(bad)
         assert np.isfinite(scores).all()
         assert scores.argmin() == 0
-        without = kind(epochs=4, random_state=0, **more).fit(holes).score_samples(holes)
+        without = kind(epochs=30, random_state=0, **more).fit(holes).score_samples(holes)
         assert scores[1:].mean() > without[1:].mean() - 0.1
 
 
