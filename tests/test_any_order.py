@@ -23,7 +23,7 @@ def _one_thread(request):
     torch.set_num_threads(before)
 
 
-def mixed(context=0, orders=1, seed=0):
+def mixed(context=0, orders=1, seed=0, agreement=0.1):
     torch.manual_seed(seed)
     families = [
         Logistics(3),
@@ -33,7 +33,11 @@ def mixed(context=0, orders=1, seed=0):
         Atoms(Lattice(1.0, low=0.0, components=2), [0.0]),
         Levels(40),
     ]
-    return randomize(AnyOrder(families, context, hidden=12, blocks=1, orders=orders), scale=0.4).double().eval()
+    return (
+        randomize(AnyOrder(families, context, hidden=12, blocks=1, orders=orders, agreement=agreement), scale=0.4)
+        .double()
+        .eval()
+    )
 
 
 def with_gaps(x, share=0.3, seed=0):
@@ -178,15 +182,47 @@ class TestSubsets:
 
 class TestFit:
     def test_the_loss_is_the_mean_over_orders(self):
-        model = mixed().train()
+        model = mixed(agreement=0.0).train()
         x = with_gaps(model.sample((4,)), 0.2)
         torch.manual_seed(0)
         with torch.no_grad():
             draws = model.loss(x.expand(4000, *x.shape))
         orders = list(itertools.permutations(range(6)))[::7]
-        want = -torch.stack([model.terms(x, order).sum(-1) for order in orders]).mean(0)
+        # a quarter of the rows learn the model's order
+        want = -0.75 * torch.stack([model.terms(x, order).sum(-1) for order in orders]).mean(0) - 0.25 * model.log_prob(
+            x
+        )
         error = draws.std(0) / math.sqrt(4000) + 0.05
         assert bool(((draws.mean(0) - want).abs() < 4 * error).all())
+
+    def test_what_orders_differ_by_is_added(self):
+        model = mixed(agreement=1.0).train()
+        x = model.sample((2000, 1))
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found = model.loss(x).mean()
+            torch.manual_seed(0)
+            model._order_loss.agreement = 0.0
+            added = found - model.loss(x).mean()
+        # of all pairs and sets, by the chain rule in both orders
+        squares = []
+        for i, j in itertools.combinations(range(6), 2):
+            for rest in ([], [k for k in range(6) if k not in (i, j)]):
+                both = [model.terms(x[:, 0], pair, rest).sum(-1) for pair in ([i, j], [j, i])]
+                squares.append((both[0] - both[1]).detach().clamp(-5, 5).square().mean())
+        ends = torch.stack(squares).reshape(-1, 2).mean(dim=0) * 6
+        assert 0.3 * float(ends.min()) < float(added) < 1.5 * float(ends.max())
+
+    def test_rows_that_orders_agree_on_cost_nothing(self):
+        model = AnyOrder([Levels(2), Levels(3)], hidden=8, agreement=10.0).double().train()
+        with torch.no_grad():
+            model.network.heads.weight.zero_()  # independent columns
+            x = model.sample((100,))
+            torch.manual_seed(0)
+            found = model.loss(x)
+            model._order_loss.agreement = 0.0
+            torch.manual_seed(0)
+            torch.testing.assert_close(found, model.loss(x))
 
     def test_gradients_reach_all_that_is_seen(self):
         model = mixed().train()

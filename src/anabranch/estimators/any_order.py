@@ -53,7 +53,7 @@ def fit_any_order(
     given = None if context is None else torch.from_numpy(context[some.numpy()].astype(np.float32))
     size = 0 if given is None else given.shape[1]
     with drawing(seed):
-        model = AnyOrder(columns if families is None else families, size, order=fullest_first(x)).float()
+        model = AnyOrder(columns if families is None else families, size, order=fullest_first(x, families)).float()
     # read off all rows, of which a first batch might miss a column
     model.initialize(x, given)
     # the last good weights are kept

@@ -13,8 +13,9 @@ from torch.distributions import constraints
 from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.densities.density import at_every_context, context_rows
-from anabranch.families import ColumnByColumn, Family, Logistics
+from anabranch.families import ColumnByColumn, Family, Levels, Logistics
 from anabranch.models.column_network import ColumnNetwork, Walk
+from anabranch.models.order_loss import OrderLoss
 
 # chosen on validation rows, with `training.pace.ANY_ORDER` (docs/tables.md)
 WIDTH = 256
@@ -38,15 +39,9 @@ class AnyOrder(Density):
     A NaN in x is a gap, a value that was not observed. log_prob of a row with gaps takes the chain rule over the columns
     that the row has, in `order`: the network leaves the others out, which comes near to the integral over them.
 
-    A fit minimises the mean over random orders. For each row a random set A of its values is shown to the network, and the
-    others are scored,
-
-    .. math:: \text{loss}(x) = \frac{D}{D - |A|} \sum_{i \notin A} -\log p(x_i \mid x_A), \qquad |A|
-              \text{ uniform in } 0, \ldots, D - 1,
-
-    whose expectation is the mean over orders of -log p(x), from above the loss of their mixture. Rows with gaps are
-    completed first, by draws from the model (`objectives.Completion`, which `fit` uses where rows have gaps). The loss in
-    evaluation mode is -log_prob.
+    A fit minimises the mean over orders of -log p, one step of the chain rule at a time (`order_loss.OrderLoss`). Rows with
+    gaps are completed first, by draws from the model (`objectives.Completion`, which `fit` uses where rows have gaps). The
+    loss in evaluation mode is -log_prob.
 
     The parameters of a column given others come of a `ColumnNetwork`; log_prob and sampling take one pass of it for each
     column, but of its first layer, which is added up as columns become known.
@@ -61,6 +56,7 @@ class AnyOrder(Density):
             conditional is learned from rows that have its column.
         orders: how many orders log_prob averages: `order`, then random ones, which are part of the model.
         seed: of these.
+        agreement: weight in a fit of what orders differ by, 0 for none.
 
     Raises:
         ValueError: no families, or something else among them; an order that is no permutation of the columns.
@@ -92,6 +88,7 @@ class AnyOrder(Density):
         orders: int = 1,
         seed: int = 0,
         order: Sequence[int] | None = None,
+        agreement: float = 0.1,
     ) -> None:
         if isinstance(families, int):
             families = [Logistics() for _ in range(positive_int("families", families))]
@@ -105,6 +102,7 @@ class AnyOrder(Density):
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randperm(columns, generator=generator).tolist() for _ in range(self.orders - 1)]
         self._orders = [_permutation(columns, order), *drawn]
+        self._order_loss = OrderLoss(network, self._orders, agreement)
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
@@ -350,45 +348,25 @@ class AnyOrder(Density):
             context: (*batch, c), or None.
             drawn_count: whether drawn values are scored at all.
         """
-        shown, scale = _random_sets(torch.ones_like(observed), x)
-        log_p = self.network.log_prob(x, self.network.entered(x, shown), context)
-        news = (
-            (observed & ~shown).any(dim=-1, keepdim=True) if drawn_count else torch.zeros_like(scale, dtype=torch.bool)
-        )
-        scored = ~shown & (observed | news)
-        return -(torch.where(scored, log_p, 0.0).sum(dim=-1, keepdim=True) * scale).squeeze(-1)
+        return self._order_loss(x, torch.ones_like(observed), observed, context, drawn_count)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         if not self.training:
             return -self._log_prob(x, context)
         x = at_every_context(x, context, 1)
         observed = ~x.isnan()
-        shown, scale = _random_sets(observed, x)
-        known = torch.where(observed, x, 0.0)
-        log_p = self.network.log_prob(known, self.network.entered(known, shown), context)
-        return -(torch.where(observed & ~shown, log_p, 0.0).sum(dim=-1, keepdim=True) * scale).squeeze(-1)
+        return self._order_loss(torch.where(observed, x, 0.0), observed, observed, context)
 
 
-def fullest_first(x: Tensor) -> list[int]:
-    """The columns of rows (n, columns) by how many gaps (NaN) they have, the fewest first: an `order` for `AnyOrder`."""
-    return torch.argsort(x.isnan().float().mean(dim=0), stable=True).tolist()
+def fullest_first(x: Tensor, families: Sequence[Family] | None = None) -> list[int]:
+    """The columns of rows (n, columns) by how many gaps (NaN) they have, the fewest first: an `order` for `AnyOrder`.
 
-
-def _random_sets(among: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row a random set of t of its n columns `among`, t uniform in 0, ..., n - 1, and n / (n - t).
-
-    Args:
-        among: (*batch, columns), booleans.
-        like: (*batch, columns), of the dtype and on the device of the result.
-
-    Returns:
-        the sets, (*batch, columns) booleans, and the factors, (*batch, 1).
+    Of columns with equally many gaps, those of `Levels` come first, if families are given: what depends on the first columns
+    of levels alone can be summed up exactly.
     """
-    n = among.sum(dim=-1, keepdim=True)
-    keys = torch.where(among, torch.rand(like.shape, dtype=like.dtype, device=like.device), 2.0)
-    rank = keys.argsort(dim=-1).argsort(dim=-1)
-    t = (torch.rand(n.shape, dtype=like.dtype, device=like.device) * n).floor().clamp(max=(n - 1).clamp(min=0))
-    return among & (rank < t), n / (n - t).clamp(min=1)
+    gaps = x.isnan().double().mean(dim=0).tolist()
+    levels = [families is not None and isinstance(families[i], Levels) for i in range(len(gaps))]
+    return sorted(range(len(gaps)), key=lambda i: (gaps[i], not levels[i]))
 
 
 def _permutation(columns: int, order: Sequence[int] | None) -> list[int]:

@@ -193,8 +193,9 @@ def fit_table(
     with drawing(seed):
         density: Density
         if mixed:
-            order = fullest_first(torch.from_numpy(x[train]))
-            density = AnyOrder(schema.families(), schema.context_size, width, blocks, order=order)
+            families = schema.families()
+            order = fullest_first(torch.from_numpy(x[train]), families)
+            density = AnyOrder(families, schema.context_size, width, blocks, order=order)
         else:
             density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
     pace = (ANY_ORDER if mixed else _FLOWS).options(fitted_rows, epochs, batch_size, learning_rate, minutes, schedule)
