@@ -24,8 +24,8 @@ class OrderLoss:
               \text{ uniform in } 0, \ldots, n - 1.
 
     For three quarters of the rows A is random: the expectation is the mean over orders of -log p(x). For a quarter A is what
-    comes first in one of the model's orders: the sets that the joint needs. All hidden columns are scored there too, which was
-    better than the next one alone. For an eighth of the rows two hidden columns i, j are taken in both orders, and
+    comes first in one of the model's orders: the sets that the joint needs. All hidden columns are scored there too, which
+    was better than the next one alone. For an eighth of the rows two hidden columns i, j are taken in both orders, and
 
     .. math:: \texttt{agreement} \cdot D \left( \log p(x_i \mid x_A) + \log p(x_j \mid x_A, x_i)
               - \log p(x_j \mid x_A) - \log p(x_i \mid x_A, x_j) \right)^2
