@@ -13,8 +13,9 @@ depends on those before it. The first and the third are complete. Gaps in the ot
   numbers: which is missing depends on a column that is itself missing elsewhere.
 
 `fit_table` is given the table as it is. Beside it stand the same statistics of the complete rows themselves, before any gap
-was cut, which is the error that so many rows leave; and those of what was observed in each column, which is what leaving
-gaps out gives. Everything is judged by TRUTH draws of the process.
+was cut, which is the error that so many rows leave; those of the cells that were observed, which is what leaving
+gaps out gives; and of these weighted by one over the probability to be observed, which only a simulation knows: an error of
+about that size is what the gaps leave. Everything is judged by TRUTH draws of the process.
 
 - entropy: of held-out complete rows, the mean of log p(true) - log p(model), nats a column.
 - means: the largest error of E of the real, the positive number, the count and the grade, in standard deviations.
@@ -93,24 +94,28 @@ def log_p(x: Float) -> Float:
     return np.asarray(total + np.log(np.where(low > mean, upper, p)))
 
 
+def chances(x: Float, kind: str) -> Float:
+    """The probability that a cell is a gap, in two equally probable ways in which gaps come about: (2, n, 6)."""
+    region, age, smokes, income = x[:, 0], x[:, 1], x[:, 2] > 0, x[:, 3]
+    p = np.zeros((2, *x.shape))
+    if kind == "random":
+        p[..., [1, 3, 4, 5]] = 0.2, 0.5, 0.3, 0.2
+    elif kind == "observed":
+        p[..., 1], p[..., 3] = np.where(smokes, 0.5, 0.1), np.where(smokes, 0.3, 0.85)
+        p[..., 4] = np.where(region == 0, 0.7, 0.2)
+    elif kind == "strong":
+        p[..., 3], p[..., 4], p[..., 5] = np.where(smokes, 0.3, 0.9), np.where(region == 0, 0.9, 0.1), 0.3
+    elif kind == "crossed":
+        p[0, :, 3] = 1 / (1 + np.exp(-(age - 45) / 4))
+        p[1, :, 1] = 1 / (1 + np.exp(-(np.log(income) - 3) / 0.25))
+        p[..., 5] = np.where(smokes, 0.6, 0.1)
+    return p
+
+
 def with_gaps(x: Float, kind: str, rng: np.random.Generator) -> Float:
     """The rows with gaps (NaN) of that kind."""
-    region, age, smokes, income = x[:, 0], x[:, 1], x[:, 2] > 0, x[:, 3]
-    u = rng.random(x.shape)
-    p = np.zeros(x.shape)
-    if kind == "random":
-        p[:, [1, 3, 4, 5]] = 0.2, 0.5, 0.3, 0.2
-    elif kind == "observed":
-        p[:, 1], p[:, 3] = np.where(smokes, 0.5, 0.1), np.where(smokes, 0.3, 0.85)
-        p[:, 4] = np.where(region == 0, 0.7, 0.2)
-    elif kind == "strong":
-        p[:, 3], p[:, 4], p[:, 5] = np.where(smokes, 0.3, 0.9), np.where(region == 0, 0.9, 0.1), 0.3
-    elif kind == "crossed":
-        first = rng.random(len(x)) < 0.5
-        p[:, 3] = first / (1 + np.exp(-(age - 45) / 4))
-        p[:, 1] = ~first / (1 + np.exp(-(np.log(income) - 3) / 0.25))
-        p[:, 5] = np.where(smokes, 0.6, 0.1)
-    return np.where(u < p, np.nan, x)
+    u, way = rng.random(x.shape), (rng.random(len(x)) >= 0.5).astype(int)
+    return np.where(u < chances(x, kind)[way, np.arange(len(x))], np.nan, x)
 
 
 def frame_of(x: Float) -> pd.DataFrame:
@@ -143,46 +148,52 @@ CONDITIONALS = {
 }
 
 
-def near(x: Float, name: str, value: float) -> NDArray[np.bool_]:
-    """The rows of which a column has a value, or nearly."""
-    width = {"income": 0.01 * value, "age": 0.1}.get(name, 0.0)
+def near(x: Float, name: str, value: float, factor: float = 1.0) -> NDArray[np.bool_]:
+    """The rows of which a column has a value; of numbers on no lattice, nearly: within a hundredth, or a tenth of a year."""
+    width = {"income": 0.01 * value, "age": 0.1}.get(name, 0.0) * factor
     return np.abs(x[:, NAMES.index(name)] - value) <= width
 
 
-def of_rows(x: Float, truth: Float, wide: bool) -> Row:
+def of_rows(x: Float, truth: Float, gaps: Float | None = None) -> Row:
     """The statistics of rows themselves. Where they have gaps, of those that have what a statistic needs.
 
     Args:
         x: the rows.
         truth: rows of the process.
-        wide: whether values near one count as that one, since there are few of exactly it.
+        gaps: the probabilities of gaps as `chances` gives them: rows count by how rarely they have what is needed.
     """
     spread = truth.std(axis=0)
-    means = [abs(np.nanmean(x[:, i]) - truth[:, i].mean()) / spread[i] for i in NUMBERS.values()]
+
+    def counted(*needed: int) -> tuple[Float, Float]:
+        there = ~np.isnan(x[:, needed]).any(axis=1)
+        if gaps is None:
+            return x[there], np.ones(there.sum())
+        return x[there], 1 / (1 - gaps[:, there][..., needed]).prod(axis=-1).mean(axis=0)
+
+    means, quantiles, conditionals = [], [], []
+    for i in NUMBERS.values():
+        rows, weight = counted(i)
+        means.append(abs(np.average(rows[:, i], weights=weight) - truth[:, i].mean()) / spread[i])
+        order = rows[:, i].argsort()
+        below = weight[order].cumsum() / weight.sum()
+        quantiles += _misses(truth[:, i], rows[order, i][np.searchsorted(below, LEVELS)])
     events = [
-        (2, lambda r: r[:, 2] > 0, [2]),
-        (4, lambda r: r[:, 4] >= 4, [4]),
-        (0, lambda r: r[:, 0] == 3, [0]),
-        (3, lambda r: (r[:, 2] > 0) & (r[:, 3] > 30), [2, 3]),
+        (lambda r: r[:, 2] > 0, [2]),
+        (lambda r: r[:, 4] >= 4, [4]),
+        (lambda r: r[:, 0] == 3, [0]),
+        (lambda r: (r[:, 2] > 0) & (r[:, 3] > 30), [2, 3]),
     ]
     shares = []
-    for _, event, needed in events:
-        kept = x[~np.isnan(x[:, needed]).any(axis=1)]
-        shares.append(abs(event(kept).mean() - event(truth).mean()))
-    conditionals = []
+    for event, needed in events:
+        rows, weight = counted(*needed)
+        shares.append(abs(np.average(event(rows), weights=weight) - event(truth).mean()))
     for name, value, wanted in CONDITIONALS.values():
         i = NAMES.index(wanted)
-        factor = {"income": 10.0, "age": 10.0}.get(name, 1.0) if wide else 1.0
-        width = {"income": 0.01 * value, "age": 0.1}.get(name, 0.0) * factor
-        close = np.abs(x[:, NAMES.index(name)] - value) <= width
-        found = np.nanmean(x[close, i]) if np.isfinite(x[close, i]).any() else np.nan
-        conditionals.append(
-            abs(found - truth[near(truth, name, value), i].mean()) / (1 if wanted == "smokes" else spread[i])
-        )
-    quantiles = []
-    for i in NUMBERS.values():
-        at = np.nanquantile(x[:, i], LEVELS, method="inverted_cdf")
-        quantiles += _misses(truth[:, i], at)
+        rows, weight = counted(NAMES.index(name), i)
+        close = near(rows, name, value, 10.0)  # there are few of exactly it
+        mean = np.average(rows[close, i], weights=weight[close])
+        unit = 1 if wanted == "smokes" else spread[i]
+        conditionals.append(abs(mean - truth[near(truth, name, value), i].mean()) / unit)
     return {
         "means": max(means),
         "probabilities": max(shares),
@@ -295,8 +306,9 @@ def main() -> None:
                 new = [
                     {**same, "answers of": "the model", **of_model(model, x, gappy, truth, held_out)}
                     | {"fit": report.seconds["fit"], "epochs": report.epochs},
-                    {**same, "answers of": "complete rows", **of_rows(x, truth, wide=True)},
-                    {**same, "answers of": "observed values", **of_rows(gappy, truth, wide=True)},
+                    {**same, "answers of": "complete rows", **of_rows(x, truth)},
+                    {**same, "answers of": "observed cells, weighted", **of_rows(gappy, truth, chances(x, kind))},
+                    {**same, "answers of": "observed cells", **of_rows(gappy, truth)},
                 ]
                 keys = [tuple(row[name] for name in (*BY, "seed")) for row in new]
                 found = [row for row in found if tuple(row[name] for name in (*BY, "seed")) not in keys]

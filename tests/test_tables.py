@@ -711,8 +711,10 @@ class TestAnyOrder:
         table = mixed(20, gaps=0.0)
         gap = table.set_column(2, "colour", pa.nulls(20, pa.string()))
         want = model.marginal(["size", "count", "dark"]).log_prob(table)
-        assert abs((model.log_prob(gap) - want).mean()) < 0.1
-        np.testing.assert_allclose(model.log_prob(gap), want, atol=0.6)
+        difference = model.log_prob(gap) - want
+        assert abs(difference.mean()) < 0.1
+        # near, and no more: what the network says without a column is not its integral over the column
+        assert np.abs(difference).mean() < 0.25
 
     def test_conditional_times_marginal_is_the_joint(self, any_order):
         model, _ = any_order

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive
+from anabranch.checks import fraction, positive
 from anabranch.densities.density import context_rows
 from anabranch.models.column_network import ColumnNetwork
 
-# of the rows of a batch, those that learn the order of the joint alone; and those on which two orders are compared
-_IN_ORDER, _COMPARED = 0.25, 0.125
+# of the rows of a batch, those on which two orders are compared
+_COMPARED = 0.125
 # nats by which two orders differ at most, where they are compared: a wild row shall not decide
 _DIFFERENCE = 5.0
 
@@ -23,7 +23,7 @@ class OrderLoss:
     .. math:: \text{loss}(x) = \frac{n}{n - |A|} \sum_{i \notin A} -\log p(x_i \mid x_A), \qquad |A|
               \text{ uniform in } 0, \ldots, n - 1.
 
-    For three quarters of the rows A is random: the expectation is the mean over orders of -log p(x). For a quarter A is what
+    For most rows A is random: the expectation is the mean over orders of -log p(x). For a share of `in_order` A is what
     comes first in one of the model's orders: the sets that the joint needs. All hidden columns are scored there too, which
     was better than the next one alone. For an eighth of the rows two hidden columns i, j are taken in both orders, and
 
@@ -38,14 +38,18 @@ class OrderLoss:
         network: gives log p of every column.
         orders: the model's orders.
         agreement: a weight of at least 0.
+        in_order: the share of rows that learn the orders of the joint alone, in [0, 1).
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: a negative weight, or a share beyond [0, 1).
     """
 
-    def __init__(self, network: ColumnNetwork, orders: Sequence[Sequence[int]], agreement: float) -> None:
+    def __init__(
+        self, network: ColumnNetwork, orders: Sequence[Sequence[int]], agreement: float, in_order: float = 0.25
+    ) -> None:
         self.network = network
         self.agreement = 0.0 if agreement == 0 else positive("agreement", agreement)
+        self.in_order = fraction("in_order", in_order)
         self.columns = len(orders[0])
         # where every column stands in each order, as a share
         self._places = torch.tensor(orders).argsort(dim=-1) / self.columns
@@ -78,7 +82,7 @@ class OrderLoss:
         u = torch.rand(like.shape, dtype=like.dtype, device=like.device)
         places = self._places.to(like)
         one = places[torch.randint(len(places), like.shape[:-1], device=like.device)]
-        in_order = torch.rand(n.shape, dtype=like.dtype, device=like.device) < _IN_ORDER
+        in_order = torch.rand(n.shape, dtype=like.dtype, device=like.device) < self.in_order
         keys = torch.where(among, torch.where(in_order, one, u), 2.0)
         rank = keys.argsort(dim=-1).argsort(dim=-1)
         size = (torch.rand(n.shape, dtype=like.dtype, device=like.device) * n).floor().clamp(max=(n - 1).clamp(min=0))

@@ -7,13 +7,14 @@ from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
 from anabranch.queries.estimated_subset import Diagnosis, EstimatedSubset
 from anabranch.queries.expectation import expectation
-from anabranch.queries.grammar import Question, QuestionError, parse
+from anabranch.queries.grammar import parse
 from anabranch.queries.impute import impute
 from anabranch.queries.leave_one_out import leave_one_out
 from anabranch.queries.marginal import marginal
 from anabranch.queries.mode import Mode, mode
 from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
+from anabranch.queries.question import Question, QuestionError
 from anabranch.queries.questions import ask
 from anabranch.queries.region import AnyOf, Interval
 

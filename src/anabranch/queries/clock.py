@@ -56,3 +56,12 @@ def _elapsed(total: float) -> str:
     minutes, seconds = divmod(rest, 60)
     fraction = f"{seconds:09.6f}".rstrip("0").rstrip(".")
     return f"{sign}{int(hours)}:{int(minutes):02d}:{fraction}"
+
+
+def plain(value: Any) -> Any:
+    """A Python number or word."""
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        values = np.array([value])
+        clock = clock_of(values)
+        return str(value) if clock is None else clock.written(clock.seconds(values)[0])
+    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)

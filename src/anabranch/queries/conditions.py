@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 from anabranch.queries.columns import Columns
-from anabranch.queries.grammar import Comparison, Condition, QuestionError, Word
+from anabranch.queries.question import Comparison, Condition, QuestionError, Word
 from anabranch.queries.region import AnyOf, Interval, Values
 
 

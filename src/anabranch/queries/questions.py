@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import positive_int, reference_tensor
+from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.queries.answer import Answer, Line
 from anabranch.queries.at_context import settled
-from anabranch.queries.clock import Clock, clock_of, rounded_span
-from anabranch.queries.columns import Columns, check_density, tensor_like
-from anabranch.queries.condition import condition
+from anabranch.queries.clock import clock_of, plain, rounded_span
+from anabranch.queries.columns import Columns, check_density
 from anabranch.queries.conditions import Conditions
 from anabranch.queries.drawn_inquiry import DrawnInquiry
-from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
-from anabranch.queries.expectation import expected
-from anabranch.queries.grammar import (
+from anabranch.queries.estimate import Estimate, ImpossibleError
+from anabranch.queries.grammar import parse
+from anabranch.queries.inquiry import Inquiry
+from anabranch.queries.mode import mode
+from anabranch.queries.near import few_rows
+from anabranch.queries.point_inquiry import PointInquiry, points_of
+from anabranch.queries.question import (
     Condition,
     DensityAt,
     Expectation,
@@ -36,19 +37,10 @@ from anabranch.queries.grammar import (
     QuestionError,
     Spread,
     Word,
-    parse,
 )
-from anabranch.queries.inquiry import Inquiry
-from anabranch.queries.log_prob_at import log_prob_at
-from anabranch.queries.marginal import marginal
-from anabranch.queries.mode import mode
-from anabranch.queries.near import few_rows
-from anabranch.queries.possible import seen_ends
-from anabranch.queries.probability import probability
-from anabranch.queries.quantile import quantile
 from anabranch.queries.region import Interval, Values, disjoint
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.tails import HEAVY, LIMITLESS
+from anabranch.queries.unit_moments import UnitMoments
 
 _SUMMARY = (0.05, 0.25, 0.5, 0.75, 0.95)
 # where nothing is known of what was seen, values are cut at these quantiles, as `impute` does for its best
@@ -116,7 +108,7 @@ def ask(
         >>> print(ab.queries.ask(mixture, "P(price > 2 | carat = 1 or price = 2)", columns))
         Traceback (most recent call last):
             ...
-        anabranch.queries.grammar.QuestionError: 'or' joins conditions of one column, got 'carat' and 'price'; ask about each
+        anabranch.queries.question.QuestionError: 'or' joins conditions of one column, ...
           P(price > 2 | carat = 1 or price = 2)
                                      ^
     """
@@ -141,29 +133,21 @@ class _Evaluator:
         sampling: Sampling,
     ) -> None:
         self.density, self.asked, self.columns = density, asked, columns
-        self.context, self.rows = context, rows
-        self.conditioning: Sampling = sampling
-        self.sampling: dict[str, Any] = {
-            "context": context,
-            "tolerance": tolerance,
-            "samples": samples,
-            "seed": seed,
-            **sampling,
-        }
+        self.context, self.rows, self.sampling = context, rows, sampling
         self.seed = 0 if seed is None else seed
         self.words = Conditions(asked.text, columns)
         question = asked.question
         self.given = self.words.values(question.given)
         self.told = [one.text for one in (*asked.beside, *question.given)]
-        self.points = {i: values.point for i, values in self.given.items() if values.point is not None}
         fixed = settled(density, context) if density.context_shape is None or context is not None else density
-        self.fixed = fixed
-        # None: what is given are single values, of a density that has functions for these
-        self.inquiry: Inquiry | DrawnInquiry | None = None
+        self.inquiry: Inquiry | DrawnInquiry | PointInquiry
         if Inquiry.takes(fixed):
             self.inquiry = Inquiry(fixed, samples, self.seed, tolerance)
-        elif len(self.points) < len(self.given) or any(values.empty for values in self.given.values()):
+        elif any(values.point is None for values in self.given.values()):
             self.inquiry = DrawnInquiry(fixed, samples, self.seed, tolerance, sampling=sampling)
+        else:
+            self.inquiry = PointInquiry(density, context, samples, seed, tolerance, sampling)
+        self.moment = UnitMoments(self.inquiry, columns, self.given)
 
     def answer(self) -> Answer:
         """Evaluated."""
@@ -207,15 +191,14 @@ class _Evaluator:
         """What is said where what is given is like few of the rows that the density was fitted to."""
         if self.rows is None or not self.given:
             return ""
-        asks = self.inquiry or DrawnInquiry(self.fixed, seed=self.seed)
-        return few_rows(asks.near(self.given), self.rows)
+        return few_rows(self.inquiry.near(self.given), self.rows)
 
     def _mean(self, word: Word) -> Line:
         column = self.words.numeric(word, "no mean")
         self.words.not_given(word, column, self.given)
         name = self._name("E", word.written)
         clock = clock_of(self._decoded(column, torch.zeros(1)))
-        found, note = self._moment(name, column, clock, squared=False)
+        found, note = self.moment(name, column, clock, squared=False)
         line = _line(name, found)
         if clock is not None:
             error, unit = rounded_span(line.standard_error)
@@ -236,7 +219,7 @@ class _Evaluator:
                 self.asked.text,
                 word.position,
             )
-        found, note = self._moment(name, column, clock, squared=True)
+        found, note = self.moment(name, column, clock, squared=True)
         if squared:
             return replace(_line(name, found), note=note)
         # of a square root: half the relative error
@@ -252,77 +235,10 @@ class _Evaluator:
         errors = share * line.standard_error, share * line.between_orders
         return replace(line, value=value, unit=unit, standard_error=errors[0], between_orders=errors[1])
 
-    def _moment(self, name: str, column: int, clock: Clock | None, squared: bool) -> tuple[Estimate, str]:
-        """The mean or the variance of a column in its unit (of times in seconds), and what has to be known about it."""
-        affine = self.columns.affine(column)
-        if affine is not None and clock is None and self.inquiry is None:
-            f = "variance" if squared else "mean"
-            found = expected(self.density, f, self.points, columns=column, **self.sampling)
-            if found.exact or not found.heavy:
-                loc, scale = (0.0, affine[1] ** 2) if squared else affine
-                missing = found.exact and not bool(found.value.isfinite().all())
-                there_is = replace(found, value=loc + scale * found.value, standard_error=scale * found.standard_error)
-                return there_is, "there is none, or it is infinite" if missing else ""
-        found = self._averaged(column, clock, squared, None)
-        if not found.heavy or found.pareto_k is None:
-            return found, ""
-        # what impute(best="mean") does too
-        cut, said = self._cut(column)
-        shown = [self._shown(column, end) for end in cut]
-        note = f"of values cut at {shown[0]} and {shown[1]}, {said}"
-        warnings.warn(
-            f"{name}: the largest of the draws decide it (Pareto k {float(found.pareto_k.max()):.2f}, above {HEAVY}), so it "
-            f"cannot be told from draws and may not exist; given is that {note}; Q[0.5] has no such trouble",
-            QueryWarning,
-            stacklevel=6,
-        )
-        limited = self._averaged(column, clock, squared, cut)
-        return replace(
-            limited, effective_samples=torch.minimum(limited.effective_samples, found.effective_samples)
-        ), note
-
-    def _averaged(self, column: int, clock: Clock | None, squared: bool, cut: tuple[float, float] | None) -> Estimate:
-        """The mean over draws of a column's values, or of their squared distance from it."""
-
-        def own_unit(x: Tensor) -> Tensor:
-            values = self._decoded(column, x if cut is None else x.clamp(*cut))
-            own = torch.from_numpy(np.array(values if clock is None else clock.seconds(values), dtype=np.float64))
-            # what a logarithm's inverse makes of a far draw may be infinite, and has a heavy tail for sure
-            return own.nan_to_num(nan=torch.nan, posinf=LIMITLESS, neginf=-LIMITLESS).clamp(-LIMITLESS, LIMITLESS)
-
-        def mean(f: Callable[[Tensor], Tensor]) -> Estimate:
-            if self.inquiry is None:
-                return expected(self.density, lambda x: f(x[:, 0]), self.points, columns=column, **self.sampling)
-            return self.inquiry.mean(lambda x: f(x[:, column]), [column], self.given)
-
-        found = mean(own_unit)
-        if not squared:
-            return found
-        about = float(found.value)
-        return mean(lambda x: (own_unit(x) - about).square())
-
-    def _cut(self, column: int) -> tuple[tuple[float, float], str]:
-        """Where values are cut whose mean cannot be told, and why there."""
-        if isinstance(self.inquiry, Inquiry):
-            ends = seen_ends(self.inquiry.model, column)
-            if ends is not None:
-                return ends, "the ends of what was seen"
-        low, high = self._quantiles_of(column, _OUTERMOST).value.tolist()
-        return (low, high), "the quantiles of 0.03 % and 99.97 %"
-
-    def _shown(self, column: int, x: float) -> str:
-        value = _plain(self._decoded(column, torch.tensor([x], dtype=torch.float64))[0])
-        return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-    def _quantiles_of(self, column: int, levels: Sequence[float]) -> Estimate:
-        if self.inquiry is None:
-            return quantile(self.density, column, levels, self.points, **self.sampling)
-        return self.inquiry.quantile(column, torch.tensor(levels, dtype=torch.float64), self.given)
-
     def _quantiles(self, word: Word, levels: tuple[float, ...]) -> list[Line]:
         column = self.words.number(word)
         self.words.not_given(word, column, self.given)
-        found = self._quantiles_of(column, levels)
+        found = self.inquiry.quantile(column, torch.tensor(levels, dtype=torch.float64), self.given)
         orders = torch.zeros_like(found.value) if found.between_orders is None else found.between_orders
         lines = []
         for k, (level, q) in enumerate(zip(levels, found.value, strict=True)):
@@ -332,7 +248,7 @@ class _Evaluator:
             numbers = values if clock is None else clock.seconds(values)
             half = 0.0 if found.exact else 0.5 * abs(float(numbers[2]) - float(numbers[1]))
             spread = 0.5 * abs(float(numbers[4]) - float(numbers[3])) if bool(between > 0) else 0.0
-            value = _plain(values[0]) if clock is None else clock.written(numbers[0])
+            value = plain(values[0]) if clock is None else clock.written(numbers[0])
             unit = ""
             if clock is not None:
                 half, unit = rounded_span(half)
@@ -346,14 +262,7 @@ class _Evaluator:
         at = self.words.singles(question.conditions)
         for one in question.conditions:
             self.words.not_given(one.column, self.words.number(one.column), self.given)
-        if self.inquiry is not None:
-            found = self.inquiry.log_density(at, self.given)
-        else:
-            conditional = condition(self.density, self.points, self.context, seed=self.seed, **self.conditioning)
-            rest = [i for i in range(self.density.event_shape[0]) if i not in self.points]
-            draws = self.conditioning.get("proposals", 1024)
-            wanted = marginal(conditional, [rest.index(i) for i in at], proposals=draws, seed=self.seed)
-            found = log_prob_at(wanted, tensor_like(list(at.values()), reference_tensor(self.density)))
+        found = self.inquiry.log_density(at, self.given)
         log_p = float(found.value.detach()) + sum(self.columns.log_det(i, value) for i, value in at.items())
         error, n = float(found.standard_error), float(found.effective_samples)
         between = 0.0 if found.between_orders is None else float(found.between_orders)
@@ -369,10 +278,10 @@ class _Evaluator:
         for word, column in zip(question.columns, numbers, strict=True):
             self.words.not_given(word, column, self.given)
         options = {"context": self.context, "seed": self.seed}
-        found = mode(self.density, self.points, columns=numbers, **options, **self.conditioning)
+        found = mode(self.density, points_of(self.given), columns=numbers, **options, **self.sampling)
         name = self._name("mode", ", ".join(word.written for word in question.columns))
         lines = [
-            Line(f"{word.written} at {name}", _plain(self._decoded(column, x.reshape(1))[0]), exact=True)
+            Line(f"{word.written} at {name}", plain(self._decoded(column, x.reshape(1))[0]), exact=True)
             for word, column, x in zip(question.columns, numbers, found.x, strict=True)
         ]
         log_det = sum(self.columns.log_det(i, float(x)) for i, x in zip(numbers, found.x, strict=True))
@@ -404,10 +313,7 @@ class _Evaluator:
                 left[i] = values
         if not left:
             return Estimate.closed(torch.ones((), dtype=torch.float64))
-        region = left
-        if self.inquiry is None:
-            return probability(self.density, region, self.points, **self.sampling)
-        return self.inquiry.probability(region, self.given)
+        return self.inquiry.probability(left, self.given)
 
     def _decoded(self, column: int, x: Tensor) -> Any:
         return self.columns.decode(column, x.detach().double().cpu().numpy())
@@ -420,12 +326,3 @@ def _line(name: str, found: Estimate, unit: Callable[[float], float] = lambda x:
     between = 0.0 if found.between_orders is None else scale * float(found.between_orders.reshape(()))
     effective = float(found.effective_samples.reshape(()))
     return Line(name, unit(value), scale * error, effective, found.exact, between_orders=between)
-
-
-def _plain(value: Any) -> Any:
-    """A Python number or word."""
-    if isinstance(value, (np.datetime64, np.timedelta64)):
-        values = np.array([value])
-        clock = clock_of(values)
-        return str(value) if clock is None else clock.written(clock.seconds(values)[0])
-    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)
