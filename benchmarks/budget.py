@@ -23,7 +23,7 @@ import torch
 from trials import Row, earlier, note, over_seeds, write
 
 from anabranch.tables import TableWarning, fit_table
-from anabranch.tables.fit_table import split_rows
+from anabranch.tables.prepared import split_rows
 from anabranch.training.pace import ANY_ORDER, Pace
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"

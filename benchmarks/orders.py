@@ -32,7 +32,7 @@ from anabranch.models import AnyOrder
 from anabranch.models.any_order import fullest_first
 from anabranch.models.order_loss import OrderLoss
 from anabranch.tables import Schema
-from anabranch.tables.fit_table import split_rows
+from anabranch.tables.prepared import split_rows
 from anabranch.training.pace import ANY_ORDER
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"

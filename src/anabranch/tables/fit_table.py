@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -21,16 +19,11 @@ from anabranch.draws import drawing
 from anabranch.models import AnyOrder, DepthMixture, Flow
 from anabranch.models.any_order import WIDTH, fullest_first
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
-from anabranch.tables.columns import Categorical, Column, TableWarning, Time
-from anabranch.tables.columns.apart import FREQUENT
-from anabranch.tables.columns.column import Float64
-from anabranch.tables.frame import TableError, as_table
+from anabranch.tables.columns import Column
 from anabranch.tables.model import TableModel
+from anabranch.tables.prepared import prepare
 from anabranch.tables.report import Report, Score, outcome
 from anabranch.tables.schema import Schema
-from anabranch.tables.stream import TableStream
-from anabranch.tables.types import flat, is_number
-from anabranch.tables.wild import Usual, told
 from anabranch.training import Epoch, NonFiniteError, fit
 from anabranch.training.pace import ANY_ORDER, Pace
 from anabranch.training.schedule import Schedule
@@ -152,34 +145,10 @@ def fit_table(
     target = None if device is None else device_here("device", device)
     if model is not None:
         one_of("model", model, tuple(_NAMES))
-    stream = table if isinstance(table, TableStream) else None
-    if stream is None:
-        table = as_table(table)
-        _check_rows(table.num_rows, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
-        train, validate, test = split_rows(table.num_rows, seed)
-        everything, fitted_rows = table.num_rows, len(train)
-    else:
-        used = None if columns is None else [*columns, *(name for name in given if name not in columns)]
-        _check_rows(stream.rows, _LEAST_ROWS, "fit on 80 % of them and judge on the rest")
-        table, numbers = stream.sample(seed, None if used is None else _present(stream, used))
-        train, validate, test = split_rows(len(numbers), seed)
-        validate, test = validate[:_HELD_OUT], test[:_HELD_OUT]
-        everything, fitted_rows = stream.rows, stream.rows - len(validate) - len(test)
-    with _sampled(stream):
-        schema, model = _schema(table, columns, given, train, kinds, model)
-        x, context = schema.encode(table)
+    prepared = prepare(table, columns, given, kinds, model, seed)
+    schema, model, x, context = prepared.schema, prepared.model, prepared.x, prepared.context
+    train, validate, test = prepared.split
     mixed = model == "any-order"
-    own = np.arange(len(x)) if stream is None else np.r_[numbers, np.full(len(x) - len(numbers), -1)]
-    usual, wild = _wild(schema, x, context, mixed)
-    (train, validate, test), apart = _set_apart(schema, (x, context), wild, (train, validate, test), own)
-    fitted_rows = len(train) if stream is None else stream.rows - len(validate) - len(test)
-    if not mixed:
-        _check_rows(
-            table.num_rows, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
-        )
-        counted = np.r_[train, validate, test]
-        _check_distances(schema, x[counted], None if context is None else context[counted], own[counted])
-        _warn_of_linear_dependence(schema, x[train])
 
     options: dict[str, Any] = {"model": model}
     if mixed:
@@ -198,7 +167,9 @@ def fit_table(
             density = AnyOrder(families, schema.context_size, width, blocks, order=order)
         else:
             density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
-    pace = (ANY_ORDER if mixed else _FLOWS).options(fitted_rows, epochs, batch_size, learning_rate, minutes, schedule)
+    pace = (ANY_ORDER if mixed else _FLOWS).options(
+        prepared.fitted, epochs, batch_size, learning_rate, minutes, schedule
+    )
     paced = ("epochs", "minutes", "batch_size", "learning_rate")
     options |= {name: pace[name] for name in paced if pace.get(name) is not None}
 
@@ -219,8 +190,10 @@ def fit_table(
     try:
         if mixed:  # from all training rows, not from a first batch
             density.initialize(*rows(train))
-        held_out = None if stream is None else numbers[np.r_[validate, test]]
-        streamed = None if stream is None or held_out is None else stream.training(schema, held_out, dtype, usual)
+        streamed = None
+        if prepared.stream is not None:
+            held_out = prepared.numbers[np.r_[validate, test]]
+            streamed = prepared.stream.training(schema, held_out, dtype, prepared.usual)
         history = fit(
             density,
             *(rows(train) if streamed is None else (streamed, None)),
@@ -247,12 +220,12 @@ def fit_table(
         raise
     fitted = time.perf_counter()
 
-    table_model = TableModel(schema, density, rows=fitted_rows)
+    table_model = TableModel(schema, density, rows=prepared.fitted)
     given_test = None if context is None else context[test]
-    results = {_NAMES[model]: table_model.log_prob_encoded(x[test], given_test, own[test])}
+    results = {_NAMES[model]: table_model.log_prob_encoded(x[test], given_test, prepared.numbers[test])}
     with _waiting("baselines", shown=progress), _handed_on(schema, density, records):
         if mixed:
-            both = Schema([*schema.given_parts, *schema.parts]).encode(table)[0] if schema.given else x
+            both = Schema([*schema.given_parts, *schema.parts]).encode(prepared.table)[0] if schema.given else x
             results |= mixed_baselines(schema, both[train], both[validate], both[test], len(schema.given), seed)
         else:
             joint = x if context is None else np.concatenate([context, x], axis=1)
@@ -269,68 +242,19 @@ def fit_table(
         parameters=sum(p.numel() for p in density.parameters() if p.requires_grad),
         columns=list(schema.columns),
         given=list(schema.given),
-        rows={"all": everything, "training": fitted_rows, "validation": len(validate), "test": len(test)},
+        rows={"all": prepared.rows, "training": prepared.fitted, "validation": len(validate), "test": len(test)},
         seed=seed,
         unit=schema.unit,
         scores=[Score.of(name, log_p, own_units[_NAMES[model]]) for name, log_p in own_units.items()],
         **outcome(history),
         seconds={"fit": fitted - begun, "baselines": time.perf_counter() - fitted},
         options=options,
-        set_apart=apart,
+        set_apart=prepared.apart,
     )
     return table_model, report
 
 
 _NAMES = {"any-order": "any order", "depth": "depth mixture", "flow": "flow"}
-
-
-def _schema(
-    table: pa.Table,
-    columns: Sequence[str] | None,
-    given: Sequence[str],
-    train: NDArray[np.int64],
-    kinds: Mapping[str, str | Column] | None,
-    model: str | None,
-) -> tuple[Schema, str]:
-    """The schema that the model takes, and the model, which is for the table to say if the user does not."""
-    if model in ("depth", "flow"):
-        if kinds:
-            raise ValueError(
-                f"kinds: expected none with model={model!r}, which takes every column as continuous, got some"
-            )
-        return Schema.standardised(table, columns, given, rows=train), model
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
-    if model is None and not kinds and not _discrete(schema, table) and not _gaps(schema, table):
-        numbers = all(not isinstance(part, Categorical) for part in schema.given_parts)
-        times = any(isinstance(part, Time) for part in schema.given_parts)
-        if numbers and not times:
-            return Schema.standardised(table, columns, given, rows=train), "depth"
-    for one in caught:  # of the schema that is taken
-        warnings.warn(one.message, one.category, stacklevel=3)
-    return schema, "any-order"
-
-
-def _discrete(schema: Schema, table: pa.Table) -> bool:
-    """Whether some value of a modelled column has a probability that means something: not one that is rare and far out."""
-    for part in schema.parts:
-        if part.discrete:
-            return True
-        if len(part.atoms_encoded):
-            z = part.encode(flat(table.column(part.name)))
-            if any(int((z == code).sum()) >= FREQUENT for code in part.atoms_encoded):
-                return True
-    return False
-
-
-def _present(stream: TableStream, names: Sequence[str]) -> list[str]:
-    """The columns among those asked for that the stream has; the schema says which it lacks."""
-    return [name for name in names if name in stream.column_names] or stream.column_names
-
-
-def _gaps(schema: Schema, table: pa.Table) -> bool:
-    return any(bool(np.isnan(part.encode(flat(table.column(part.name)))).any()) for part in schema.parts)
 
 
 def _width(hidden: Sequence[int] | int | None) -> int:
@@ -373,97 +297,3 @@ def _handed_on(schema: Schema, density: Density, records: Sequence[Epoch]) -> It
     except BaseException as error:
         _hand_on(error, schema, density, records)
         raise
-
-
-def split_rows(rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Training, validation and test rows: 80, 10 and 10 % of a seeded shuffle."""
-    order = np.random.default_rng(seed).permutation(rows)
-    tenth = max(1, round(rows / 10))
-    return order[2 * tenth :], order[:tenth], order[tenth : 2 * tenth]
-
-
-@contextmanager
-def _sampled(stream: TableStream | None) -> Iterator[None]:
-    """What is wrong with a row of a stream's sample is not said as if it were the row of the file."""
-    try:
-        yield
-    except TableError as error:
-        if stream is None:
-            raise
-        raise TableError(f"{stream.path}, of which rows in random order were read: {error}") from error
-
-
-def _wild(schema: Schema, x: Float64, context: Float64 | None, mixed: bool) -> tuple[Usual | None, NDArray[np.bool_]]:
-    """What is usual among columns of numbers, and which encoded values (rows, columns) are wild; of others, those so far out
-    that the density cannot tell how far.
-    """
-    if mixed:
-        given = np.zeros((len(x), len(schema.given)), dtype=bool)
-        return None, np.concatenate([schema.beyond(x, torch.get_default_dtype()), given], axis=1)
-    both = x if context is None else np.concatenate([x, context], axis=1)
-    usual = Usual.of(both)
-    return usual, usual.wild(both)
-
-
-def _set_apart(
-    schema: Schema,
-    encoded: tuple[Float64, Float64 | None],
-    wild: NDArray[np.bool_],
-    split: tuple[NDArray[np.int64], ...],
-    numbers: NDArray[np.int64],
-) -> tuple[list[NDArray[np.int64]], list[int]]:
-    """Training, validation and test rows without those that hold a wild value; and these, by their numbers in the data, -1
-    where that is not known.
-    """
-    apart = np.asarray(wild.any(axis=1))
-    if apart.any():
-        some = np.flatnonzero(apart)
-        x, context = (None if part is None else part[some] for part in encoded)
-        table = schema.decode(np.empty((0, 0)) if x is None else x, context)
-        names = [*schema.columns, *schema.given]
-        values = np.column_stack([_as_floats(table.column(name)) for name in names])
-        follows = "such rows are set apart: they are neither fitted nor counted in the report"
-        warnings.warn(told(names, values, wild[some], numbers[some], follows), TableWarning, stacklevel=3)
-    rows = [part[~apart[part]] for part in split]
-    return rows, [int(numbers[row]) for part in split for row in part[apart[part]]]
-
-
-def _as_floats(values: pa.ChunkedArray) -> Float64:
-    """The numbers of a column, for print; NaN of others, of which none is wild."""
-    if not is_number(values.type):
-        return np.full(len(values), np.nan)
-    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-
-
-def _check_rows(rows: int, least: int, purpose: str) -> None:
-    if rows < least:
-        raise TableError(f"the table has {rows} rows, and it takes at least {least} to {purpose}; add rows")
-
-
-def _check_distances(schema: Schema, x: Float64, context: Float64 | None, numbers: NDArray[np.int64]) -> None:
-    """A value the training rows have nothing like would overflow, in a row that was drawn for validation or test."""
-    for names, values in ((schema.columns, x), (schema.given, context)):
-        if values is None:
-            continue
-        far = np.argwhere(~(np.abs(values) <= _FARTHEST))
-        if len(far):
-            row, column = far[0]
-            raise TableError(
-                f"column {names[column]!r}: the value in row {numbers[row]} (rows count from 0) is "
-                f"{abs(values[row, column]):.1g} standard deviations from the others; correct or remove that row"
-            )
-
-
-def _warn_of_linear_dependence(schema: Schema, x: Float64) -> None:
-    """Columns that determine each other leave no volume, and a density over no volume is infinite."""
-    if len(schema.columns) < 2:
-        return
-    values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
-    if values[0] < 1e-9 * values[-1]:
-        involved = [name for name, weight in zip(schema.columns, vectors[:, 0], strict=True) if abs(weight) > 0.05]
-        warnings.warn(
-            f"columns {', '.join(map(repr, involved))} are a linear function of each other; a density can grow there "
-            "without bound, so its log-likelihood means little: leave one of them out",
-            TableWarning,
-            stacklevel=3,
-        )
