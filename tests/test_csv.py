@@ -28,6 +28,7 @@ from anabranch.tables import (
 )
 from anabranch.tables.columns import Categorical, Continuous
 from anabranch.tables.formulas import harmless
+from anabranch.tables.number_text import NumberStyle
 
 DAY = datetime.date
 
@@ -204,6 +205,31 @@ def test_what_is_guessed_is_said(tmp_path, case):
     table, warning = read(tmp_path, text)
     assert table.to_pydict() == wanted
     assert (said in warning) if said else not warning
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["(5,0)", "(-3,5)"],
+        ["$5.00", "(-$3.50)"],
+        [*(f"{k},5" for k in range(10)), "--6,5"],
+        ["6.00", "(5.00", "(7.00)"],
+        ["6.00", "5.00)", "(7.00)"],
+        ["-$6.00", "-$-5.00"],
+    ],
+)
+def test_one_odd_number_makes_a_column_text_and_no_damaged_file(tmp_path, texts):
+    table, warning = read(tmp_path, "a;b\n" + "".join(f"{text};{i}\n" for i, text in enumerate(texts)), sep=";")
+    assert table.to_pydict() == {"a": texts, "b": list(range(len(texts)))}
+    assert "'a': numbers with different signs, units or marks, taken as text" in warning
+
+
+def test_numbers_have_one_sign_or_one_pair_of_brackets():
+    money = NumberStyle(before="$", brackets=True)
+    assert money.read(pa.array(["$5", "-$6", "$-7", "($8)", "( $9 )", None])).to_pylist() == [5, -6, -7, -8, -9, None]
+    assert NumberStyle(after=" E").read(pa.array(["1E5 E", "- 2 E"])).to_pylist() == [1e5, -2.0]
+    for text in ("(-$5)", "-($5)", "-$-5", "--5", "($5", "$5)", "+-5"):
+        assert money.read(pa.array(["$1", text])) is None
 
 
 @pytest.mark.parametrize("case", GUESSED)

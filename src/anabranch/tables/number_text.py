@@ -74,13 +74,16 @@ class NumberStyle:
     @property
     def pattern(self) -> str:
         """A regular expression (of Arrow, RE2) for the texts of such numbers."""
-        sign = f"[-+{_MINUS}]?"
+        sign = f"[-+{_MINUS}]"
         before = f"(?:{re.escape(self.before)})?[{_SPACES}]*" if self.before else ""
         digits = _digits(self.decimal, self.thousands)
         after = f"[{_SPACES}]*{re.escape(self.after.strip())}" if self.after else ""
         after = f"(?:{after})?" if re.fullmatch(_CURRENCY, self.after.strip()) else after
-        opened, closed = (r"\(?", r"\)?") if self.brackets else ("", "")
-        return rf"^\s*{opened}{sign}\s*{before}{sign}{digits}(?:[eE][-+]?\d+)?{after}\s*{closed}\s*$"
+        number = rf"{digits}(?:[eE][-+]?\d+)?{after}"
+        # one sign, in front of the currency or behind it, or one pair of brackets
+        forms = [rf"(?:{sign}?\s*{before}|{before}{sign}){number}"]
+        forms += [rf"\(\s*{before}{number}\s*\)"] if self.brackets else []
+        return rf"^\s*(?:{'|'.join(forms)})\s*$"
 
     def fits(self, texts: Any) -> Any:
         """Which texts are such numbers; null where there is none."""
@@ -92,8 +95,12 @@ class NumberStyle:
             return plain_numbers(texts)
         if pc.any(pc.invert(self.fits(texts))).as_py():
             return None
-        for sign in (self.before, self.after.strip(), self.thousands):
-            texts = pc.replace_substring(texts, sign, "") if sign else texts
+        if self.before:
+            texts = pc.replace_substring(texts, self.before, "", max_replacements=1)
+        if self.after.strip():  # the last one: the E of 1E5 E is no unit
+            texts = pc.replace_substring_regex(texts, rf"{re.escape(self.after.strip())}(\s*\)?\s*)$", r"\1")
+        if self.thousands:
+            texts = pc.replace_substring(texts, self.thousands, "")
         if self.brackets:
             texts = pc.replace_substring(pc.replace_substring(texts, "(", "-"), ")", "")
         if self.decimal != ".":
@@ -101,8 +108,11 @@ class NumberStyle:
         try:
             return _cast(texts)
         except pa.ArrowInvalid:
-            bare = pc.replace_substring_regex(texts, rf"[{_SPACES}+\t]", "")
+            bare = pc.replace_substring_regex(texts, rf"[{_SPACES}+\s]", "")
+        try:
             return _cast(pc.replace_substring(bare, _MINUS, "-"))
+        except pa.ArrowInvalid:  # one odd text makes the column text, not the file damaged
+            return None
 
     def write(self, values: Any, decimals: int | None = None) -> Any:
         """Numbers as texts.
@@ -192,7 +202,7 @@ def number_style(words: Sequence[str], decimal: str | None, thousands_likely: bo
         >>> number_style(["1.234,5", "17"], None, True)[0].words
         'decimal commas, points between thousands'
     """
-    found = [match for match in map(_ANY.fullmatch, words) if match]
+    found = [match for match in map(_number, words) if match]
     if len(found) <= NUMBERS_SHARE * len(words):
         return None
     digits = [match["digits"] for match in found]
@@ -212,21 +222,29 @@ def number_style(words: Sequence[str], decimal: str | None, thousands_likely: bo
     if signs is None:
         return None
     before, after = signs
-    brackets = any(match["open"] and match["close"] for match in found)
+    brackets = any(match["open"] for match in found)
     return NumberStyle(mark, group, before, after, brackets), ambiguous
 
 
 def is_number(word: str) -> bool:
     """Whether a text is a number, as people write them: with signs of currencies and per cent, but without other units."""
-    match = _ANY.fullmatch(word)
+    match = _number(word)
     if match is None:
         return word.strip().lower() in _WORDS
     return match["after"] is None or match["after"] == "%" or bool(re.fullmatch(_CURRENCY, match["after"]))
 
 
 def is_number_like(word: str) -> bool:
-    """The same, with any unit."""
+    """Whether a text is like a number, whatever its unit, signs and brackets: --3 and (3 are."""
     return bool(_ANY.fullmatch(word))
+
+
+def _number(word: str) -> re.Match[str] | None:
+    """A number with any unit, with one sign at most, or one pair of brackets; None for another text."""
+    match = _ANY.fullmatch(word)
+    if match is None or bool(match["open"]) != bool(match["close"]):
+        return None
+    return match if sum(map(bool, (match["open"], match["sign"], match["sign2"]))) <= 1 else None
 
 
 def _choices(digits: Sequence[str]) -> list[tuple[str, str]]:
