@@ -444,7 +444,7 @@ class TestSchema:
         x = schema.encode_row({"t": "b", "n": 7, "f": None})
         assert np.isnan(x[0])
         assert schema.decode(x[None]).to_pylist() == [{"f": None, "n": 7, "t": "b"}]
-        assert schema.decode_column("n", x[1:2]).to_pylist() == [7]
+        assert schema.column("n").decode(x[1:2]).to_pylist() == [7]
         with pytest.raises(ValueError, match="expected one of the columns 'f', 'n', 't', got 'z'"):
             schema.encode_row({"z": 1})
         with pytest.raises(ValueError, match="column 't': 'z' is none of the 3 values"):
@@ -655,6 +655,25 @@ class TestTails:
                 found.append(pareto(beyond - at)[0])
             assert float(np.mean(found)) == pytest.approx(index, abs=off)
             assert max(found) < 1
+
+    @pytest.mark.parametrize(
+        ("draw", "least", "most"),
+        [
+            (lambda r, n: r.normal(size=n), 0, 0),
+            (lambda r, n: r.exponential(10, n), 0, 1),
+            (lambda r, n: r.exponential(10, n).round(1), 0, 1),
+            (lambda r, n: r.geometric(0.05, n), 0, 1),
+            (lambda r, n: r.gamma(2, 3, n), 0, 1),
+            (lambda r, n: r.standard_t(3, n), 7, 8),
+            (lambda r, n: r.standard_t(3, n).round(2), 7, 8),
+            (lambda r, n: 1 + r.pareto(2, n), 7, 8),
+            (lambda r, n: r.pareto(2, n), 7, 8),
+            (lambda r, n: (10 * r.pareto(2, n)).astype(int), 7, 8),
+        ],
+    )
+    def test_heavy_tails_are_said_of_heavy_ones_alone(self, draw, least, most):
+        columns = [infer_column("c", pa.array(draw(np.random.default_rng(seed), 3000))) for seed in range(8)]
+        assert least <= sum("heavy tail" in column.description for column in columns) <= most
 
     @pytest.mark.parametrize("draw", [lambda r, n: r.standard_cauchy(n), lambda r, n: np.exp(3 * r.normal(size=n))])
     def test_no_component_has_a_tail_without_a_mean(self, draw):

@@ -60,11 +60,6 @@ class Curve:
         self.numbers = tuple(map(float, (bend, low_at, *low, high_at, *high)))
 
     @property
-    def heavy(self) -> bool:
-        """Whether some tail is heavier than exponential."""
-        return max(self.numbers[2], self.numbers[5]) > 0
-
-    @property
     def straight(self) -> bool:
         """Whether f(u) = u."""
         return self.numbers == (0.0, -math.inf, 0.0, 0.0, math.inf, 0.0, 0.0)

@@ -323,10 +323,6 @@ class Schema(Described):
         arrays += [part.decode(np.asarray(x[:, i], dtype=np.float64)) for i, part in enumerate(self.parts)]
         return pa.Table.from_arrays(arrays, names=names)
 
-    def decode_column(self, name: str, z: Float64) -> pa.Array:
-        """Encoded numbers (n) of one column as its values."""
-        return self.column(name).decode(np.asarray(z, dtype=np.float64))
-
     def tensor(self, x: Float64, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
         """Encoded rows (rows, columns) in a model's dtype.
 

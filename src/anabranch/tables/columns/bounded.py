@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from anabranch.checks import positive
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.ends import Bounds, told
+from anabranch.tables.columns.ends import Bounds, stated
 from anabranch.tables.columns.reading import read_floats, refuse
 from anabranch.tables.columns.shape import atoms_of, standard
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
@@ -73,7 +73,7 @@ class Bounded(Smooth):
                 low, high = 0.0, bound
                 break
         if ends is not None:
-            below, above = told(name, ends)
+            below, above = stated(name, ends)
             low, high = low if below is None else below, high if above is None else above
             refuse(
                 name,

@@ -15,10 +15,11 @@ from anabranch.families.curve import Tail
 from anabranch.families.logistics import FAR
 from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.ends import Bounds, ends_beside, told, within
+from anabranch.tables.columns.ends import Bounds, ends_beside, stated, within
 from anabranch.tables.columns.reading import read_floats, refuse
 from anabranch.tables.columns.shape import applied, atoms_of, bent_standard, standard, standardised, tails_of_line
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
+from anabranch.tables.columns.tails import heavy
 
 
 class Continuous(Smooth):
@@ -96,7 +97,7 @@ class Continuous(Smooth):
             rest = mine
         loc, scale, bend = bent_standard(name, rest)
         kind = float_type(values)
-        low, high = ends_beside(near[~np.isnan(near)], single, kind) if ends is None else told(name, ends)
+        low, high = ends_beside(near[~np.isnan(near)], single, kind) if ends is None else stated(name, ends)
         # what is apart may lie beyond the ends that the others show, but not beyond those that are told
         atoms = atoms if ends is None else [atom for atom in atoms if within(atom, low, high)]
         tails = tails_of_line(standardised(rest, loc, scale), bend, low is None, high is None)
@@ -125,11 +126,11 @@ class Continuous(Smooth):
     @property
     def description(self) -> str:
         bent = ", bent" if self.bend else ""
-        heavy = ", heavy tails" * self.curve.heavy
+        tails = ", heavy tails" * heavy(self.curve, self.widest)
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
         ends = "" if self.low is None else f", from {self.low:.6g}"
         ends += "" if self.high is None else f", to {self.high:.6g}"
-        return f"about {self.loc:.6g}, by {self.scale:.4g}{bent}{heavy}{ends}{atoms}"
+        return f"about {self.loc:.6g}, by {self.scale:.4g}{bent}{tails}{ends}{atoms}"
 
     def family(self) -> Family:
         return self._mixture(self.low, self.high, self.widest)

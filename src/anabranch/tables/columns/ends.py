@@ -158,7 +158,7 @@ def ends_beside(values: Float64, atoms: Sequence[float], kind: str) -> Ends:
     return Ends(low, high) if low is None or high is None or low < high else Ends()
 
 
-def told(name: str, ends: Bounds) -> Ends:
+def stated(name: str, ends: Bounds) -> Ends:
     """The ends of real numbers that a user states."""
     low, high = (None if end is None else float(read_number(name, end)) for end in ends)
     return checked(name, low, high)
@@ -202,13 +202,12 @@ def roundest(near: float, far: float) -> float:
     low, high = min(near, far), max(near, far)
     if low <= 0 <= high:
         return 0.0
-    if low > 0 or high < 0:
-        if is_natural(near):
-            return float(near)
-        for number in NATURAL:
-            value = math.copysign(number, low)
-            if low <= value <= high:
-                return float(value)
+    if is_natural(near):
+        return float(near)
+    for number in NATURAL:
+        value = math.copysign(number, low)
+        if low <= value <= high:
+            return float(value)
     if high <= low:
         return float(low)
     size = 10.0 ** math.ceil(math.log10(max(abs(low), abs(high))))

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anabranch.arrays import LARGEST_EXACT
 from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
 from anabranch.tables.columns.ends import Bounds
-from anabranch.tables.columns.reading import LARGEST_EXACT, check_number, read_floats, refuse
+from anabranch.tables.columns.reading import check_number, read_floats, refuse
 from anabranch.tables.columns.stepped import Shape, Stepped
 from anabranch.tables.types import type_of
 
@@ -62,8 +63,8 @@ class Integer(Stepped):
         """With these ends, or those that the values show; then never below 0 if none of the values is."""
         n, gaps = _read(name, values)
         kind = str(values.type) if not pa.types.is_decimal(values.type) else "double"
-        told = None if ends is None else cls(name, type=kind)._told(ends)
-        return cls(name, type=kind, **Shape(name, n, gaps, rows, ends=told, values=values).options)
+        stated = None if ends is None else cls(name, type=kind)._stated(ends)
+        return cls(name, type=kind, **Shape(name, n, gaps, rows, ends=stated, values=values).options)
 
     @property
     def _steps_of(self) -> str:

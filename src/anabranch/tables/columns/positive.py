@@ -15,11 +15,11 @@ from anabranch.families import Curve, Family
 from anabranch.families.curve import Tail, log_steepness, shrink, stretch
 from anabranch.tables.columns.apart import apart, warn_of_apart
 from anabranch.tables.columns.column import Float64, Rows
-from anabranch.tables.columns.ends import Bounds, ends_beside, told, within
+from anabranch.tables.columns.ends import Bounds, ends_beside, stated, within
 from anabranch.tables.columns.reading import read_floats, refuse
 from anabranch.tables.columns.shape import applied, atoms_of, standard
 from anabranch.tables.columns.smooth import Smooth, distinct_codes, float_type, listed, observed
-from anabranch.tables.columns.tails import Tails, begins, side_of, tails_of
+from anabranch.tables.columns.tails import Tails, begins, heavy, side_of, tails_of
 from anabranch.tables.frame import TableError
 
 # below the logarithm of the smallest positive float64: where an atom at zero is put
@@ -111,7 +111,7 @@ class Positive(Smooth):
             raise TableError(f"column {name!r}: expected some numbers above 0, got none; leave it out")
         loc, scale = standard(name, np.log(rest))
         kind = float_type(values)
-        low, high = ends_beside(near[near > 0], single, kind) if ends is None else told(name, ends)
+        low, high = ends_beside(near[near > 0], single, kind) if ends is None else stated(name, ends)
         low = None if low is None or low <= 0 else low
         atoms = atoms if ends is None else [atom for atom in atoms if atom == 0 or within(atom, low, high)]
         tails = _tails((np.log(rest) - loc) / scale, scale, low is None, high is None)
@@ -128,11 +128,11 @@ class Positive(Smooth):
     @property
     def description(self) -> str:
         low, middle, high = (np.exp(np.clip(self.loc + k * self.scale, -700, 700)) for k in (-1, 0, 1))
-        heavy = ", heavy tail" * self.curve.heavy
+        tail = ", heavy tail" * heavy(self.curve, self.widest)
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
         ends = "" if self.low is None else f", from {self.low:.6g}"
         ends += "" if self.high is None else f", to {self.high:.6g}"
-        return f"log, about {middle:.4g} ({low:.3g} to {high:.3g}){heavy}{ends}{atoms}"
+        return f"log, about {middle:.4g} ({low:.3g} to {high:.3g}){tail}{ends}{atoms}"
 
     def family(self) -> Family:
         return self._mixture(self.low, self.high, self.widest)

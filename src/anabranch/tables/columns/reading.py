@@ -9,13 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from anabranch.arrays import LARGEST_EXACT
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError
 from anabranch.tables.number_text import is_number as is_number_text
 from anabranch.tables.types import is_number, is_text
-
-# float64 holds every whole number up to here
-LARGEST_EXACT = 2**53
 
 
 class UnseenError(TableError):

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anabranch.arrays import LARGEST_EXACT
 from anabranch.checks import positive_int
 from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
 from anabranch.tables.columns.ends import Bounds
-from anabranch.tables.columns.reading import LARGEST_EXACT, check_number, read_floats, refuse
+from anabranch.tables.columns.reading import check_number, read_floats, refuse
 from anabranch.tables.columns.stepped import Shape, Stepped, digits_of
 from anabranch.tables.frame import TableError
 
@@ -79,8 +80,8 @@ class Rounded(Stepped):
         kind = str(values.type) if pa.types.is_decimal(values.type) or pa.types.is_float32(values.type) else "double"
         column = cls(name, digits, type=kind)
         n, gaps = column._wholes(values)
-        told = None if ends is None else column._told(ends)
-        shape = Shape(name, n, gaps, rows, ends=told, unit=10.0**-digits, values=values)
+        stated = None if ends is None else column._stated(ends)
+        shape = Shape(name, n, gaps, rows, ends=stated, unit=10.0**-digits, values=values)
         return cls(name, digits, type=kind, **shape.options)
 
     @property

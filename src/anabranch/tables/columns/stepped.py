@@ -22,6 +22,7 @@ from anabranch.tables.columns.ends import Bounds, Ends, Round, checked, ends_of_
 from anabranch.tables.columns.reading import refuse
 from anabranch.tables.columns.shape import applied, atoms_of, bent_standard, standardised, tails_of_line
 from anabranch.tables.columns.smooth import FARTHEST_END, codes_of, observed
+from anabranch.tables.columns.tails import heavy
 from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 
@@ -169,7 +170,7 @@ class Stepped(Column):
     def description(self) -> str:
         about = self._shown(self.origin + round(self.loc) * self.step)
         bent = ", bent" if self.bend else ""
-        bent += ", heavy tails" * self.curve.heavy
+        bent += ", heavy tails" * heavy(self.curve, self.widest)
         ends = "" if self.low is None else f", from {self._shown(self.low)}"
         ends += "" if self.high is None else f", to {self._shown(self.high)}"
         shown = ", ".join(self._shown(atom) for atom in self.atoms[:5])
@@ -198,7 +199,7 @@ class Stepped(Column):
     def _steps_of(self) -> str:
         """What the lattice is, as text."""
 
-    def _told(self, ends: Bounds) -> Ends:
+    def _stated(self, ends: Bounds) -> Ends:
         """The ends that a user states, as n: the outermost whole numbers within."""
         low, high = (None if end is None else self._number(end) for end in ends)
         return checked(self.name, None if low is None else math.ceil(low), None if high is None else math.floor(high))

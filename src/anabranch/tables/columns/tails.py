@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anabranch.families.curve import Tail
+from anabranch.families.curve import Curve, Tail
 from anabranch.tables.columns.column import Float64
 
 # a tail begins at the largest n^0.6 values, but at no more than a tenth of all, and at no fewer than these
@@ -21,6 +21,9 @@ _NARROWEST, _ROOM = 0.3, 1.2
 _NEARER = 0.2
 # a side narrower than this share of the other is made steeper, so many times at most
 _NARROWER, _STEEPEST = 0.7, 3.0
+# a tail is called heavy above this index: few samples of normal, exponential and gamma numbers show as much, and most of
+# Student's t of 3 degrees (1/3), of Pareto's of index 2 (1/2) and of heavier ones do
+_HEAVY_INDEX = 0.25
 
 
 class Side(NamedTuple):
@@ -99,6 +102,22 @@ def pareto(y: Float64) -> tuple[float, float]:
     weight = np.where(inside, np.exp(np.minimum(score - score[inside].max(), 0.0)), 0.0) * np.gradient(index)
     weight /= weight.sum()
     return float(weight @ index), float(weight @ (index / theta)) * mean
+
+
+def heavy(curve: Curve, widest: float | None) -> bool:
+    r"""Whether a column has a heavy tail: one of an estimated index c s above 0.25, with no moments beyond the fourth.
+
+    c is that of the curve, and s the scale of the wider encoded tail, above which `widest` leaves room. Without `widest`
+    nothing was estimated, and no tail is called heavy.
+
+    Example:
+        >>> from anabranch.families import Curve
+        >>> from anabranch.tables.columns.tails import heavy
+        >>> heavy(Curve(high_tail=(1.0, 0.1, 0.0)), 1.2), heavy(Curve(high_tail=(1.0, 0.5, 0.0)), 1.2)
+        (False, True)
+    """
+    _, _, low, _, _, high, _ = curve.numbers
+    return widest is not None and max(low, high) * widest / _ROOM > _HEAVY_INDEX
 
 
 def tails_of(

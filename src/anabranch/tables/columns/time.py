@@ -85,7 +85,7 @@ class Time(Stepped):
         n, gaps = column._wholes(values)
         seen = n[~gaps]
         step = natural_step(seen.astype(np.int64), _natural_steps(values.type))
-        told = None if ends is None else column._told(ends)
+        stated = None if ends is None else column._stated(ends)
         shape = Shape(
             name,
             n,
@@ -93,7 +93,7 @@ class Time(Stepped):
             rows,
             step,
             lossless=False,
-            ends=told,
+            ends=stated,
             unit=None,
             round_to=_round_to(n, gaps, step, values.type),
         )
