@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anabranch.described import Described
 from anabranch.estimators.distinct import Distinct
 from anabranch.tables import TableWarning
-from anabranch.tables.wild import Usual, told
+from anabranch.tables.wild import Usual, warning_of
 
 Float64 = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ class Apart(Described):
             return cls.none(rows.x.shape[1])
         found, first = np.unique(rows.inverse, return_index=True)
         numbers = first[len(found) - len(rows) :].astype(np.int64)
-        text = told(names, rows.x, wild, numbers, "they are set apart from the fit")
+        text = warning_of(names, rows.x, wild, numbers, "they are set apart from the fit")
         warnings.warn(f"X: {text}", TableWarning, stacklevel=4)
         share = float(rows.weights[wild.any(axis=1)].sum() / rows.weights.sum())
         some, seen = np.isfinite(usual.low), np.where(wild, np.nan, rows.x)

@@ -18,7 +18,7 @@ from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.returned import Filling, with_gaps_filled
 from anabranch.tables.unseen import set_aside
 
-# of a gap whose best value is asked for there are about so many numbers at a time
+# a model evaluates about so many numbers at a time to choose the best value of one gap
 _POINTS = 8
 
 if TYPE_CHECKING:

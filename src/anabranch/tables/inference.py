@@ -29,6 +29,7 @@ from anabranch.tables.columns.shape import atoms_of, margin, normal_score, some_
 from anabranch.tables.columns.stepped import digits_of
 from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
+from anabranch.tables.number_text import NUMBERS_SHARE
 from anabranch.tables.number_text import is_number as is_number_text
 from anabranch.tables.types import flat, is_number, is_text, is_time
 
@@ -44,8 +45,6 @@ _FEW, _ROWS_OF_ONE = 20, 10
 _RARE = 0.01
 # text of more different values than this, and more than half as many as rows, names the rows
 _NAMES, _NAMES_SHARE = 1000, 0.5
-# text of which so many values are numbers is a column of numbers with some stray words
-_NUMBERS_SHARE = 0.8
 # a share of rows above which numbers that share their value were rounded, not drawn twice
 _TIES = 0.05
 
@@ -204,7 +203,7 @@ def _check_words(name: str, values: pa.Array) -> None:
     _check_constant(name, values)
     distinct = values.unique().drop_null().to_pylist()
     numbers = sum(is_number_text(word) for word in distinct)
-    if len(distinct) > 2 and _NUMBERS_SHARE * len(distinct) < numbers < len(distinct):
+    if len(distinct) > 2 and NUMBERS_SHARE * len(distinct) < numbers < len(distinct):
         row, text = first_text(values)
         raise TableError(
             f"column {name!r} holds text ({text!r} in row {row}) among numbers; correct or remove that, or declare the "

@@ -20,7 +20,7 @@ from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
 from anabranch.tables.types import flat, is_number
-from anabranch.tables.wild import Usual, told
+from anabranch.tables.wild import Usual, warning_of
 
 Index = NDArray[np.int64]
 
@@ -159,7 +159,7 @@ def _set_apart(
         names = [*schema.columns, *schema.given]
         values = np.column_stack([_as_floats(table.column(name)) for name in names])
         follows = "such rows are set apart: they are neither fitted nor counted in the report"
-        warnings.warn(told(names, values, wild[some], numbers[some], follows), TableWarning, stacklevel=4)
+        warnings.warn(warning_of(names, values, wild[some], numbers[some], follows), TableWarning, stacklevel=4)
     rows = [part[~apart[part]] for part in split]
     return rows, [int(numbers[row]) for part in split for row in part[apart[part]]]
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from anabranch.arrays import LARGEST_EXACT
 from anabranch.tables.columns import Continuous, TableWarning
 from anabranch.tables.columns.column import Float64
-from anabranch.tables.columns.reading import LARGEST_EXACT, first_text
+from anabranch.tables.columns.reading import first_text
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import flat, is_number, is_text
 from anabranch.tables.wild import Usual

@@ -18,6 +18,7 @@ from anabranch.tables.hints import GAPS, Style, describe
 from anabranch.tables.notes import Note
 from anabranch.tables.number_text import NumberStyle
 from anabranch.tables.time_text import TimeStyle
+from anabranch.tables.types import in_one_piece
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Sheet:
         if pc.all(same).as_py():
             return own
         new = self._new(values.filter(pc.invert(same)), style, own)
-        return pc.replace_with_mask(_one(own), _one(pc.invert(same)), _one(new))
+        return pc.replace_with_mask(in_one_piece(own), in_one_piece(pc.invert(same)), in_one_piece(new))
 
     def _new(self, values: Any, style: Style | None, like: Any | None) -> Any:
         """New values as texts, in the style of their column."""
@@ -123,7 +124,7 @@ class Sheet:
             texts = NumberStyle(",").write(values)
         else:
             texts = clock(values) if pa.types.is_duration(values.type) else values.cast(pa.string())
-        texts = _one(texts)
+        texts = in_one_piece(texts)
         plain_text = pa.types.is_string(values.type)
         every = self.cells.all_quoted if like is None else _all_in_quotes(like)
         return self._quoted(texts, every, plain_text)
@@ -207,9 +208,3 @@ def _first(texts: Any) -> str | None:
 def _all_in_quotes(texts: Any) -> bool:
     found = quoted(texts)
     return bool(pc.any(found).as_py()) and bool(pc.all(pc.or_(found, pc.equal(texts, ""))).as_py())
-
-
-def _one(values: Any) -> Any:
-    if isinstance(values, pa.ChunkedArray):
-        return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-    return values

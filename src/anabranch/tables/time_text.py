@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from anabranch.tables.types import in_one_piece
+
 # text of which so many different values are dates is a column of dates with some stray words
 TIMES_SHARE = 0.8
 # texts by which to tell whether many repeat
@@ -83,8 +85,8 @@ class TimeStyle:
     def read(self, texts: Any) -> Any | None:
         """Dates, points in time or times of day of texts; None if some text is none."""
         coded = pc.dictionary_encode(texts.slice(0, _LOOKED_AT))
-        if len(texts) > _LOOKED_AT and len(_one(coded).dictionary) < _LOOKED_AT / 2:  # each is read once
-            coded = _one(pc.dictionary_encode(texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts))
+        if len(texts) > _LOOKED_AT and len(in_one_piece(coded).dictionary) < _LOOKED_AT / 2:  # each is read once
+            coded = pc.dictionary_encode(in_one_piece(texts))
             known = self._read(coded.dictionary)
             return None if known is None else known.take(coded.indices)
         return self._read(texts)
@@ -101,7 +103,7 @@ class TimeStyle:
         pieces = pc.extract_regex(texts, f"^{_ORDERS[self.order]}{_CLOCK}$")
         if pieces.null_count > texts.null_count:
             return None
-        return _assembled(_one(pieces), _one(texts).is_valid().to_numpy(zero_copy_only=False))
+        return _assembled(in_one_piece(pieces), in_one_piece(texts).is_valid().to_numpy(zero_copy_only=False))
 
     def fits(self, texts: Any) -> Any:
         """Which texts look like such dates, whether or not there is such a day; null where there is none."""
@@ -167,7 +169,7 @@ def compact_dates(values: Any) -> Any | None:
     extremes = pc.min_max(values).as_py()
     if extremes["min"] is None or extremes["min"] < 19_000_101 or extremes["max"] > 21_001_231:
         return None
-    numbers = _one(values)
+    numbers = in_one_piece(values)
     given = numbers.is_valid().to_numpy(zero_copy_only=False)
     n = numbers.fill_null(20000101).to_numpy(zero_copy_only=False)
     days = _days(n // 10_000, n // 100 % 100, n % 100)
@@ -193,7 +195,7 @@ def _times_of_day(texts: Any) -> Any | None:
     pieces = pc.extract_regex(texts, r"^(?P<h>\d{1,2}):(?P<m>\d{2})(?::(?P<s>\d{2})(?P<f>\.\d{1,6})?)?$")
     if pieces.null_count > texts.null_count:
         return None
-    pieces, given = _one(pieces), _one(texts).is_valid().to_numpy(zero_copy_only=False)
+    pieces, given = in_one_piece(pieces), in_one_piece(texts).is_valid().to_numpy(zero_copy_only=False)
     hour, minute, second = (_whole(pieces, name) for name in "hms")
     if (hour > 23).any() or (minute > 59).any() or (second > 59).any():
         return None
@@ -255,12 +257,6 @@ def _micros(pieces: pa.StructArray, name: str) -> NDArray[np.int64]:
     texts = pc.utf8_slice_codeunits(pieces.field(name), 1)
     texts = pc.utf8_rpad(pc.fill_null(texts, ""), 6, "0")
     return np.asarray(texts.cast(pa.int64()).to_numpy(zero_copy_only=False))
-
-
-def _one(values: Any) -> Any:
-    if isinstance(values, pa.ChunkedArray):
-        return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-    return values
 
 
 def _format(order: str, like: str) -> str:

@@ -110,12 +110,18 @@ def _is_packed(kind: pa.DataType) -> bool:
     return bool(pa.types.is_run_end_encoded(kind) or pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind))
 
 
+def in_one_piece(column: Any) -> pa.Array:
+    """A column without its division into chunks, of the same type."""
+    if isinstance(column, pa.ChunkedArray):  # not combine_chunks, which in some versions gives chunks again
+        if column.num_chunks == 1:
+            return column.chunk(0)
+        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column
+
+
 def flat(column: Any) -> pa.Array:
     """A column in one piece, a dictionary's as its values."""
-    column = spelled_out(column)
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):  # what some versions make of no chunks at all
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    array = in_one_piece(spelled_out(column))
     while pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     # which Arrow cannot sort

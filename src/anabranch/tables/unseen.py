@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from anabranch.arrays import LARGEST_EXACT
 from anabranch.checks import one_of
 from anabranch.tables.columns import Column, TableWarning
-from anabranch.tables.columns.reading import LARGEST_EXACT, UnseenError
+from anabranch.tables.columns.reading import UnseenError
 from anabranch.tables.types import flat, is_number, is_text
 
 if TYPE_CHECKING:

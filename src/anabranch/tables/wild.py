@@ -71,7 +71,9 @@ class Usual:
         return np.asarray((x < self.low) | (x > self.high))
 
 
-def told(names: Sequence[str], x: Float64, wild: NDArray[np.bool_], numbers: NDArray[np.int64], follows: str) -> str:
+def warning_of(
+    names: Sequence[str], x: Float64, wild: NDArray[np.bool_], numbers: NDArray[np.int64], follows: str
+) -> str:
     """Wild values in one line: column, row and value of the first three, and what follows from it.
 
     Args:
