@@ -95,13 +95,6 @@ class Logistics(Family):
         low, high, most = self._tensors(x)
         return mixture_log_prob(x, theta, most, *((low, high) if self.has_ends else ()))
 
-    def log_probability(self, low: Tensor, high: Tensor, theta: Tensor) -> Tensor:
-        """log P(low < X <= high), (*batch), also where both are far out; low may be -inf and high inf."""
-        least, largest, most = self._tensors(theta)
-        low, high = torch.maximum(low, least), torch.minimum(high, largest)
-        ends = (least, largest) if self.has_ends else ()
-        return mixture_log_probability(low, high, high - low, theta, most, *ends)
-
     def contains(self, x: Tensor) -> Tensor:
         low, high, _ = self._tensors(x)
         return x.isfinite() & _within(x, low, high)
