@@ -29,8 +29,8 @@ from trials import Row, earlier, note, over_seeds, write
 import anabranch as ab
 from anabranch.draws import drawing
 from anabranch.models import AnyOrder
-from anabranch.models.any_order import fullest_first
 from anabranch.models.order_loss import OrderLoss
+from anabranch.models.orders import fullest_first
 from anabranch.tables import Schema
 from anabranch.tables.prepared import split_rows
 from anabranch.training.pace import ANY_ORDER

@@ -677,6 +677,20 @@ class TestAnyOrder:
         assert fit_table(real, **quick)[1].options["model"] == "depth"
         assert fit_table(gap, **quick)[1].options["model"] == "any-order"
 
+    def test_several_orders_are_averaged(self):
+        quick = {"epochs": 1, "blocks": 1, "hidden": 8, "progress": False}
+        table = mixed(60, gaps=0.0)
+        model, report = fit_table(table, orders=3, **quick)
+        x = model.schema.tensor(model.schema.encode(table)[0], torch.float32)
+        with torch.no_grad():
+            each = model.density.log_prob_of_orders(x)
+            want = each.logsumexp(dim=-1) - np.log(3)
+        assert each.shape == (60, 3)
+        torch.testing.assert_close(model.density.log_prob(x), want)
+        assert report.options["orders"] == 3
+        with pytest.raises(ValueError, match="orders: expected 1 with model='flow', which has no orders, got 2"):
+            fit_table(numbers(), model="flow", orders=2, epochs=1, progress=False)
+
     def test_is_ahead_of_both_baselines(self, any_order):
         any_, copula, independent = any_order[1].scores
         assert any_.mean > copula.mean > independent.mean

@@ -70,6 +70,9 @@ def fit(
         typer.Option(metavar="SIZES", help="Hidden sizes of each spline block, by default 128,128, or the width, 256."),
     ] = None,
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = 8,
+    orders: Annotated[
+        int, typer.Option(help="Of a model of any order, how many orders of the columns its joint averages.")
+    ] = 1,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the rows, at most: the same fit on every machine. By default --minutes says."),
@@ -145,6 +148,7 @@ def fit(
                 blocks=blocks,
                 hidden=sizes,
                 bins=bins,
+                orders=orders,
                 epochs=epochs,
                 minutes=minutes,
                 schedule=None if steps_of is None else _read_schedule(steps_of),

@@ -13,7 +13,7 @@ from torch import Tensor
 from anabranch.draws import drawing
 from anabranch.families import Family
 from anabranch.models import AnyOrder
-from anabranch.models.any_order import fullest_first
+from anabranch.models.orders import fullest_first
 from anabranch.training import NonFiniteError, fit
 from anabranch.training.pace import ANY_ORDER
 

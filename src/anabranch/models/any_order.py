@@ -13,16 +13,14 @@ from torch.distributions import constraints
 from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.densities.density import at_every_context, context_rows
-from anabranch.families import ColumnByColumn, Family, Levels, Logistics
+from anabranch.families import ColumnByColumn, Family, Logistics
+from anabranch.models.chain_rule import leave_one_out, terms
 from anabranch.models.column_network import ColumnNetwork, Walk
 from anabranch.models.order_loss import OrderLoss
+from anabranch.models.orders import permutation
 
 # chosen on validation rows, with `training.pace.ANY_ORDER` (docs/tables.md)
 WIDTH = 256
-# rows times columns in one go of log_prob
-_PASSES = 2**14
-# and so many parameters of columns, of which those of thousands of categories have many
-_NUMBERS = 2**23
 
 
 class AnyOrder(Density):
@@ -39,12 +37,12 @@ class AnyOrder(Density):
     A NaN in x is a gap, a value that was not observed. log_prob of a row with gaps takes the chain rule over the columns
     that the row has, in `order`: the network leaves the others out, which comes near to the integral over them.
 
-    A fit minimises the mean over orders of -log p, one step of the chain rule at a time (`order_loss.OrderLoss`). Rows with
-    gaps are completed first, by draws from the model (`objectives.Completion`, which `fit` uses where rows have gaps). The
-    loss in evaluation mode is -log_prob.
+    A fit minimises -log p, one step of the chain rule at a time. Most rows learn random orders, the others `order`; a term
+    brings orders nearer to each other (`order_loss.OrderLoss`). Rows with gaps are completed first, by draws from the model
+    (`objectives.Completion`, which `fit` uses where rows have gaps). The loss in evaluation mode is -log_prob.
 
-    The parameters of a column given others come of a `ColumnNetwork`; log_prob and sampling take one pass of it for each
-    column, but of its first layer, which is added up as columns become known.
+    A `ColumnNetwork` gives the parameters of a column given others. log_prob and sampling take one pass of it for each
+    column. The first layer takes one pass for all of them: it is a sum over the columns that are known.
     Source: Uria, Murray and Larochelle, 2014, arXiv:1310.1757 (orderless NADE); Hoogeboom et al., 2022, arXiv:2110.02037.
 
     Args:
@@ -101,12 +99,12 @@ class AnyOrder(Density):
         self.orders = positive_int("orders", orders)
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randperm(columns, generator=generator).tolist() for _ in range(self.orders - 1)]
-        self._orders = [_permutation(columns, order), *drawn]
+        self._orders = [permutation(columns, order), *drawn]
         self._order_loss = OrderLoss(network, self._orders, agreement)
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """Every column what its family can be, or a gap."""
+        """Every column holds a value that its family can be, or a gap."""
         return ColumnByColumn([self.family(i) for i in range(self.columns)])
 
     @property
@@ -171,37 +169,7 @@ class AnyOrder(Density):
         if order is None:
             place = torch.tensor(self.order, device=x.device).argsort()
             return self.terms(x, self.order, known, context)[..., place]
-        order = list(order)
-        x = at_every_context(x, context, 1)
-        if not order:
-            return x[..., :0]
-        # few enough rows at a time that what the passes hold stays in the processor's cache
-        rows = self._rows_at_a_time(len(order))
-        flat = x.reshape(-1, x.shape[-1])
-        given = context_rows(context, x.shape[:-1])
-        parts = [
-            self._terms(piece, order, known, None if given is None else given[k * rows : (k + 1) * rows])
-            for k, piece in enumerate(flat.split(rows))
-        ]
-        return torch.cat(parts).reshape(*x.shape[:-1], len(order))
-
-    def _terms(self, x: Tensor, order: Sequence[int], known: Sequence[int], context: Tensor | None) -> Tensor:
-        """The same of rows (n, columns), all passes at once."""
-        observed = ~x.isnan()
-        values = torch.where(observed, x, 0.0)
-        added = self.network.added(values, observed)
-        entered = self.network.nothing_known.expand(len(x), -1)
-        for i in known:
-            entered = entered + added[i]
-        before = []
-        for i in order:
-            before.append(entered)
-            entered = entered + added[i]
-        log_p = self.network.log_prob_of_each(values, torch.stack(before), order, context)
-        return torch.where(observed, log_p, 0.0)[:, order]
-
-    def _rows_at_a_time(self, passes: int) -> int:
-        return max(1, min(_PASSES // max(1, passes), _NUMBERS // sum(self.network.sizes)))
+        return terms(self.network, x, list(order), known, context)
 
     def leave_one_out(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x_i | all others that x has) for every column i: (*batch, columns), nats; NaN for a gap.
@@ -211,19 +179,7 @@ class AnyOrder(Density):
             context: as elsewhere.
         """
         x, context = self._checked(x, context)
-        x = at_every_context(x, context, 1)
-        flat, given = x.reshape(-1, self.columns), context_rows(context, x.shape[:-1])
-        rows = self._rows_at_a_time(self.columns)
-        parts = []
-        for k, piece in enumerate(flat.split(rows)):
-            observed = ~piece.isnan()
-            values = torch.where(observed, piece, 0.0)
-            added = self.network.added(values, observed)
-            entered = self.network.nothing_known + added.sum(dim=0) - added
-            own = None if given is None else given[k * rows : (k + 1) * rows]
-            log_p = self.network.log_prob_of_each(values, entered, range(self.columns), own)
-            parts.append(torch.where(observed, log_p, torch.nan))
-        return torch.cat(parts).reshape(x.shape)
+        return leave_one_out(self.network, x, context)
 
     def marginal(self, columns: Sequence[int]) -> Density:
         """p(x_columns) of the joint, a `Subset`, which shares this model's parameters.
@@ -356,26 +312,3 @@ class AnyOrder(Density):
         x = at_every_context(x, context, 1)
         observed = ~x.isnan()
         return self._order_loss(torch.where(observed, x, 0.0), observed, observed, context)
-
-
-def fullest_first(x: Tensor, families: Sequence[Family] | None = None) -> list[int]:
-    """The columns of rows (n, columns) by how many gaps (NaN) they have, the fewest first: an `order` for `AnyOrder`.
-
-    Of columns with equally many gaps, those of `Levels` come first, if families are given: what depends on the first columns
-    of levels alone can be summed up exactly.
-    """
-    gaps = x.isnan().double().mean(dim=0).tolist()
-    levels = [families is not None and isinstance(families[i], Levels) for i in range(len(gaps))]
-    return sorted(range(len(gaps)), key=lambda i: (gaps[i], not levels[i]))
-
-
-def _permutation(columns: int, order: Sequence[int] | None) -> list[int]:
-    """The order of the joint.
-
-    Raises:
-        ValueError: it is no permutation of the columns.
-    """
-    places = list(range(columns)) if order is None else [int(i) for i in order]
-    if sorted(places) != list(range(columns)):
-        raise ValueError(f"order: expected every number from 0 to {columns - 1} once, got {places}")
-    return places

@@ -53,6 +53,7 @@ class OrderLoss:
         self.columns = len(orders[0])
         # where every column stands in each order, as a share
         self._places = torch.tensor(orders).argsort(dim=-1) / self.columns
+        self._placed: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def __call__(
         self, x: Tensor, among: Tensor, observed: Tensor, context: Tensor | None = None, drawn_count: bool = True
@@ -80,7 +81,9 @@ class OrderLoss:
         """A for each row, (*batch, D) booleans, and n / (n - |A|), (*batch, 1)."""
         n = among.sum(dim=-1, keepdim=True)
         u = torch.rand(like.shape, dtype=like.dtype, device=like.device)
-        places = self._places.to(like)
+        if (like.device, like.dtype) not in self._placed:
+            self._placed[like.device, like.dtype] = self._places.to(like)
+        places = self._placed[like.device, like.dtype]
         one = places[torch.randint(len(places), like.shape[:-1], device=like.device)]
         in_order = torch.rand(n.shape, dtype=like.dtype, device=like.device) < self.in_order
         keys = torch.where(among, torch.where(in_order, one, u), 2.0)

@@ -6,6 +6,16 @@ from anabranch.objectives.consistency import Consistency
 from anabranch.objectives.depth import Depth
 from anabranch.objectives.information import Information
 from anabranch.objectives.likelihood import Likelihood
-from anabranch.objectives.objective import Batch, Objective
+from anabranch.objectives.objective import Batch, Objective, UnsettledWarning
 
-__all__ = ["Annihilation", "Batch", "Completion", "Consistency", "Depth", "Information", "Likelihood", "Objective"]
+__all__ = [
+    "Annihilation",
+    "Batch",
+    "Completion",
+    "Consistency",
+    "Depth",
+    "Information",
+    "Likelihood",
+    "Objective",
+    "UnsettledWarning",
+]

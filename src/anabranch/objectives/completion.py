@@ -48,7 +48,7 @@ class Completion(Objective):
     Three phases, by steps: at first gaps are left out, until there is a model to draw from; then drawn values are
     conditions only, so that what was observed settles p(gaps | observed); then drawn values are targets too, which
     teaches the orders in which a column with gaps comes before what it depends on. Weights from before the last phase
-    are not kept.
+    are not kept. `fit` warns where it ends before the last phase.
 
     `fit` uses it by itself for a density that `Completes`, where rows have gaps.
     Source: Celeux and Diebolt, 1985 (stochastic EM); Rubin, 1976 (missing at random).
@@ -74,6 +74,7 @@ class Completion(Objective):
     """
 
     uses_labels = False
+    by_epochs = False
 
     def __init__(self, passes: int = 4, observed_steps: int = 200, condition_steps: int = 400) -> None:
         self.passes = positive_int("passes", passes)

@@ -57,6 +57,10 @@ class Batch:
         return self.mixture.log_posterior(self.x, self.context)
 
 
+class UnsettledWarning(UserWarning):
+    """A fit that ended while its objective still changed what is fitted."""
+
+
 class Objective(ABC):
     """One number for each row, to be minimised in the mean, as a `fit` takes it.
 
@@ -66,11 +70,14 @@ class Objective(ABC):
 
     Attributes:
         uses_labels: whether it reads the labels of a batch. A fit with labels wants one that does.
+        by_epochs: whether it acts after epochs, or goes by the share of the fit that is done. Then a fit needs a number of
+            epochs.
         settled: False as long as it still changes what is fitted: a fit goes on then whatever its patience, and keeps no
             earlier weights.
     """
 
     uses_labels: bool = True
+    by_epochs: bool = True
     settled: bool = True
 
     @property
@@ -134,6 +141,11 @@ class Sum(Objective):
     def uses_labels(self) -> bool:  # type: ignore[override]
         """Whether some term does."""
         return any(term.uses_labels for _, term in self.terms)
+
+    @property
+    def by_epochs(self) -> bool:  # type: ignore[override]
+        """Whether a term is."""
+        return any(term.by_epochs for _, term in self.terms)
 
     @property
     def holds_labels(self) -> bool:

@@ -17,7 +17,8 @@ from anabranch.checks import device_here, one_of, positive, positive_int, read_t
 from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.models import AnyOrder, DepthMixture, Flow
-from anabranch.models.any_order import WIDTH, fullest_first
+from anabranch.models.any_order import WIDTH
+from anabranch.models.orders import fullest_first
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
 from anabranch.tables.columns import Column
 from anabranch.tables.model import TableModel
@@ -53,6 +54,7 @@ def fit_table(
     blocks: int | None = None,
     hidden: Sequence[int] | int | None = None,
     bins: int = 8,
+    orders: int = 1,
     epochs: int | None = None,
     minutes: float | None = None,
     schedule: Schedule | Mapping[str, Any] | None = None,
@@ -77,8 +79,8 @@ def fit_table(
 
     Args:
         table: a data frame of pandas, polars, pyarrow or another that narwhals reads, a NumPy array, or a `TableStream` of
-            Parquet files larger than memory. Of that all rows are fitted but 10,000 at most to stop by and as many to
-            report on, which are, with statistics and baselines, of a sample.
+            Parquet files larger than memory. Of a stream up to 10,000 rows decide when to stop, and up to 10,000 are
+            reported on. All others are fitted. Statistics and baselines come from a sample.
         columns: the columns to model; all that are not given, by default.
         given: columns to condition on, without gaps.
         kinds: for some columns the kind, a word or a `Column`, in place of what would be inferred. For "any-order".
@@ -89,6 +91,7 @@ def fit_table(
         hidden: sizes of the hidden layers of each spline block, by default (128, 128); or the one width for any order,
             by default 256.
         bins: of the splines, as in `flows.nsf`.
+        orders: of an any-order model, how many orders of the columns its joint averages. Answers take so many times as long.
         epochs: passes over the training rows, at most, over which the learning rate falls from the first to the last: the
             same fit on every machine. It ends early when the validation rows get no better for a quarter of them.
         minutes: to spend on the fit, at most, without the baselines; by default 5, on every machine, if no epochs are given.
@@ -135,6 +138,7 @@ def fit_table(
         'nats per row; density in height, weight; probability of tall'
     """
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
+    orders = positive_int("orders", orders)
     epochs = None if epochs is None else positive_int("epochs", epochs)
     if isinstance(schedule, Mapping):
         schedule = Schedule.from_dict(schedule)
@@ -154,8 +158,10 @@ def fit_table(
     if mixed:
         width = _width(hidden)
         blocks = 2 if blocks is None else blocks
-        options |= {"blocks": blocks, "hidden": width}
+        options |= {"blocks": blocks, "hidden": width} | ({"orders": orders} if orders > 1 else {})
     else:
+        if orders > 1:
+            raise ValueError(f"orders: expected 1 with model={model!r}, which has no orders, got {orders}")
         sizes = (128, 128) if hidden is None else (hidden,) if isinstance(hidden, int) else tuple(hidden)
         blocks = 5 if blocks is None else blocks
         options |= {"structure": structure, "blocks": blocks, "hidden": [int(size) for size in sizes], "bins": bins}
@@ -164,7 +170,7 @@ def fit_table(
         if mixed:
             families = schema.families()
             order = fullest_first(torch.from_numpy(x[train]), families)
-            density = AnyOrder(families, schema.context_size, width, blocks, order=order)
+            density = AnyOrder(families, schema.context_size, width, blocks, orders, seed, order)
         else:
             density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
     pace = (ANY_ORDER if mixed else _FLOWS).options(

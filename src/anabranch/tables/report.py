@@ -55,6 +55,7 @@ class Report:
         stopped: why it ended, as in `training.History`.
         improving: nats per row and minute by which the validation loss still fell when the budget of time ended the fit;
             None where it no longer fell, and for fits by epochs.
+        judged: False where the budget ended the fit so soon that nobody can tell whether it still improved.
         schedule: the steps of a fit within a budget, as plain data: `fit_table(schedule=report.schedule)` takes them again.
         seconds: spent on the fit and on the baselines.
         options: the arguments of the fit.
@@ -75,6 +76,7 @@ class Report:
     best_step: int
     stopped: str
     improving: float | None
+    judged: bool
     schedule: dict[str, Any] | None
     seconds: dict[str, float]
     options: dict[str, Any]
@@ -96,6 +98,7 @@ def outcome(history: History) -> dict[str, Any]:
         "best_step": 0 if best is None else best.step,
         "stopped": history.stopped,
         "improving": history.improving,
+        "judged": history.judged,
         "schedule": None if history.schedule is None else history.schedule.to_dict(),
     }
 
@@ -119,6 +122,8 @@ def course_in_words(report: Mapping[str, Any]) -> str:
             f"ended by {end} while it still improved, by {improving:.2g} nats per row and minute: "
             + ("more epochs give more" if stopped == "epochs" else f"more minutes, such as {3 * minutes:g}, give more")
         )
+    if not report.get("judged", True) and stopped == "minutes":
+        return words + f"ended by {budget}, too soon to tell whether it still improved: more minutes give more"
     if stopped == "epochs" and best == steps:
         return words + "the last epoch was the best: more epochs may give more"
     return words + _ENDS.get(stopped, "").format(budget=budget)

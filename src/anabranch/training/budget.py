@@ -105,6 +105,10 @@ class Budget(Course):
         return -slope if slope is not None and slope < 0 else None
 
     @property
+    def judged(self) -> bool:
+        return self._reason == "plateau" or sum(record.validation is not None for record in self._records) > 2
+
+    @property
     def state(self) -> str:
         if self._fall:
             return "ending: " + ("no longer improves" if self._reason == "plateau" else "rate falls")

@@ -14,8 +14,8 @@ class Course(ABC):
     Attributes:
         every: steps between two validations; None for one after each pass over the rows.
         steps: how many there will be at most, where that is known.
-        planned: how many were asked for beforehand, of which objectives are told what share is done; None within a budget
-            of time alone, also where its steps are taken again.
+        planned: how many were asked for beforehand; None within a budget of time alone, and where its steps are taken again.
+            Objectives are told which share of these is done.
         seconds: how long it may take, where that is limited.
         ended: why it is over, in a word; "" while it goes on.
         goes_back: whether the next step begins with the weights that `marks` had asked to keep. The loop sees to it, and
@@ -60,6 +60,11 @@ class Course(ABC):
     def improving(self) -> float | None:
         """Nats per row and minute that it gained to the end; None if it ended for want of gains, or that is not known."""
         return None
+
+    @property
+    def judged(self) -> bool:
+        """Whether there were records enough to tell whether it improves."""
+        return True
 
     @property
     def state(self) -> str:

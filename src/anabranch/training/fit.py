@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from time import perf_counter
@@ -27,6 +28,7 @@ from anabranch.densities.compilation import compiled
 from anabranch.draws import drawing
 from anabranch.objectives import Completion, Likelihood, Objective
 from anabranch.objectives.completion import Completes
+from anabranch.objectives.objective import UnsettledWarning
 from anabranch.training.background import check_background
 from anabranch.training.budget import Budget
 from anabranch.training.compiling import shall_compile, steps_within
@@ -148,6 +150,7 @@ def fit(
 
     Warns:
         ScaleWarning: rows far from mean 0 and deviation 1 that the density has not coped with. Recipes of `flows` do.
+        UnsettledWarning: the fit ended while its objective still changed what is fitted.
 
     Example:
         >>> import torch
@@ -169,10 +172,9 @@ def fit(
             )
     if minutes is not None:
         minutes = positive("minutes", minutes)
-        if epochs is None and (objective is not None or noise):
+        if epochs is None and (noise or (objective is not None and objective.by_epochs)):
             raise ValueError(
-                "epochs: expected a number with an objective or noise, which go by the share of the epochs that is done, "
-                "got minutes alone"
+                "epochs: expected a number with noise, or with an objective that goes by epochs, got minutes alone"
             )
     elif epochs is None and schedule is None:
         epochs = _EPOCHS
@@ -284,6 +286,13 @@ def fit(
                 raise
         finally:
             density.to(home)
+    if objective is not None and not objective.settled and history.stopped != "callback":
+        warnings.warn(
+            f"the fit ended after {loop.steps_done:,} steps, before {type(objective).__name__} had come to its last phase; "
+            "give it more minutes or epochs",
+            UnsettledWarning,
+            stacklevel=2,
+        )
     if isinstance(training, Rows):
         warn_if_behind(density, training.to(home))
     return history
@@ -313,8 +322,7 @@ def _course(
         return Repeated(schedule)
     if minutes is None:
         return ByEpochs(epochs or _EPOCHS, batches, warmup, patience)
-    # an objective acts after passes
-    every = None if objective is not None else _between_validations(batches, held_out, batch_size)
+    every = None if objective is not None and objective.by_epochs else _between_validations(batches, held_out, batch_size)
     most = None if epochs is None else epochs * batches
     rising = round(warmup * (_WARMED if most is None else min(most, _WARMED)))
     return Budget(60 * minutes, rising, every, most, stops=patience is not None)

@@ -50,6 +50,7 @@ class History:
             where something cut it short.
         improving: how much the validation loss still fell where the budget ended the fit, in nats per row and minute, over
             the last quarter of the steps at a constant rate; None where it no longer fell, and for fits by epochs.
+        judged: False where the budget ended it so soon that nobody can tell whether it still improved.
     """
 
     rows: int
@@ -61,6 +62,7 @@ class History:
     compiled: bool = False
     schedule: Schedule | None = None
     improving: float | None = None
+    judged: bool = True
 
     @property
     def best(self) -> Epoch | None:

@@ -133,6 +133,7 @@ class Loop:
             schedule = self.course.schedule
             self.history.schedule = schedule and replace(schedule, compiled=self.history.compiled)
             self.history.improving = self.course.improving
+            self.history.judged = self.course.judged
         finally:
             self.density.load_state_dict(self.good)
             self.density.train(was_training)

@@ -29,7 +29,7 @@ class Schedule:
         back_to: the step whose weights, and state of the optimiser, the fall begins with, if those are not the ones of
             step t: those of the lowest validation loss, where it had risen since.
         every: steps between two validations; None for one after each pass over the rows.
-        most: steps of which the share that is done is counted for objectives and noise, where those are more than it took.
+        most: the steps that were asked for, where the fit took fewer. Objectives and noise go by the share of these.
         compiled: whether the density was compiled, which says how its numbers are rounded.
 
     Raises:
