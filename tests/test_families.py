@@ -10,7 +10,7 @@ from scipy import stats
 from anabranch.densities import Density
 from anabranch.families import Atoms, Lattice, Levels, Logistics, Panel, Wrapped
 from anabranch.families.curve import Curve, width_of_cell
-from anabranch.families.logistics import log_one_minus_exp
+from anabranch.families.cut_logistics import log_one_minus_exp
 from anabranch.storage import load, save
 from anabranch.training.marginals import Marginals
 

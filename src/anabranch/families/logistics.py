@@ -6,10 +6,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import softplus
 
 from anabranch.checks import positive, positive_int
 from anabranch.densities.categorical import draw_levels
+from anabranch.families.cut_logistics import log_between, log_density_between, mean_between, quantile_between
 from anabranch.families.family import Family, quantiles_of
 
 # e^-7 = 0.0009 standard deviations: a spike narrower than that is an atom, which has a family of its own
@@ -18,13 +19,9 @@ _LEAST_LOG_SCALE = -7.0
 _LARGEST_LOG_SCALE = 30.0
 # how sharply scales turn below the widest, and where a start leaves them room
 _BEND_AT_MOST, _BELOW_WIDEST = 4.0, 0.8
-# in scales: beyond that a logistic has nothing
-_NO_END = 1e8
 # what lies further out was set apart, as an atom
 FAR = 1e12
 _BISECTIONS = 60
-# of y^2, y^4, ... in log(sinh(y) / y)
-_LOG_SINHC = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250, 2 / 127702575)
 # what a network reads of an x further out than this is that it is there
 _READ = 10.0
 
@@ -172,22 +169,11 @@ class Logistics(Family):
         return torch.tensor(self.numbers, dtype=like.dtype, device=like.device).unbind()
 
     def _inverse(self, u: Tensor, loc: Tensor, s: Tensor) -> Tensor:
-        """What a logistic cut at the ends is below with probability u."""
+        """The number below which a component, cut at the ends, has probability u."""
         if not self.has_ends:
             return loc + s * torch.logit(u)
         low, high, _ = self._tensors(loc)
-        a, b = _in_units(low, loc, 1 / s), _in_units(high, loc, 1 / s)
-        # from the side on which its tail lies between the ends: there F is small, and keeps its digits
-        flip = a + b > 0
-        near, far = torch.where(flip, -b, a), torch.where(flip, -a, b)
-        share = torch.where(flip, 1 - u, u)
-        log_near, log_far = logsigmoid(near), logsigmoid(far)
-        # F = F(near) + share (F(far) - F(near))
-        log_p = torch.logaddexp(log_near, log_far + share.log() + (-torch.expm1(log_near - log_far)).log())
-        t = log_p - (-torch.expm1(log_p)).log()
-        t = torch.minimum(torch.maximum(t, near), far)
-        x = loc + s * torch.where(flip, -t, t)
-        return torch.maximum(torch.minimum(x, high), low)
+        return quantile_between(u, loc, s, low, high)
 
 
 def read_mixture(theta: Tensor, most: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,16 +194,10 @@ def mixture_log_prob(
     """log p(x | theta), (*batch), of mixtures whose ends and widest log-scale broadcast against x."""
     log_w, loc, log_s = read_mixture(theta, most)
     inverse = (-log_s).exp()
-    t = (x.unsqueeze(-1) - loc) * inverse
     if low is None or high is None:
+        t = (x.unsqueeze(-1) - loc) * inverse
         return torch.logsumexp(log_w - t - 2 * softplus(-t) - log_s, dim=-1)
-    a, b = _in_units(low.unsqueeze(-1), loc, inverse), _in_units(high.unsqueeze(-1), loc, inverse)
-    whole = _log_gap((high - low).unsqueeze(-1), inverse)
-    # l(t) / (F(b) - F(a)) = sigma(t) / sigma(b) * sigma(-t) / sigma(-a) / (1 - e^{a - b})
-    cut = _softplus_gap(t, a, (x - low).unsqueeze(-1), inverse) + _softplus_gap(
-        -t, -b, (high - x).unsqueeze(-1), inverse
-    )
-    log_p = torch.logsumexp(log_w - cut - whole - log_s, dim=-1)
+    log_p = torch.logsumexp(log_w + log_density_between(x, loc, inverse, low, high) - log_s, dim=-1)
     return torch.where(_within(x, low, high) | x.isnan(), log_p, -torch.inf)
 
 
@@ -244,92 +224,12 @@ def mixture_log_probability(
     return torch.logsumexp(log_w + log_between(low, high, width, loc, (-log_s).exp(), least, largest), dim=-1)
 
 
-def log_between(
-    low: Tensor,
-    high: Tensor,
-    width: Tensor,
-    loc: Tensor,
-    inverse: Tensor,
-    least: Tensor | None = None,
-    largest: Tensor | None = None,
-) -> Tensor:
-    """log P(low < X <= high), (*batch, components), of each logistic, cut at the ends if there are any."""
-    low, high, width = low.unsqueeze(-1), high.unsqueeze(-1), width.unsqueeze(-1)
-    right, left = _in_units(high, loc, inverse), _in_units(low, loc, inverse)
-    # sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - e^{b - a})
-    gap = _log_gap(width, inverse)
-    if least is None or largest is None:
-        return logsigmoid(right) + logsigmoid(-left) + gap
-    least, largest = least.unsqueeze(-1), largest.unsqueeze(-1)
-    a, b = _in_units(least, loc, inverse), _in_units(largest, loc, inverse)
-    cut = _softplus_gap(left, a, low - least, inverse) + _softplus_gap(-right, -b, largest - high, inverse)
-    return gap - cut - _log_gap(largest - least, inverse)
-
-
-def mean_between(loc: Tensor, s: Tensor, low: float, high: float) -> Tensor:
-    """The mean of logistics cut at low and high, in float64."""
-    a = torch.full_like(loc, low).sub(loc).div(s).clamp(-_NO_END, _NO_END)
-    b = torch.full_like(loc, high).sub(loc).div(s).clamp(-_NO_END, _NO_END)
-    # mirrored so that most lies to the left of the middle, then E(X - low) = s int_a^b (F(b) - F(t)) dt / (F(b) - F(a))
-    flip = a + b > 0
-    near, far = torch.where(flip, -b, a), torch.where(flip, -a, b)
-    width = far - near
-    top = far.sigmoid()
-    come = (width * top - (softplus(far) - softplus(near))) / (top * (-near).sigmoid() * -torch.expm1(-width))
-    # far to the left it is an exponential distribution that ends at `far`, between narrow ends nearly an even one
-    come = torch.where(far < -30, width / -torch.expm1(-width) - 1, come)
-    even = 0.5 * width - width.square() / 12 * (0.25 * (near + far)).tanh()
-    come = torch.where(width < 1e-2, even, come)
-    t = near + come
-    return loc + s * torch.where(flip, -t, t)
-
-
-def _in_units(x: Tensor, loc: Tensor, inverse: Tensor) -> Tensor:
-    """(x - loc) / s; far away on either side where x is infinite, without the gradient of infinity times nothing."""
-    none = x.isinf()
-    t = (torch.where(none, 0.0, x) - loc) * inverse
-    return torch.where(none, x.sign() * _NO_END, t)
-
-
-def _log_gap(width: Tensor, inverse: Tensor) -> Tensor:
-    """log(1 - e^{-width / s}), 0 for an infinite width."""
-    none = width.isinf()
-    gap = (-torch.where(none, 1.0, width) * inverse).clamp(max=-torch.finfo(inverse.dtype).tiny)
-    steep = gap < -math.log(2)
-    # the second of two forms where no digits are lost; not log(-expm1(gap)), which compiled by torch.compile is -inf for
-    # cells that are narrow enough for 1 - e^gap to be rounded to 0 (PyTorch 2.13, on CPUs)
-    log_gap = torch.where(
-        steep, torch.log1p(-gap.exp().clamp(max=0.6)), log_one_minus_exp(torch.where(steep, -0.5, gap))
-    )
-    return torch.where(none, 0.0, log_gap)
-
-
-def _softplus_gap(t: Tensor, a: Tensor, distance: Tensor, inverse: Tensor) -> Tensor:
-    """softplus(t) - softplus(a) for t - a = distance / s: no digits are lost where both are large."""
-    far = (a > 0) & ~distance.isinf()
-    gap = torch.where(far, distance, 0.0) * inverse
-    return torch.where(far, gap + softplus(-t) - softplus(-a), softplus(t) - softplus(a))
-
-
 def _within(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Whether x is between the ends, or rounded to beside one."""
     digit = 4 * torch.finfo(x.dtype).eps
     under = torch.where(low.isinf(), 0.0, low).abs()
     over = torch.where(high.isinf(), 0.0, high).abs()
     return (x >= low - digit * (1 + under)) & (x <= high + digit * (1 + over))
-
-
-def log_one_minus_exp(x: Tensor) -> Tensor:
-    r"""log(1 - e^x), (*batch), for -log 2 <= x < 0, however small.
-
-    With y = -x / 2, by 1 - e^x = -x e^{x / 2} sinh(y) / y, and the series of log(sinh(y) / y) about 0, which converges for
-    |y| < pi; what is left out is below 1e-16 here.
-    """
-    square = 0.25 * x * x
-    series = torch.zeros_like(x)
-    for coefficient in _LOG_SINHC[::-1]:
-        series = (series + coefficient) * square
-    return (-x).log() + 0.5 * x + series
 
 
 def come_through(x: Tensor, knots: Tensor) -> Tensor:

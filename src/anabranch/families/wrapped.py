@@ -10,8 +10,9 @@ from torch.nn.functional import softplus
 
 from anabranch.checks import positive, positive_int
 from anabranch.densities.categorical import draw_levels
+from anabranch.families.cut_logistics import log_between
 from anabranch.families.family import Family, quantiles_of
-from anabranch.families.logistics import log_between, read_mixture
+from anabranch.families.logistics import read_mixture
 
 # so often each way around the circle is summed up, and the widest scale, as a share of the period, for which
 # that is enough: what is left out is below e^{-15}
