@@ -159,6 +159,26 @@ class TestOne:
             assert not bool(family.contains(off).any())
             assert bool(family.log_prob(off, theta.expand(2, -1)).isneginf().all())
 
+    def test_ends_are_the_least_and_largest_possible(self, family):
+        low, high = family.ends()
+        (theta,) = parameters(family, 1)
+        drawn = family.sample(theta.expand(5000, -1))
+        assert low <= float(drawn.min()) and float(drawn.max()) <= high
+        if family.discrete and math.isfinite(low) and math.isfinite(high):
+            assert (float(support(family).min()), float(support(family).max())) == pytest.approx((low, high))
+        for end, way in ((low, -1.0), (high, 1.0)):
+            if math.isfinite(end):
+                beyond = torch.tensor(end + 0.3 * way, dtype=torch.float64)
+                assert not family.contains(beyond)
+
+    def test_what_was_seen_is_the_range_of_the_sample_and_the_atoms(self, family):
+        x = torch.tensor([0.5, -0.5, 0.25, 1.0], dtype=torch.float64)
+        family.initialize(x)
+        wanted = None if isinstance(family, (Levels, Wrapped)) else (-0.5, 1.0)
+        if isinstance(family, Atoms):
+            wanted = min(-0.5, *family.values), max(1.0, *family.values)
+        assert family.seen() == (wanted if wanted is None else pytest.approx(wanted))
+
     def test_derivatives_are_finite_and_right(self, family):
         theta = parameters(family).requires_grad_()
         x = family.sample(theta.detach())

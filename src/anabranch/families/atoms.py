@@ -56,6 +56,14 @@ class Atoms(Family):
         other = self.inner.nearest(x)
         return torch.where((other - x).abs() < (atom - x).abs(), other, atom)  # a NaN is no nearer
 
+    def ends(self) -> tuple[float, float]:
+        low, high = self.inner.ends()
+        return min(low, *self.values), max(high, *self.values)
+
+    def seen(self) -> tuple[float, float] | None:
+        inner = self.inner.seen()
+        return None if inner is None else (min(inner[0], *self.values), max(inner[1], *self.values))
+
     def sample(self, theta: Tensor) -> Tensor:
         log_w, rest = self._read(theta)
         chosen = draw_levels(log_w)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -25,6 +26,8 @@ class Family(Described, ABC):
         start(x)             -> (parameters)          that fit a sample x (n) by itself
         contains(x)          -> (*batch) of booleans   whether x can be, whatever theta
         nearest(x)           -> (*batch)    the value next to x that has a probability of its own, NaN where none has
+        ends()               -> (least, largest)    that x can be, whatever theta; infinite where there is no end
+        seen()               -> (least, largest)    of the sample of `initialize`, None where that is not kept
         initialize(x)        set what `features` reads off a sample
 
         x      (*batch)
@@ -82,6 +85,17 @@ class Family(Described, ABC):
     def nearest(self, x: Tensor) -> Tensor:
         """The value next to x (*batch) that has a probability of its own; by default none has, and NaN comes back."""
         return torch.full_like(x, torch.nan)
+
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest x that can be, whatever theta; infinite where there is no end, the default."""
+        return -math.inf, math.inf
+
+    def seen(self) -> tuple[float, float] | None:
+        """The least and the largest x of the sample that `initialize` was given; None, the default, where none is kept.
+
+        Before `initialize` the numbers mean nothing.
+        """
+        return None
 
     def initialize(self, x: Tensor) -> None:
         """Set what `features` reads off a sample (n)."""

@@ -93,6 +93,13 @@ class Lattice(Family):
     def nearest(self, x: Tensor) -> Tensor:
         return self._point(x)
 
+    def ends(self) -> tuple[float, float]:
+        low, high = self.curve.to(torch.tensor([self.low, self.high], dtype=torch.float64)).tolist()
+        return (low if math.isfinite(self.low) else -math.inf), (high if math.isfinite(self.high) else math.inf)
+
+    def seen(self) -> tuple[float, float]:
+        return self.smooth.seen()
+
     def points(self, like: Tensor) -> Tensor:
         """All x, of a lattice with two ends."""
         step, _, low, *rest = self._tensors(like)

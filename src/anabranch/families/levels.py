@@ -45,6 +45,9 @@ class Levels(Family):
     def nearest(self, x: Tensor) -> Tensor:
         return self._level(x).to(x.dtype)
 
+    def ends(self) -> tuple[float, float]:
+        return 0.0, self.count - 1.0
+
     def sample(self, theta: Tensor) -> Tensor:
         return draw_levels(theta).to(theta.dtype)
 

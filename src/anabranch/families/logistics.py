@@ -96,6 +96,13 @@ class Logistics(Family):
         low, high, _ = self._tensors(x)
         return x.isfinite() & _within(x, low, high)
 
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def seen(self) -> tuple[float, float]:
+        knots = self.get_buffer("knots")
+        return float(knots[0]), float(knots[-1])
+
     def sample(self, theta: Tensor) -> Tensor:
         log_w, loc, log_s = self._read(theta)
         chosen = draw_levels(log_w).unsqueeze(-1)

@@ -93,6 +93,9 @@ class Wrapped(Family):
     def nearest(self, x: Tensor) -> Tensor:
         return self._point(x) if self.discrete else torch.full_like(x, torch.nan)
 
+    def ends(self) -> tuple[float, float]:
+        return 0.0, self.step * (self.count - 1) if self.discrete else self.period
+
     def sample(self, theta: Tensor) -> Tensor:
         log_w, loc, log_s = self._read(theta)
         chosen = draw_levels(log_w).unsqueeze(-1)
