@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
@@ -12,25 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anabranch.checks import positive_int, reference_tensor, seed_number
+from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density
 from anabranch.described import Described
-from anabranch.draws import drawing
 from anabranch.models import AnyOrder
-from anabranch.queries import Answer, condition, leave_one_out, marginal
+from anabranch.queries import Answer, condition, marginal
 from anabranch.queries.sampling import Sampling
-from anabranch.tables.columns import TableWarning
 from anabranch.tables.columns.column import Float64
-from anabranch.tables.frame import TableError, as_table
+from anabranch.tables.frame import as_table
 from anabranch.tables.imputing import imputed
+from anabranch.tables.new_rows import new_rows
 from anabranch.tables.questions import ask_table, given_values
 from anabranch.tables.schema import Schema
+from anabranch.tables.scoring import log_prob, log_prob_encoded, surprise
 from anabranch.tables.unseen import Unseen, set_aside
 
 # numbers in one batch, rows times columns: a model's working memory is some hundred times that
 _BATCH_NUMBERS = 2**17
-# encoded values have deviation 1 or about
-_FAR = 10.0
 
 
 class TableModel(Described):
@@ -97,14 +94,7 @@ class TableModel(Described):
             TableWarning: rows so far out that their density is below any float; their log p is -inf. Unseen values, with
                 their number in each column.
         """
-        table, new = self.known(table, unseen)
-        x, context = self.schema.encode(table)
-        scored = ~new.any_in_row if unseen == "-inf" else np.ones(len(x), dtype=bool)
-        result = np.full(len(x), -np.inf)
-        numbers = np.flatnonzero(scored)
-        x, context = x[scored], None if context is None else context[scored]
-        result[scored] = self.log_prob_encoded(x, context, numbers) + self.schema.log_det(x)
-        return result
+        return log_prob(self, *self.known(table, unseen), unseen)
 
     def known(self, table: Any, unseen: str) -> tuple[pa.Table, Unseen]:
         """A table without values that its columns cannot hold, and which these were: see `log_prob`.
@@ -140,19 +130,7 @@ class TableModel(Described):
         Warns:
             QueryWarning: integrals of few effective samples.
         """
-        table, new = self.known(table, unseen)
-        x, context = self.schema.encode(table)
-        told = np.ones(len(x), dtype=bool) if self.density.gaps else ~new.any_in_row
-        if not self.density.gaps:
-            self.schema.check_gaps(x[told])
-        result = np.full_like(x, np.nan)
-        some = np.flatnonzero(told)
-        with torch.no_grad():
-            for rows, values, given in self.batches(x[some], None if context is None else context[some]):
-                result[some[rows]] = -leave_one_out(self.density, values, given).value.cpu().numpy()
-        result = result - self.schema.log_dets(x)
-        result[new.cells(self.schema.columns) & (unseen == "-inf")] = np.inf
-        return result
+        return surprise(self, *self.known(table, unseen), unseen)
 
     def ask(
         self,
@@ -294,44 +272,7 @@ class TableModel(Described):
         Warns:
             TableWarning: rows whose log p is -inf, with the first of them and its column.
         """
-        numbers = np.arange(len(x)) if numbers is None else numbers
-        if not self.density.gaps:
-            self.schema.check_gaps(x)
-        result = np.empty(len(x))
-        with torch.no_grad():
-            for rows, values, given in self.batches(x, context):
-                result[rows] = self.density.log_prob(values, given).cpu().numpy()
-        # a distance that the density's dtype cannot square overflows on the way, to NaN or to -inf: the limit is -inf
-        result[self.schema.beyond(x, self.dtype).any(axis=1)] = -np.inf
-        bad = np.flatnonzero(np.isnan(result) | (result == np.inf))
-        if len(bad):
-            raise TableError(
-                f"row {numbers[bad[0]]} (rows count from 0): the model gives {result[bad[0]]} there ({len(bad)} of {len(x)} "
-                f"rows); its values are far from those it was fitted to{self._furthest(x, context, bad[0])}, so check or "
-                "remove such rows"
-            )
-        far = np.flatnonzero(np.isneginf(result))
-        if len(far):
-            warnings.warn(
-                f"row {numbers[far[0]]} (rows count from 0) is so far from what the model was fitted to that its "
-                f"log-likelihood is -inf ({len(far)} of {len(x)} rows){self._furthest(x, context, far[0])}",
-                TableWarning,
-                stacklevel=3,
-            )
-        return result
-
-    def _furthest(self, x: Float64, context: Float64 | None, row: int) -> str:
-        """Which column of an encoded row is furthest out, with its value; nothing where none is far."""
-        parts = [*self.schema.parts, *self.schema.given_parts]
-        z = x[row] if context is None else np.r_[x[row], self.schema.from_context(context[row : row + 1])[0]]
-        levels = np.array([len(getattr(part, "levels", ())) > 0 for part in parts])
-        atoms = np.array([bool(np.isin(value, part.atoms_encoded)) for value, part in zip(z, parts, strict=True)])
-        distance = np.where(levels | atoms | np.isnan(z), 0.0, np.abs(z))
-        worst = int(distance.argmax())
-        if not distance[worst] > _FAR:
-            return ""
-        value = parts[worst].decode(z[worst : worst + 1])[0]
-        return f", furthest in column {parts[worst].name!r}, {value}"
+        return log_prob_encoded(self, x, context, numbers)
 
     def sample(self, n: int, given: Any = None, seed: int | None = None) -> pa.Table:
         """New rows, with the columns' names, units and types, and no gaps.
@@ -347,37 +288,7 @@ class TableModel(Described):
             TableError: they hold what `log_prob` does not take either, or values so far out that what the model draws there
                 is not finite.
         """
-        n, seed = positive_int("n", n), None if seed is None else seed_number(seed)
-        seen, context = None, None
-        if self.schema.given:
-            if given is None:
-                raise ValueError(
-                    f"given: expected a table with the column{'s' * (len(self.schema.given) > 1)} "
-                    f"{', '.join(map(repr, self.schema.given))}, since the model's density is conditioned on them, got none"
-                )
-            seen = as_table(given)
-            context = np.repeat(self.schema.encode_given(seen), n, axis=0)
-        elif given is not None:
-            raise ValueError(
-                "given: expected none, since the model's density is not conditioned on any column, got a table"
-            )
-        with drawing(seed):
-            x = self._draw(n, context)
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-        if len(bad):
-            where = (
-                "what it draws" if seen is None else f"what it draws for row {bad[0] // n} of given (rows count from 0)"
-            )
-            raise TableError(
-                f"the model gives {x[bad[0]].tolist()} in {where} ({len(bad)} of {len(x)} draws); "
-                "the given values are far from those it was fitted to, so check or remove such rows"
-            )
-        drawn = self.schema.decode(x)
-        if seen is None:
-            return drawn
-        index = np.repeat(np.arange(seen.num_rows), n)
-        kept = [seen.column(name).take(pa.array(index)) for name in self.schema.given]
-        return pa.Table.from_arrays([*kept, *drawn.columns], names=[*self.schema.given, *self.schema.columns])
+        return new_rows(self, n, given, seed)
 
     def _numbers(self, columns: Sequence[str]) -> list[int]:
         """Where the columns of these names are."""
@@ -391,25 +302,15 @@ class TableModel(Described):
         self, x: Float64, context: Float64 | None, copies: int = 1
     ) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Encoded rows as tensors, few enough at a time for so many copies: which rows, they, and their contexts."""
-        size = max(1, self._batch_rows() // copies)
+        size = max(1, self.batch_rows // copies)
         for begin in range(0, len(x), size):
             rows = slice(begin, begin + size)
             given = None if context is None else self.tensor(context[rows])
             yield rows, self.schema.tensor(x[rows], self.dtype, self.device), given
 
-    def _draw(self, n: int, context: Float64 | None) -> Float64:
-        total = n if context is None else len(context)
-        size = self._batch_rows()
-        drawn = []
-        for begin in range(0, total, size):
-            if context is None:
-                batch = self.density.sample((min(size, total - begin),))
-            else:
-                batch = self.density.sample((), self.tensor(context[begin : begin + size]))
-            drawn.append(batch.cpu().numpy().astype(np.float64))
-        return np.concatenate(drawn)
-
-    def _batch_rows(self) -> int:
+    @property
+    def batch_rows(self) -> int:
+        """How many rows the density evaluates or draws at a time."""
         return max(1, min(8192, _BATCH_NUMBERS // len(self.schema.columns)))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from anabranch.tables.faults import Faults
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.inference import infer_column
 from anabranch.tables.real import check_real, not_finite, real_column
+from anabranch.tables.schema_text import as_text, rows_of, units_of
 from anabranch.tables.types import flat
 
 
@@ -170,7 +170,7 @@ class Schema(Described):
     @property
     def unit(self) -> str:
         """The unit of log p, in words."""
-        return f"nats per row; {_listed(self.parts)}"
+        return f"nats per row; {units_of(self.parts)}"
 
     def column(self, name: str) -> Column:
         """A column by its name, modelled or given.
@@ -352,19 +352,10 @@ class Schema(Described):
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Name, role, kind and description of every column, for print."""
-        both = [(part, "modelled") for part in self.parts] + [(part, "given") for part in self.given_parts]
-        return [(part.name, role, part.kind, part.description) for part, role in both]
+        return rows_of(self.parts, self.given_parts)
 
     def __repr__(self) -> str:
-        from rich.console import Console  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
-
-        text = io.StringIO()
-        table = Table("column", "role", "kind", "values", box=None, pad_edge=False)
-        for row in self.rows():
-            table.add_row(*row)
-        Console(file=text, width=120, highlight=False).print(table, markup=False)
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        return as_text(self.rows())
 
 
 def _typed(part: Column, table: pa.Table) -> pa.Array:
@@ -376,18 +367,6 @@ def _typed(part: Column, table: pa.Table) -> pa.Array:
 def _column(part: nn.Module) -> Column:
     instance_of("columns", part, Column)
     return part  # type: ignore[return-value]
-
-
-def _listed(parts: Sequence[Column]) -> str:
-    """Their units, those of one kind together."""
-    smooth = [part for part in parts if not part.discrete]
-    pieces = []
-    if smooth:
-        words = [part.unit.removeprefix("density in ") for part in smooth]
-        pieces.append(f"density in {', '.join(words)}")
-    if discrete := [part.name for part in parts if part.discrete]:
-        pieces.append(f"probability of {', '.join(discrete)}")
-    return "; ".join(pieces)
 
 
 def _truth_as_number(part: Column, values: pa.Array) -> bool:

@@ -1,0 +1,95 @@
+"""Rows and cells scored by the model of a table: log p, and how surprising a cell is beside the others of its row."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from anabranch.queries import leave_one_out
+from anabranch.tables.columns import TableWarning
+from anabranch.tables.columns.column import Float64
+from anabranch.tables.frame import TableError
+from anabranch.tables.unseen import Unseen
+
+if TYPE_CHECKING:
+    from anabranch.tables.model import TableModel
+
+# encoded values have deviation 1 or about
+_FAR = 10.0
+
+
+def log_prob(model: TableModel, table: pa.Table, new: Unseen, unseen: str) -> Float64:
+    """`TableModel.log_prob` of a table whose unseen values were set aside."""
+    x, context = model.schema.encode(table)
+    scored = ~new.any_in_row if unseen == "-inf" else np.ones(len(x), dtype=bool)
+    result = np.full(len(x), -np.inf)
+    numbers = np.flatnonzero(scored)
+    x, context = x[scored], None if context is None else context[scored]
+    result[scored] = log_prob_encoded(model, x, context, numbers) + model.schema.log_det(x)
+    return result
+
+
+def surprise(model: TableModel, table: pa.Table, new: Unseen, unseen: str) -> Float64:
+    """`TableModel.surprise` of a table whose unseen values were set aside."""
+    x, context = model.schema.encode(table)
+    known = np.ones(len(x), dtype=bool) if model.density.gaps else ~new.any_in_row
+    if not model.density.gaps:
+        model.schema.check_gaps(x[known])
+    result = np.full_like(x, np.nan)
+    numbers = np.flatnonzero(known)
+    with torch.no_grad():
+        for rows, values, given in model.batches(x[numbers], None if context is None else context[numbers]):
+            result[numbers[rows]] = -leave_one_out(model.density, values, given).value.cpu().numpy()
+    result = result - model.schema.log_dets(x)
+    result[new.cells(model.schema.columns) & (unseen == "-inf")] = np.inf
+    return result
+
+
+def log_prob_encoded(
+    model: TableModel, x: Float64, context: Float64 | None, numbers: NDArray[np.integer[Any]] | None
+) -> Float64:
+    """`TableModel.log_prob_encoded`."""
+    numbers = np.arange(len(x)) if numbers is None else numbers
+    if not model.density.gaps:
+        model.schema.check_gaps(x)
+    result = np.empty(len(x))
+    with torch.no_grad():
+        for rows, values, given in model.batches(x, context):
+            result[rows] = model.density.log_prob(values, given).cpu().numpy()
+    # a distance that the density's dtype cannot square overflows on the way, to NaN or to -inf: the limit is -inf
+    result[model.schema.beyond(x, model.dtype).any(axis=1)] = -np.inf
+    bad = np.flatnonzero(np.isnan(result) | (result == np.inf))
+    if len(bad):
+        raise TableError(
+            f"row {numbers[bad[0]]} (rows count from 0): the model gives {result[bad[0]]} there ({len(bad)} of {len(x)} "
+            f"rows); its values are far from those it was fitted to{_furthest(model, x, context, bad[0])}, so check or "
+            "remove such rows"
+        )
+    far = np.flatnonzero(np.isneginf(result))
+    if len(far):
+        warnings.warn(
+            f"row {numbers[far[0]]} (rows count from 0) is so far from what the model was fitted to that its "
+            f"log-likelihood is -inf ({len(far)} of {len(x)} rows){_furthest(model, x, context, far[0])}",
+            TableWarning,
+            stacklevel=4,
+        )
+    return result
+
+
+def _furthest(model: TableModel, x: Float64, context: Float64 | None, row: int) -> str:
+    """Which column of an encoded row is furthest out, with its value; nothing where none is far."""
+    parts = [*model.schema.parts, *model.schema.given_parts]
+    z = x[row] if context is None else np.r_[x[row], model.schema.from_context(context[row : row + 1])[0]]
+    levels = np.array([len(getattr(part, "levels", ())) > 0 for part in parts])
+    atoms = np.array([bool(np.isin(value, part.atoms_encoded)) for value, part in zip(z, parts, strict=True)])
+    distance = np.where(levels | atoms | np.isnan(z), 0.0, np.abs(z))
+    worst = int(distance.argmax())
+    if not distance[worst] > _FAR:
+        return ""
+    value = parts[worst].decode(z[worst : worst + 1])[0]
+    return f", furthest in column {parts[worst].name!r}, {value}"
