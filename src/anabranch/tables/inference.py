@@ -24,9 +24,9 @@ from anabranch.tables.columns import (
 )
 from anabranch.tables.columns.apart import apart
 from anabranch.tables.columns.column import Float64, Rows
+from anabranch.tables.columns.lattice_shape import digits_of
 from anabranch.tables.columns.reading import first_text, read_floats
 from anabranch.tables.columns.shape import atoms_of, margin, normal_score, some_of, standard, standardised
-from anabranch.tables.columns.stepped import digits_of
 from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 from anabranch.tables.number_text import NUMBERS_SHARE

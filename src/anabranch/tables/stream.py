@@ -10,24 +10,19 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
-from anabranch.tables.frame import TableError, index_of_pandas
+from anabranch.tables.encoded_stream import EncodedStream
+from anabranch.tables.extremes import Extremes
+from anabranch.tables.frame import index_of_pandas
 from anabranch.tables.number_text import plain_numbers
 from anabranch.tables.schema import Schema
-from anabranch.tables.types import flat, is_number, is_text, is_time
 from anabranch.tables.wild import Usual
-from anabranch.training.rows import Rows, RowStream
 
 # rows in one record batch
 _READ = 16_384
-# more different texts than this are no categories, and are refused when the schema is inferred
-_MOST_TEXTS = 21_000
-# and more different numbers than this are no levels
-_MOST_LEVELS = 20
 # a folder's name for a gap
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -132,7 +127,7 @@ class TableStream:
         rng = np.random.default_rng(seed)
         chosen = _some_of(self.rows, self.sample_rows, rng)
         names = self.column_names if columns is None else list(columns)
-        drawn, extreme = [], _Extremes()
+        drawn, extreme = [], Extremes()
         for begun, table in self.batches(names):
             low, high = np.searchsorted(chosen, [begun, begun + table.num_rows])
             drawn.append(table.take(pa.array(chosen[low:high] - begun)))
@@ -149,131 +144,6 @@ class TableStream:
 
     def _damaged(self, error: Exception) -> str:
         return f"{self.path}: not readable as Parquet, or damaged ({' '.join(str(error).split())})"
-
-
-class EncodedStream(RowStream):
-    """The rows of a stream as tensors, through a shuffle buffer.
-
-    The buffer is filled, half of it drawn at random and dealt out in batches, filled up again, and so on: a row meets
-    others from anywhere in the buffer, and a few later ones.
-
-    Args:
-        stream: of the table.
-        schema: of its columns.
-        held_out: numbers of rows to leave out, ascending.
-        dtype: of the tensors.
-        usual: among encoded rows and contexts; None for everything. Rows that are left out by it still count in `len`.
-    """
-
-    def __init__(
-        self,
-        stream: TableStream,
-        schema: Schema,
-        held_out: NDArray[np.int64],
-        dtype: torch.dtype,
-        usual: Usual | None = None,
-    ) -> None:
-        self.usual = usual
-        self.stream, self.schema, self.held_out, self.dtype = stream, schema, held_out, dtype
-
-    def __len__(self) -> int:
-        return self.stream.rows - len(self.held_out)
-
-    def batches_of(self, size: int, generator: torch.Generator) -> Iterator[Rows]:
-        waiting: list[Rows] = []
-        held = 0
-        for rows in self._encoded():
-            waiting.append(rows)
-            held += len(rows)
-            if held >= self.stream.buffer:
-                buffer = _joined(waiting)
-                order = torch.randperm(len(buffer), generator=generator)
-                # whole batches alone: what is left over stays in the buffer
-                dealt = max(size, len(buffer) // 2 // size * size)
-                for piece in order[:dealt].split(size):
-                    yield buffer.take(piece)
-                waiting = [buffer.take(order[dealt:])]
-                held = len(waiting[0])
-        if held:
-            buffer = _joined(waiting)
-            for piece in torch.randperm(len(buffer), generator=generator).split(size):
-                yield buffer.take(piece)
-
-    def _encoded(self) -> Iterator[Rows]:
-        names = [*self.schema.columns, *self.schema.given]
-        for begun, table in self.stream.batches(names):
-            numbers = begun + np.arange(table.num_rows)
-            mine = numbers[~np.isin(numbers, self._held_between(begun, begun + table.num_rows))]
-            if not len(mine):
-                continue
-            try:
-                x, context = self.schema.encode(table)  # all of it, so that an error counts rows as the file does
-            except TableError as error:
-                raise TableError(f"{self.stream.path}, from row {begun:,} on, which is row 0 here: {error}") from error
-            apart = np.asarray(self.schema.beyond(x, self.dtype).any(axis=1))
-            if self.usual is not None and not self.usual.everything:
-                both = x if context is None else np.concatenate([x, context], axis=1)
-                apart |= self.usual.wild(both).any(axis=1)
-            mine = mine[~apart[mine - begun]]
-            own = mine - begun
-            given = None if context is None else torch.from_numpy(context[own]).to(self.dtype)
-            yield Rows(self.schema.tensor(x[own], self.dtype), given, torch.from_numpy(mine))
-
-    def _held_between(self, begin: int, end: int) -> NDArray[np.int64]:
-        low, high = np.searchsorted(self.held_out, [begin, end])
-        return self.held_out[low:high]
-
-
-class _Extremes:
-    """Rows that hold the least and the largest of a column, or a text for the first time, as they pass."""
-
-    def __init__(self) -> None:
-        self.bounds: dict[tuple[str, str], tuple[Any, pa.Table]] = {}
-        self.texts: dict[str, set[Any]] = {}
-        self.first: list[pa.Table] = []
-
-    def see(self, table: pa.Table) -> None:
-        new: set[int] = set()
-        for name in table.column_names:
-            values = flat(table.column(name))
-            if is_text(values.type):
-                new |= self._unseen(name, values, _MOST_TEXTS)
-            elif is_number(values.type) or is_time(values.type):
-                if not is_time(values.type):
-                    new |= self._unseen(name, values, _MOST_LEVELS)
-                self._bounds(name, values, table)
-        if new:
-            self.first.append(table.take(pa.array(sorted(new))))
-
-    def _unseen(self, name: str, values: pa.Array, most: int) -> set[int]:
-        """The first rows of values not seen before, as long as there are not more than so many."""
-        seen = self.texts.setdefault(name, set())
-        if len(seen) > most:
-            return set()
-        distinct = values.unique().drop_null().slice(0, most + 1)
-        missing = [value for value in distinct if value.as_py() not in seen]
-        seen.update(value.as_py() for value in missing)
-        return {pc.index(values, value).as_py() for value in missing} - {-1}  # a NaN is found nowhere
-
-    def _bounds(self, name: str, values: pa.Array, table: pa.Table) -> None:
-        if pa.types.is_floating(values.type):
-            values = pc.if_else(pc.is_nan(values), None, values)
-        try:
-            extremes = pc.min_max(values)
-        except pa.ArrowNotImplementedError:
-            return
-        for end, better in (("min", pc.less), ("max", pc.greater)):
-            value = extremes[end]
-            if not value.is_valid:
-                continue
-            old = self.bounds.get((name, end))
-            if old is None or better(value, old[0]).as_py():
-                row = pc.index(values, value).as_py()
-                # a copy of its own: a slice would keep the whole batch
-                self.bounds[name, end] = value, table.take(pa.array([row]))
-
-    def rows(self) -> list[pa.Table]:
-        return [*(row for _, row in self.bounds.values()), *self.first]
 
 
 def _partition_columns(path: Path, plain: Any) -> pa.Schema:
@@ -308,12 +178,3 @@ def _some_of(rows: int, most: int, rng: np.random.Generator) -> NDArray[np.int64
     while len(found) < most:
         found = np.unique(np.concatenate([found, rng.integers(rows, size=most - len(found))]))
     return found
-
-
-def _joined(parts: list[Rows]) -> Rows:
-    contexts = [part.context for part in parts if part.context is not None]
-    return Rows(
-        torch.cat([part.x for part in parts]),
-        torch.cat(contexts) if contexts else None,
-        torch.cat([part.numbers for part in parts]),
-    )

@@ -11,9 +11,9 @@ import pyarrow as pa
 from anabranch.checks import positive
 from anabranch.families import Family, Wrapped
 from anabranch.tables.columns.column import Column, Float64, Rows
+from anabranch.tables.columns.lattice_shape import digits_of
 from anabranch.tables.columns.reading import read_floats
 from anabranch.tables.columns.smooth import float_type
-from anabranch.tables.columns.stepped import digits_of
 from anabranch.tables.columns.written import read_number
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import is_number

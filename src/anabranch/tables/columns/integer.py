@@ -13,8 +13,9 @@ from anabranch.arrays import LARGEST_EXACT
 from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
 from anabranch.tables.columns.ends import Bounds
+from anabranch.tables.columns.lattice_shape import Shape
 from anabranch.tables.columns.reading import check_number, read_floats, refuse
-from anabranch.tables.columns.stepped import Shape, Stepped
+from anabranch.tables.columns.stepped import Stepped
 from anabranch.tables.types import type_of
 
 

@@ -16,8 +16,9 @@ from anabranch.checks import positive_int
 from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
 from anabranch.tables.columns.ends import Bounds
+from anabranch.tables.columns.lattice_shape import Shape, digits_of
 from anabranch.tables.columns.reading import check_number, read_floats, refuse
-from anabranch.tables.columns.stepped import Shape, Stepped, digits_of
+from anabranch.tables.columns.stepped import Stepped
 from anabranch.tables.frame import TableError
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from anabranch.families.curve import Tail
 from anabranch.tables.columns.column import Rows
 from anabranch.tables.columns.ends import Bounds, Round
-from anabranch.tables.columns.stepped import Shape, Stepped, natural_step
+from anabranch.tables.columns.lattice_shape import Shape, natural_step
+from anabranch.tables.columns.stepped import Stepped
 from anabranch.tables.columns.written import read_value
 from anabranch.tables.frame import TableError
 from anabranch.tables.types import is_number, is_time
