@@ -11,6 +11,7 @@ import anabranch as ab
 from anabranch.families import Atoms, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder, Subset
 from anabranch.models.column_network import Walk
+from anabranch.models.weighted_completions import resampled, weighted_completions
 from anabranch.testing import randomize
 
 
@@ -160,6 +161,31 @@ class TestSubsets:
         shares = torch.bincount(drawn[:, 0].long(), minlength=3) / len(drawn)
         assert float((shares - want).abs().max()) < 0.015
         assert float(want.sum()) == pytest.approx(1)
+
+    def test_samples_of_an_exact_conditional_are_all_different(self):
+        torch.manual_seed(0)
+        given = AnyOrder(3, hidden=8).conditional([0], [0.5])
+        assert given.closed
+        assert len(given.sample((1000,)).unique(dim=0)) == 1000
+        assert len(AnyOrder(3, hidden=8).conditional([0]).sample((), torch.full((1000, 1), 0.5)).unique(dim=0)) == 1000
+
+    def test_samples_chosen_by_uneven_weights_seldom_repeat(self):
+        torch.manual_seed(0)
+        given = randomize(AnyOrder(3, hidden=8), scale=0.35).double().conditional([2], [1.5])
+        assert not given.closed
+        row = torch.tensor([[math.nan, math.nan, 1.5]]).double()
+        _, log_w = weighted_completions(given.model, row.expand(8000, -1))
+        # 8 draws for each of 1,000 are worth fewer than 4
+        assert 1 / float(torch.softmax(log_w, dim=0).square().sum()) < 4000
+        assert len(given.sample((1000,)).unique(dim=0)) > 950
+
+    def test_resampling_repeats_only_by_weight(self):
+        torch.manual_seed(0)
+        even = resampled(torch.zeros(50, 2), 50)
+        assert even.sort(dim=0).values.T.tolist() == [list(range(50))] * 2
+        counts = resampled(torch.tensor([[0.5], [0.25], [0.25]]).log(), 100).flatten().bincount()
+        assert counts.tolist() == [50, 25, 25]
+        assert resampled(torch.full((4, 1), -math.inf), 1).item() in range(4)
 
     def test_bad_columns(self):
         model = mixed()

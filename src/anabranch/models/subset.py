@@ -16,12 +16,20 @@ from anabranch.densities.density import context_rows
 from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn
 from anabranch.models.any_order import AnyOrder
-from anabranch.models.weighted_completions import last_place, weighted_completions
+from anabranch.models.weighted_completions import (
+    chosen_completions,
+    gaps_before_observed,
+    last_place,
+    resampled,
+    weighted_completions,
+)
 
 # rows with their draws in one go
 _ROWS = 2**14
-# draws from which one is chosen, for each sample; and at least so many altogether, where all samples share what is given
-_CHOICES, _POOL = 8, 2048
+# where all samples share what is given: draws for each sample, at least so many altogether, and at most so many for each
+_CHOICES, _POOL, _MOST_CHOICES = 8, 2048, 128
+# for each sample these draws shall be worth so many of equal weights
+_WORTH = 4
 
 
 class Subset(Density):
@@ -31,9 +39,14 @@ class Subset(Density):
 
     p of columns that come first in the model's order is exact, and so is the quotient of two such. Otherwise the columns
     that come between are integrated by importance sampling from the network's conditionals given what is observed
-    (`weighted_completions`), always with the same random numbers; `estimate` gives the standard error. Samples are draws
-    of the joint where nothing is observed, and are otherwise chosen among the network's draws by their weights. It shares
-    the model's parameters. `AnyOrder.marginal` and `conditional` make one.
+    (`weighted_completions`), always with the same random numbers; `estimate` gives the standard error.
+
+    Samples are independent draws of the joint where no gap stands before an observed column in the model's order.
+    Otherwise they are so approximately, chosen among the network's draws by their weights. At given `values` there are 8
+    draws for each sample, or more, up to 128, until these are worth 4 draws of equal weights; a draw comes again only if its
+    weight is that of several. With a context there are 4 to 64 draws for each sample (`chosen_completions`).
+
+    It shares the model's parameters. `AnyOrder.marginal` and `conditional` make one.
 
     Args:
         model: the model.
@@ -96,7 +109,7 @@ class Subset(Density):
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """Every column what its family can be, or a gap."""
+        """Every column holds a value that its family can be, or a gap."""
         return ColumnByColumn([self.model.family(i) for i in self.wanted])
 
     @property
@@ -183,30 +196,32 @@ class Subset(Density):
                 else self.model._sample(torch.Size(), own)
             )
             return whole[:, self.wanted].reshape(*batch, len(self.wanted))
-        shared = context is None
         pieces = []
         for k in range(0, len(filled), _ROWS):
             some = filled[k : k + _ROWS]
             given = None if own is None else own[k : k + _ROWS]
-            pieces.append(self._chosen(some, given, needed, shared))
+            if context is None and bool(gaps_before_observed(self.model, some[:1])):
+                pieces.append(self._of_pool(some[:1], len(some), needed))
+            else:
+                pieces.append(chosen_completions(self.model, some, given, needed))
         drawn = torch.cat(pieces) if pieces else filled
         return drawn[:, self.wanted].reshape(*batch, len(self.wanted))
 
-    def _chosen(self, x: Tensor, context: Tensor | None, needed: Tensor, shared: bool) -> Tensor:
-        """Rows (n, D) with the columns needed drawn."""
-        if not self.observed:
-            return weighted_completions(self.model, x, context, needed)[0]
-        if shared:
-            count = max(_POOL, _CHOICES * len(x))
-            drawn, log_w = weighted_completions(self.model, x[:1].expand(count, -1), None, needed)
-            return drawn[torch.multinomial(torch.softmax(log_w, dim=0), len(x), replacement=True)]
-        many = None if context is None else context.repeat_interleave(_CHOICES, dim=0)
-        drawn, log_w = weighted_completions(self.model, x.repeat_interleave(_CHOICES, dim=0), many, needed)
-        p = torch.softmax(log_w.reshape(len(x), _CHOICES), dim=-1)
-        # where no draw is possible, any
-        p = torch.where(p.isnan(), 1.0, p)
-        one = torch.multinomial(p, 1).squeeze(-1)
-        return drawn.reshape(len(x), _CHOICES, -1)[torch.arange(len(x), device=x.device), one]
+    def _of_pool(self, x: Tensor, count: int, needed: Tensor) -> Tensor:
+        """So many rows with the columns needed drawn, of one row (1, D): (count, D)."""
+        size = max(_POOL, _CHOICES * count)
+        pool: list[tuple[Tensor, Tensor]] = []
+        while True:
+            pool += [
+                weighted_completions(self.model, x.expand(min(_ROWS, size - k), -1), None, needed)
+                for k in range(sum(len(rows) for rows, _ in pool), size, _ROWS)
+            ]
+            log_w = torch.cat([log_w for _, log_w in pool])
+            worth = 1 / torch.softmax(log_w, dim=0).square().sum()
+            if bool(worth >= _WORTH * count) or 2 * size > max(_POOL, _MOST_CHOICES * count):
+                break
+            size *= 2
+        return torch.cat([rows for rows, _ in pool])[resampled(log_w.unsqueeze(-1), count).squeeze(-1)]
 
     def _filled(self, batch: torch.Size, context: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor | None]:
         """Rows of the model that hold what was observed and gaps elsewhere, and the model's own context."""

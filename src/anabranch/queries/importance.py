@@ -79,19 +79,6 @@ def mean_weight(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return log_mean, torch.where(nothing, 0.0, error), torch.where(nothing, 0.0, 1 / squares)
 
 
-def resampled(log_w: Tensor, count: int) -> Tensor:
-    """Which of the draws to keep, (count, n), so that each comes as often as its weight says: systematic resampling.
-
-    Source: Kitagawa, 1996, "Monte Carlo filter and smoother"; the order is then shuffled.
-    """
-    reached = torch.softmax(log_w, dim=0).cumsum(dim=0).mT.contiguous()
-    start = torch.rand(len(reached), 1, dtype=log_w.dtype, device=log_w.device)
-    comb = (torch.arange(count, dtype=log_w.dtype, device=log_w.device) + start) / count
-    places = torch.searchsorted(reached, comb * reached[:, -1:]).clamp(max=len(log_w) - 1)
-    mixed = torch.rand(places.shape, device=log_w.device).argsort(dim=-1)
-    return places.gather(-1, mixed).mT
-
-
 def poor(effective: Tensor, least: float) -> Tensor:
     """Which estimates rest on too few draws; not those that none of the draws made possible."""
     return (effective > 0) & (effective < least)

@@ -56,16 +56,17 @@ def impute(
 ) -> Tensor:
     r"""Rows whose gaps (NaN) are filled from p(gaps | what was observed of the row); what was observed stays, bit for bit.
 
-    Draws of an `AnyOrder` are of its joint, chosen by weights among four draws of the network (`impute_any_order.fill`), for
-    all rows and patterns of gaps at once. Draws are exact for Gaussians and their
-    mixtures, closed forms, products, and mixtures of those. Otherwise each row has chains of its own, by importance
-    resampling and the moves of `condition`.
+    Draws are exact for Gaussians and their mixtures, closed forms, products, and mixtures of those. Of an `AnyOrder` they
+    are exact where all gaps of a row come behind what was observed in its order, and otherwise approximately those of its
+    joint, by importance resampling from 4 to 64 draws of the network (`impute_any_order.fill`). Of all else each row has
+    chains of its own, by importance resampling and the moves of `condition`.
 
     Several draws are multiple imputations: what is computed from each differs by as much as is not known. The single best
     minimises an expected error instead, and has no spread: the mean, or median, of a continuous column, the most probable
-    value of a discrete one; of a column on a `Lattice` the point nearest to the mean, or the median. It is exact for
-    `AnyOrder` and, for means, Gaussian mixtures; otherwise it is that of 256 draws, which is an exact one's Monte-Carlo
-    estimate.
+    value of a discrete one; of a column on a `Lattice` the point nearest to the mean, or the median. As a mean it is exact
+    for Gaussian mixtures. Of `AnyOrder` it is exact for a gap next after all that was observed in its order, and otherwise
+    the network's answer, corrected by 16 to 256 weighted draws of the joint (`impute_any_order.best_guess`); the seed plays
+    no part there. Of all else it is that of 256 draws.
 
     Args:
         density: any density over vectors.

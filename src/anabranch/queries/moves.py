@@ -10,8 +10,9 @@ from torch import Tensor
 
 from anabranch.densities import Density, Normal
 from anabranch.models import Flow
+from anabranch.models.weighted_completions import resampled
 from anabranch.queries.at_context import AtContext
-from anabranch.queries.importance import Joint, mean_weight, resampled
+from anabranch.queries.importance import Joint, mean_weight
 from anabranch.queries.student_mixture import StudentMixture
 from anabranch.transforms import Transform
 

@@ -6,14 +6,12 @@ import math
 
 import torch
 
-from anabranch.families import Atoms, Family, Lattice, Levels, Logistics
+from anabranch.families import Family, Levels
 from anabranch.models import AnyOrder
 from anabranch.queries.region import Interval, Values, disjoint
 
 # of the size of a number: what float32 may be off at an end
 _ROUNDING = 1e-6
-# beyond the ends of any lattice that has some
-_FAR = 1e30
 
 
 def settled_by_family(family: Family, values: Values) -> bool | None:
@@ -35,46 +33,16 @@ def settled_by_family(family: Family, values: Values) -> bool | None:
     if isinstance(family, Levels):
         inside = values.contains(torch.arange(family.count, dtype=torch.float64))
         return bool(inside.any()) if bool(inside.all()) or not bool(inside.any()) else None
-    ends = ends_of(family)
+    ends = family.ends()
     runs = [run for run in disjoint(values) if not _impossible(family, run, ends)]
     if not runs:
         return False
     return True if any(_holds(run, ends) for run in runs) else None
 
 
-def ends_of(family: Family) -> tuple[float, float]:
-    """The least and the largest value that a family can be, infinite where there is no end."""
-    if isinstance(family, Levels):
-        return 0.0, family.count - 1.0
-    if isinstance(family, Atoms):
-        low, high = ends_of(family.inner)
-        return min(low, *family.values), max(high, *family.values)
-    period = getattr(family, "period", None)
-    if isinstance(period, float):  # numbers on a circle
-        return 0.0, period
-    low, high = (float(getattr(family, name, end)) for name, end in (("low", -math.inf), ("high", math.inf)))
-    if isinstance(family, Lattice):  # its ends are told in the unit of its points, which may be bent
-        points = family.nearest(torch.tensor([-_FAR, _FAR], dtype=torch.float64)).tolist()
-        least, largest = (
-            x if math.isfinite(end) and math.isfinite(x) else far
-            for x, end, far in zip(points, (low, high), (-math.inf, math.inf), strict=True)
-        )
-        return least, largest
-    return low, high
-
-
 def seen_ends(model: AnyOrder, column: int) -> tuple[float, float] | None:
     """The ends of the values that a model's column was initialized with; None where nothing is known of them."""
-    smooth = model.family(column)
-    while isinstance(smooth, Atoms):
-        smooth = smooth.inner
-    smooth = smooth.smooth if isinstance(smooth, Lattice) else smooth
-    if not bool(model.get_buffer("initialized")) or not isinstance(smooth, Logistics):
-        return None
-    knots = smooth.get_buffer("knots")
-    low, high = float(knots[0]), float(knots[-1])
-    family = model.family(column)
-    return (min(low, *family.values), max(high, *family.values)) if isinstance(family, Atoms) else (low, high)
+    return model.family(column).seen() if bool(model.get_buffer("initialized")) else None
 
 
 def _impossible(family: Family, run: Interval, ends: tuple[float, float]) -> bool:
