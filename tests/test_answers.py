@@ -194,6 +194,9 @@ class TestGivenRanges:
         assert p("P(n = 0.1 or n = 0.2 or n = 0.255, x > 0)") == pytest.approx(one_ + two, rel=1e-9)
         assert p("P(n not in (0.1, 0.2), x > 0)") == pytest.approx(p("P(x > 0)") - one_ - two, rel=1e-9)
         assert p("P(n = 0.1) ") + p("P(n != 0.1)") == pytest.approx(1.0, abs=1e-9)
+        ten = [f"{0.01 * k:.2f}" for k in range(12, 22)]
+        summed = sum(p(f"P(n = {k})") for k in ten)
+        assert p(f"P(n in ({', '.join(ten)}))") == pytest.approx(summed, rel=1e-9)
 
 
 # what an answer says
@@ -257,6 +260,32 @@ class TestAnswers:
         assert abs(int(note.split()[1]) - 0.05 * 400) <= 4
         note = ask(correlated, "E[y | x > 1.5]", XY, rows=300).note
         assert abs(int(note.split()[1]) - 300 * stats.norm.sf(1.5)) <= 4
+
+    def test_nothing_is_near_what_is_far_beyond_or_between_all_rows(self):
+        far = ask(Normal.standard(2), "E[y | x = 100]", XY, rows=10_000)
+        assert far.note == "hardly any of 10,000 training rows are like what is given"
+        assert ask(Normal.standard(2), "E[y | x = 2]", XY, rows=10_000).note == ""
+        two = GaussianMixture([[-5.0, 0.0], [5.0, 0.0]], scale=[[0.5, 1.0], [0.5, 1.0]])
+        assert "hardly any" in ask(two, "E[y | x = 0]", XY, rows=10_000).note
+        assert ask(two, "E[y | x = 4.5]", XY, rows=10_000).note == ""
+        torch.manual_seed(0)
+        counts = AnyOrder([Lattice(1.0, low=0.0, components=2), Logistics(2)], hidden=8)
+        assert "hardly any" in ask(counts, "E[y | k = 100000]", Plain(["k", "y"]), rows=2_000, samples=1_000).note
+
+    def test_a_density_that_takes_a_context_does_not_count_rows(self):
+        model = AnyOrder([Logistics(2), Logistics(2)], context=1, hidden=8)
+        assert ask(model, "E[y | x = 100]", XY, rows=200, context=[0.0], samples=500).note == ""
+
+    def test_without_a_seed_every_density_draws_anew(self, correlated):
+        flow = ab.Flow(ab.flows.nsf(features=2, blocks=1, hidden=(4,)))
+        model = AnyOrder([Logistics(2), Logistics(2)], hidden=8)
+        for density, question in ((flow, "P(x > 0)"), (model, "P(y > 0)"), (correlated, "P(y > 0 | x > 0)")):
+            torch.manual_seed(0)
+            found = [float(ask(density, question, XY, samples=500, seed=None)) for _ in range(3)]
+            assert len(set(found)) > 1
+            torch.manual_seed(0)
+            assert [float(ask(density, question, XY, samples=500, seed=None)) for _ in range(3)] == found
+            assert len({float(ask(density, question, XY, samples=500, seed=1)) for _ in range(2)}) == 1
 
     def test_models_of_tables_remember_their_rows(self, words, tmp_path):
         answer = words.ask("E[x | 'two\nlines' = 'a\nb', x > 3]", samples=2_000)

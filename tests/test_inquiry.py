@@ -9,7 +9,7 @@ import torch
 import anabranch as ab
 from anabranch.families import Lattice, Levels, Logistics
 from anabranch.models import AnyOrder, Subset
-from anabranch.queries import Interval, Plain, ask, expectation, probability, quantile
+from anabranch.queries import Interval, Plain, ask, expectation, impute, probability, quantile
 from anabranch.queries.any_order_rows import any_order_rows
 from anabranch.queries.inquiry import Inquiry
 
@@ -150,6 +150,63 @@ def test_orders_that_disagree_say_so(mixed):
     other = 1 - float(mixed.family(3).below(torch.tensor(0.1).double(), theta.detach())[0])
     assert not direct.closed
     assert float(found.between_orders) > 0.3 * abs(other - float(found.value)) > 0.01
+
+
+def test_other_orders_have_random_numbers_of_their_own():
+    model = AnyOrder([Logistics(2), Logistics(2)], hidden=8).double()
+    with torch.no_grad():
+        model.network.heads.weight.zero_()  # independent columns, so that the same numbers make the same rows
+    inquiry = Inquiry(model, samples=400)
+    rows = inquiry._drawn({}, inquiry._mask([0]), 400)
+    for other, _ in inquiry._other_orders([0], {}, {}, 400):
+        assert not bool(torch.isin(other.x[:, 0], rows.x[:, 0]).any())
+
+
+def _imputed_table(levels):
+    """A row with gaps on both sides of what was observed, and what the joint says of each."""
+    x, p = _table(levels)
+    given = (x[:, 1] == 2) & (x[:, 0] == 1)
+    return torch.tensor([[1.0, 2.0, math.nan]]).double(), torch.stack(
+        [p[given & (x[:, 2] == k)].sum() for k in range(4)]
+    ) / p[given].sum()
+
+
+def test_imputed_draws_are_nearly_those_of_the_joint():
+    levels = _model([Levels(2), Levels(3), Levels(4)], order=[2, 0, 1], seed=10, spread=0.16)
+    row, wanted = _imputed_table(levels)
+    filled = impute(levels, row, draws=4_000, seed=0)[:, 0, 2]
+    shares = torch.bincount(filled.long(), minlength=4) / len(filled)
+    direct = levels.parameters_given(row, 2).detach().softmax(dim=-1)[0]
+    assert float((direct - wanted).abs().max()) > 0.1
+    assert float((shares - wanted).abs().max()) < 0.04
+
+
+def test_a_single_best_is_that_of_the_joint():
+    levels = _model([Levels(2), Levels(3), Levels(4)], order=[2, 0, 1], seed=10, spread=0.16)
+    row, wanted = _imputed_table(levels)
+    direct = levels.parameters_given(row, 2).detach().softmax(dim=-1)[0]
+    assert int(wanted.argmax()) != int(direct.argmax())
+    assert float(impute(levels, row, best=True)[0, 2]) == int(wanted.argmax())
+    # of numbers, in any company, with another gap in the row
+    model = _model([Logistics(2), Logistics(2), Logistics(2)], [0, 1, 2], seed=5, spread=0.15)
+    rows = torch.tensor([[math.nan, math.nan, 1.5], [math.nan, 0.3, 1.5], [0.2, 0.1, math.nan]]).double()
+    inquiry, told = Inquiry(model, samples=40_000), {2: Interval(1.5, 1.5)}
+    deviation = float(inquiry.mean(lambda x: (x[:, 0] - x[:, 0].mean()).square(), [0], told).value) ** 0.5
+    theta = model.parameters_given(rows[:1], 0).detach()
+    for kind in ("mean", "median"):
+        best = impute(model, rows, best=kind)
+        if kind == "mean":
+            wanted, direct = inquiry.mean(lambda x: x[:, 0], [0], told), model.family(0).mean(theta)
+        else:
+            wanted = inquiry.quantile(0, torch.tensor([0.5]), told)
+            direct = model.family(0).quantile(torch.tensor([0.5]).double(), theta)
+        error = 0.04 * deviation + 4 * float(wanted.standard_error)
+        assert abs(float(best[0, 0]) - float(wanted.value)) < error < abs(float(direct) - float(wanted.value))
+        assert torch.allclose(impute(model, rows[:1], best=kind)[0], best[0])
+    # what comes next after all that was observed is exact
+    assert float(best[2, 2]) == pytest.approx(
+        float(model.family(2).quantile(torch.tensor(0.5).double(), model.parameters_given(rows[2], 2).detach()))
+    )
 
 
 def test_errors_are_what_answers_differ_by(mixed):

@@ -15,15 +15,13 @@ from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, ImpossibleError
 from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
-from anabranch.queries.near import ENOUGH, share_near, warn_of_few
+from anabranch.queries.near import COMMON, ENOUGH, share_near, warn_of_few
 from anabranch.queries.probability import probability
-from anabranch.queries.region import Interval, Values
-from anabranch.queries.sampling import Sampling
+from anabranch.queries.region import Interval, Values, inside
+from anabranch.queries.sampling import Sampling, seed_of
 from anabranch.queries.weighted_rows import WeightedRows
 
 _ROWS_AT_A_TIME = 2**14
-# a value that has such a share of all rows is one that rows are equal to
-_COMMON = 0.02
 # draws for how many rows are near what is given
 _NEAR_DRAWS = 4096
 
@@ -34,7 +32,7 @@ class DrawnInquiry:
     Args:
         density: any density over vectors, without a context.
         samples: draws to begin with: twice as many, and so on, where fewer than 200 are within the sets.
-        seed: of the draws.
+        seed: of the draws; None takes one from torch's global generator.
         tolerance: or until the standard error is at most this.
         most: but no more draws than this.
         sampling: `proposals`, `chains` and `moves` of `condition`.
@@ -53,12 +51,12 @@ class DrawnInquiry:
         self,
         density: Density,
         samples: int = 10_000,
-        seed: int = 0,
+        seed: int | None = 0,
         tolerance: float | None = None,
         most: int = 1_000_000,
         sampling: Sampling | None = None,
     ) -> None:
-        self.density, self.seed, self.tolerance = density, seed, tolerance
+        self.density, self.seed, self.tolerance = density, seed_of(seed), tolerance
         self.samples, self.most = positive_int("samples", samples, least=2), positive_int("most", most, least=2)
         self.sampling: Sampling = sampling or {}
         self._all: dict[tuple[tuple[int, float], ...], Tensor] = {}
@@ -66,7 +64,7 @@ class DrawnInquiry:
 
     def probability(self, region: Mapping[int, Values], given: Mapping[int, Values]) -> Estimate:
         """P(x in region | given)."""
-        return self._of_rows(given, lambda rows: rows.share(_inside(region, rows.x)))
+        return self._of_rows(given, lambda rows: rows.share(inside(region, rows.x)))
 
     def mean(self, f: Callable[[Tensor], Tensor], columns: list[int], given: Mapping[int, Values]) -> Estimate:
         """E[f(x) | given] of a function of rows (n, D) -> (n, ...)."""
@@ -106,7 +104,7 @@ class DrawnInquiry:
         rows = _rows(x)
 
         def common(column: int, value: float) -> bool:
-            return float(rows.share(Interval(value, value).contains(x[:, column])).value) >= _COMMON
+            return float(rows.share(Interval(value, value).contains(x[:, column])).value) >= COMMON
 
         return share_near(rows, given, common)
 
@@ -115,7 +113,7 @@ class DrawnInquiry:
         count = self.samples
         while True:
             x = self._drawn(points, count)
-            kept = x[_inside(events, x)]
+            kept = x[inside(events, x)]
             last = 2 * count > max(self.most, self.samples)
             if len(kept) >= min(ENOUGH, count) or last:
                 found = ask(_rows(kept)) if len(kept) > 1 else None
@@ -170,13 +168,6 @@ def _parted(given: Mapping[int, Values]) -> tuple[dict[int, float], dict[int, Va
     """Single values, and all else, of what is given."""
     points = {i: values.point for i, values in given.items() if values.point is not None}
     return points, {i: values for i, values in given.items() if i not in points}
-
-
-def _inside(events: Mapping[int, Values], x: Tensor) -> Tensor:
-    inside = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for i, values in events.items():
-        inside &= values.contains(x[:, i])
-    return inside
 
 
 def _rows(x: Tensor) -> WeightedRows:

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive, positive_int, seed_number
+from anabranch.checks import positive, positive_int
 from anabranch.densities import Density
-from anabranch.draws import drawing
 from anabranch.families import Levels
 from anabranch.models import AnyOrder
 from anabranch.queries.any_order_rows import any_order_rows
 from anabranch.queries.at_context import AtContext
 from anabranch.queries.combined import exponential, logarithm, signed_sum, total, with_orders
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
-from anabranch.queries.near import ENOUGH, share_near, warn_of_few
+from anabranch.queries.near import COMMON, ENOUGH, share_near, warn_of_few
+from anabranch.queries.other_orders import rows_of_other_orders
 from anabranch.queries.possible import settled_by_family
-from anabranch.queries.region import AnyOf, Interval, Values
+from anabranch.queries.rare_values import rare_values_apart
+from anabranch.queries.region import Interval, Values, inside
+from anabranch.queries.sampling import seed_of
 from anabranch.queries.weighted_rows import WeightedRows
 
-# a value that has such a share of all rows is an event among them; a rarer one is told before rows are drawn
-_COMMON = 0.02
-# other orders to ask, each by so many of the rows
-_ORDERS = 4
 # draws whose weights are worth fewer are a poor answer
 _LEAST_WEIGHTS = 50.0
-# so many single values of a column are told apart from others
-_MOST_POINTS = 8
 # where a range leaves fewer, so many times as many rows are drawn at most
 _MORE = 16
 
@@ -46,9 +41,13 @@ class Inquiry:
     common, ranges). p(x_R) is the mean weight, and P(E | x_R) a weighted share, of rows drawn given R (`WeightedRows`).
     Which of the two a value belongs to depends on the model and the value alone, and rows given R are the same in every
     question. So a probability does not depend on the order of names, splits into a conditional one times a marginal one,
-    and adds up over categories and ranges, to rounding. There is one exception, what is given where it has fewer than
-    200 effective rows: single values are then told before rows are drawn, and of ranges more rows are drawn, up to 16 times
-    as many; answers are then those of other rows, within the stated error.
+    and adds up over categories and ranges, to rounding. There are two exceptions, where answers agree within the stated
+    error only:
+
+    - what is given where it has fewer than 200 effective rows. Single values are then told before rows are drawn, and of
+      ranges more rows are drawn, up to 16 times as many.
+    - a range beside the single values in it. Of a lattice, the rare single values of a set are in R each, up to 64 of them
+      in a column, and add up to that of the set; a range, or a larger set, is in E.
 
     `between_orders` of an answer is the standard deviation between this joint and those of other orders: what is given
     comes first there, and all else in random orders. It is estimated from a quarter of the rows for each of four, less
@@ -88,7 +87,7 @@ class Inquiry:
         self.model = model
         self.context = density.context if isinstance(density, AtContext) else None
         self.samples = positive_int("samples", samples, least=2)
-        self.seed = int(torch.randint(2**31, ())) if seed is None else seed_number(seed)
+        self.seed = seed_of(seed)
         self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
         self.most = positive_int("most", most, least=2)
         self._rows: dict[tuple[object, ...], WeightedRows] = {}
@@ -110,7 +109,7 @@ class Inquiry:
         region = {i: values for i, values in region.items() if settled[i] is None}
         if not region:
             return Estimate.closed(torch.ones((), dtype=torch.float64))
-        apart = self._apart({i: values for i, values in region.items() if i not in (given or {})})
+        apart = rare_values_apart({i: values for i, values in region.items() if i not in (given or {})}, self._told)
         if apart is not None:
             column, rest, points, sign = apart
             pieces = [(self.probability({**region, column: rest}, given), 1.0)]
@@ -120,31 +119,6 @@ class Inquiry:
             columns = list(region)
             return self._of_rows(columns, given or {}, lambda rows: _share(rows, region))
         return exponential(self._log_ratio(region, given or {}, densities=False))
-
-    def _apart(self, region: Mapping[int, Values]) -> tuple[int, Values, list[float], float] | None:
-        """A column whose values have rare single numbers in them, or taken out of them: the others, these numbers, and their
-        sign. They are told before rows are drawn wherever they are asked for, so that P(n = 3) + P(n != 3) is 1.
-        """
-        for i, values in region.items():
-            if isinstance(values, Interval):
-                whole: Values = replace(values, without=())
-                points, sign = [v for v in values.without if whole.holds(v)], -1.0
-            else:
-                singles = [part for part in values.parts if part.point is not None]
-                whole = AnyOf.read(part for part in values.parts if part not in singles)
-                points, sign = [part.low for part in singles if not whole.holds(part.low)], 1.0
-            rare = [v for v in points if self._told(i, v)]
-            if rare and len(rare) <= _MOST_POINTS:
-                kept = [v for v in points if v not in rare]
-                if sign < 0 and isinstance(values, Interval):
-                    return i, replace(values, without=tuple(kept)), rare, sign
-                return i, AnyOf.read([whole, *(Interval(v, v) for v in kept)]), rare, sign
-        return None
-
-    def _told(self, column: int, value: float) -> bool:
-        """Whether a single value is possible, and told before rows are drawn."""
-        only = Interval(value, value)
-        return settled_by_family(self.model.family(column), only) is not False and not self._is_event(column, value)
 
     def log_density(self, at: Mapping[int, float], given: Mapping[int, Values] | None = None) -> Estimate:
         """log p(x_at | given), nats: of densities, and of probabilities where values have them."""
@@ -167,9 +141,7 @@ class Inquiry:
         return self._of_rows([column], given or {}, lambda rows: rows.quantile(rows.x[:, column], levels))
 
     def near(self, given: Mapping[int, Values]) -> float:
-        """The share of all rows that are near what is given: equal to levels and common values, or with no more than
-        a fortieth of the column's distribution in between; within a range.
-        """
+        """The share of all rows that are near what is given."""
         rows = self._drawn({}, self._mask(list(given)), self.samples)
         return share_near(rows, given, self._is_event)
 
@@ -180,7 +152,7 @@ class Inquiry:
         while True:
             points, events, needed = self._parted(given, columns, count)
             rows = self._drawn(points, needed, count)
-            rows = rows.within(_inside(events, rows.x))
+            rows = rows.within(inside(events, rows.x))
             if self._rare(rows, events, count):
                 count *= 2
                 continue
@@ -190,7 +162,7 @@ class Inquiry:
                 break
             count *= 2
         _warn(rows, bool(events), count)
-        others = [ask(other) for other in self._directly(columns, given, count)]
+        others = [ask(other) for other, _ in self._other_orders(columns, given, {}, count)]
         return with_orders(found, others)
 
     def _log_ratio(self, region: Mapping[int, Values], given: Mapping[int, Values], densities: bool) -> Estimate:
@@ -201,7 +173,7 @@ class Inquiry:
         while True:
             points, events, needed = self._parted(given, columns, count)
             told = self._drawn(points, needed, count)
-            given_rows = told.within(_inside(events, told.x))
+            given_rows = told.within(inside(events, told.x))
             if self._rare(given_rows, events, count):
                 count *= 2
                 continue
@@ -225,7 +197,7 @@ class Inquiry:
             count *= 2
         _warn(given_rows, bool(events), count)
         others = []
-        for other, log_p in self._directly_at(columns, given, more, count):
+        for other, log_p in self._other_orders(columns, given, more, count):
             share = logarithm(_share(other, {i: asked[i] for i in asked if i in region}))
             others.append(signed_sum([(share, 1.0), (Estimate.closed(log_p), 1.0)]))
         return with_orders(found, others, of_logarithms=not densities)
@@ -240,7 +212,7 @@ class Inquiry:
         single = {i: interval.point for i, interval in events.items() if interval.point is not None}
         if single:
             rows = self._drawn(points, needed, count)
-            if rows.within(_inside(events, rows.x)).effective < ENOUGH:
+            if rows.within(inside(events, rows.x)).effective < ENOUGH:
                 points |= {i: v for i, v in single.items() if v is not None}
                 events = {i: interval for i, interval in events.items() if i not in points}
         return points, events, needed
@@ -257,7 +229,12 @@ class Inquiry:
         if isinstance(self.model.family(column), Levels):
             return True
         base = self._drawn({}, self._mask([column]), self.samples)
-        return float(base.share(Interval(value, value).contains(base.x[:, column])).value) >= _COMMON
+        return float(base.share(Interval(value, value).contains(base.x[:, column])).value) >= COMMON
+
+    def _told(self, column: int, value: float) -> bool:
+        """Whether a single value is possible, and told before rows are drawn."""
+        only = Interval(value, value)
+        return settled_by_family(self.model.family(column), only) is not False and not self._is_event(column, value)
 
     def _drawn(self, points: Mapping[int, float], needed: Tensor, count: int) -> WeightedRows:
         """Rows given points; of the same points always the same, whatever is needed."""
@@ -289,51 +266,10 @@ class Inquiry:
                 "given: expected what is possible, got what has no probability, or less than any float"
             )
 
-    def _directly(self, columns: list[int], given: Mapping[int, Values], count: int) -> list[WeightedRows]:
-        return [rows for rows, _ in self._directly_at(columns, given, {}, count)]
-
-    def _directly_at(
+    def _other_orders(
         self, columns: list[int], given: Mapping[int, Values], more: Mapping[int, float], count: int
     ) -> list[tuple[WeightedRows, Tensor]]:
-        """Rows of other orders, in which single given values come first, then `more`, then all else in a random order; and
-        the log-density of `more` there.
-        """
-        model, rows = self.model, max(2, count // _ORDERS)
-        like = model.network.heads.weight
-        first = {i: interval.point for i, interval in given.items() if interval.point is not None}
-        ranges = {i: interval for i, interval in given.items() if interval.point is None}
-        wanted = [i for i in columns if i not in first and i not in more] + list(ranges)
-        rest = [i for i in range(model.columns) if i not in first and i not in more]
-        found = []
-        generator = torch.Generator().manual_seed(self.seed)
-        for k in range(_ORDERS):
-            context = None if self.context is None else self.context.expand(rows, -1)
-            order = [rest[j] for j in torch.randperm(len(rest), generator=generator).tolist()]
-            if k == 0:  # nothing but what is asked for
-                order = [i for i in order if i in wanted]
-            last = max((place for place, i in enumerate(order) if i in wanted), default=-1)
-            chain = [list(more)[j] for j in torch.randperm(len(more), generator=generator).tolist()]
-            x = like.new_full((1, model.columns), torch.nan)
-            for i, value in [*first.items(), *more.items()]:
-                x[0, i] = value
-            one = None if self.context is None else self.context.unsqueeze(0)
-            with torch.no_grad(), drawing(self.seed + k):
-                log_p = model.terms(x, chain, list(first), one).sum() if chain else x.new_zeros(())
-                drawn = model.proposed(x.expand(rows, -1), context, order[: last + 1])[0] if last >= 0 else x
-            weights = drawn.new_zeros(len(drawn))
-            stratum = torch.zeros(len(drawn), dtype=torch.long, device=drawn.device)
-            weighted = WeightedRows(drawn, weights, stratum).within(_inside(ranges, drawn))
-            if weighted.effective > 0:
-                found.append((weighted, log_p.double()))
-        return found
-
-
-def _inside(events: Mapping[int, Values], x: Tensor) -> Tensor:
-    """Whether rows (n, D) are in all intervals: (n)."""
-    inside = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for i, interval in events.items():
-        inside &= interval.contains(x[:, i])
-    return inside
+        return rows_of_other_orders(self.model, columns, given, more, count, self.context, self.seed)
 
 
 def _warn(rows: WeightedRows, ranges: bool, count: int) -> None:
@@ -351,7 +287,7 @@ def _warn(rows: WeightedRows, ranges: bool, count: int) -> None:
 
 def _share(rows: WeightedRows, events: Mapping[int, Values]) -> Estimate:
     """P(all events) among the rows."""
-    return rows.share(_inside(events, rows.x), list(events))
+    return rows.share(inside(events, rows.x), list(events))
 
 
 def _merged(one: Mapping[int, Values], other: Mapping[int, Values]) -> dict[int, Values]:

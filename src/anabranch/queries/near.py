@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 
@@ -14,6 +15,8 @@ from anabranch.queries.weighted_rows import WeightedRows
 
 # two numbers of a column are near where so small a share of all rows lies between them
 _NEAR = 0.025
+# a value that has such a share of all rows is one that rows are equal to
+COMMON = 0.02
 # what is given shall leave so many draws
 ENOUGH = 200
 # fewer rows of those that a density was fitted to say little of what is asked given them
@@ -21,23 +24,22 @@ _FEW = 50
 
 
 def share_near(rows: WeightedRows, given: Mapping[int, Values], common: Callable[[int, float], bool]) -> float:
-    """The share of rows that are near what is given: equal to values that are common, with no more than a fortieth of the
-    column's distribution between them and others, and within ranges.
+    """The share of rows that are near what is given: equal to values that are common, near others (`_near`), and within
+    ranges.
 
     Args:
         rows: of the density, nothing given.
         given: by column.
         common: whether a value of a column has a probability that makes rows equal to it many.
     """
-    inside = torch.ones(len(rows.x), dtype=torch.bool, device=rows.x.device)
+    near = torch.ones(len(rows.x), dtype=torch.bool, device=rows.x.device)
     for i, values in given.items():
         point = values.point
         if point is None or common(i, point):
-            inside &= values.contains(rows.x[:, i])
+            near &= values.contains(rows.x[:, i])
         else:
-            place = _share_below(rows.x[:, i], torch.tensor([point]).to(rows.x))
-            inside &= (_share_below(rows.x[:, i], rows.x[:, i]) - place).abs() <= _NEAR
-    return float(rows.share(inside).value)
+            near &= _near(rows.x[:, i], point)
+    return float(rows.share(near).value)
 
 
 def few_rows(share: float, rows: int) -> str:
@@ -60,7 +62,22 @@ def warn_of_few(left: float, count: int) -> None:
         )
 
 
-def _share_below(column: Tensor, values: Tensor) -> Tensor:
+def _near(column: Tensor, number: float) -> Tensor:
+    """Which of the values (n) are near a number: a fortieth of them at most lies in between, and the next fortieth behind
+    the value, seen from the number, reaches as far as the number is away. So nothing is near a number far beyond all values,
+    or in a gap between them.
+    """
     ordered = column.sort().values
+    point = torch.tensor([number]).to(column)
+    place, at = _place(ordered, column), _place(ordered, point)
+    last, step = len(ordered) - 1, math.ceil(_NEAR * len(ordered))
+    here = place.round().long().clamp(max=last)
+    behind = torch.where(column < point, here - step, here + step).clamp(0, last)
+    alike = (column - point).abs() <= (ordered[behind] - column).abs()
+    return alike & ((place - at).abs() <= _NEAR * len(ordered))
+
+
+def _place(ordered: Tensor, values: Tensor) -> Tensor:
+    """How many of the values in order are below others (k), halves of those that are equal among them: (k)."""
     low, high = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
-    return (low + high) / (2 * len(ordered))
+    return 0.5 * (low + high)

@@ -20,7 +20,7 @@ from anabranch.queries.marginal import marginal
 from anabranch.queries.probability import probability
 from anabranch.queries.quantile import quantile
 from anabranch.queries.region import Values
-from anabranch.queries.sampling import Sampling
+from anabranch.queries.sampling import Sampling, seed_of
 
 
 class PointInquiry:
@@ -30,7 +30,7 @@ class PointInquiry:
         density: any density over vectors but an `AnyOrder`.
         context: (context features,), for a density that takes one.
         samples: draws to begin with, where an answer takes any.
-        seed: of the draws.
+        seed: of the draws; None takes one from torch's global generator.
         tolerance: largest standard error wanted.
         sampling: `proposals`, `chains` and `moves` of `condition`.
 
@@ -53,13 +53,13 @@ class PointInquiry:
         sampling: Sampling | None = None,
     ) -> None:
         self.density, self.context = density, context
-        self.seed = 0 if seed is None else seed
+        self.seed = seed_of(seed)
         self.sampling: Sampling = sampling or {}
         self._options: dict[str, Any] = {
             "context": context,
             "tolerance": tolerance,
             "samples": samples,
-            "seed": seed,
+            "seed": self.seed,
             **self.sampling,
         }
 

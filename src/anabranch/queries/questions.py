@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -15,13 +14,14 @@ from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.queries.answer import Answer, Line
 from anabranch.queries.at_context import settled
-from anabranch.queries.clock import clock_of, plain, rounded_span
+from anabranch.queries.clock import clock_of, plain
 from anabranch.queries.columns import Columns, check_density
 from anabranch.queries.conditions import Conditions
 from anabranch.queries.drawn_inquiry import DrawnInquiry
 from anabranch.queries.estimate import Estimate, ImpossibleError
 from anabranch.queries.grammar import parse
 from anabranch.queries.inquiry import Inquiry
+from anabranch.queries.lines import as_span, at_clock, line_of, quantile_lines, square_root
 from anabranch.queries.mode import mode
 from anabranch.queries.near import few_rows
 from anabranch.queries.point_inquiry import PointInquiry, points_of
@@ -39,12 +39,10 @@ from anabranch.queries.question import (
     Word,
 )
 from anabranch.queries.region import Interval, Values, disjoint
-from anabranch.queries.sampling import Sampling
+from anabranch.queries.sampling import Sampling, seed_of
 from anabranch.queries.unit_moments import UnitMoments
 
 _SUMMARY = (0.05, 0.25, 0.5, 0.75, 0.95)
-# where nothing is known of what was seen, values are cut at these quantiles, as `impute` does for its best
-_OUTERMOST = (0.0003, 0.9997)
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,9 @@ def ask(
         context: (context features,), for a density that takes one.
         tolerance: largest standard error wanted, in the density's own unit; of means, probabilities and quantiles.
         samples: draws to begin with, where an answer takes any.
-        seed: of the draws.
-        rows: to how many the density was fitted: an answer says so where hardly any of them is like what is given.
+        seed: of the draws; None takes one from torch's global generator.
+        rows: to how many the density was fitted. An answer says so where hardly any of them is like what is given, but not
+            where the density takes a context: how many rows have that is not known.
         sampling: `proposals`, `chains` and `moves` of `condition`.
 
     Raises:
@@ -134,7 +133,7 @@ class _Evaluator:
     ) -> None:
         self.density, self.asked, self.columns = density, asked, columns
         self.context, self.rows, self.sampling = context, rows, sampling
-        self.seed = 0 if seed is None else seed
+        self.seed = seed_of(seed)
         self.words = Conditions(asked.text, columns)
         question = asked.question
         self.given = self.words.values(question.given)
@@ -146,7 +145,7 @@ class _Evaluator:
         elif any(values.point is None for values in self.given.values()):
             self.inquiry = DrawnInquiry(fixed, samples, self.seed, tolerance, sampling=sampling)
         else:
-            self.inquiry = PointInquiry(density, context, samples, seed, tolerance, sampling)
+            self.inquiry = PointInquiry(density, context, samples, self.seed, tolerance, sampling)
         self.moment = UnitMoments(self.inquiry, columns, self.given)
 
     def answer(self) -> Answer:
@@ -172,7 +171,7 @@ class _Evaluator:
         if isinstance(question, Probability):
             region = self.words.values(question.conditions)
             written = ", ".join(one.text for one in question.conditions)
-            return [_line(self._name("P", written), self._probability(region))]
+            return [line_of(self._name("P", written), self._probability(region))]
         if isinstance(question, Quantile):
             self.words.numeric(question.column, "no quantiles")
             return self._quantiles(question.column, question.levels)
@@ -189,7 +188,8 @@ class _Evaluator:
 
     def _note(self) -> str:
         """What is said where what is given is like few of the rows that the density was fitted to."""
-        if self.rows is None or not self.given:
+        # the share is that among rows of this context, and how many rows of the fit have it is not known
+        if self.rows is None or not self.given or self.density.context_shape is not None:
             return ""
         return few_rows(self.inquiry.near(self.given), self.rows)
 
@@ -199,13 +199,8 @@ class _Evaluator:
         name = self._name("E", word.written)
         clock = clock_of(self._decoded(column, torch.zeros(1)))
         found, note = self.moment(name, column, clock, squared=False)
-        line = _line(name, found)
-        if clock is not None:
-            error, unit = rounded_span(line.standard_error)
-            share = error / line.standard_error if line.standard_error > 0 else 1.0
-            written, between = clock.written(line.value), share * line.between_orders
-            line = replace(line, value=written, standard_error=error, unit=unit, between_orders=between)
-        return replace(line, note=note)
+        line = line_of(name, found)
+        return replace(line if clock is None else at_clock(line, clock), note=note)
 
     def _spread(self, word: Word, squared: bool) -> Line:
         """The standard deviation, or the variance."""
@@ -221,42 +216,16 @@ class _Evaluator:
             )
         found, note = self.moment(name, column, clock, squared=True)
         if squared:
-            return replace(_line(name, found), note=note)
-        # of a square root: half the relative error
-        root = found.value.sqrt()
-        half = torch.where(root > 0, 0.5 / root, 0.0)
-        between = None if found.between_orders is None else half * found.between_orders
-        deviation = replace(found, value=root, standard_error=half * found.standard_error, between_orders=between)
-        line = replace(_line(name, deviation), note=note)
-        if clock is None:
-            return line
-        value, unit = rounded_span(line.value)
-        share = value / line.value if line.value > 0 else 1.0
-        errors = share * line.standard_error, share * line.between_orders
-        return replace(line, value=value, unit=unit, standard_error=errors[0], between_orders=errors[1])
+            return replace(line_of(name, found), note=note)
+        line = line_of(name, square_root(found))
+        return replace(line if clock is None else as_span(line), note=note)
 
     def _quantiles(self, word: Word, levels: tuple[float, ...]) -> list[Line]:
         column = self.words.number(word)
         self.words.not_given(word, column, self.given)
         found = self.inquiry.quantile(column, torch.tensor(levels, dtype=torch.float64), self.given)
-        orders = torch.zeros_like(found.value) if found.between_orders is None else found.between_orders
-        lines = []
-        for k, (level, q) in enumerate(zip(levels, found.value, strict=True)):
-            error, between = found.standard_error[k], orders[k]
-            values = self._decoded(column, torch.stack([q, q - error, q + error, q - between, q + between]))
-            clock = clock_of(values)
-            numbers = values if clock is None else clock.seconds(values)
-            half = 0.0 if found.exact else 0.5 * abs(float(numbers[2]) - float(numbers[1]))
-            spread = 0.5 * abs(float(numbers[4]) - float(numbers[3])) if bool(between > 0) else 0.0
-            value = plain(values[0]) if clock is None else clock.written(numbers[0])
-            unit = ""
-            if clock is not None:
-                half, unit = rounded_span(half)
-                spread = spread / 86_400 if unit == "days" else spread
-            effective = float(found.effective_samples[k])
-            name = self._name(f"Q[{level:g}]", word.written)
-            lines.append(Line(name, value, half, effective, found.exact, unit, spread))
-        return lines
+        names = [self._name(f"Q[{level:g}]", word.written) for level in levels]
+        return quantile_lines(names, found, lambda x: self._decoded(column, x))
 
     def _density_at(self, question: DensityAt) -> list[Line]:
         at = self.words.singles(question.conditions)
@@ -285,7 +254,7 @@ class _Evaluator:
             for word, column, x in zip(question.columns, numbers, found.x, strict=True)
         ]
         log_det = sum(self.columns.log_det(i, float(x)) for i, x in zip(numbers, found.x, strict=True))
-        log_p = _line(f"log p at {name}", found.log_prob, lambda x: x + log_det)
+        log_p = line_of(f"log p at {name}", found.log_prob, lambda x: x + log_det)
         return [*lines, log_p, Line("starts that agreed", f"{found.agreed} of {found.starts}")]
 
     def _marginals(self, question: MarginalOf) -> list[Line]:
@@ -300,7 +269,7 @@ class _Evaluator:
             for level in levels:
                 value = Word(str(self._decoded(column, torch.tensor([level]))[0]), 0)
                 name = self._name("P", f"{word.written} = {value.written}")
-                lines.append(_line(name, self._probability({column: Interval(level, level)})))
+                lines.append(line_of(name, self._probability({column: Interval(level, level)})))
         return lines
 
     def _probability(self, region: dict[int, Values]) -> Estimate:
@@ -317,12 +286,3 @@ class _Evaluator:
 
     def _decoded(self, column: int, x: Tensor) -> Any:
         return self.columns.decode(column, x.detach().double().cpu().numpy())
-
-
-def _line(name: str, found: Estimate, unit: Callable[[float], float] = lambda x: x) -> Line:
-    """Of an estimate of one number; the unit is affine."""
-    value, error = float(found.value.reshape(())), float(found.standard_error.reshape(()))
-    scale = abs(unit(1.0) - unit(0.0))
-    between = 0.0 if found.between_orders is None else scale * float(found.between_orders.reshape(()))
-    effective = float(found.effective_samples.reshape(()))
-    return Line(name, unit(value), scale * error, effective, found.exact, between_orders=between)

@@ -1,8 +1,12 @@
-"""What a query that conditions hands on to `condition`."""
+"""How draws of a query are made: by which seed, and what a query that conditions hands on to `condition`."""
 
 from __future__ import annotations
 
 from typing import TypedDict
+
+import torch
+
+from anabranch.checks import seed_number
 
 
 class Sampling(TypedDict, total=False):
@@ -17,3 +21,8 @@ class Sampling(TypedDict, total=False):
     proposals: int
     chains: int
     moves: int
+
+
+def seed_of(seed: int | None) -> int:
+    """The seed itself; for None a new one, from torch's global generator."""
+    return int(torch.randint(2**31, ())) if seed is None else seed_number(seed)
