@@ -803,6 +803,55 @@ class TestAnyOrder:
             model.log_prob(pa.table({"a": [1.0], "b": pa.array([None], pa.float32()), "c": [1]}))
 
 
+@pytest.fixture
+def no_baselines(monkeypatch):
+    """Fits without the densities beside which they are reported, which take most of the time of a short one."""
+    monkeypatch.setattr(sys.modules["anabranch.tables.fit_table"], "mixed_baselines", lambda *args: {})
+
+
+@pytest.mark.usefixtures("no_baselines")
+def test_nothing_lies_beyond_natural_ends_after_a_fit():
+    rng = np.random.default_rng(1)
+    ends = {"day": (1, 31), "hour": (0, 23), "minute": (0, 59), "percent": (0, 100), "age": (18, 90)}
+    columns = {name: rng.integers(low, high + 1, 3000) for name, (low, high) in ends.items()}
+    columns["age"] = np.clip(rng.normal(45, 20, 3000).round(), 18, 90).astype(int)
+    table = pa.table(columns)
+    schema = Schema.infer(table)
+    assert {part.name: (part.low, part.high) for part in schema.parts} == ends
+    model, _ = fit_table(table, epochs=2, blocks=1, hidden=16, batch_size=256, progress=False)
+    drawn = model.sample(5000, seed=0)
+    for name, (low, high) in ends.items():
+        column = drawn[name].to_numpy()
+        assert low <= column.min() and column.max() <= high
+        for beyond in (f"{name} > {high}", f"{name} >= {high + 0.5}", f"{name} < {low}"):
+            assert float(model.ask(f"P({beyond})")) == 0
+        assert float(model.ask(f"P({name} <= {high})")) == 1
+
+
+@pytest.mark.usefixtures("no_baselines")
+def test_a_regression_trained_on_drawn_rows_predicts_real_ones():
+    def real(seed):
+        rng = np.random.default_rng(seed)
+        a, noise, other = rng.normal(size=(3, 2000))
+        b = 0.8 * a + 0.6 * noise
+        return pa.table({"a": 10 + 3 * a, "b": b, "y": 2 * a - 1.5 * b + 3 + 0.7 * other})
+
+    def explained(table, test):
+        """R^2 on the test rows of y given a and b, by least squares on a table."""
+        x, y = ({n: t[n].to_numpy() for n in "aby"} for t in (table, test))
+        design = [np.stack([t["a"], t["b"], np.ones(len(t["a"]))], axis=1) for t in (x, y)]
+        weights = np.linalg.lstsq(design[0], x["y"], rcond=None)[0]
+        return 1 - np.square(y["y"] - design[1] @ weights).mean() / y["y"].var()
+
+    train, test = real(0), real(1)
+    model, _ = fit_table(train, model="any-order", epochs=20, blocks=1, hidden=32, batch_size=64, progress=False)
+    apart = pa.table(
+        {name: np.random.default_rng(i).permutation(train[name].to_numpy()) for i, name in enumerate("aby")}
+    )
+    best = explained(train, test)
+    assert best - explained(model.sample(2000, seed=0), test) < 0.1 < best - explained(apart, test)
+
+
 class TestStreams:
     @pytest.fixture
     def folder(self, tmp_path):
