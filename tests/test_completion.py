@@ -24,7 +24,7 @@ def _one_thread():
 
 
 def flagged(rows=2_000, seed=0):
-    """A flag, true in a tenth of the rows, and an amount that is known of nine tenths of those and of a fifth of the others."""
+    """A flag, true in a tenth of the rows, and an amount, which is known of most of those and of a fifth of the others."""
     rng = np.random.default_rng(seed)
     flag = rng.random(rows) < 0.1
     amount = np.exp(rng.normal(3 + 1.0 * flag, 0.5))
@@ -128,4 +128,4 @@ class TestFit:
     def test_words_for_a_budget_that_is_over_at_once(self):
         report = {"epochs": 0.5, "best_epoch": 0.5, "steps": 5, "best_step": 5, "stopped": "minutes", "improving": None}
         said = course_in_words({**report, "judged": False, "options": {"minutes": 5.0}})
-        assert said.endswith("ended by its budget of 5 minutes, too soon to tell whether it still improved: more minutes give more")
+        assert said.endswith("its budget of 5 minutes, too soon to tell whether it still improved: more minutes give more")
