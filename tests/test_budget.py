@@ -258,8 +258,8 @@ class TestFit:
         ("wrong", "said"),
         [
             ({"minutes": 0}, "minutes"),
-            ({"minutes": 1, "noise": 0.1}, "epochs: expected a number with an objective or noise"),
-            ({"minutes": 1, "objective": ab.objectives.Likelihood()}, "epochs: expected a number with an objective"),
+            ({"minutes": 1, "noise": 0.1}, "epochs: expected a number with noise"),
+            ({"minutes": 1, "objective": ab.objectives.Likelihood()}, "epochs: .* an objective that goes by epochs"),
             ({"minutes": 1, "schedule": Schedule(1, ((1, 0.0), (2, 1.0)))}, "schedule: expected None with"),
             ({"schedule": {"warmup": 3}}, "schedule: expected"),
         ],

@@ -1,5 +1,6 @@
 """Rows with gaps, completed while a density learns."""
 
+import json
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ from anabranch.models.order_loss import OrderLoss
 from anabranch.objectives import Completion, Likelihood, UnsettledWarning
 from anabranch.tables import fit_table
 from anabranch.tables.report import course_in_words
+from anabranch.training import Schedule
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,9 @@ class TestTables:
         model, frame = of_flagged
         # of the rows whose amount is known, a third have a flag
         low = (frame["amount"] < 20).to_numpy()
-        assert float(model.ask("P(flag = 1 | amount < 20)")) == pytest.approx(frame["flag"].to_numpy()[low].mean(), abs=0.03)
+        assert float(model.ask("P(flag = 1 | amount < 20)")) == pytest.approx(
+            frame["flag"].to_numpy()[low].mean(), abs=0.03
+        )
         # the network itself, amount first: not the joint, which begins with the flag
         z = model.schema.tensor(model.schema.encode(frame)[0], torch.float32)
         amount, flag = (model.schema.columns.index(name) for name in ("amount", "flag"))
@@ -111,10 +115,28 @@ class TestFit:
         with pytest.raises(ValueError, match="an objective that goes by epochs, got minutes alone"):
             ab.fit(AnyOrder(2, hidden=8), gappy_rows(), objective=Completion() + Likelihood(), minutes=0.01, **options)
 
+    def test_the_steps_of_phases_are_taken_again(self):
+        options = {"batch_size": 100, "seed": 0, "progress": False, "compile": False}
+        models = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            models.append(AnyOrder(2, hidden=8))
+        history = ab.fit(models[0], gappy_rows(), epochs=None, minutes=0.02, **options)
+        schedule = history.schedule
+        assert len(schedule.phases) == 2
+        assert 0 < schedule.phases[0] <= schedule.phases[1] < schedule.steps
+        plain = Schedule.from_dict(json.loads(json.dumps(schedule.to_dict())))
+        assert plain == schedule
+        ab.fit(models[1], gappy_rows(), epochs=None, schedule=plain, **options)
+        for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            torch.testing.assert_close(one, other)
+
     def test_says_where_it_ends_before_the_last_phase(self):
-        objective = Completion(observed_steps=10**6)
+        objective = Completion(observed=0.98, conditions=0.01)
         options = {"batch_size": 100, "seed": 0, "progress": False, "epochs": None, "compile": False}
-        with pytest.warns(UnsettledWarning, match="steps, before Completion had come to its last phase; give it more min"):
+        with pytest.warns(
+            UnsettledWarning, match="steps, before Completion had come to its last phase; give it more min"
+        ):
             history = ab.fit(AnyOrder(2, hidden=8), gappy_rows(), objective=objective, minutes=0.005, **options)
         assert not history.judged
 
@@ -128,4 +150,6 @@ class TestFit:
     def test_words_for_a_budget_that_is_over_at_once(self):
         report = {"epochs": 0.5, "best_epoch": 0.5, "steps": 5, "best_step": 5, "stopped": "minutes", "improving": None}
         said = course_in_words({**report, "judged": False, "options": {"minutes": 5.0}})
-        assert said.endswith("its budget of 5 minutes, too soon to tell whether it still improved: more minutes give more")
+        assert said.endswith(
+            "its budget of 5 minutes, too soon to tell whether it still improved: more minutes give more"
+        )

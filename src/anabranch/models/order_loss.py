@@ -31,7 +31,7 @@ class OrderLoss:
               - \log p(x_j \mid x_A) - \log p(x_i \mid x_A, x_j) \right)^2
 
     is added, so that orders come nearer to each other. These rows count for all: they are the first of a batch, which a fit
-    has shuffled. (docs/tables.md has what both gain.)
+    has shuffled. (docs/tables.md has the gains of both.)
     Source: Uria, Murray and Larochelle, 2014, arXiv:1310.1757, for random sets.
 
     Args:
@@ -56,7 +56,12 @@ class OrderLoss:
         self._placed: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def __call__(
-        self, x: Tensor, among: Tensor, observed: Tensor, context: Tensor | None = None, drawn_count: bool = True
+        self,
+        x: Tensor,
+        among: Tensor,
+        observed: Tensor,
+        context: Tensor | None = None,
+        drawn_count: bool = True,
     ) -> Tensor:
         """The loss of rows: (*batch), nats.
 

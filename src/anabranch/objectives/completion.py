@@ -8,14 +8,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive_int
+from anabranch.checks import fraction, positive_int
 from anabranch.densities import Density
 from anabranch.objectives.objective import Batch, Objective
 
-# shares of a fit after which the first phase ends, and the second
-_OBSERVED, _CONDITIONS = 0.1, 0.4
 # of the mean over steps of the weights by which gaps are drawn
-_DECAY = 0.99
+_DECAY = 0.9
 
 
 @runtime_checkable
@@ -43,12 +41,14 @@ class Completion(Objective):
     Trained on observed values alone, p(x_i | x_A) is that of the rows that have all of A and i. These may be another
     population: where income is asked of those who smoke, p(smokes | income) would be learned from smokers. With gaps
     drawn, all rows teach every conditional. Draws come from a copy of the density whose weights are the mean over about the
-    last hundred steps, and are renewed as it learns: weights as they are at a step would be taught by their own noise.
+    last ten steps, and are renewed as it learns.
 
-    Three phases, by steps: at first gaps are left out, until there is a model to draw from; then drawn values are
-    conditions only, so that what was observed settles p(gaps | observed); then drawn values are targets too, which
-    teaches the orders in which a column with gaps comes before what it depends on. Weights from before the last phase
-    are not kept. `fit` warns where it ends before the last phase.
+    There are three phases. In the first, gaps are left out: the model learns from observed cells as much as it can. In the
+    second, drawn values are conditions only, so that observed cells settle p(gaps | observed). In the third, drawn values
+    are targets too, which teaches the orders in which a column with gaps comes before the columns on which its gaps depend.
+    The first phase is long, since draws hold back what a few rows teach: where a network has learned nine tenths
+    of a dependence, and an eighth of the rows show it, draws from the network teach it a dependence that is weaker still.
+    Weights from before the last phase are not kept. `fit` warns where it ends before the last phase.
 
     `fit` uses it by itself for a density that `Completes`, where rows have gaps.
     Source: Celeux and Diebolt, 1985 (stochastic EM); Rubin, 1976 (missing at random).
@@ -56,11 +56,12 @@ class Completion(Objective):
     Args:
         passes: about as many passes of the network as a step may spend on renewing draws: a row is drawn again in
             one of columns with gaps / passes steps that it takes part in.
-        observed_steps: steps of the first phase, but a tenth of all steps at most, where their number is known.
-        condition_steps: steps of the second phase, but three tenths of all at most.
+        observed: the share of the fit after which the first phase ends at the latest. Within a budget of time it also ends
+            when the validation loss has stopped falling.
+        conditions: the share for the second phase.
 
     Raises:
-        ValueError: passes below 1, or steps below 0; in a fit, a density that does not complete rows.
+        ValueError: passes below 1, shares beyond [0, 1); in a fit, a density that does not complete rows.
 
     Example:
         >>> import torch
@@ -70,43 +71,53 @@ class Completion(Objective):
         >>> x[:, 1] += x[:, 0]
         >>> x[x[:, 0] > 0, 1] = torch.nan
         >>> model = ab.models.AnyOrder(2, hidden=8)
-        >>> history = ab.fit(model, x, objective=Completion(observed_steps=10), epochs=3, batch_size=100, seed=0)
+        >>> history = ab.fit(model, x, objective=Completion(), epochs=3, batch_size=100, seed=0)
     """
 
     uses_labels = False
     by_epochs = False
 
-    def __init__(self, passes: int = 4, observed_steps: int = 200, condition_steps: int = 400) -> None:
+    def __init__(self, passes: int = 4, observed: float = 0.3, conditions: float = 0.1) -> None:
         self.passes = positive_int("passes", passes)
-        self.observed_steps = positive_int("observed_steps", observed_steps, least=0)
-        self.condition_steps = positive_int("condition_steps", condition_steps, least=0)
+        self.observed, self.conditions = fraction("observed", observed), fraction("conditions", conditions)
+        if self.observed + self.conditions >= 1:
+            raise ValueError(
+                f"conditions: expected to leave a share of the fit to the last phase, got {observed} and {conditions}"
+            )
         self._steps = 0
         self._every = 1
-        self._targets = False
+        self._phase = 0
         self._filled: Tensor | None = None
         self._teacher: Density | None = None
 
     @property
+    def phases(self) -> tuple[float, ...]:  # type: ignore[override]
+        """The ends of the first two."""
+        return self.observed, self.observed + self.conditions
+
+    def next_phase(self) -> None:
+        self._phase += 1
+
+    @property
     def settled(self) -> bool:  # type: ignore[override]
         """Whether drawn values are targets by now."""
-        return self._targets
+        return self._phase == 2
 
     def prepare(self, rows: Batch, epochs: int) -> None:
         _completing(rows.density)
         gaps = rows.x.isnan()
-        self._steps, self._targets, self._filled = 0, False, rows.x.clone()
+        self._steps, self._phase, self._filled = 0, 0, rows.x.clone()
         self._teacher = None
         self._every = max(1, round(float(gaps.flatten(1).any(dim=0).sum()) / self.passes))
 
     def __call__(self, batch: Batch) -> Tensor:
         self._steps += 1
-        self._follow(batch.density)
-        if self._steps <= self.observed_steps and batch.progress < _OBSERVED:
+        if self._phase == 0:
             return batch.density.loss(batch.x, batch.context)
-        self._targets = self._steps > self.observed_steps + self.condition_steps or batch.progress >= _CONDITIONS
+        self._follow(batch.density)
         x = self._completed(batch)
         density = _completing(batch.density)
-        return density.completed_loss(x, ~batch.x.isnan(), batch.context, drawn_count=self._targets)
+        return density.completed_loss(x, ~batch.x.isnan(), batch.context, drawn_count=self.settled)
 
     def finish(self, density: Density) -> bool:
         self._teacher = self._filled = None
@@ -120,8 +131,7 @@ class Completion(Objective):
         with torch.no_grad():
             pairs = zip(self._teacher.parameters(), density.parameters(), strict=True)
             means, now = zip(*pairs, strict=True)
-            decay = min(_DECAY, (1 + self._steps) / (10 + self._steps))
-            torch._foreach_lerp_(list(means), [p.detach() for p in now], 1 - decay)
+            torch._foreach_lerp_(list(means), [p.detach() for p in now], 1 - _DECAY)
 
     def _completed(self, batch: Batch) -> Tensor:
         """The rows of a batch with their gaps drawn: now and then anew, in between as they were drawn last."""

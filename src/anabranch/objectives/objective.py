@@ -72,12 +72,14 @@ class Objective(ABC):
         uses_labels: whether it reads the labels of a batch. A fit with labels wants one that does.
         by_epochs: whether it acts after epochs, or goes by the share of the fit that is done. Then a fit needs a number of
             epochs.
+        phases: shares of a fit, rising, at which its phases end at the latest. `next_phase` is called then.
         settled: False as long as it still changes what is fitted: a fit goes on then whatever its patience, and keeps no
             earlier weights.
     """
 
     uses_labels: bool = True
     by_epochs: bool = True
+    phases: tuple[float, ...] = ()
     settled: bool = True
 
     @property
@@ -99,6 +101,9 @@ class Objective(ABC):
         Raises:
             ValueError: the density is none that this objective can work on.
         """
+
+    def next_phase(self) -> None:  # noqa: B027 (may be overridden)
+        """Called when a phase ends: as often as there are `phases`, in a fit that comes so far."""
 
     def after_epoch(self, density: Density, rows: int) -> bool | None:  # noqa: B027 (may be overridden)
         """Called after every epoch, with the number of training rows.
@@ -132,6 +137,7 @@ class Sum(Objective):
 
     def __init__(self, terms: list[tuple[float, Objective]]) -> None:
         self.terms: list[tuple[float, Objective]] = []
+        self._ended = 0
         for weight, term in terms:
             if not isinstance(term, Objective):
                 raise ValueError(f"objective: expected an Objective, got {type(term).__name__}")
@@ -148,6 +154,18 @@ class Sum(Objective):
         return any(term.by_epochs for _, term in self.terms)
 
     @property
+    def phases(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Those of all terms."""
+        return tuple(sorted({share for _, term in self.terms for share in term.phases}))
+
+    def next_phase(self) -> None:
+        share = self.phases[self._ended]
+        self._ended += 1
+        for _, term in self.terms:
+            if share in term.phases:
+                term.next_phase()
+
+    @property
     def holds_labels(self) -> bool:
         """Whether some term does."""
         return any(term.holds_labels for _, term in self.terms)
@@ -159,6 +177,7 @@ class Sum(Objective):
         return total
 
     def prepare(self, rows: Batch, epochs: int) -> None:
+        self._ended = 0
         for _, term in self.terms:
             term.prepare(rows, epochs)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
-from anabranch.training.course import Course
+from anabranch.training.course import Course, Phases
 from anabranch.training.history import Epoch
 from anabranch.training.plateau import Plateau
 from anabranch.training.schedule import Schedule, fallen, risen
@@ -28,16 +29,26 @@ class Budget(Course):
     the lowest loss, or when the time left is what it takes at the speed of the last steps, validations included. If steps
     become slower on the way, it is shortened. A fit that ends by itself depends on the rows and the seed alone.
 
+    An objective moves on to its next phase when the loss has stopped falling, or when its share of the time is over. Where
+    the first phase ends early, so do those between it and the last one.
+
     Args:
         seconds: to spend.
         warmup: steps of warm-up.
         every: steps between two validations; None for one after each pass.
         most: steps, at most; None for as many as there is time for.
         stops: whether to end when the loss has stopped falling.
+        phases: the shares of the fit at which an objective's phases end, at the latest.
     """
 
     def __init__(
-        self, seconds: float, warmup: int, every: int | None, most: int | None = None, stops: bool = True
+        self,
+        seconds: float,
+        warmup: int,
+        every: int | None,
+        most: int | None = None,
+        stops: bool = True,
+        phases: Sequence[float] = (),
     ) -> None:
         self.seconds: float = seconds
         self.steps = self.planned = most
@@ -45,6 +56,9 @@ class Budget(Course):
         self.warmup = max(1, warmup)
         self.stops = stops
         self.plateau = Plateau()
+        self._phases = Phases(phases)
+        # how many steps would make up the fit, if its first phases tell
+        self._whole: float | None = None
         self._times = [0.0]
         self._fall: tuple[tuple[int, float], ...] = ()
         self._reason = ""
@@ -59,6 +73,7 @@ class Budget(Course):
 
     def stepped(self, step: int, seconds: float) -> None:
         self._times.append(seconds)
+        self._move_on(step, seconds)
         left = self.seconds - seconds
         if self._fall:
             self._shorten(step, left)
@@ -75,13 +90,20 @@ class Budget(Course):
             self._begin(step, max(1, self.steps - step), "epochs")
 
     def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
-        if self._fall or not settled:
+        if self._fall:
+            return
+        if record.validation is not None:
+            self.plateau.see(record.step, record.validation)
+        share = self._phases.next_share
+        if share is not None and self.stops and self.plateau.reached:
+            self._whole = record.step / share
+            self._move_on(record.step, record.seconds)
+        if not settled:
             return
         self._best = best
         self._records.append(record)
         if record.validation is None:
             return
-        self.plateau.see(record.step, record.validation)
         if self.stops and self.plateau.reached:
             back = record.step if best is None else best.step
             self._begin(record.step, _steps_of_fall(back), "plateau")
@@ -91,7 +113,9 @@ class Budget(Course):
 
     @property
     def schedule(self) -> Schedule | None:
-        return Schedule(self.warmup, self._fall, self._back_to, self.every, self.steps) if self.ended else None
+        if not self.ended:
+            return None
+        return Schedule(self.warmup, self._fall, self._back_to, self.every, self.steps, tuple(self._phases.steps))
 
     @property
     def improving(self) -> float | None:
@@ -113,6 +137,15 @@ class Budget(Course):
         if self._fall:
             return "ending: " + ("no longer improves" if self._reason == "plateau" else "rate falls")
         return "improves" if not self.plateau.steps or not self.plateau.passed else "hardly improves"
+
+    def _move_on(self, step: int, seconds: float) -> None:
+        done = [seconds / self.seconds]
+        done += [] if self._whole is None else [step / self._whole]
+        done += [] if self.steps is None else [(step + 1) / self.steps]
+        ended = self._phases.passed(step, max(done))
+        if ended:
+            self.moves_on += ended
+            self.plateau = Plateau()
 
     def _begin(self, step: int, fall: int, reason: str) -> None:
         self._fall = ((step, 0.0), (step + fall, 1.0))

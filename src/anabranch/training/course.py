@@ -3,9 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from anabranch.training.history import Epoch
 from anabranch.training.schedule import Schedule, cosine
+
+
+class Phases:
+    """The steps after which an objective moves on to its next phases.
+
+    Args:
+        shares: of the fit, rising: a phase ends at the latest where so much of it is done.
+
+    Example:
+        >>> from anabranch.training.course import Phases
+        >>> phases = Phases([0.5])
+        >>> [phases.passed(step, done=step / 4) for step in range(4)], phases.steps
+        ([0, 0, 1, 0], [2])
+    """
+
+    def __init__(self, shares: Sequence[float] = ()) -> None:
+        self.shares = tuple(shares)
+        self.steps: list[int] = []
+
+    @property
+    def next_share(self) -> float | None:
+        """At which the current phase ends; None of the last one."""
+        return self.shares[len(self.steps)] if len(self.steps) < len(self.shares) else None
+
+    def passed(self, step: int, done: float) -> int:
+        """How many phases end after this step, when a share of the fit is done."""
+        count = 0
+        while self.next_share is not None and done >= self.next_share:
+            self.steps.append(step)
+            count += 1
+        return count
 
 
 class Course(ABC):
@@ -20,6 +52,8 @@ class Course(ABC):
         ended: why it is over, in a word; "" while it goes on.
         goes_back: whether the next step begins with the weights that `marks` had asked to keep. The loop sees to it, and
             sets this to False.
+        moves_on: by how many phases the objective shall move on before the next step. The loop sees to it, and sets this
+            to 0.
     """
 
     every: int | None = None
@@ -28,6 +62,7 @@ class Course(ABC):
     seconds: float | None = None
     ended: str = ""
     goes_back: bool = False
+    moves_on: int = 0
 
     @abstractmethod
     def factor(self, step: int) -> float:
@@ -75,18 +110,23 @@ class Course(ABC):
 class ByEpochs(Course):
     """So many passes over the rows, with a half cosine over all of them; fewer if the validation loss gets no better."""
 
-    def __init__(self, epochs: int, batches: int, warmup: float, patience: int | None) -> None:
+    def __init__(
+        self, epochs: int, batches: int, warmup: float, patience: int | None, phases: Sequence[float] = ()
+    ) -> None:
         self.epochs = epochs
         self.steps: int = epochs * batches
         self.planned = self.steps
         self.warmup = max(1, round(warmup * self.steps))
         self.patience = patience
+        self._phases = Phases(phases)
+        self.stepped(0, 0.0)
 
     def factor(self, step: int) -> float:
         return cosine(step, self.steps, self.warmup)
 
     def stepped(self, step: int, seconds: float) -> None:
-        pass
+        # so that the last step, at least, is one of the last phase
+        self.moves_on = self._phases.passed(step, (step + 1) / self.steps)
 
     def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
         waited = record.epoch - (0 if best is None else best.epoch)
@@ -104,11 +144,13 @@ class Repeated(Course):
         self.every = schedule.every
         self.steps: int = schedule.most or schedule.steps
         self.planned = schedule.most
+        self.moves_on = schedule.phases.count(0)
 
     def factor(self, step: int) -> float:
         return self._schedule.factor(step)
 
     def stepped(self, step: int, seconds: float) -> None:
+        self.moves_on = self._schedule.phases.count(step)
         if step == self._schedule.begins_to_fall:
             self.goes_back = self._schedule.back_to is not None
         if step >= self._schedule.steps:

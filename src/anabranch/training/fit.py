@@ -286,7 +286,7 @@ def fit(
                 raise
         finally:
             density.to(home)
-    if objective is not None and not objective.settled and history.stopped != "callback":
+    if objective is not None and objective.phases and not objective.settled and history.stopped != "callback":
         warnings.warn(
             f"the fit ended after {loop.steps_done:,} steps, before {type(objective).__name__} had come to its last phase; "
             "give it more minutes or epochs",
@@ -318,14 +318,17 @@ def _course(
 ) -> Course:
     """What was asked for, as the loop takes it."""
     batches = -(-rows // batch_size)
+    phases = () if objective is None else objective.phases
     if schedule is not None:
         return Repeated(schedule)
     if minutes is None:
-        return ByEpochs(epochs or _EPOCHS, batches, warmup, patience)
-    every = None if objective is not None and objective.by_epochs else _between_validations(batches, held_out, batch_size)
+        return ByEpochs(epochs or _EPOCHS, batches, warmup, patience, phases)
+    every = (
+        None if objective is not None and objective.by_epochs else _between_validations(batches, held_out, batch_size)
+    )
     most = None if epochs is None else epochs * batches
     rising = round(warmup * (_WARMED if most is None else min(most, _WARMED)))
-    return Budget(60 * minutes, rising, every, most, stops=patience is not None)
+    return Budget(60 * minutes, rising, every, most, stops=patience is not None, phases=phases)
 
 
 def _between_validations(batches: int, held_out: Rows | None, batch_size: int) -> int:

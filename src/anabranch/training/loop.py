@@ -162,6 +162,9 @@ class Loop:
             if self.course.goes_back and self.marked is not None:
                 self.marked()
                 self.course.goes_back = False
+            while self.course.moves_on and self.objective is not None:
+                self.objective.next_phase()
+                self.course.moves_on -= 1
             progress = self.steps_done / self.course.planned if self.course.planned else 0.0
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * self.course.factor(self.steps_done)

@@ -30,6 +30,7 @@ class Schedule:
             step t: those of the lowest validation loss, where it had risen since.
         every: steps between two validations; None for one after each pass over the rows.
         most: the steps that were asked for, where the fit took fewer. Objectives and noise go by the share of these.
+        phases: the steps after which the objective moved on to its next phases.
         compiled: whether the density was compiled, which says how its numbers are rounded.
 
     Raises:
@@ -47,6 +48,7 @@ class Schedule:
     back_to: int | None = None
     every: int | None = None
     most: int | None = None
+    phases: tuple[int, ...] = ()
     compiled: bool = False
 
     def __post_init__(self) -> None:
@@ -78,12 +80,13 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready data."""
-        return asdict(self) | {"fall": [list(point) for point in self.fall]}
+        return asdict(self) | {"fall": [list(point) for point in self.fall], "phases": list(self.phases)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Schedule:
         """From what `to_dict` gave."""
-        return cls(**{**plain, "fall": tuple((int(step), float(share)) for step, share in plain["fall"])})
+        fall = tuple((int(step), float(share)) for step, share in plain["fall"])
+        return cls(**{**plain, "fall": fall, "phases": tuple(int(step) for step in plain.get("phases", ()))})
 
 
 def risen(step: int, warmup: int) -> float:
