@@ -219,7 +219,7 @@ def test_ordinal_numbers_get_the_level_next_to_the_mean():
     frame = pd.DataFrame({"level": levels, "word": ["u", "v"] * 200})  # of mean 8.9 and median 10.5
     frame.loc[:20, "level"] = np.nan
     for strategy in ("mean", "median"):
-        imputer = DensityImputer(strategy, epochs=30, random_state=0).fit(frame)
+        imputer = DensityImputer(strategy, epochs=100, random_state=0).fit(frame)
         assert imputer.encoding_.schema.parts[0].kind == "ordinal"
         assert set(imputer.transform(frame)["level"][:20]) == {10.5}  # the most probable is 0.5
 
