@@ -16,12 +16,9 @@ from anabranch.testing import randomize
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _gradients_of_fits_alone(request):
     with torch.set_grad_enabled(request.cls is TestFit):
         yield
-    torch.set_num_threads(before)
 
 
 def mixed(context=0, orders=1, seed=0, agreement=0.1):

@@ -22,14 +22,6 @@ from anabranch.tables import read_table, write_table
 QUICK = ["--model", "depth", "--blocks", "1", "--hidden", "8", "--bins", "4", "--epochs", "2"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 

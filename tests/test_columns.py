@@ -826,3 +826,13 @@ class TestDraws:
         assert (drawn > x.max()).mean() < 8 / n
         assert (drawn < x.min()).mean() < 8 / n
         assert abs(drawn.mean() - x.mean()) < 0.25 * min(x.std(), abs(x.mean()) + 0.2)
+
+
+def test_a_bounded_column_has_nothing_beyond_its_ends_and_all_upto_them():
+    values = np.r_[np.random.default_rng(0).beta(2, 1, 300), np.ones(40)]
+    column = Bounded.infer("share", pa.array(values))
+    assert column.atoms == (1.0,)
+    assert column.cut(1.0, included=True) == (np.inf, True)
+    assert column.cut(1.0, included=False) != (np.inf, True)
+    assert column.cut(0.0, included=False) == (-np.inf, False)
+    assert column.cut(2.0, included=False) == (np.inf, True)

@@ -17,14 +17,6 @@ from anabranch.tables.report import course_in_words
 from anabranch.training import Schedule
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def flagged(rows=2_000, seed=0):
     """A flag, true in a tenth of the rows, and an amount, which is known of most of those and of a fifth of the others."""
     rng = np.random.default_rng(seed)
@@ -38,10 +30,7 @@ def of_flagged():
     frame, known = flagged()
     gappy = frame.assign(amount=frame["amount"].where(known))
     options = {"hidden": 32, "blocks": 1, "epochs": 60, "batch_size": 200, "learning_rate": 5e-3, "progress": False}
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     model, _ = fit_table(gappy, **options)
-    torch.set_num_threads(before)
     return model, frame
 
 
@@ -130,6 +119,14 @@ class TestFit:
         ab.fit(models[1], gappy_rows(), epochs=None, schedule=plain, **options)
         for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
             torch.testing.assert_close(one, other)
+
+    def test_a_schedule_of_rows_without_gaps_serves_rows_with_gaps(self):
+        schedule = Schedule(5, ((15, 0.0), (20, 1.0)))
+        objective = Completion()
+        options = {"batch_size": 100, "seed": 0, "progress": False, "compile": False, "epochs": None}
+        history = ab.fit(AnyOrder(2, hidden=8), gappy_rows(), schedule=schedule, objective=objective, **options)
+        assert objective.settled
+        assert history.schedule.phases == (6, 8)
 
     def test_says_where_it_ends_before_the_last_phase(self):
         objective = Completion(observed=0.98, conditions=0.01)

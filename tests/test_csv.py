@@ -33,14 +33,6 @@ from anabranch.tables.number_text import NumberStyle
 DAY = datetime.date
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def read(tmp_path, text, **options):
     """The table of a text, and what was said of it."""
     path = tmp_path / "t.csv"

@@ -46,14 +46,6 @@ pytest.importorskip("plotly", reason="plotly, the extra 'report', is not install
 NASTY = "</script><script>alert('x')</script> \"&amp; %{x}"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 

@@ -31,14 +31,6 @@ EVEN = [i % 2 for i in WHOLE]
 GAPS = np.arange(N) % 7 == 3
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def with_gaps(values, kind):
     return pa.array([None if gap else value for value, gap in zip(values, GAPS, strict=True)], kind)
 

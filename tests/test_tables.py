@@ -20,15 +20,6 @@ from anabranch.tables import Schema, TableModel, TableStream, TableWarning, as_t
 from anabranch.tables.columns import Continuous
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    # tiny products: more threads only wait for each other
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def numbers(rows=200, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 2)) @ [[2.0, 1.0], [0.0, 0.5]] + [10.0, -3.0]
@@ -658,11 +649,7 @@ def mixed(rows=400, seed=0, gaps=0.2):
 
 @pytest.fixture(scope="module")
 def any_order():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    fitted = fit_table(mixed(1500), hidden=48, blocks=1, epochs=25, batch_size=100, learning_rate=5e-3, progress=False)
-    torch.set_num_threads(before)
-    return fitted
+    return fit_table(mixed(1500), hidden=48, blocks=1, epochs=25, batch_size=100, learning_rate=5e-3, progress=False)
 
 
 class TestAnyOrder:

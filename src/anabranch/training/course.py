@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 from anabranch.training.history import Epoch
 from anabranch.training.schedule import Schedule, cosine
@@ -137,9 +138,11 @@ class ByEpochs(Course):
 
 
 class Repeated(Course):
-    """The steps of a schedule."""
+    """The steps of a schedule. An objective with more phases than the first fit had moves on at their shares of the steps."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, phases: Sequence[float] = ()) -> None:
+        if len(schedule.phases) != len(phases):
+            schedule = replace(schedule, phases=tuple(int(share * schedule.steps) for share in phases))
         self._schedule = schedule
         self.every = schedule.every
         self.steps: int = schedule.most or schedule.steps

@@ -320,7 +320,7 @@ def _course(
     batches = -(-rows // batch_size)
     phases = () if objective is None else objective.phases
     if schedule is not None:
-        return Repeated(schedule)
+        return Repeated(schedule, phases)
     if minutes is None:
         return ByEpochs(epochs or _EPOCHS, batches, warmup, patience, phases)
     every = (

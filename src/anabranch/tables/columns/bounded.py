@@ -96,6 +96,9 @@ class Bounded(Smooth):
         atoms = f", atoms at {listed(self.atoms)}" if self.atoms else ""
         return f"between {self.low:.6g} and {self.high:.6g}{atoms}"
 
+    def _ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
     def _check(self, x: Float64, values: pa.Array) -> None:
         outside = (x <= self.low) | (x >= self.high)
         wanted = f"numbers between {self.low:g} and {self.high:g}"
