@@ -25,7 +25,8 @@ _DRAWS = (16, 64, 256)
 _ERROR = 0.005
 # rows with their draws in one go
 _ROWS = 2**14
-_BISECTIONS = 24
+# a probability that is no more than the rounding of float32
+_ABOVE = 1e-6
 
 
 def fill(model: AnyOrder, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -195,17 +196,21 @@ def _best(family: Family, theta: Tensor, kind: str, drawn: Tensor, share: Tensor
     if kind == "mean":
         mean = family.mean(theta) + (share * drawn).sum(dim=-1)
         return family.nearest(mean) if family.discrete else mean
-    half = theta.new_full(theta.shape[:-1], 0.5)
-    if not drawn.shape[-1]:
-        return family.quantile(half, theta)
-    # the least u at which u and what draws add below the u-quantile come to one half
-    low, high = torch.zeros_like(half), torch.ones_like(half)
-    for _ in range(_BISECTIONS):
-        u = 0.5 * (low + high)
-        below = (share * (drawn <= family.quantile(u, theta).unsqueeze(-1))).sum(dim=-1)
-        reached = u + below >= 0.5
-        low, high = torch.where(reached, low, u), torch.where(reached, u, high)
-    return family.quantile(0.5 * (low + high), theta)
+    return family.quantile(_half(family, theta, drawn, share), theta)
+
+
+def _half(family: Family, theta: Tensor, drawn: Tensor, share: Tensor) -> Tensor:
+    """The least u at which u, and the shares of the draws up to the u-quantile, come to one half: (n).
+
+    A draw is up to the u-quantile where u > P(X < draw). Between two such thresholds the shares add up to a constant.
+    """
+    threshold, order = family.below(drawn, theta.unsqueeze(-2))[0].sort(dim=-1)
+    added = torch.nn.functional.pad(share.gather(-1, order).cumsum(dim=-1), (1, 0))
+    # just above it, so that the quantile of a discrete column is the draw
+    low = torch.nn.functional.pad(threshold + _ABOVE, (1, 0))
+    high = torch.nn.functional.pad(threshold, (0, 1), value=1.0)
+    u = torch.maximum(0.5 - added, low)
+    return torch.where(u <= high, u, 1.0).amin(dim=-1)
 
 
 def _observed(model: AnyOrder, x: Tensor, context: Tensor | None) -> Walk:

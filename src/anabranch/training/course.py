@@ -138,7 +138,7 @@ class ByEpochs(Course):
 
 
 class Repeated(Course):
-    """The steps of a schedule. An objective with more phases than the first fit had moves on at their shares of the steps."""
+    """The steps of a schedule; an objective with more phases than the first fit moves on at their shares of the steps."""
 
     def __init__(self, schedule: Schedule, phases: Sequence[float] = ()) -> None:
         if len(schedule.phases) != len(phases):
