@@ -12,6 +12,7 @@ from anabranch.checks import positive, positive_int
 from anabranch.densities.categorical import draw_levels
 from anabranch.families.cut_logistics import log_between, log_density_between, mean_between, quantile_between
 from anabranch.families.family import Family, quantiles_of
+from anabranch.families.inversion import least_at
 
 # e^-7 = 0.0009 standard deviations: a spike narrower than that is an atom, which has a family of its own
 _LEAST_LOG_SCALE = -7.0
@@ -21,7 +22,6 @@ _LARGEST_LOG_SCALE = 30.0
 _BEND_AT_MOST, _BELOW_WIDEST = 4.0, 0.8
 # what lies further out was set apart, as an atom
 FAR = 1e12
-_BISECTIONS = 60
 # what a network reads of an x further out than this is that it is there
 _READ = 10.0
 
@@ -113,26 +113,21 @@ class Logistics(Family):
         return self._inverse(u, loc, s)
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        log_w, loc, log_s = self._read(theta)
-        inverse = (-log_s).exp()
-        if not self.has_ends:
-            p = (log_w.exp() * torch.sigmoid((x.unsqueeze(-1) - loc) * inverse)).sum(dim=-1)
-            return p, p
-        low, high, _ = self._tensors(x)
-        x = torch.maximum(torch.minimum(x, high), low)
-        inside = log_between(low, x, x - low, loc, inverse, low, high)
-        p = torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, (log_w + inside).exp().sum(dim=-1)))
+        p = self._below(x, *self._read(theta))
         return p, p
 
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
-        _, loc, log_s = self._read(theta)
+        log_w, loc, log_s = self._read(theta)
         each = self._inverse(u.unsqueeze(-1), loc, log_s.exp())
+        # the quantile of a mixture lies between those of its components
         low, high = each.amin(dim=-1), each.amax(dim=-1)
-        for _ in range(_BISECTIONS):  # the quantile of a mixture lies between those of its components
-            middle = 0.5 * (low + high)
-            left = self.below(middle, theta)[1] < u
-            low, high = torch.where(left, middle, low), torch.where(left, high, middle)
-        return high
+        parts = [part.expand(each.shape).reshape(-1, self.components) for part in (log_w, loc, log_s)]
+
+        def rising(x: Tensor, rows: Tensor) -> Tensor:
+            return self._below(x, *(part[rows] for part in parts))
+
+        found = least_at(rising, u.expand(low.shape).reshape(-1), low.reshape(-1), high.reshape(-1))
+        return found.reshape(low.shape)
 
     def mean(self, theta: Tensor) -> Tensor:
         log_w, loc, log_s = self._read(theta)
@@ -168,6 +163,16 @@ class Logistics(Family):
                 place = torch.linspace(0, len(distinct) - 1, len(knots)).round().long()
                 found = distinct[place]
             knots.copy_(found)
+
+    def _below(self, x: Tensor, log_w: Tensor, loc: Tensor, log_s: Tensor) -> Tensor:
+        """P(X <= x), (*batch), for what `read_mixture` gives."""
+        inverse = (-log_s).exp()
+        if not self.has_ends:
+            return (log_w.exp() * torch.sigmoid((x.unsqueeze(-1) - loc) * inverse)).sum(dim=-1)
+        low, high, _ = self._tensors(x)
+        x = torch.maximum(torch.minimum(x, high), low)
+        inside = log_between(low, x, x - low, loc, inverse, low, high)
+        return torch.where(x <= low, 0.0, torch.where(x >= high, 1.0, (log_w + inside).exp().sum(dim=-1)))
 
     def _read(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return read_mixture(theta, self._tensors(theta)[2])

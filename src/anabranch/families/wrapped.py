@@ -12,13 +12,13 @@ from anabranch.checks import positive, positive_int
 from anabranch.densities.categorical import draw_levels
 from anabranch.families.cut_logistics import log_between
 from anabranch.families.family import Family, quantiles_of
+from anabranch.families.inversion import least_at
 from anabranch.families.logistics import read_mixture
 
 # so often each way around the circle is summed up, and the widest scale, as a share of the period, for which
 # that is enough: what is left out is below e^{-15}
 _TIMES_AROUND = 2
 _WIDEST = 1 / 6
-_BISECTIONS = 60
 # how far from a point of the lattice a number still is that point, in steps
 _NEAR = 0.02
 
@@ -118,14 +118,14 @@ class Wrapped(Family):
         shape = torch.broadcast_shapes(u.shape, theta.shape[:-1])
         first = -0.5 * self.step  # 0 of a density
         low = torch.full(shape, first, dtype=theta.dtype, device=theta.device)
-        high = low + self.period
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            left = self._way(middle, first, theta) < u
-            low, high = torch.where(left, middle, low), torch.where(left, high, middle)
+        theta = theta.expand(*shape, -1).reshape(-1, theta.shape[-1])
+        ends = low.reshape(-1), (low + self.period).reshape(-1)
+        x = least_at(lambda x, rows: self._way(x, first, theta[rows]), u.expand(shape).reshape(-1), *ends).reshape(
+            shape
+        )
         if not self.discrete:
-            return high.clamp(0.0, self._last(high))
-        return self.step * torch.round(high / self.step).clamp(0, self.count - 1)
+            return x.clamp(0.0, self._last(x))
+        return self.step * torch.round(x / self.step).clamp(0, self.count - 1)
 
     def mean(self, theta: Tensor) -> Tensor:
         """The direction of the mean vector: of e^{i tau X} a logistic has e^{i tau mu} pi s tau / sinh(pi s tau)."""

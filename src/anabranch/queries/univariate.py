@@ -11,12 +11,11 @@ from torch import Tensor
 from anabranch.densities import Bernoulli, Categorical, Density, GaussianMixture, Normal, StudentT, Uniform
 from anabranch.draws import drawing
 from anabranch.families import Family, Levels
+from anabranch.families.inversion import least_at
 from anabranch.models import AnyOrder, Flow, Subset
 from anabranch.queries.at_context import AtContext, gaussian_mixture
 from anabranch.queries.parts import parts_of
 from anabranch.transforms import Permutation
-
-_BISECTIONS = 80
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def _of_gaussians(mixture: GaussianMixture) -> Univariate:
         each = loc + scale * torch.special.ndtri(u).unsqueeze(-1)
         return each.amin(dim=-1), each.amax(dim=-1)
 
-    return Univariate(below, lambda u: _bisected(below, u, *ends(u)))
+    return Univariate(below, lambda u: _between(below, u, *ends(u)))
 
 
 def _of_student(density: StudentT) -> Univariate:
@@ -133,9 +132,7 @@ def _of_mixture(parts: Sequence[Univariate], w: Tensor) -> Univariate:
 
     def quantile(u: Tensor) -> Tensor:
         each = torch.stack([part.quantile(u) for part in parts], dim=-1)
-        low, high = each.amin(dim=-1), each.amax(dim=-1)
-        # the lower end may be the quantile itself, which bisection would only come close to
-        found = torch.where(below(low)[1] >= u, low, _bisected(below, u, low, high))
+        found = _between(below, u, each.amin(dim=-1), each.amax(dim=-1))
         for part in parts:
             point = part.nearest(found)
             near = (point - found).abs() <= 1e-6 * (1 + found.abs())
@@ -155,10 +152,6 @@ def _twice(p: Tensor) -> tuple[Tensor, Tensor]:
     return p, p
 
 
-def _bisected(below: Callable[[Tensor], tuple[Tensor, Tensor]], u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _between(below: Callable[[Tensor], tuple[Tensor, Tensor]], u: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The quantile of a mixture, which lies between those of its components."""
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        left = below(middle)[1] < u
-        low, high = torch.where(left, middle, low), torch.where(left, high, middle)
-    return high
+    return least_at(lambda x, _: below(x)[1], u, low, high)
