@@ -23,7 +23,7 @@ about that size is what the gaps leave. Everything is judged by TRUTH draws of t
 - quantiles: the largest difference between the level and the true probability below, of deciles of the numbers.
 - conditionals: the largest error of P(truth value | positive), P(truth value | count), P(truth value | grade), and of
   E[positive | truth value], E[count | real], E[real | positive], in standard deviations: both directions of the order.
-- samples: the largest error of the means of 20,000 samples, and of their correlations.
+- samples: the largest error of the means of 20,000 samples, and of their correlations; of cells, of those themselves.
 - gaps' means: the largest error of the mean of what was drawn into a column's gaps, beside what was cut out.
 - coverage: how often the value that was cut out lies within the 90 % interval of 19 draws; of complete tables, of numbers
   given the rest of the row.
@@ -32,6 +32,7 @@ about that size is what the gaps leave. Everything is judged by TRUTH draws of t
 from __future__ import annotations
 
 import argparse
+import itertools
 import warnings
 from pathlib import Path
 
@@ -194,11 +195,18 @@ def of_rows(x: Float, truth: Float, gaps: Float | None = None) -> Row:
         mean = np.average(rows[close, i], weights=weight[close])
         unit = 1 if wanted == "smokes" else spread[i]
         conditionals.append(abs(mean - truth[near(truth, name, value), i].mean()) / unit)
+    related = []
+    truly = np.corrcoef(truth.T)
+    for i, j in itertools.combinations(range(1, len(NAMES)), 2):
+        rows, weight = counted(i, j)
+        covariance = np.cov(rows[:, [i, j]].T, aweights=weight)
+        related.append(abs(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) - truly[i, j]))
     return {
         "means": max(means),
         "probabilities": max(shares),
         "quantiles": max(quantiles),
         "conditionals": max(conditionals),
+        "samples": float(max(*means, *related)),
     }
 
 
