@@ -75,12 +75,15 @@ class Objective(ABC):
         phases: shares of a fit, rising, at which its phases end at the latest. `next_phase` is called then.
         settled: False as long as it still changes what is fitted: a fit goes on then whatever its patience, and keeps no
             earlier weights.
+        comparable: whether the loss of the validation rows judges the present phase. Where such a phase ends, a fit
+            within a budget of time goes on from its best weights.
     """
 
     uses_labels: bool = True
     by_epochs: bool = True
     phases: tuple[float, ...] = ()
     settled: bool = True
+    comparable: bool = False
 
     @property
     def holds_labels(self) -> bool:

@@ -30,7 +30,7 @@ class Budget(Course):
     become slower on the way, it is shortened. A fit that ends by itself depends on the rows and the seed alone.
 
     An objective moves on to its next phase when the loss has stopped falling, or when its share of the time is over. Where
-    the first phase ends early, so do those between it and the last one.
+    the first phase ends early, those between it and the last one are as much shorter as its best weights were early.
 
     Args:
         seconds: to spend.
@@ -57,8 +57,8 @@ class Budget(Course):
         self.stops = stops
         self.plateau = Plateau()
         self._phases = Phases(phases)
-        # how many steps would make up the fit, if its first phases tell
-        self._whole: float | None = None
+        # where the first phase has ended early: the step, its share of a fit, and the share of one more step
+        self._early: tuple[int, float, float] | None = None
         self._times = [0.0]
         self._fall: tuple[tuple[int, float], ...] = ()
         self._reason = ""
@@ -96,7 +96,8 @@ class Budget(Course):
             self.plateau.see(record.step, record.validation)
         share = self._phases.next_share
         if share is not None and self.stops and self.plateau.reached:
-            self._whole = record.step / share
+            useful = record.step if best is None else best.step
+            self._early = record.step, share, share / useful
             self._move_on(record.step, record.seconds)
         if not settled:
             return
@@ -140,7 +141,9 @@ class Budget(Course):
 
     def _move_on(self, step: int, seconds: float) -> None:
         done = [seconds / self.seconds]
-        done += [] if self._whole is None else [step / self._whole]
+        if self._early is not None:
+            since, share, each = self._early
+            done.append(share + (step - since) * each)
         done += [] if self.steps is None else [(step + 1) / self.steps]
         ended = self._phases.passed(step, max(done))
         if ended:

@@ -148,6 +148,7 @@ class Repeated(Course):
         self.steps: int = schedule.most or schedule.steps
         self.planned = schedule.most
         self.moves_on = schedule.phases.count(0)
+        self._last_phase = max(schedule.phases, default=0)
 
     def factor(self, step: int) -> float:
         return self._schedule.factor(step)
@@ -163,7 +164,8 @@ class Repeated(Course):
         pass
 
     def marks(self, record: Epoch, best: bool) -> bool:
-        return record.step == self._schedule.back_to
+        # where a phase ends, the loop may go back to its best weights
+        return record.step == self._schedule.back_to or (best and record.step <= self._last_phase)
 
     @property
     def schedule(self) -> Schedule:

@@ -76,7 +76,8 @@ class Loop:
         self.marked: Callable[[], None] | None = None
         self.steps_done = 0
         self.rows_seen = 0
-        self.settled = objective is None or objective.settled
+        # whether a later phase of the objective has no record yet that is its alone, and has begun since the last record
+        self.begun, self.moved = False, False
 
     def run(
         self,
@@ -119,7 +120,7 @@ class Loop:
                         number = len(self.history.epochs) + 1
                         passes = self.rows_seen / len(self.training)
                         record = Epoch(number, self.steps_done, loss, validation, rate, seconds(), passes)
-                        settled = self.settled
+                        settled = not self.moved and (self.objective is None or self.objective.settled)
                         best = self._keep(record)
                     if self.course.marks(record, best):
                         self.marked = self._mark(optimizer)
@@ -163,7 +164,7 @@ class Loop:
                 self.marked()
                 self.course.goes_back = False
             while self.course.moves_on and self.objective is not None:
-                self.objective.next_phase()
+                self._end_phase(self.objective)
                 self.course.moves_on -= 1
             progress = self.steps_done / self.course.planned if self.course.planned else 0.0
             for group in optimizer.param_groups:
@@ -193,6 +194,15 @@ class Loop:
             if self.course.ended or (last if every is None else self.steps_done % every == 0):
                 break
         return float(self._mean_over_processes(total / (self.rows_seen - begun)))
+
+    def _end_phase(self, objective: Objective) -> None:
+        """Move on to the objective's next phase, from the best weights of the last one where they can be told."""
+        behind = self.history.best_epoch < len(self.history.epochs)
+        if objective.comparable and not self.begun and behind and self.marked is not None:
+            self.marked()
+        objective.next_phase()
+        self.marked = None
+        self.begun = self.moved = True
 
     def _mark(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         """Remember weights, their average, and the state of the optimiser; what comes back puts all of it in place again."""
@@ -275,12 +285,13 @@ class Loop:
         best = None if kept is None else kept.validation
         # the mean of losses that are finite may overflow, and is no best then
         better = record.validation is None or record.validation < (math.inf if best is None else best)
-        # weights of before an objective had settled are no choice after it
-        best_now = better or not self.settled
+        # weights of an earlier phase of an objective are no choice, nor are those of one that validation rows do not judge
+        judged = self.objective is None or self.objective.settled or self.objective.comparable
+        best_now = better or self.begun or not judged
         if best_now:
             self.history.best_epoch = record.epoch
             self.good = self._snapshot()
-        self.settled = self.objective is None or self.objective.settled
+        self.begun, self.moved = self.moved, False
         return best_now
 
     def _mean_over_processes(self, value: Tensor) -> Tensor:
