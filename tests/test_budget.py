@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 import anabranch as ab
+from anabranch.objectives import Objective
 from anabranch.tables import fit_table
 from anabranch.tables.report import course_in_words
 from anabranch.training.budget import FALL, Budget
@@ -236,6 +237,29 @@ class TestFit:
         before = next(e for e in history.epochs if e.step == history.schedule.begins_to_fall)
         after = next(e for e in history.epochs if e.step == history.schedule.begins_to_fall + history.schedule.every)
         assert abs(after.validation - best.validation) < 0.5 * abs(after.validation - before.validation)
+
+    def test_a_phase_hands_on_its_best_weights(self, monkeypatch):
+        class TwoPhases(Objective):
+            uses_labels, by_epochs, settled, comparable, phases = False, False, False, True, (0.5,)
+
+            def __call__(self, batch):
+                return batch.density.loss(batch.x, batch.context)
+
+            def next_phase(self):
+                self.settled, self.comparable = True, False
+
+        options = {"validation": rows(100, seed=1, loc=2.0), "learning_rate": 1e-2, "average": 0.0}
+        weights, history = fitted(monkeypatch, minutes=100, objective=TwoPhases(), **options)
+        (end,) = history.schedule.phases
+        every = history.epochs[0].step
+        first = [e for e in history.epochs if e.step <= end]
+        after = next(e for e in history.epochs if e.step == end + every)
+        best = min(e.validation for e in first)
+        assert first[-1].validation > best + 0.1  # it was overfitted by then
+        assert abs(after.validation - best) < 0.5 * abs(after.validation - first[-1].validation)
+        assert history.best.step > end
+        again, _ = fitted(monkeypatch, schedule=history.schedule, objective=TwoPhases(), **options)
+        assert torch.equal(weights, again)
 
     def test_many_rows_are_validated_before_a_pass_ends(self, monkeypatch):
         _, history = fitted(monkeypatch, x=rows(5000), batch_size=10, minutes=0.1, validation=0.1)
