@@ -595,6 +595,17 @@ class TestFitTable:
             fit_table(numbers(100), **(QUICK | {"learning_rate": 1e30}))
 
 
+@pytest.mark.usefixtures("no_baselines")
+def test_an_identifier_is_pointed_out():
+    rng = np.random.default_rng(0)
+    ids, few = [f"{i:04d}" for i in range(60)], rng.choice(["a", "b"], 60).tolist()
+    with pytest.warns(
+        TableWarning, match="column 'code': 60 different values in 60 rows, as an identifier has"
+    ) as told:
+        fit_table(pa.table({"code": ids, "kind": few}), epochs=1, hidden=8, progress=False)
+    assert len(told) == 1
+
+
 def test_the_named_index_of_a_pandas_frame_is_no_column():
     frame = pandas.DataFrame({"id": [3, 1], "a": [1.0, 2.0]}).set_index("id")
     assert as_table(frame).column_names == ["a"]

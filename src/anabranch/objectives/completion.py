@@ -48,7 +48,8 @@ class Completion(Objective):
     are targets too, which teaches the orders in which a column with gaps comes before the columns on which its gaps depend.
     The first phase is long, since draws hold back what a few rows teach: where a network has learned nine tenths
     of a dependence, and an eighth of the rows show it, draws from the network teach it a dependence that is weaker still.
-    Within a budget of time the first phase hands on its best weights. Those from before the last phase are not kept. `fit` warns where it ends before the last phase.
+    Within a budget of time the first phase hands on its best weights. Weights from before the last phase are not kept.
+    `fit` warns where it ends before the last phase.
 
     `fit` uses it by itself for a density that `Completes`, where rows have gaps.
     Source: Celeux and Diebolt, 1985 (stochastic EM); Rubin, 1976 (missing at random).

@@ -118,7 +118,7 @@ def fit_table(
 
     Warns:
         TableWarning: likelihoods of this table can grow without bound: one value fills many rows of a column that is taken
-            as continuous, or some columns are a linear function of others.
+            as continuous, or some columns are a linear function of others. A column of text is an identifier.
 
     Example:
         >>> import numpy, pyarrow

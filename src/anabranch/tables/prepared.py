@@ -223,6 +223,7 @@ def _schema(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
+    _warn_of_identifiers(schema, table)
     if model is None and not kinds and not _discrete(schema, table) and not _gaps(schema, table):
         numbers = all(not isinstance(part, Categorical) for part in schema.given_parts)
         times = any(isinstance(part, Time) for part in schema.given_parts)
@@ -231,6 +232,19 @@ def _schema(
     for one in caught:  # of the schema that is taken
         warnings.warn(one.message, one.category, stacklevel=4)
     return schema, "any-order"
+
+
+def _warn_of_identifiers(schema: Schema, table: pa.Table) -> None:
+    """Categories that hardly come again: they tell nothing of other rows, and a model of many loses by them."""
+    for part in schema.parts:
+        rows = table.num_rows - table.column(part.name).null_count
+        if isinstance(part, Categorical) and len(part.levels) > max(20, rows / 2):
+            warnings.warn(
+                f"column {part.name!r}: {len(part.levels):,} different values in {rows:,} rows, as an identifier has; it tells "
+                "nothing of other rows, and the fit is worse with it: leave it out (columns=, --columns)",
+                TableWarning,
+                stacklevel=5,
+            )
 
 
 def _discrete(schema: Schema, table: pa.Table) -> bool:
