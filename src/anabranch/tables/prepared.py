@@ -240,8 +240,8 @@ def _warn_of_identifiers(schema: Schema, table: pa.Table) -> None:
         rows = table.num_rows - table.column(part.name).null_count
         if isinstance(part, Categorical) and len(part.levels) > max(20, rows / 2):
             warnings.warn(
-                f"column {part.name!r}: {len(part.levels):,} different values in {rows:,} rows, as an identifier has; it tells "
-                "nothing of other rows, and the fit is worse with it: leave it out (columns=, --columns)",
+                f"column {part.name!r}: {len(part.levels):,} different values in {rows:,} rows, as an identifier has; it "
+                "tells nothing of other rows, and the fit is worse with it: leave it out (columns=, --columns)",
                 TableWarning,
                 stacklevel=5,
             )
