@@ -91,6 +91,14 @@ class TestOne:
                     total = total + family.log_prob(atoms, theta.expand(len(atoms), -1)).exp().sum()
             assert float(total) == pytest.approx(1, abs=1e-4)
 
+    def test_levels_between_and_beyond(self):
+        family, theta = Levels(3), torch.tensor([0.2, 0.3, 0.5]).log()
+        x = torch.tensor([-1.0, 0.0, 0.7, 1.0, 1.2, 2.0, 5.0, math.inf])
+        for given in (theta, theta.expand(len(x), -1)):
+            left, right = family.below(x, given)
+            torch.testing.assert_close(left, torch.tensor([0.0, 0.0, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0]))
+            torch.testing.assert_close(right, torch.tensor([0.0, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0, 1.0]))
+
     def test_below_is_the_sum_of_what_is_below(self, family):
         (theta,) = parameters(family, 1)
         if family.discrete:

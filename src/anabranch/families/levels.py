@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
 from anabranch.checks import positive_int
 from anabranch.densities.categorical import draw_levels
@@ -52,10 +52,10 @@ class Levels(Family):
         return draw_levels(theta).to(theta.dtype)
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        p = theta.softmax(dim=-1)
-        level = self._level(x)
-        total = _at(p.cumsum(dim=-1), level)
-        return total - _at(p, level), total
+        # those below the first, and below each of the next
+        less = pad(theta.softmax(dim=-1).cumsum(dim=-1), (1, 0))
+        before, upto = (level.nan_to_num().clamp(0, self.count).long() for level in (x.ceil(), x.floor() + 1))
+        return _at(less, before), _at(less, upto)
 
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
         ends = theta.softmax(dim=-1).cumsum(dim=-1)
