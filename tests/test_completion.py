@@ -144,6 +144,15 @@ class TestFit:
             ab.fit(AnyOrder(2, hidden=8), gappy_rows(), objective=objective, epochs=2, batch_size=50, progress=False)
         assert objective.settled
 
+    def test_patience_waits_for_the_last_phase(self):
+        objective = Completion()
+        options = {"epochs": 100, "patience": 2, "batch_size": 50, "seed": 0, "progress": False}
+        history = ab.fit(AnyOrder(2, hidden=8), gappy_rows(60), objective=objective, learning_rate=0.05, **options)
+        assert objective.settled and history.stopped == "patience"
+
+    def test_a_weighted_one_hands_on_its_best_too(self):
+        assert (0.5 * Completion()).comparable
+
     def test_words_for_a_budget_that_is_over_at_once(self):
         report = {"epochs": 0.5, "best_epoch": 0.5, "steps": 5, "best_step": 5, "stopped": "minutes", "improving": None}
         said = course_in_words({**report, "judged": False, "options": {"minutes": 5.0}})

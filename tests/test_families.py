@@ -93,6 +93,7 @@ class TestOne:
 
     def test_levels_between_and_beyond(self):
         family, theta = Levels(3), torch.tensor([0.2, 0.3, 0.5]).log()
+        assert all(p.isnan() for p in family.below(torch.tensor(math.nan), theta))
         x = torch.tensor([-1.0, 0.0, 0.7, 1.0, 1.2, 2.0, 5.0, math.inf])
         for given in (theta, theta.expand(len(x), -1)):
             left, right = family.below(x, given)

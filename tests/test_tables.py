@@ -5,6 +5,7 @@ import gzip
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas
@@ -596,14 +597,24 @@ class TestFitTable:
 
 
 @pytest.mark.usefixtures("no_baselines")
-def test_an_identifier_is_pointed_out():
-    rng = np.random.default_rng(0)
-    ids, few = [f"{i:04d}" for i in range(60)], rng.choice(["a", "b"], 60).tolist()
-    with pytest.warns(
-        TableWarning, match="column 'code': 60 different values in 60 rows, as an identifier has"
-    ) as told:
-        fit_table(pa.table({"code": ids, "kind": few}), epochs=1, hidden=8, progress=False)
-    assert len(told) == 1
+class TestIdentifiers:
+    columns = {  # noqa: RUF012
+        "code": [f"{i:04d}" for i in range(60)],
+        "twice": [f"{i // 2:04d}" for i in range(60)],
+        "kind": ["a", "b", "c"] * 20,
+        "few": [str(i) for i in range(20)] + [None] * 40,
+    }
+
+    @pytest.mark.parametrize("given", [[], ["code"]])
+    def test_are_pointed_out(self, given):
+        with pytest.warns(TableWarning, match="'code': 60 of 60 rows have a value that no other row has") as told:
+            fit_table(pa.table(self.columns), given=given, epochs=1, hidden=8, progress=False)
+        assert len(told) == 1
+
+    def test_not_what_was_declared_and_not_what_comes_again(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", TableWarning)
+            fit_table(pa.table(self.columns), kinds={"code": "categorical"}, epochs=1, hidden=8, progress=False)
 
 
 def test_the_named_index_of_a_pandas_frame_is_no_column():

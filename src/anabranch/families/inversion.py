@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# many more than it takes: about 10 for smooth functions, and at worst 3 for each bit of a step
+# many more than it takes: 10 to 25 for smooth functions, and at worst 3 for each bit of a step
 _MOST = 200
 
 
@@ -20,19 +20,22 @@ def least_at(rising: Callable[[Tensor, Tensor], Tensor], u: Tensor, low: Tensor,
     Source: Chandrupatla, 1997, "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear function
     without using derivatives".
 
+    A NaN stays one.
+
     Args:
         rising: gives f(x) for x (m) of the elements (m) with these numbers.
         u, low, high: (n). It is taken for granted that f(high) >= u.
     """
     result = high.clone()
+    u = u.to(low.dtype)
     rows = torch.arange(len(u), device=u.device)
     eps = torch.finfo(u.dtype).eps
-    # what separates low and high at first is the scale on which x is exact where it is about 0
-    floor = (high - low) * (eps / 16)
+    # a step may be narrow beside the bracket: where x is about 0 it is as exact as by 60 bisections
+    floor = (high - low) * 2.0**-60
     # a is the newest point, b the end on the other side of the root, c the one before
     a, b = low, high
     f_a, f_b = rising(low, rows) - u, rising(high, rows) - u
-    result[f_a >= 0] = low[f_a >= 0]
+    result = torch.where(f_a >= 0, low, torch.where(f_a.isnan() | f_b.isnan(), torch.nan, result))
     c, f_c = b, f_b
     t = torch.full_like(u, 0.5)
     left = f_a < 0

@@ -53,9 +53,10 @@ class Levels(Family):
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         # those below the first, and below each of the next
-        less = pad(theta.softmax(dim=-1).cumsum(dim=-1), (1, 0))
-        before, upto = (level.nan_to_num().clamp(0, self.count).long() for level in (x.ceil(), x.floor() + 1))
-        return _at(less, before), _at(less, upto)
+        less = pad(theta.softmax(dim=-1).cumsum(dim=-1).clamp(max=1.0), (1, 0))
+        levels = (level.nan_to_num().clamp(0, self.count).long() for level in (x.ceil(), x.floor() + 1))
+        left, right = (torch.where(x.isnan(), torch.nan, _at(less, level)) for level in levels)
+        return left, right
 
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
         ends = theta.softmax(dim=-1).cumsum(dim=-1)

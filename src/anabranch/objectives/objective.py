@@ -189,6 +189,11 @@ class Sum(Objective):
         """Whether every term is."""
         return all(term.settled for _, term in self.terms)
 
+    @property
+    def comparable(self) -> bool:  # type: ignore[override]
+        """Whether all are."""
+        return all(term.comparable for _, term in self.terms)
+
     def after_epoch(self, density: Density, rows: int) -> bool:
         changed = [bool(term.after_epoch(density, rows)) for _, term in self.terms]
         return any(changed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -223,7 +223,7 @@ def _schema(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         schema = Schema.infer(table, columns, given, rows=train, kinds=kinds)
-    _warn_of_identifiers(schema, table)
+    _warn_of_identifiers(schema, table, kinds or ())
     if model is None and not kinds and not _discrete(schema, table) and not _gaps(schema, table):
         numbers = all(not isinstance(part, Categorical) for part in schema.given_parts)
         times = any(isinstance(part, Time) for part in schema.given_parts)
@@ -234,14 +234,18 @@ def _schema(
     return schema, "any-order"
 
 
-def _warn_of_identifiers(schema: Schema, table: pa.Table) -> None:
-    """Categories that hardly come again: they tell nothing of other rows, and a model of many loses by them."""
-    for part in schema.parts:
-        rows = table.num_rows - table.column(part.name).null_count
-        if isinstance(part, Categorical) and len(part.levels) > max(20, rows / 2):
+def _warn_of_identifiers(schema: Schema, table: pa.Table, declared: Container[str]) -> None:
+    """Categories of which most rows have one of their own tell nothing of other rows. What was declared is left alone."""
+    for part in (*schema.parts, *schema.given_parts):
+        if not isinstance(part, Categorical) or part.name in declared:
+            continue
+        levels = part.encode(flat(table.column(part.name)))
+        levels = levels[~np.isnan(levels)]
+        alone = int((np.unique(levels, return_counts=True)[1] == 1).sum())
+        if alone > max(20, len(levels) / 2):
             warnings.warn(
-                f"column {part.name!r}: {len(part.levels):,} different values in {rows:,} rows, as an identifier has; it "
-                "tells nothing of other rows, and the fit is worse with it: leave it out (columns=, --columns)",
+                f"column {part.name!r}: {alone:,} of {len(levels):,} rows have a value that no other row has; if it is an "
+                "identifier, leave it out (columns=, --columns), for it tells nothing of other rows",
                 TableWarning,
                 stacklevel=5,
             )

@@ -30,7 +30,8 @@ class Budget(Course):
     become slower on the way, it is shortened. A fit that ends by itself depends on the rows and the seed alone.
 
     An objective moves on to its next phase when the loss has stopped falling, or when its share of the time is over. Where
-    the first phase ends early, those between it and the last one are as much shorter as its best weights were early.
+    the first phase ends early, the step of its best weights tells how many steps a share is, so that the phases between it
+    and the last one become shorter.
 
     Args:
         seconds: to spend.

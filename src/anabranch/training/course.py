@@ -131,7 +131,7 @@ class ByEpochs(Course):
 
     def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
         waited = record.epoch - (0 if best is None else best.epoch)
-        if record.validation is not None and self.patience is not None and waited >= self.patience:
+        if settled and record.validation is not None and self.patience is not None and waited >= self.patience:
             self.ended = "patience"
         elif record.epoch >= self.epochs:
             self.ended = "epochs"
@@ -164,8 +164,9 @@ class Repeated(Course):
         pass
 
     def marks(self, record: Epoch, best: bool) -> bool:
-        # where a phase ends, the loop may go back to its best weights
-        return record.step == self._schedule.back_to or (best and record.step <= self._last_phase)
+        # where a phase ends, the loop may go back to its best weights of before the fall
+        before = min(self._last_phase, self._schedule.begins_to_fall - 1)
+        return record.step == self._schedule.back_to or (best and record.step <= before)
 
     @property
     def schedule(self) -> Schedule:

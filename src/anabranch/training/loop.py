@@ -74,9 +74,11 @@ class Loop:
         self.course = course
         self.good = self._snapshot()
         self.marked: Callable[[], None] | None = None
+        self.marked_epoch = 0
         self.steps_done = 0
         self.rows_seen = 0
-        # whether a later phase of the objective has no record yet that is its alone, and has begun since the last record
+        # begun: a phase of the objective has begun, and has no record yet of steps that were all its own; moved: it has
+        # begun since the last record
         self.begun, self.moved = False, False
 
     def run(
@@ -123,7 +125,7 @@ class Loop:
                         settled = not self.moved and (self.objective is None or self.objective.settled)
                         best = self._keep(record)
                     if self.course.marks(record, best):
-                        self.marked = self._mark(optimizer)
+                        self.marked, self.marked_epoch = self._mark(optimizer), number
                     bar.epoch(validation)
                     stop = callback is not None and callback(record)
                     self.course.validated(record, self.history.best, settled)
@@ -197,7 +199,8 @@ class Loop:
 
     def _end_phase(self, objective: Objective) -> None:
         """Move on to the objective's next phase, from the best weights of the last one where they can be told."""
-        behind = self.history.best_epoch < len(self.history.epochs)
+        best = self.history.best_epoch
+        behind = self.marked_epoch == best < len(self.history.epochs)
         if objective.comparable and not self.begun and behind and self.marked is not None:
             self.marked()
         objective.next_phase()
