@@ -23,7 +23,8 @@ about that size is what the gaps leave. Everything is judged by TRUTH draws of t
 - quantiles: the largest difference between the level and the true probability below, of deciles of the numbers.
 - conditionals: the largest error of P(truth value | positive), P(truth value | count), P(truth value | grade), and of
   E[positive | truth value], E[count | real], E[real | positive], in standard deviations: both directions of the order.
-- samples: the largest error of the means of 20,000 samples, and of their correlations; in the other rows, of the cells themselves.
+- samples: the largest error of the means of 20,000 samples, and of their correlations; in the other rows of the table, of
+  the cells themselves.
 - gaps' means: the largest error of the mean of what was drawn into a column's gaps, beside what was cut out.
 - coverage: how often the value that was cut out lies within the 90 % interval of 19 draws; of complete tables, of numbers
   given the rest of the row.
