@@ -11,7 +11,7 @@ from anabranch.draws import drawing
 from anabranch.families import Atoms, Family, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder
 from anabranch.models.column_network import Walk
-from anabranch.models.weighted_completions import chosen_completions, relative_variance
+from anabranch.models.weighted_completions import chosen_completions, gaps_before_observed, relative_variance
 from anabranch.queries.possible import seen_ends
 
 # one value for values and their probabilities, both (n, some), that stand for a distribution: (n,)
@@ -46,15 +46,15 @@ def best_guess(
 ) -> Tensor:
     r"""Rows (n, D) with each gap's mean or median, or most probable level, given what was observed: no gap sees another.
 
-    That of the joint, approximately. The network says q(x_i | observed) directly. Quantiles of it at even shares, and draws
-    of the other gaps given each, have weights w_k that make them draws of the joint and add up to one. They say by how much
-    the joint differs:
+    That of the joint, approximately. The network says q(x_i | observed) directly. Where a gap of the row stands before an
+    observed column in the model's order, S draws of all its gaps have weights w_k that make them draws of the joint and add
+    up to one. They say by how much the joint differs:
 
     .. math:: E[f(x_i)] \approx E_q[f(x_i)] + \sum_k \left(w_k - \tfrac1S\right) f(x_{ik}).
 
-    So the error is small where orders agree, whatever the number S: 16, and 64 or 256 for rows whose weights are uneven. A
-    gap next after all that was observed in the model's order needs none, and is exact. The draws always come from the same
-    random numbers, so a row has the same answer in any company.
+    So the error is small where orders agree, whatever S: 16, and 64 or 256 for rows whose weights are uneven. A gap next
+    after all that was observed in the model's order is exact; for one behind other gaps the network's word is taken. The
+    draws always come from the same random numbers, so a row has the same answer in any company.
 
     Args:
         model: the model.
@@ -64,94 +64,85 @@ def best_guess(
         middles: for each column, if something else is to stand in its gaps, that as a function of values that
             stand for the column's distribution, see `points`, and their probabilities, of which some may be below 0.
     """
-    walk = _observed(model, x, context)
+    _check_observed(model, x)
     initialized = bool(model.get_buffer("initialized"))
     filled = x.clone()
-    for i in range(model.columns):
-        gap = x[:, i].isnan().nonzero().squeeze(-1)
-        if not len(gap):
-            continue
-        middle = None if middles is None else middles[i]
-        theta = walk.theta(i)
-        ends = seen_ends(model, i)
-        for rows, values, share in _corrections(model, x, i, gap, context):
-            drawn = values if ends is None else values.clamp(*ends)
+    for rows, drawn, share in _corrections(model, x, context):
+        given = x[rows]
+        walk = Walk(model.network, given.shape[:-1], None if context is None else context[rows], like=x)
+        for i, column in enumerate(given.unbind(dim=-1)):
+            walk.reveal(i, column)
+        for i in range(model.columns):
+            gap = given[:, i].isnan().nonzero().squeeze(-1)
+            if not len(gap):
+                continue
+            theta, values, weights = walk.theta(i)[gap], drawn[:, gap, i].mT, share[:, gap].mT
+            ends = seen_ends(model, i)
+            values = values if ends is None else values.clamp(*ends)
+            middle = None if middles is None else middles[i]
             if middle is None:
-                filled[rows, i] = _best(model.family(i), theta[rows], kind, drawn, share)
+                filled[rows[gap], i] = _best(model.family(i), theta, kind, values, weights)
             else:
-                direct = points(model.family(i), theta[rows], initialized)
-                filled[rows, i] = middle(*_corrected(model.family(i), *direct, drawn, share))
+                direct = points(model.family(i), theta, initialized)
+                filled[rows[gap], i] = middle(*_corrected(model.family(i), *direct, values, weights))
     return filled
 
 
-def _corrections(
-    model: AnyOrder, x: Tensor, column: int, rows: Tensor, context: Tensor | None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Which of the rows, values of the column (some, S), and what each adds to the network's probabilities, (some, S)."""
-    places = torch.tensor(model.order, device=x.device).argsort()
-    gaps = x[rows].isnan()
-    before = places < places[column]
-    exact = ~(gaps & before).any(dim=-1) & ~(~gaps & ~before).any(dim=-1)
-    if model.orders > 1:
-        exact = torch.zeros_like(exact)
-    if bool(exact.any()):
-        yield rows[exact], x.new_zeros(int(exact.sum()), 0), x.new_zeros(int(exact.sum()), 0)
-    rows = rows[~exact]
+def _corrections(model: AnyOrder, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Which of the rows (some), draws of them (S, some, D), and what each adds to the network's probabilities, (S, some)."""
+    uneven = gaps_before_observed(model, x)
+    for some in (~uneven).nonzero().squeeze(-1).split(_ROWS):
+        yield some, x.new_zeros(0, *x[some].shape), x.new_zeros(0, len(some))
+    rows = uneven.nonzero().squeeze(-1)
     for count in _DRAWS:
-        if not len(rows):
-            return
         left = []
         for some in rows.split(_ROWS // count):
-            drawn, log_w = _beginning_with(model, x[some], column, count, None if context is None else context[some])
+            if not len(some):
+                continue
+            drawn, log_w = _weighted(model, x[some], count, None if context is None else context[some])
             enough = relative_variance(log_w) <= (_ERROR * count if count < _DRAWS[-1] else torch.inf)
-            share = (
-                torch.softmax(log_w, dim=0) - 1 / count
-            ).nan_to_num()  # where no draw is possible, as the network says
-            yield some[enough], drawn[:, enough].mT, share[:, enough].mT
+            # where no draw is possible, as the network says
+            share = (torch.softmax(log_w, dim=0) - 1 / count).nan_to_num()
+            yield some[enough], drawn[:, enough], share[:, enough]
             left.append(some[~enough])
-        rows = torch.cat(left)
+        rows = torch.cat(left) if left else rows
 
 
-def _beginning_with(
-    model: AnyOrder, x: Tensor, column: int, count: int, context: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Values of a column that all of the rows (n, D) lack, quantiles of even shares given what was observed, and log-weights
-    that make them stand for the joint: (count, n) both. Other gaps are drawn where weights need them. All rows have the same
-    random numbers.
+def _weighted(model: AnyOrder, x: Tensor, count: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The rows (n, D) with their gaps drawn, (count, n, D), and log-weights that make them draws of the joint, (count, n).
+
+    All rows have the same random numbers.
     """
     x = x.expand(count, *x.shape)
     context = None if context is None else context.expand(count, *context.shape)
     gaps = x.isnan()
     places = torch.tensor(model.order, device=x.device).argsort()
     # of each row the last place that weights depend on
-    upto = torch.where(gaps, -1, places).amax(dim=-1).clamp(min=int(places[column]))
+    upto = torch.where(gaps, -1, places).amax(dim=-1)
     if model.orders > 1:
         upto = torch.full_like(upto, model.columns - 1)
-    last = int(upto.max())
     walk = Walk(model.network, x.shape[:-1], context, like=x)
     columns = list(x.unbind(dim=-1))
     for i, value in enumerate(columns):
         walk.reveal(i, value)
     log_q = torch.zeros_like(columns[0])
-    shares = ((torch.arange(count, device=x.device) + 0.5) / count).to(x).unsqueeze(-1)
-    for i in [column, *(i for i in model.order[: last + 1] if i != column)]:
-        gap = gaps[..., i] & (places[i] <= upto)
+    for i in model.order:
+        gap = gaps[..., i]
         if bool(gap.any()):
             theta = walk.theta(i)
-            if i == column:
-                drawn = model.family(i).quantile(shares.expand(gap.shape), theta)
-            else:
-                with drawing(i, alike=1):
-                    drawn = model.family(i).sample(theta)
+            with drawing(i, alike=1):
+                drawn = model.family(i).sample(theta)
             columns[i] = torch.where(gap, drawn, columns[i])
-            log_q = log_q + torch.where(gap, model.family(i).log_prob(drawn, theta), 0.0)
+            counted = gap & (places[i] <= upto)
+            log_q = log_q + torch.where(counted, model.family(i).log_prob(drawn, theta), 0.0)
             walk.reveal(i, torch.where(gap, drawn, torch.nan))
     filled = torch.stack(columns, dim=-1)
     if model.orders > 1:
-        return columns[column], model.log_prob(filled, context) - log_q
+        return filled, model.log_prob(filled, context) - log_q
+    last = int(upto.max())
     terms = model.terms(filled, model.order[: last + 1], context=context)
     within = torch.arange(last + 1, device=x.device) <= upto.unsqueeze(-1)
-    return columns[column], torch.where(within, terms, 0.0).sum(dim=-1) - log_q
+    return filled, torch.where(within, terms, 0.0).sum(dim=-1) - log_q
 
 
 def _corrected(family: Family, values: Tensor, p: Tensor, drawn: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,19 +202,6 @@ def _half(family: Family, theta: Tensor, drawn: Tensor, share: Tensor) -> Tensor
     high = torch.nn.functional.pad(threshold, (0, 1), value=1.0)
     u = torch.maximum(0.5 - added, low)
     return torch.where(u <= high, u, 1.0).amin(dim=-1)
-
-
-def _observed(model: AnyOrder, x: Tensor, context: Tensor | None) -> Walk:
-    """A walk that knows what was observed of each row.
-
-    Raises:
-        ValueError: a value that its column cannot have.
-    """
-    _check_observed(model, x)
-    walk = Walk(model.network, x.shape[:-1], context, like=x)
-    for i, column in enumerate(x.unbind(dim=-1)):
-        walk.reveal(i, column)
-    return walk
 
 
 def _check_observed(model: AnyOrder, x: Tensor) -> None:
