@@ -13,6 +13,7 @@ from torch.distributions import constraints
 from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.densities.density import at_every_context, context_rows
+from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn, Family, Logistics
 from anabranch.models.chain_rule import leave_one_out, terms
 from anabranch.models.column_network import ColumnNetwork, Walk
@@ -254,7 +255,7 @@ class AnyOrder(Density):
         return torch.stack(columns, dim=-1)
 
     def proposed(
-        self, x: Tensor, context: Tensor | None = None, order: Sequence[int] | None = None
+        self, x: Tensor, context: Tensor | None = None, order: Sequence[int] | None = None, alike: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Rows whose gaps are drawn one after the other, given all that the row has and what was drawn before.
 
@@ -265,6 +266,8 @@ class AnyOrder(Density):
             x: (*batch, columns), NaN for a gap.
             context: (*batch, c), or None.
             order: of the columns to draw, which need not be all; by default that of the joint.
+            alike: whether all rows along the second dimension get the same random numbers for a column, whatever other gaps
+                there are; always the same ones.
 
         Returns:
             the rows, and log q of every drawn value (*batch, columns), nats, 0 for what was observed.
@@ -278,7 +281,8 @@ class AnyOrder(Density):
             gap = columns[i].isnan()
             if bool(gap.any()):
                 theta = walk.theta(i)
-                drawn = self.family(i).sample(theta)
+                with drawing(i if alike else None, alike=1):
+                    drawn = self.family(i).sample(theta)
                 columns[i] = torch.where(gap, drawn, columns[i])
                 log_q[i] = torch.where(gap, self.family(i).log_prob(drawn, theta), 0.0)
                 # what was observed is known already

@@ -27,7 +27,11 @@ def last_place(model: AnyOrder, columns: Tensor) -> int:
 
 
 def weighted_completions(
-    model: AnyOrder, x: Tensor, context: Tensor | None = None, needed: Tensor | None = None
+    model: AnyOrder,
+    x: Tensor,
+    context: Tensor | None = None,
+    needed: Tensor | None = None,
+    alike: bool = False,
 ) -> tuple[Tensor, Tensor]:
     r"""Rows with their gaps drawn, and log w, by which the rows are draws of the joint given what was observed:
 
@@ -42,6 +46,7 @@ def weighted_completions(
         context: (*batch, c), or None.
         needed: (D) booleans, the columns to draw where they are gaps; others are drawn where a weight needs them, and may
             stay gaps. All by default.
+        alike: whether rows get the same random numbers, as in `AnyOrder.proposed`.
 
     Returns:
         the rows (*batch, D), and log w (*batch), nats.
@@ -50,7 +55,7 @@ def weighted_completions(
     upto = last_place(model, observed.flatten(0, -2).any(dim=0))
     last = model.columns - 1 if needed is None else max(upto, last_place(model, needed))
     with torch.no_grad():
-        drawn, log_q = model.proposed(x, context, model.order[: last + 1])
+        drawn, log_q = model.proposed(x, context, model.order[: last + 1], alike)
     # gradients are those of what was observed, the draws held (Fisher's identity)
     filled = torch.where(observed, x, drawn)
     if upto < 0:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from anabranch.draws import drawing
 from anabranch.families import Atoms, Family, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder
 from anabranch.models.column_network import Walk
-from anabranch.models.weighted_completions import chosen_completions, gaps_before_observed, relative_variance
+from anabranch.models.weighted_completions import (
+    chosen_completions,
+    gaps_before_observed,
+    relative_variance,
+    weighted_completions,
+)
 from anabranch.queries.possible import seen_ends
 
 # one value for values and their probabilities, both (n, some), that stand for a distribution: (n,)
@@ -99,50 +103,14 @@ def _corrections(model: AnyOrder, x: Tensor, context: Tensor | None) -> Iterator
         for some in rows.split(_ROWS // count):
             if not len(some):
                 continue
-            drawn, log_w = _weighted(model, x[some], count, None if context is None else context[some])
+            given = None if context is None else context[some].expand(count, -1, -1)
+            drawn, log_w = weighted_completions(model, x[some].expand(count, -1, -1), given, alike=True)
             enough = relative_variance(log_w) <= (_ERROR * count if count < _DRAWS[-1] else torch.inf)
             # where no draw is possible, as the network says
             share = (torch.softmax(log_w, dim=0) - 1 / count).nan_to_num()
             yield some[enough], drawn[:, enough], share[:, enough]
             left.append(some[~enough])
         rows = torch.cat(left) if left else rows
-
-
-def _weighted(model: AnyOrder, x: Tensor, count: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The rows (n, D) with their gaps drawn, (count, n, D), and log-weights that make them draws of the joint, (count, n).
-
-    All rows have the same random numbers.
-    """
-    x = x.expand(count, *x.shape)
-    context = None if context is None else context.expand(count, *context.shape)
-    gaps = x.isnan()
-    places = torch.tensor(model.order, device=x.device).argsort()
-    # of each row the last place that weights depend on
-    upto = torch.where(gaps, -1, places).amax(dim=-1)
-    if model.orders > 1:
-        upto = torch.full_like(upto, model.columns - 1)
-    walk = Walk(model.network, x.shape[:-1], context, like=x)
-    columns = list(x.unbind(dim=-1))
-    for i, value in enumerate(columns):
-        walk.reveal(i, value)
-    log_q = torch.zeros_like(columns[0])
-    for i in model.order:
-        gap = gaps[..., i]
-        if bool(gap.any()):
-            theta = walk.theta(i)
-            with drawing(i, alike=1):
-                drawn = model.family(i).sample(theta)
-            columns[i] = torch.where(gap, drawn, columns[i])
-            counted = gap & (places[i] <= upto)
-            log_q = log_q + torch.where(counted, model.family(i).log_prob(drawn, theta), 0.0)
-            walk.reveal(i, torch.where(gap, drawn, torch.nan))
-    filled = torch.stack(columns, dim=-1)
-    if model.orders > 1:
-        return filled, model.log_prob(filled, context) - log_q
-    last = int(upto.max())
-    terms = model.terms(filled, model.order[: last + 1], context=context)
-    within = torch.arange(last + 1, device=x.device) <= upto.unsqueeze(-1)
-    return filled, torch.where(within, terms, 0.0).sum(dim=-1) - log_q
 
 
 def _corrected(family: Family, values: Tensor, p: Tensor, drawn: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
