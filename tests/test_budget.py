@@ -238,6 +238,13 @@ class TestFit:
         after = next(e for e in history.epochs if e.step == history.schedule.begins_to_fall + history.schedule.every)
         assert abs(after.validation - best.validation) < 0.5 * abs(after.validation - before.validation)
 
+    def test_a_plateau_of_before_an_objective_settles_ends_nothing(self):
+        course = Budget(1000.0, warmup=1, every=100)
+        for number in range(1, 22):
+            record = Epoch(number, 100 * number, 1.0, 1.0, 1e-3, float(number), 1.0)
+            course.validated(record, record, settled=number > 20)
+        assert course.plateau.steps == [2100] and course.state == "improves"
+
     def test_a_phase_hands_on_its_best_weights(self, monkeypatch):
         class TwoPhases(Objective):
             uses_labels, by_epochs, settled, comparable, phases = False, False, False, True, (0.5,)

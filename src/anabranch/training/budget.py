@@ -93,9 +93,10 @@ class Budget(Course):
     def validated(self, record: Epoch, best: Epoch | None, settled: bool = True) -> None:
         if self._fall:
             return
-        if record.validation is not None:
-            self.plateau.see(record.step, record.validation)
         share = self._phases.next_share
+        # losses from before an objective settles say nothing of those after, unless they end a phase of it
+        if record.validation is not None and (settled or share is not None):
+            self.plateau.see(record.step, record.validation)
         if share is not None and self.stops and self.plateau.reached:
             useful = record.step if best is None else best.step
             self._early = record.step, share, share / useful
