@@ -1,6 +1,8 @@
 """Model files: equal numbers back, whole or not at all, and clear words about what is no model."""
 
+import itertools
 import json
+import random
 import signal
 import struct
 import subprocess
@@ -13,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import anabranch as ab
+from anabranch.fingerprint import fingerprint
 from anabranch.storage import read_metadata
 
 
@@ -139,22 +142,32 @@ def test_foreign_files(tmp_path):
         ab.load(tmp_path)
 
 
-def edit_header(path, change):
+def edit_header(path, change, signed=True):
     data = path.read_bytes()
     (size,) = struct.unpack("<Q", data[:8])
     outer = json.loads(data[8 : 8 + size])
     header = json.loads(outer["__metadata__"]["anabranch"])
     change(header)
     outer["__metadata__"]["anabranch"] = json.dumps(header)
+    if signed:
+        outer["__metadata__"]["fingerprint"] = fingerprint({}, outer["__metadata__"]["anabranch"])
     text = json.dumps(outer).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = {"tuple": [value]}
+    return value
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda h: h.update(format=99), "in format 99"),
+        (lambda h: h.update(format=1), "in format 1, without the settings that were defaults then"),
         (lambda h: h.pop("format"), "header is damaged"),
         (lambda h: h["description"].update({"class": "os.system"}), "class os.system, which is not defined"),
         (lambda h: h["description"]["arguments"].update(nonsense=1), "does not take the described arguments"),
@@ -163,6 +176,14 @@ def edit_header(path, change):
         (lambda h: h["description"]["arguments"].update(base={"tensor": "argument.7"}), "damaged"),
         (lambda h: h["description"]["arguments"].update(base={"code": "1"}), "unknown kind of value"),
         (lambda h: h.pop("description"), "damaged"),
+        (lambda h: h.update(description=["no mapping"]), "damaged"),
+        (lambda h: h.update(description={}), "damaged"),
+        (lambda h: h.update(metadata=None), "damaged"),
+        (lambda h: h["description"].pop("arguments"), "damaged"),
+        (lambda h: h["description"]["arguments"].update(base=nested(150)), "damaged"),
+        (lambda h: h["description"]["arguments"].update(base=nested(400)), "damaged"),
+        (lambda h: h["description"]["arguments"].update(hidden={"tuple": [200_000, 200_000]}), "asks for"),
+        (lambda h: h["description"]["arguments"].update(hidden={"tuple": [10**30]}), "Overflow"),
     ],
 )
 def test_edited_headers(model, tmp_path, change, message):
@@ -171,6 +192,58 @@ def test_edited_headers(model, tmp_path, change, message):
     edit_header(path, change)
     with pytest.raises(ValueError, match=message):
         ab.load(path)
+
+
+def test_an_edit_that_is_not_signed_is_found(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    ab.save(model, path)
+    edit_header(path, lambda h: h["metadata"].update(rows=7), signed=False)
+    for read in (ab.load, read_metadata):
+        with pytest.raises(ValueError, match="header is not the one that was saved"):
+            read(path)
+
+
+def test_every_flipped_bit_is_found(model, tmp_path):
+    path, other = tmp_path / "m.safetensors", tmp_path / "flipped.safetensors"
+    ab.save(model, path)
+    whole, rng = path.read_bytes(), random.Random(0)
+    for _ in range(100):
+        place = rng.randrange(len(whole))
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << rng.randrange(8)
+        other.write_bytes(flipped)
+        with pytest.raises(ValueError):
+            ab.load(other)
+
+
+def test_tensors_that_changed_places_are_found(tmp_path):
+    path = tmp_path / "m.safetensors"
+    ab.save(ab.densities.Normal(torch.tensor([1.0, 2.0, 3.0]), 2 * torch.ones(3)), path)
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    outer = json.loads(data[8 : 8 + size])
+    names = [name for name in outer if name.startswith("state.")]
+    for one, two in itertools.combinations(names, 2):
+        if outer[one]["shape"] == outer[two]["shape"]:
+            swapped = outer | {one: outer[two], two: outer[one]}
+            text = json.dumps(swapped).encode()
+            path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+            with pytest.raises(ValueError, match="its tensors are not those that were saved"):
+                ab.load(path)
+            return
+    pytest.fail("no two tensors of one shape")
+
+
+def test_defaults_are_stored(tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    spline = ab.transforms.Elementwise(ab.transforms.RationalQuadraticSpline(), features=2)
+    ab.save(spline, path)
+    stored = read_metadata(path)["description"]["arguments"]["univariate"]["arguments"]
+    assert stored == {"bins": 8, "bound": 5.0, "least": None, "max_ratio": 4.0}
+    x = torch.tensor([0.5, 7.0])
+    want = spline(x)
+    monkeypatch.setattr(ab.transforms.RationalQuadraticSpline.__init__, "__defaults__", (8, 99.0, None, 4.0))
+    torch.testing.assert_close(ab.load(path)(x), want, rtol=0, atol=0)
 
 
 def test_a_failed_save_keeps_the_old_file(model, tmp_path, monkeypatch):

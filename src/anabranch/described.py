@@ -57,6 +57,8 @@ class Described(nn.Module):
             # Wrong arguments: `__init__` itself is about to say so in Python's own words. (Copying also comes here,
             # with no arguments at all; it then restores the record with the rest of the object's state.)
             return self
+        # defaults too: a later version may have others
+        bound.apply_defaults()
         recorded = list(bound.arguments.items())[1:]
         self.__dict__["_arguments"] = {name: _snapshot(value) for name, value in recorded}
         return self

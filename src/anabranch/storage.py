@@ -13,22 +13,30 @@ import torch
 from torch import Tensor, nn
 
 from anabranch.atomic import replacing
+from anabranch.bounded import Bounded
 from anabranch.described import Described, describe, rebuild
 from anabranch.draws import drawing
+from anabranch.fingerprint import fingerprint
 from anabranch.version import __version__
 
 T = TypeVar("T")
 
-_FORMAT = 1
-_HEADER = "anabranch"
+# 1 left out arguments that were defaults, and had no fingerprints
+_FORMAT = 2
+_HEADER, _FINGERPRINT = "anabranch", "fingerprint"
+# how deep a description may be nested
+_DEPTH = 200
+# what building a model may allocate: so many times the file's own bytes, and a constant for what is only passed through
+_TIMES, _BYTES = 64, 2**28
 
 
 def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
     """Write a model to one safetensors file.
 
-    The tensors are the model's parameters and buffers, bit for bit; the header holds the library's version and a JSON
-    description of the object, and which parameters are frozen (`requires_grad` is False). The file appears whole or not at
-    all, and an old file of that name stays until then.
+    The tensors are the model's parameters and buffers, bit for bit; the header holds the library's version, a JSON
+    description of the object with all arguments, defaults too, which parameters are frozen (`requires_grad` is False), and
+    fingerprints (SHA-256) of header and tensors. The file appears whole or not at all, and an old file of that name stays
+    until then.
 
     What the file describes is the constructor calls. Parts or buffers that were replaced since are refused; attributes of
     other kinds, of your own classes too, come back as the constructors set them.
@@ -61,6 +69,8 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
     state = _state(model)
     _check_rebuilds(model, description, arguments, state)
     tensors = {f"state.{name}": value.detach() for name, value in state.items()} | arguments
+    # a copy each: safetensors refuses tensors that share memory, and wants them contiguous
+    copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     header = {
         "format": _FORMAT,
         "version": __version__,
@@ -69,13 +79,12 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
             name for name, value in state.items() if isinstance(value, nn.Parameter) and not value.requires_grad
         ],
         "metadata": dict(metadata or {}),
+        "tensors": fingerprint(copies),
     }
-    # a copy each: safetensors refuses tensors that share memory, and wants them contiguous
-    copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(header, allow_nan=False)
     with replacing(path) as temporary:
         try:
-            save_file(copies, temporary, metadata={_HEADER: text})
+            save_file(copies, temporary, metadata={_HEADER: text, _FINGERPRINT: fingerprint({}, text)})
         except SafetensorError as error:
             raise _of_system(error, path) from error
 
@@ -101,26 +110,29 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> An
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no anabranch model, damaged, or from a newer version; the message says which.
+        ValueError: it is no anabranch model, damaged, or from a version of another format; the message says which.
     """
     header, tensors = _read(path)
+    if header["tensors"] != fingerprint(tensors):
+        raise ValueError(f"{path}: its tensors are not those that were saved; the file is damaged or was edited")
     arguments = {name: value for name, value in tensors.items() if not name.startswith("state.")}
     saved = {name.removeprefix("state."): value for name, value in tensors.items() if name.startswith("state.")}
     try:
-        with drawing(0):  # weights that are replaced
+        with drawing(0), Bounded(_TIMES * Path(path).stat().st_size + _BYTES):  # weights that are replaced
             model = rebuild(header["description"], arguments)
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{path}: the description in its header is damaged ({error!r})") from error
+        state = _state(model)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    state = _state(model)
+        raise ValueError(f"{path}: {_first_line(error)}") from error
+    except Exception as error:  # a description that was made up can break a constructor in any way
+        said = f"{type(error).__name__}: {_first_line(error)}"
+        raise ValueError(f"{path}: the description in its header is damaged ({said})") from error
     if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in saved.items()}:
         raise ValueError(f"{path}: its weights do not fit its description; the file is damaged or was edited")
     for name, target in state.items():
         # .data keeps parameters that are shared shared, and takes over the dtype that was saved. In memory of their own,
         # aligned as PyTorch aligns it: pieces of the file lie anywhere, and products then differ in their last digits.
         target.data = saved[name].clone()
-        if isinstance(target, nn.Parameter) and "frozen" in header:
+        if isinstance(target, nn.Parameter):
             target.requires_grad_(name not in header["frozen"])
     return model.to(device)
 
@@ -145,7 +157,8 @@ def _read(path: str | os.PathLike[str], only_header: bool = False) -> tuple[dict
         raise ValueError(f"{file}: expected a model file, got a folder")
     try:
         with safe_open(file, framework="pt") as opened:
-            text = (opened.metadata() or {}).get(_HEADER)
+            about = opened.metadata() or {}
+            text = about.get(_HEADER)
             tensors = {} if only_header or text is None else {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file}: not a safetensors file, or truncated ({error})") from error
@@ -154,14 +167,45 @@ def _read(path: str | os.PathLike[str], only_header: bool = False) -> tuple[dict
     try:
         header = json.loads(text)
         number = header["format"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: its anabranch header is damaged") from error
+    if number == 1:
+        raise ValueError(
+            f"{file}: written by anabranch {header.get('version')} in format 1, without the settings that were defaults then, so "
+            "that its numbers could be others now; fit the model again, or read it with the version that wrote it"
+        )
     if number != _FORMAT:
         raise ValueError(
             f"{file}: written by anabranch {header.get('version')} in format {number}, and this version, {__version__}, "
             f"reads format {_FORMAT}; install that version or newer"
         )
+    if about.get(_FINGERPRINT) != fingerprint({}, text):
+        raise ValueError(f"{file}: its anabranch header is not the one that was saved; the file is damaged or was edited")
+    if not _is_header(header):
+        raise ValueError(f"{file}: its anabranch header is damaged")
     return header, tensors
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\\n")[0].split("\n")[0]
+
+
+def _is_header(header: Mapping[str, Any]) -> bool:
+    """Whether a header has what `save` writes, and a description that is not nested too deeply to be read."""
+    kinds = {"version": str, "description": Mapping, "frozen": list, "metadata": Mapping, "tensors": str}
+    if not all(isinstance(header.get(name), kind) for name, kind in kinds.items()):
+        return False
+    level: list[Any] = [header["description"]]
+    for _ in range(_DEPTH):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, (Mapping, list))
+            for inner in (value.values() if isinstance(value, Mapping) else value)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _state(model: Described) -> dict[str, Tensor]:
