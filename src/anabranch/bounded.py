@@ -47,7 +47,9 @@ class Bounded(TorchDispatchMode):
         needed = max(_LEAST, _bytes_of_result(function, arguments, keywords))
         self.left -= needed
         if self.left < 0:
-            raise MemoryError(f"expected tensors of at most {self.limit:,} bytes, and {function} asks for {needed:,} more")
+            raise MemoryError(
+                f"expected tensors of at most {self.limit:,} bytes, and {function} asks for {needed:,} more"
+            )
         return function(*arguments, **keywords)
 
 

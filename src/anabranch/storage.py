@@ -171,8 +171,8 @@ def _read(path: str | os.PathLike[str], only_header: bool = False) -> tuple[dict
         raise ValueError(f"{file}: its anabranch header is damaged") from error
     if number == 1:
         raise ValueError(
-            f"{file}: written by anabranch {header.get('version')} in format 1, without the settings that were defaults then, so "
-            "that its numbers could be others now; fit the model again, or read it with the version that wrote it"
+            f"{file}: written by anabranch {header.get('version')} in format 1, without the settings that were defaults "
+            "then, so that its numbers could be others now; fit the model again, or read it with the version that wrote it"
         )
     if number != _FORMAT:
         raise ValueError(
@@ -180,7 +180,9 @@ def _read(path: str | os.PathLike[str], only_header: bool = False) -> tuple[dict
             f"reads format {_FORMAT}; install that version or newer"
         )
     if about.get(_FINGERPRINT) != fingerprint({}, text):
-        raise ValueError(f"{file}: its anabranch header is not the one that was saved; the file is damaged or was edited")
+        raise ValueError(
+            f"{file}: its anabranch header is not the one that was saved; the file is damaged or was edited"
+        )
     if not _is_header(header):
         raise ValueError(f"{file}: its anabranch header is damaged")
     return header, tensors
