@@ -31,5 +31,5 @@ def fingerprint(tensors: Mapping[str, Tensor], *texts: str) -> str:
         value = tensors[name].detach().cpu().contiguous()
         encoded = name.encode()
         digest.update(f"{len(encoded)} {value.dtype} {list(value.shape)} ".encode() + encoded)
-        digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from anabranch.checks import broadcasting, matching, positive_int, read_tensor, reference_tensor
 from anabranch.compiled import method
 from anabranch.densities.compilation import compile_density
+from anabranch.densities.contexts import context_batch
 from anabranch.described import Described
 from anabranch.draws import drawing
 
@@ -34,7 +35,7 @@ class Density(Described, ABC):
 
         x         (*batch, *event): a tensor of the density's dtype and device, or an array, which is read into them;
                   for a discrete density a tensor of whole numbers or booleans too
-        context   (*batch, c), or any batch shape that broadcasts against that of x
+        context   (*batch, *context), or any batch shape that broadcasts against that of x
 
     A base, a prior, a decoder, a posterior, a mixture component: each is a Density, and any Density may stand in any of
     these places.
@@ -186,7 +187,7 @@ class Density(Described, ABC):
         matching(name, x, self.event_shape, like)
         context = self._checked_context(context)
         if context is not None:
-            broadcasting(name, x.shape[: x.dim() - len(self.event_shape)], "context", context.shape[:-1])
+            broadcasting(name, x.shape[: x.dim() - len(self.event_shape)], "context", context_batch(self, context))
         return x, context
 
     def _checked_context(self, context: Any) -> Tensor | None:
@@ -210,33 +211,6 @@ def read_event(name: str, x: Any, density: Density, like: Tensor | None) -> Tens
     if like is not None and not x.is_floating_point() and density.support.is_discrete:
         return x.to(like.dtype)
     return x
-
-
-def context_for(part: Density, context: Tensor | None) -> Tensor | None:
-    """The context as a part of a composite takes it: a part that has none gets None."""
-    return None if part.context_shape is None else context
-
-
-def shape_for(part: Density, shape: torch.Size, context: Tensor | None) -> torch.Size:
-    """The sample shape for a part of a composite: a part without a context still owes one draw for each context."""
-    if context is None or part.context_shape is not None:
-        return shape
-    return shape + context.shape[:-1]
-
-
-def context_rows(context: Tensor | None, batch_shape: torch.Size) -> Tensor | None:
-    """The contexts of a batch as rows, one for each event: (events, c)."""
-    if context is None:
-        return None
-    return context.expand(*batch_shape, context.shape[-1]).reshape(-1, context.shape[-1])
-
-
-def at_every_context(x: Tensor, context: Tensor | None, event_dim: int) -> Tensor:
-    """x with all batch dimensions of the result, where the contexts have more of them than x."""
-    if context is None:
-        return x
-    batch_dims = x.dim() - event_dim
-    return x.expand(*torch.broadcast_shapes(x.shape[:batch_dims], context.shape[:-1]), *x.shape[batch_dims:])
 
 
 def _as_shape(shape: Any) -> torch.Size:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from anabranch.densities.contexts import context_batch
 from anabranch.densities.density import Density
 
 
@@ -16,7 +17,7 @@ class DensityDistribution(Distribution):
 
     Args:
         density: the density; the view holds it, not a copy.
-        context: (*batch, c), whose batch becomes the `batch_shape`; None for a density without a context.
+        context: (*batch, *context), whose batch becomes the `batch_shape`; None for a density without a context.
 
     Example:
         >>> import torch
@@ -31,8 +32,7 @@ class DensityDistribution(Distribution):
     def __init__(self, density: Density, context: Tensor | None = None) -> None:
         self.density = density
         self.context = context
-        batch_shape = torch.Size() if context is None else context.shape[:-1]
-        super().__init__(batch_shape, density.event_shape, validate_args=False)
+        super().__init__(context_batch(density, context), density.event_shape, validate_args=False)
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -51,7 +51,7 @@ class DensityDistribution(Distribution):
             if shape:
                 raise ValueError(f"batch_shape: expected (), since the density takes no context, got {tuple(shape)}")
             return self
-        return type(self)(self.density, self.context.expand(*shape, self.context.shape[-1]))
+        return type(self)(self.density, self.context.expand(*shape, *(self.density.context_shape or ())))
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 (an immutable value)
         """Draw without gradients."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from anabranch.densities.density import Density, context_for, shape_for
+from anabranch.densities.contexts import context_for, shape_for
+from anabranch.densities.density import Density
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
@@ -77,12 +78,13 @@ class Independent(Density):
         return torch.stack(torch.broadcast_tensors(*terms)).sum(dim=0)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        draws = [part._sample(shape_for(part, shape, context), context_for(part, context)) for part in self]
+        draws = [part._sample(shape_for(self, part, shape, context), context_for(part, context)) for part in self]
         return torch.cat(draws, dim=-1)
 
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         pairs = [
-            part._sample_and_log_prob(shape_for(part, shape, context), context_for(part, context)) for part in self
+            part._sample_and_log_prob(shape_for(self, part, shape, context), context_for(part, context))
+            for part in self
         ]
         return torch.cat([x for x, _ in pairs], dim=-1), torch.stack([log_p for _, log_p in pairs]).sum(dim=0)
 

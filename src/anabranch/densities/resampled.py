@@ -10,7 +10,8 @@ from torch.distributions.constraints import Constraint
 from torch.nn.functional import logsigmoid
 
 from anabranch.checks import instance_of, positive_int
-from anabranch.densities.density import Density, context_for, context_rows, shape_for
+from anabranch.densities.contexts import context_batch, context_for, context_rows, shape_for
+from anabranch.densities.density import Density
 from anabranch.draws import drawing
 from anabranch.networks import Network
 from anabranch.transforms.transform import common_shape
@@ -134,9 +135,9 @@ class Resampled(Density):
         return torch.logaddexp(log_share + log_a, torch.where(nothing, 0.0, log_rest))
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+        z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))
         batch_shape = z.shape[: z.dim() - len(self.event_shape)]
-        context = context_rows(context, batch_shape)
+        context = context_rows(self, context, batch_shape)
         z = z.reshape(-1, *self.event_shape)
         waiting = torch.arange(len(z), device=z.device)
         last = _MOST_DRAWS if self.truncation is None else self.truncation
@@ -170,7 +171,7 @@ class Resampled(Density):
         count = 16 * self.samples
         if context is None:
             return self._log_acceptance(self._seeded(count, None), None).logsumexp(dim=0) - math.log(count)
-        contexts = context.reshape(-1, context.shape[-1])
+        contexts = context.reshape(-1, *(self.context_shape or ()))
         values = [context.new_zeros(0)]
         if self.base.context_shape is None:  # the same draws serve all contexts, some of them at a time
             shared = self._seeded(count, None).unsqueeze(1)
@@ -180,9 +181,9 @@ class Resampled(Density):
                 values.append(log_a.logsumexp(dim=0) - math.log(count))
         else:
             for one in contexts:
-                log_a = self._log_acceptance(self._seeded(count, one), one.expand(count, -1))
+                log_a = self._log_acceptance(self._seeded(count, one), one.expand(count, *one.shape))
                 values.append((log_a.logsumexp(dim=0) - math.log(count)).unsqueeze(0))
-        return torch.cat(values).reshape(context.shape[:-1])
+        return torch.cat(values).reshape(context_batch(self, context))
 
     def _seeded(self, count: int, context: Tensor | None) -> Tensor:
         with drawing(0):
@@ -190,4 +191,6 @@ class Resampled(Density):
             return self.base._sample(torch.Size([count]), own)
 
     def _draws(self, count: int, context: Tensor | None) -> Tensor:
-        return self.base._sample(shape_for(self.base, torch.Size([count]), context), context_for(self.base, context))
+        return self.base._sample(
+            shape_for(self, self.base, torch.Size([count]), context), context_for(self.base, context)
+        )

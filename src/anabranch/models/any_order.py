@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from anabranch.checks import positive_int
 from anabranch.densities import Density
-from anabranch.densities.density import at_every_context, context_rows
+from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn, Family, Logistics
 from anabranch.models.chain_rule import leave_one_out, terms
@@ -213,7 +213,7 @@ class AnyOrder(Density):
 
     def parameters_given(self, x: Tensor, column: int, context: Tensor | None = None) -> Tensor:
         """theta of p(x_column | all others that x has): (*batch, parameters); what x has in that column is not read."""
-        x = at_every_context(x, context, 1)
+        x = at_every_context(self, x, context)
         walk = Walk(self.network, x.shape[:-1], context, like=x)
         for i in range(self.columns):
             if i != column:
@@ -227,8 +227,8 @@ class AnyOrder(Density):
         return torch.logsumexp(each, dim=-1) - math.log(self.orders)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        batch_shape = shape if context is None else shape + context.shape[:-1]
-        rows = context_rows(context, batch_shape)
+        batch_shape = shape + context_batch(self, context)
+        rows = context_rows(self, context, batch_shape)
         x = self.network.heads.weight.new_full((batch_shape.numel(), self.columns), torch.nan)
         which = torch.randint(self.orders, (len(x),), device=x.device)
         for one in range(self.orders):
@@ -313,6 +313,6 @@ class AnyOrder(Density):
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         if not self.training:
             return -self._log_prob(x, context)
-        x = at_every_context(x, context, 1)
+        x = at_every_context(self, x, context)
         observed = ~x.isnan()
         return self._order_loss(torch.where(observed, x, 0.0), observed, observed, context)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from anabranch.densities.density import at_every_context, context_rows
+from anabranch.densities.contexts import at_every_context, context_rows
 from anabranch.models.column_network import ColumnNetwork
 
 # rows times columns in one go
@@ -28,7 +28,7 @@ def terms(
         known: columns that come before, and are not scored.
         context: (*batch, c), or None.
     """
-    x = at_every_context(x, context, 1)
+    x = at_every_context(network, x, context)
     if not order:
         return x[..., :0]
 
@@ -53,7 +53,7 @@ def terms(
 
 def leave_one_out(network: ColumnNetwork, x: Tensor, context: Tensor | None) -> Tensor:
     """log p(x_i | all others that x has) for every column i: (*batch, columns), nats; NaN for a gap."""
-    x = at_every_context(x, context, 1)
+    x = at_every_context(network, x, context)
     columns = x.shape[-1]
 
     def of_rows(x: Tensor, context: Tensor | None) -> Tensor:
@@ -72,7 +72,7 @@ def _pieces(
 ) -> list[tuple[Tensor, Tensor | None]]:
     """Rows and contexts, few enough at a time that their passes stay in the processor's cache."""
     rows = max(1, min(_PASSES // max(1, passes), _NUMBERS // sum(network.sizes)))
-    given = context_rows(context, x.shape[:-1])
+    given = context_rows(network, context, x.shape[:-1])
     flat = x.reshape(-1, x.shape[-1])
     return [
         (piece, None if given is None else given[k * rows : (k + 1) * rows]) for k, piece in enumerate(flat.split(rows))

@@ -52,6 +52,8 @@ class ColumnNetwork(nn.Module):
         for part in parts:
             instance_of("families", part, Family)
         self.families = nn.ModuleList(parts)
+        self.event_shape = torch.Size([len(parts)])
+        self.context_shape = torch.Size([context]) if context else None
         width = positive_int("hidden", hidden)
         # what is known of a column: its features and that it is known
         self.inputs = [part.inputs + 1 for part in parts]

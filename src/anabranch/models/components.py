@@ -11,7 +11,8 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, positive_int
-from anabranch.densities.density import Bound, Density, context_for
+from anabranch.densities.contexts import context_for
+from anabranch.densities.density import Bound, Density
 from anabranch.described import Described
 from anabranch.draws import drawing
 from anabranch.networks import CausalNetwork, Network
@@ -150,7 +151,11 @@ class Embedded(Components):
     def __init__(self, density: Density, components: int, size: int | None = None) -> None:
         super().__init__()
         instance_of("density", density, Density)
-        given = 0 if density.context_shape is None else density.context_shape.numel()
+        if density.context_shape is not None and len(density.context_shape) != 1:
+            raise ValueError(
+                f"density: expected one whose context is a vector, got shape {tuple(density.context_shape)}"
+            )
+        given = 0 if density.context_shape is None else density.context_shape[0]
         size = given if size is None else positive_int("size", size)
         if not 0 < size <= given:
             raise ValueError(f"density: expected one with a context of at least {max(1, size)} numbers, got {given}")

@@ -15,7 +15,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import fraction, positive_int, reference_tensor
 from anabranch.densities import Density, Mixture, Resampled
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import at_every_context, context_for, context_rows, shape_for
+from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
 from anabranch.draws import drawing
 from anabranch.models.flow import default_base
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
@@ -130,7 +130,7 @@ class DepthMixture(Mixture):
         """The same for each context, (*context batch), differentiable by the gate."""
         shape = torch.Size([samples])
         with torch.no_grad():
-            z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+            z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))
         return (self._log_weights(z, context).exp() @ self._depth_values()).mean(dim=0)
 
     def log_prob(
@@ -251,14 +251,14 @@ class DepthMixture(Mixture):
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         # depth is put before all batch dimensions, where it meets none of the context
-        x = at_every_context(x, context, len(self.event_shape))
+        x = at_every_context(self, x, context)
         zs, log_dets = self._components(x, context)
         return self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1) + self._rest(
             zs, log_dets, context
         )
 
     def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = at_every_context(x, context, len(self.event_shape))
+        x = at_every_context(self, x, context)
         zs, log_dets = self._components(x, context)
         return self.base.loss(zs, context_for(self.base, context)).movedim(0, -1) - self._rest(zs, log_dets, context)
 
@@ -294,7 +294,7 @@ class DepthMixture(Mixture):
         )
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+        z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))
         batch_shape = z.shape[: z.dim() - len(self.event_shape)]
         log_weights = self._log_weights(z, context).expand(*batch_shape, self.components)
         component = draw_levels(log_weights)
@@ -303,7 +303,7 @@ class DepthMixture(Mixture):
         rows = z.reshape(-1, *self.event_shape)
         order = component.flatten().argsort(descending=True)
         rows = rows[order]
-        contexts = context_rows(context, batch_shape)
+        contexts = context_rows(self, context, batch_shape)
         context = None if contexts is None else contexts[order]
         counts = torch.bincount(component.flatten(), minlength=self.components).tolist()
         joined = dict(zip(self.depths, counts, strict=True))

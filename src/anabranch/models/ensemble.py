@@ -13,7 +13,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import at_every_context, context_for, context_rows
+from anabranch.densities.contexts import at_every_context, context_batch, context_for, context_rows
 from anabranch.densities.weights import read_weights
 from anabranch.models.components import Separate
 
@@ -85,7 +85,7 @@ class Ensemble(Mixture):
         return -self._joint(x, context, by_loss=True)
 
     def _joint(self, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
-        x = at_every_context(x, context, len(self.event_shape))
+        x = at_every_context(self, x, context)
         log_weights = self._log_weights(x)
         if not self.aligned:
             return self.parts.log_probs(x.expand(self.parts.count, *x.shape), context, by_loss) + log_weights
@@ -107,8 +107,8 @@ class Ensemble(Mixture):
         return joint
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        batch_shape = shape if context is None else shape + context.shape[:-1]
-        own = context_rows(context, batch_shape)
+        batch_shape = shape + context_batch(self, context)
+        own = context_rows(self, context, batch_shape)
         log_weights = self._log_weights(torch.empty(0) if own is None else own)
         member = draw_levels(log_weights, torch.Size([batch_shape.numel()]))
         x = self.parts.draw(member, own if self.parts.context_shape is not None else None)

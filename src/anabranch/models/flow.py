@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Normal
-from anabranch.densities.density import context_for, shape_for
+from anabranch.densities.contexts import context_for, shape_for
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.transforms import Transform
 from anabranch.transforms.domain import is_everything
@@ -68,11 +68,13 @@ class Flow(Density):
         return self.base.loss(z, context_for(self.base, context)) - log_det
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+        z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))
         return self.transform.inverse(z, context)[0]
 
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        z, log_p = self.base._sample_and_log_prob(shape_for(self.base, shape, context), context_for(self.base, context))
+        z, log_p = self.base._sample_and_log_prob(
+            shape_for(self, self.base, shape, context), context_for(self.base, context)
+        )
         x, log_det = self.transform.inverse(z, context)
         return x, log_p - log_det
 

@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import finite_rows, fraction, instance_of, numbers_below, one_of
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import at_every_context, context_rows
+from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.weights import read_weights
@@ -238,7 +238,7 @@ class FlowMixture(Mixture):
         return self._joint(x, context, by_loss=False)
 
     def _joint(self, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
-        x = at_every_context(x, context, len(self.event_shape))
+        x = at_every_context(self, x, context)
         log_weights = self._log_weights()
         log_det = x.new_zeros(())
         if self.trunk is not None:
@@ -255,9 +255,9 @@ class FlowMixture(Mixture):
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         log_weights = self._log_weights()
-        batch_shape = shape if context is None else shape + context.shape[:-1]
+        batch_shape = shape + context_batch(self, context)
         component = draw_levels(log_weights, batch_shape).flatten()
-        own = context_rows(context, batch_shape)
+        own = context_rows(self, context, batch_shape)
         z = self.parts.draw(component, self._for_parts(own))
         if self.heads is not None:
             z = self.heads.inverse(z, component)
@@ -271,7 +271,7 @@ class FlowMixture(Mixture):
     def _log_q(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.posterior is None:
             raise ValueError("posterior: expected a network, got None")
-        x = at_every_context(x, context, len(self.event_shape))
+        x = at_every_context(self, x, context)
         logits = self.posterior(x.flatten(x.dim() - len(self.event_shape)), context if self.posterior.context else None)
         return logits.masked_fill(~self.get_buffer("alive"), -torch.inf).log_softmax(dim=-1)
 

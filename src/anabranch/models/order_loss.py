@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import fraction, positive
-from anabranch.densities.density import context_rows
+from anabranch.densities.contexts import context_rows
 from anabranch.models.column_network import ColumnNetwork
 
 # of the rows of a batch, those on which two orders are compared
@@ -101,7 +101,7 @@ class OrderLoss:
         batch, rows = log_p.shape[:-1], log_p[..., 0].numel()
         n = max(1, round(rows * _COMPARED)) if rows else 0
         some, among, known, single = (part.reshape(-1, self.columns)[:n] for part in (x, hidden, shown, log_p))
-        given = context_rows(context, batch)
+        given = context_rows(self.network, context, batch)
         given = None if given is None else given[:n].repeat(2, 1)
         keys = torch.where(among, torch.rand(some.shape, dtype=x.dtype, device=x.device), 2.0)
         pair = keys.topk(2, dim=-1, largest=False).indices

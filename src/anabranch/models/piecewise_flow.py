@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Mixture
 from anabranch.densities.categorical import draw_levels
-from anabranch.densities.density import at_every_context, context_for, context_rows, shape_for
+from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
 from anabranch.models.flow import default_base
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
@@ -109,13 +109,13 @@ class PiecewiseFlow(Mixture):
             self.base.initialize(z, context_for(self.base, contexts))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = at_every_context(x, context, len(self.event_shape))
+        x = at_every_context(self, x, context)
         zs, log_dets = self._images(x, context)
         score = self.base.log_prob(zs, context_for(self.base, context))
         return self._joined(score, zs, log_dets, context)
 
     def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = at_every_context(x, context, len(self.event_shape))
+        x = at_every_context(self, x, context)
         zs, log_dets = self._images(x, context)
         score = -self.base.loss(zs, context_for(self.base, context))
         return -self._joined(score, zs, log_dets, context)
@@ -132,11 +132,11 @@ class PiecewiseFlow(Mixture):
         return torch.where(log_dets.isneginf(), -torch.inf, score.movedim(0, -1) + log_weights + log_dets)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        z = self.base._sample(shape_for(self.base, shape, context), context_for(self.base, context))
+        z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))
         batch_shape = z.shape[: z.dim() - len(self.event_shape)]
         branch_of = draw_levels(self._log_weights(z, context).expand(*batch_shape, self.components)).flatten()
         rows = z.reshape(len(branch_of), *self.event_shape)
-        context = context_rows(context, batch_shape)
+        context = context_rows(self, context, batch_shape)
         x = rows
         for k, branch in enumerate(self._transforms()):
             own = (branch_of == k).nonzero().squeeze(-1)

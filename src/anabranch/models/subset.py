@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from anabranch.checks import matching, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
-from anabranch.densities.density import context_rows
+from anabranch.densities.contexts import context_batch, context_rows, joint_batch
 from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn
 from anabranch.models.any_order import AnyOrder
@@ -132,7 +132,7 @@ class Subset(Density):
         and the columns W next in their order.
         """
         x, context = self._checked(x, context)
-        batch = x.shape[:-1] if context is None else torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
+        batch = joint_batch(self, x, context)
         filled, own = self._filled(batch, context, x)
         filled[..., self.wanted] = x.expand(*batch, -1)
         if len(self.wanted) + len(self.observed) == self.model.columns:
@@ -143,9 +143,9 @@ class Subset(Density):
         return self._estimate(x, context)[0]
 
     def _estimate(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch = x.shape[:-1] if context is None else torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
+        batch = joint_batch(self, x, context)
         filled, own = self._filled(batch, context, x)
-        rows = context_rows(own, batch)
+        rows = context_rows(self.model, own, batch)
         both = filled.clone()
         both[..., self.wanted] = x.expand(*batch, -1)
         log_p, error = self._log_marginal(both.reshape(-1, both.shape[-1]), rows)
@@ -183,8 +183,8 @@ class Subset(Density):
         return torch.cat(log_p), torch.cat(errors)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        batch = shape if context is None else shape + context.shape[:-1]
-        rows = context_rows(context, batch)
+        batch = shape + context_batch(self, context)
+        rows = context_rows(self, context, batch)
         like = self.model.network.heads.weight
         filled, own = self._filled(torch.Size([batch.numel()]), rows, like)
         needed = torch.zeros(self.model.columns, dtype=torch.bool, device=like.device)

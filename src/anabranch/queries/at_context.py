@@ -20,7 +20,7 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
-from anabranch.densities.density import context_for
+from anabranch.densities.contexts import context_for
 from anabranch.densities.gaussian import lower_factor
 
 
