@@ -19,6 +19,22 @@ def positive_int(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def as_shape(name: str, value: Any) -> torch.Size:
+    """Return `value`, a whole number (the size of a vector) or several of them, as a shape, or raise ValueError."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        return torch.Size([positive_int(name, value)])
+    sizes = list(value)
+    if not sizes:
+        raise ValueError(f"{name}: expected a number or a shape of at least one dimension, got ()")
+    return torch.Size([positive_int(name, size) for size in sizes])
+
+
+def as_context_shape(name: str, value: Any) -> torch.Size | None:
+    """Return `value` as the shape of a context: None for 0 or None, which stand for no context; or raise ValueError."""
+    nothing = value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value == 0)
+    return None if nothing else as_shape(name, value)
+
+
 def numbers_below(name: str, value: Any, count: int | None = None) -> list[int]:
     """Return `value`, several whole numbers from 0 to `count` - 1, as a list, or raise ValueError."""
     top = "on" if count is None else f"to {count - 1}"

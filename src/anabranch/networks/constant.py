@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anabranch.networks.network import Network
+from anabranch.networks.network import Network, Shape
 
 
 class Constant(Network):
@@ -14,8 +14,8 @@ class Constant(Network):
     Where a network is expected and a constant is wanted: the weights of a mixture, say.
 
     Args:
-        features: size of x.
-        outputs: size of y.
+        features: size of x, or its shape.
+        outputs: size of y, or its shape.
 
     Example:
         >>> import torch
@@ -24,9 +24,9 @@ class Constant(Network):
         torch.Size([10, 2])
     """
 
-    def __init__(self, features: int, outputs: int) -> None:
+    def __init__(self, features: Shape, outputs: Shape) -> None:
         super().__init__(features, outputs)
-        self.values = nn.Parameter(torch.zeros(outputs))
+        self.values = nn.Parameter(torch.zeros(self.out_shape))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.values.expand(*x.shape[:-1], self.outputs)
+        return self.values.expand(*x.shape[: x.dim() - len(self.in_shape)], *self.out_shape)

@@ -28,9 +28,9 @@ class LogOdds(Network):
 
     def __init__(self, network: Network) -> None:
         instance_of("network", network, Network)
-        if network.outputs < 2:
-            raise ValueError(f"network: expected at least 2 outputs, got {network.outputs}")
-        super().__init__(network.features, network.outputs, network.context)
+        if len(network.out_shape) != 1 or network.outputs < 2:
+            raise ValueError(f"network: expected a vector of at least 2 outputs, got shape {tuple(network.out_shape)}")
+        super().__init__(network.in_shape, network.outputs, network.context_shape)
         self.network = network
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from anabranch.networks.activation import activation_function
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.layout import as_rows, autocasts, batch_of, by_rows, from_columns, from_input
 from anabranch.networks.masked_steps import InPlaceSteps, RecordedSteps, Staircases, Steps
+from anabranch.networks.network import Shape, as_vectors
 from anabranch.networks.staircase import may_write, panels, staircase_product
 
 
@@ -39,12 +40,14 @@ class MaskedMLP(CausalNetwork):
     later ones inherit. They agree with a forward pass in full precision; with one in bfloat16 to the rounding of that pass.
 
     Args:
-        features: number of positions D.
+        features: number of positions D, or their shape; they come row by row.
         outputs: numbers per position.
-        context: size of the context, 0 for none. Every unit sees all of it.
+        context: size of the context, or its shape; 0 for none. Every unit sees all of it.
         hidden: sizes of the hidden layers.
         activation: "relu", "silu", "gelu", "elu" or "tanh".
         zero_start: start with the last layer at zero, so that every output starts at 0.
+        channels: numbers in one position, which all see the positions before and not each other; None: one number, and x has
+            no dimension for them.
 
     Example:
         >>> import torch
@@ -62,14 +65,15 @@ class MaskedMLP(CausalNetwork):
 
     def __init__(
         self,
-        features: int,
+        features: Shape,
         outputs: int,
-        context: int = 0,
+        context: Shape | None = 0,
         hidden: Sequence[int] = (64, 64),
         activation: str = "relu",
         zero_start: bool = False,
+        channels: int | None = None,
     ) -> None:
-        super().__init__(features, outputs, context)
+        super().__init__(features, outputs, context, channels)
         self.activation = activation_function(activation)
         widths = [positive_int("hidden", width) for width in hidden]
         if not widths:
@@ -77,7 +81,7 @@ class MaskedMLP(CausalNetwork):
 
         # Without a context a hidden unit of degree 0 would see nothing at all; with one it sees the context.
         lowest = 0 if self.context or self.features == 1 else 1
-        degrees = [torch.arange(1, self.features + 1)]
+        degrees = [torch.arange(1, self.features + 1).repeat_interleave(self.channels or 1)]
         for width in widths:
             degrees.append(lowest + torch.arange(width) * (self.features - lowest) // width)
         # A unit may look at degrees up to its own; position d at degrees up to d - 1.
@@ -99,6 +103,7 @@ class MaskedMLP(CausalNetwork):
             nn.init.zeros_(linears[-1].bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x, context = as_vectors(x, self.event_shape), self._context_vectors(context)
         batch_shape, dtype = batch_of(x, context), self.product_dtype
         h = as_rows(x, batch_shape)
         last = len(self.layers) - 1
@@ -114,10 +119,10 @@ class MaskedMLP(CausalNetwork):
                 h = from_input(weight, layer.bias, h, dtype)
             if i == 0 and self.context_layer is not None:
                 h = h + as_rows(self.context_layer(context), batch_shape)
-        return from_columns(h.mT.to(x.dtype), batch_shape).unflatten(-1, (self.features, self.outputs))
+        return from_columns(h.mT.to(x.dtype), batch_shape).unflatten(-1, (*self.positions, self.outputs))
 
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
-        linears = self._linears()
+        linears, context = self._linears(), self._context_vectors(context)
         layers = Staircases(
             [layer.weight for layer in linears], [layer.bias for layer in linears], self._counts, self.activation
         )
@@ -138,8 +143,11 @@ class MaskedMLP(CausalNetwork):
         if x_previous is not None and x_previous.dtype != weight.dtype:
             raise ValueError(f"x_previous: expected dtype {weight.dtype} (the network's), got {x_previous.dtype}")
         with _no_autocast(weight.device):
-            y = state.steps.step(None if x_previous is None else x_previous.reshape(-1))
+            y = state.steps.step(None if x_previous is None else x_previous.reshape(-1, self.channels or 1).mT)
         return from_columns(y, state.batch_shape), state
+
+    def _context_vectors(self, context: Tensor | None) -> Tensor | None:
+        return None if context is None or self.context_shape is None else as_vectors(context, self.context_shape)
 
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]

@@ -45,7 +45,7 @@ class Steps(ABC):
 
     @abstractmethod
     def step(self, x_previous: Tensor | None) -> Tensor:
-        """The outputs of the next position, (outputs, rows), given the value (rows) at the one before."""
+        """The outputs of the next position, (outputs, rows), given the values (channels, rows) at the one before."""
 
 
 class InPlaceSteps(Steps):
@@ -125,7 +125,7 @@ class RecordedSteps(Steps):
     def step(self, x_previous: Tensor | None) -> Tensor:
         degree, last = self.position, len(self.weights) - 1
         if x_previous is not None and degree > 0:
-            self._unlock(0, x_previous.unsqueeze(0))
+            self._unlock(0, x_previous)
         for i in range(last):
             if self.layers.counts[i + 1][degree]:
                 values = self._rows(i)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
 from anabranch.networks.layout import as_rows, batch_of, by_columns, by_rows, from_columns, from_input
-from anabranch.networks.network import Network
+from anabranch.networks.network import Network, Shape
 
 
 class MLP(Network):
@@ -18,9 +18,9 @@ class MLP(Network):
     The context enters the first layer through its own matrix V, so it may have fewer batch dimensions than x.
 
     Args:
-        features: size of x.
-        outputs: size of y.
-        context: size of the context, 0 for none.
+        features: size of x, or its shape: the layers see an array as one vector.
+        outputs: size of y, or its shape.
+        context: size of the context, or its shape; 0 for none.
         hidden: sizes of the hidden layers; () makes the function linear.
         activation: "relu", "silu", "gelu", "elu" or "tanh".
         zero_start: start with the last layer at zero, so that every output starts at 0.
@@ -35,9 +35,9 @@ class MLP(Network):
 
     def __init__(
         self,
-        features: int,
-        outputs: int,
-        context: int = 0,
+        features: Shape,
+        outputs: Shape,
+        context: Shape | None = 0,
         hidden: Sequence[int] = (64, 64),
         activation: str = "relu",
         zero_start: bool = False,
@@ -48,7 +48,7 @@ class MLP(Network):
         inputs = [self.features, *sizes]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(inputs, [*sizes, self.outputs], strict=True))
         self.context_layer = (
-            nn.Linear(self.context, inputs[1] if sizes else self.outputs, bias=False) if context else None
+            nn.Linear(self.context, inputs[1] if sizes else self.outputs, bias=False) if self.context else None
         )
         if zero_start:
             last = [self.layers[-1], *([self.context_layer] if self.context_layer is not None and not sizes else [])]
@@ -57,6 +57,7 @@ class MLP(Network):
                     nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x, context = self._as_vectors(x, context)
         batch_shape, dtype = batch_of(x, context), self.product_dtype
         *hidden, last = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape)
@@ -70,4 +71,4 @@ class MLP(Network):
         y = by_columns(last.weight, last.bias, self.activation(h.mT) if hidden else h.mT, dtype)
         if not hidden and from_context is not None:
             y = y + from_context.mT
-        return from_columns(y.to(x.dtype), batch_shape)
+        return self._as_outputs(from_columns(y.to(x.dtype), batch_shape))

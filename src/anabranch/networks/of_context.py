@@ -15,7 +15,7 @@ def network_of_context(network: Any, outputs: str, count: int) -> Network:
     """
     if not isinstance(network, Network):
         raise ValueError(f"network: expected a Network, got {type(network).__name__}")
-    if network.context:
+    if network.context_shape is not None:
         raise ValueError(
             f"network: expected one that takes the context as its x, and no other, got one with a context of "
             f"{network.context} beside its {network.features} features; build it with features={network.context}"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
 from anabranch.networks.layout import as_rows, batch_of, by_columns, by_rows, from_columns, from_input
-from anabranch.networks.network import Network
+from anabranch.networks.network import Network, Shape
 
 
 class ResidualMLP(Network):
@@ -19,9 +19,9 @@ class ResidualMLP(Network):
     shallow ones (He et al., 2016, "Identity mappings in deep residual networks").
 
     Args:
-        features: size of x.
-        outputs: size of y.
-        context: size of the context, 0 for none; it enters with x and again in every block.
+        features: size of x, or its shape: the layers see an array as one vector.
+        outputs: size of y, or its shape.
+        context: size of the context, or its shape; 0 for none. It enters with x and again in every block.
         hidden: width of the residual stream.
         blocks: number of residual blocks.
         activation: "relu", "silu", "gelu", "elu" or "tanh".
@@ -36,9 +36,9 @@ class ResidualMLP(Network):
 
     def __init__(
         self,
-        features: int,
-        outputs: int,
-        context: int = 0,
+        features: Shape,
+        outputs: Shape,
+        context: Shape | None = 0,
         hidden: int = 64,
         blocks: int = 2,
         activation: str = "relu",
@@ -52,13 +52,16 @@ class ResidualMLP(Network):
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
         self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
         self.context_layers = (
-            nn.ModuleList(nn.Linear(self.context, width, bias=False) for _ in range(count + 1)) if context else None
+            nn.ModuleList(nn.Linear(self.context, width, bias=False) for _ in range(count + 1))
+            if self.context
+            else None
         )
         for layer in [*self.outer, *([self.last] if zero_start else [])]:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x, context = self._as_vectors(x, context)
         batch_shape = batch_of(x, context)
         h = self._product(from_input, self.first, as_rows(x, batch_shape))
         if self.context_layers is not None:
@@ -69,7 +72,7 @@ class ResidualMLP(Network):
                 u = u + as_rows(self.context_layers[i + 1](context), batch_shape)
             h = h + self._product(by_rows, outer, self.activation(u))
         y = self._product(by_columns, self.last, self.activation(h.mT))
-        return from_columns(y.to(x.dtype), batch_shape)
+        return self._as_outputs(from_columns(y.to(x.dtype), batch_shape))
 
     def _product(self, product: Callable[..., Tensor], layer: nn.Module, h: Tensor) -> Tensor:
         return product(layer.weight, layer.bias, h, self.product_dtype)

@@ -30,10 +30,12 @@ class Select(Network):
 
     def __init__(self, network: Network, chosen: Sequence[int]) -> None:
         instance_of("network", network, Network)
+        if len(network.out_shape) != 1:
+            raise ValueError(f"network: expected one whose outputs are a vector, got shape {tuple(network.out_shape)}")
         chosen = list(chosen)
         if not chosen or min(chosen) < 0 or max(chosen) >= network.outputs:
             raise ValueError(f"chosen: expected numbers from 0 to {network.outputs - 1}, got {chosen}")
-        super().__init__(network.features, len(chosen), network.context)
+        super().__init__(network.in_shape, len(chosen), network.context_shape)
         self.network = network
         like = reference_tensor(network)
         index = torch.tensor(chosen, device=None if like is None else like.device)

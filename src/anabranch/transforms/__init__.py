@@ -3,18 +3,24 @@
 from anabranch.transforms.actnorm import ActNorm
 from anabranch.transforms.affine import Affine, Shift
 from anabranch.transforms.autoregressive import Autoregressive
+from anabranch.transforms.blockwise import Blockwise
 from anabranch.transforms.cdf import CDF
 from anabranch.transforms.chain import Chain
 from anabranch.transforms.coupling import Coupling
 from anabranch.transforms.elementwise import Elementwise
 from anabranch.transforms.half_space import HalfSpace
 from anabranch.transforms.householder import Householder
+from anabranch.transforms.identity import Identity
 from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
 from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
+from anabranch.transforms.on_part import OnPart
 from anabranch.transforms.permutation import Permutation
+from anabranch.transforms.pointwise import Pointwise
 from anabranch.transforms.rational_quadratic import RationalQuadraticSpline
+from anabranch.transforms.reshape import Reshape
+from anabranch.transforms.squeeze import Squeeze
 from anabranch.transforms.standardise import Standardise
 from anabranch.transforms.torch_transform import TorchTransform
 from anabranch.transforms.transform import Inversion, Transform
@@ -25,6 +31,7 @@ __all__ = [
     "ActNorm",
     "Affine",
     "Autoregressive",
+    "Blockwise",
     "Chain",
     "Checkpoint",
     "Coupling",
@@ -32,6 +39,7 @@ __all__ = [
     "Exp",
     "HalfSpace",
     "Householder",
+    "Identity",
     "Inverse",
     "Inversion",
     "Invert",
@@ -40,11 +48,15 @@ __all__ = [
     "Log",
     "Logit",
     "Memory",
+    "OnPart",
     "Permutation",
+    "Pointwise",
     "RationalQuadraticSpline",
+    "Reshape",
     "Shift",
     "Sigmoid",
     "Softplus",
+    "Squeeze",
     "Standardise",
     "Store",
     "Tanh",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
+from anabranch.checks import positive_int
+from anabranch.transforms.blockwise import lifted
 from anabranch.transforms.memory import Memory, as_memory
 from anabranch.transforms.transform import INVERSIONS, Transform, common_shape
 
@@ -17,14 +21,16 @@ class Chain(Transform):
               \log |\det \partial z_L / \partial x| = \sum_l \log |\det \partial z_l / \partial z_{l-1}|.
 
     Args:
-        blocks: the transforms, first the one nearest to the data; a sequence, or a mapping that names them.
+        blocks: the transforms, first the one nearest to the data; a sequence, or a mapping that names them. A block of fewer
+            dimensions than what comes to it acts on every trailing block of that (`Blockwise`).
         memory: what is kept for the gradients: "store", everything; "checkpoint", the values between blocks, which are
             run again; "invert", every eighth of those values only, from which the others are recovered through the
             blocks' inverses. Or a strategy with settings of its own (`Checkpoint(every=4)`); `Memory` compares them.
+        event_dim: how many dimensions an event has at least; more, if a block asks for more.
 
     Raises:
-        ValueError: no block, blocks that disagree about the shape of events or contexts, or a block that the memory
-            strategy does not take.
+        ValueError: no block, one that does not take the shape that the block before it gives, blocks that disagree about
+            contexts, or a block that the memory strategy does not take.
 
     Example:
         >>> import torch
@@ -37,7 +43,12 @@ class Chain(Transform):
         True
     """
 
-    def __init__(self, blocks: Sequence[Transform] | Mapping[str, Transform], memory: str | Memory = "store") -> None:
+    def __init__(
+        self,
+        blocks: Sequence[Transform] | Mapping[str, Transform],
+        memory: str | Memory = "store",
+        event_dim: int = 1,
+    ) -> None:
         named = dict(blocks) if isinstance(blocks, Mapping) else {str(i): block for i, block in enumerate(blocks)}
         if not named:
             raise ValueError("blocks: expected at least one transform, got none")
@@ -45,15 +56,17 @@ class Chain(Transform):
             if not isinstance(block, Transform):
                 raise ValueError(f"blocks: expected transforms, got a {type(block).__name__} as block {name!r}")
         parts = list(named.values())
+        steps = _steps(parts, positive_int("event_dim", event_dim))
+        event_shape = _event_shape(named, steps)
         super().__init__(
-            common_shape("event_shape", [part.event_shape for part in parts]),
+            event_shape,
             common_shape("context_shape", [part.context_shape for part in parts]),
+            None if event_shape is None else _folded(named, steps, event_shape),
         )
-        dims = {part.event_dim for part in parts}
-        if len(dims) > 1:
-            raise ValueError(f"event_dim: expected the same for all blocks, got {sorted(dims)}")
-        self.event_dim = dims.pop()
+        self.event_dim = steps[0].event_dim
         self.blocks = nn.ModuleDict(named)
+        # what runs: the blocks themselves, or with more dimensions; in a list of Python's, so that parameters have one name
+        self._steps = tuple(steps)
         self.memory = as_memory(memory)
         self.memory.check(named)
         self.inversion = max((part.inversion for part in parts), key=INVERSIONS.index)
@@ -70,25 +83,88 @@ class Chain(Transform):
         """A chain of some of the blocks themselves (not copies), by slice: `chain[:l]` is the prefix of depth l."""
         if not isinstance(index, slice):
             raise ValueError(f"index: expected a slice such as chain[:2], got {index!r}")
-        return Chain(dict(list(zip(self.blocks, self, strict=True))[index]), self.memory)
+        chosen = range(len(self))[index]
+        event_dim = self._steps[chosen[0]].event_dim if chosen else 1
+        return Chain(dict(list(zip(self.blocks, self, strict=True))[index]), self.memory, event_dim)
+
+    @property
+    def noise_dim(self) -> int:
+        """The dimensions of what the last block gives."""
+        return self._steps[-1].noise_dim
+
+    def forward_shape(self, shape: Sequence[int]) -> torch.Size:
+        """The shape of z for an x of this shape, from block to block."""
+        return _folded(self.blocks, self._steps, torch.Size(shape))
+
+    def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
+        """The shape of x for a z of this shape, from block to block."""
+        return _folded_back(self.blocks, self._steps, torch.Size(shape))
+
+    def prefix_shapes(self, shape: Sequence[int]) -> list[torch.Size]:
+        """The shapes of x and of z_1, ..., z_L, for an x of this shape."""
+        shapes = [torch.Size(shape)]
+        for step in self._steps:
+            shapes.append(step.forward_shape(shapes[-1]))
+        return shapes
 
     def prefixes(self, x: Tensor, context: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         r"""Yield (z_l, log |det dz_l/dx|) after every block, l = 1 ... L: each prefix is a transform of its own."""
-        self._check("x", x, context)
+        self._check("x", x, context, self.event_shape, self.event_dim)
         z, total = x, None
-        for block in self:
+        for block in self._steps:
             z, log_det = self.memory.step(block, z, context)
             total = log_det if total is None else total + log_det
             yield z, total
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize block after block, each on what the ones before make of x."""
-        for block in self:
+        for block in self._steps:
             block.initialize(x, context)
             x, _ = block(x, context)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.memory.run(list(self), x, context)
+        return self.memory.run(self._steps, x, context)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.memory.run(list(self)[::-1], z, context, inverse=True)
+        return self.memory.run(self._steps[::-1], z, context, inverse=True)
+
+
+def _steps(parts: Sequence[Transform], event_dim: int) -> list[Transform]:
+    """The blocks, each with as many dimensions as what comes to it has."""
+    changes = [0]
+    for part in parts:
+        changes.append(changes[-1] + part.noise_dim - part.event_dim)
+    needed = [part.event_dim - change for part, change in zip(parts, changes, strict=False)]
+    event_dim = max(event_dim, *needed)
+    return [lifted(part, event_dim + change) for part, change in zip(parts, changes, strict=False)]
+
+
+def _event_shape(named: Iterable[str], steps: Sequence[Transform]) -> torch.Size | None:
+    """The shape of x, from the first block that knows its own; None if none does."""
+    for i, step in enumerate(steps):
+        if step.event_shape is not None:
+            return _folded_back(list(named)[:i], steps[:i], step.event_shape)
+    return None
+
+
+def _folded(named: Iterable[str], steps: Sequence[Transform], shape: torch.Size) -> torch.Size:
+    for name, step in zip(named, steps, strict=True):
+        with _naming(name):
+            shape = step.forward_shape(shape)
+    return shape
+
+
+def _folded_back(named: Iterable[str], steps: Sequence[Transform], shape: torch.Size) -> torch.Size:
+    for name, step in reversed(list(zip(named, steps, strict=True))):
+        with _naming(name):
+            shape = step.inverse_shape(shape)
+    return shape
+
+
+@contextmanager
+def _naming(block: str) -> Iterator[None]:
+    """Say of which block an error is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"blocks: block {block!r}: {error}") from error

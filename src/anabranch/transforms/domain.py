@@ -50,6 +50,28 @@ class EveryNumber(Constraint):
         return inside.flatten(value.dim() - self.event_dim).all(dim=-1)
 
 
+class EveryBlock(Constraint):
+    """Events each of whose trailing blocks is constrained.
+
+    Args:
+        block: the constraint on one of them.
+        extra: how many dimensions an event has before those of a block.
+    """
+
+    def __init__(self, block: Constraint, extra: int) -> None:
+        super().__init__()
+        self.base_constraint = block
+        self.extra = extra
+        self.event_dim = block.event_dim + extra
+
+    def __repr__(self) -> str:
+        return f"EveryBlock({self.base_constraint!r}, extra={self.extra})"
+
+    def check(self, value: Tensor) -> Tensor:
+        inside: Tensor = self.base_constraint.check(value)
+        return inside.flatten(inside.dim() - self.extra).all(dim=-1)
+
+
 def is_everything(domain: Constraint) -> bool:
     """Whether a domain is all numbers, or all vectors or arrays of them."""
     return domain is constraints.real_vector or isinstance(_of_numbers(domain), type(constraints.real))
@@ -58,6 +80,16 @@ def is_everything(domain: Constraint) -> bool:
 def of_features(domain: Constraint, event_dim: int = 1) -> Constraint:
     """The constraint on events each of whose numbers lies in the domain (or in that of whose numbers it is one)."""
     return constraints.real_vector if is_everything(domain) else EveryNumber(_of_numbers(domain), event_dim)
+
+
+def of_blocks(domain: Constraint, extra: int) -> Constraint:
+    """The constraint on events with so many dimensions before those of a block, each of whose blocks lies in the domain."""
+    return domain if is_everything(domain) or not extra else EveryBlock(domain, extra)
+
+
+def everywhere(event_dim: int) -> Constraint:
+    """All events of so many dimensions."""
+    return constraints.real_vector if event_dim == 1 else constraints.independent(constraints.real, event_dim)
 
 
 def some_point(domain: Constraint) -> Any:
@@ -70,6 +102,6 @@ def some_point(domain: Constraint) -> Any:
 
 
 def _of_numbers(domain: Constraint) -> Constraint:
-    while isinstance(domain, (EveryNumber, constraints.independent)):
+    while isinstance(domain, (EveryNumber, EveryBlock, constraints.independent)):
         domain = domain.base_constraint
     return domain

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import positive_int
+from anabranch.checks import as_shape, positive_int
 from anabranch.networks import Network
+from anabranch.networks.network import Shape
 from anabranch.networks.of_context import network_of_context
 from anabranch.transforms.domain import of_features
+from anabranch.transforms.map_parameters import check_outputs, parameters_of
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -21,9 +23,12 @@ class Elementwise(Transform):
 
     Args:
         univariate: the map g.
-        features: number of features. Without it any shape is taken; that needs a map without parameters.
-        network: gives the parameters from the context: a `Network` from the context to features * univariate.size numbers.
-            Without it they are trainable constants that start at 0.
+        features: number of features, or the shape of the event. Without it any shape is taken; that needs a map without
+            parameters.
+        network: gives the parameters from the context: a `Network` from the context to univariate.size numbers for each
+            feature, or for images to (channels * univariate.size, height, width). Without it they are trainable constants
+            that start at 0.
+        event_dim: how many dimensions an event has, where no shape is given.
 
     Raises:
         ValueError: sizes that do not fit.
@@ -38,42 +43,53 @@ class Elementwise(Transform):
         (torch.Size([10, 3]), torch.Size([10]))
     """
 
-    def __init__(self, univariate: UnivariateMap, features: int | None = None, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        univariate: UnivariateMap,
+        features: Shape | None = None,
+        network: Network | None = None,
+        event_dim: int = 1,
+    ) -> None:
         if not isinstance(univariate, UnivariateMap):
             raise ValueError(f"univariate: expected a UnivariateMap, got {type(univariate).__name__}")
         if features is None and (univariate.size > 0 or network is not None):
             raise ValueError(
                 f"features: expected their number, since {type(univariate).__name__} has parameters or a network, got None"
             )
-        shape = None if features is None else (positive_int("features", features),)
-        if network is not None and features is not None:
-            outputs = f"{features} x {univariate.size} outputs"
-            network = network_of_context(network, outputs, features * univariate.size)
-        super().__init__(shape, None if network is None else (network.features,))
+        shape = None if features is None else as_shape("features", features)
+        if network is not None and shape is not None:
+            outputs = f"{shape.numel()} x {univariate.size} outputs"
+            network = network_of_context(network, outputs, shape.numel() * univariate.size)
+            check_outputs(network, shape, univariate.size)
+        super().__init__(shape, None if network is None else network.in_shape)
+        if shape is None:
+            self.event_dim = positive_int("event_dim", event_dim)
         self.univariate = univariate
         self.network = network
-        self.constants = None if network is not None else nn.Parameter(torch.zeros(features or 0, univariate.size))
+        self.constants = None if network is not None else nn.Parameter(torch.zeros(*(shape or (0,)), univariate.size))
 
     @property
     def domain(self) -> Constraint:
         """Vectors of numbers for which the univariate map is defined."""
-        return of_features(self.univariate.domain)
+        return of_features(self.univariate.domain, self.event_dim)
 
     @property
     def codomain(self) -> Constraint:
         """Vectors of numbers that the univariate map reaches."""
-        return of_features(self.univariate.codomain)
+        return of_features(self.univariate.codomain, self.event_dim)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_derivative = self.univariate(x, self._map_parameters(context))
-        return z, log_derivative.sum(dim=-1)
+        return z, self._summed(log_derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_derivative = self.univariate.inverse(z, self._map_parameters(context))
-        return x, log_derivative.sum(dim=-1)
+        return x, self._summed(log_derivative)
+
+    def _summed(self, log_derivative: Tensor) -> Tensor:
+        return log_derivative.sum(dim=tuple(range(-self.event_dim, 0)))
 
     def _map_parameters(self, context: Tensor | None) -> Tensor:
-        if self.network is None:
+        if self.network is None or self.event_shape is None:
             return cast(Tensor, self.constants)
-        parameters: Tensor = self.network(context)
-        return parameters.unflatten(-1, (parameters.shape[-1] // self.univariate.size, self.univariate.size))
+        return parameters_of(self.network(context), len(self.network.out_shape), self.event_shape, self.univariate.size)

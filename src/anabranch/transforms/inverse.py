@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
@@ -32,8 +34,8 @@ class Inverse(Transform):
         instance_of("transform", transform, Transform)
         if transform.inversion == "none":
             raise ValueError(f"transform: expected one with an inverse, got {type(transform).__name__}, which has none")
-        super().__init__(transform.event_shape, transform.context_shape)
-        self.event_dim = transform.event_dim
+        super().__init__(transform.noise_shape, transform.context_shape, noise_shape=transform.event_shape)
+        self.event_dim = transform.noise_dim
         self.inversion = transform.inversion
         self.transform = transform
 
@@ -46,6 +48,19 @@ class Inverse(Transform):
     def codomain(self) -> Constraint:
         """Where the other is defined."""
         return self.transform.domain
+
+    @property
+    def noise_dim(self) -> int:
+        """The dimensions of what the other takes."""
+        return self.transform.event_dim
+
+    def forward_shape(self, shape: Sequence[int]) -> torch.Size:
+        """The other's `inverse_shape`."""
+        return self.transform.inverse_shape(shape)
+
+    def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
+        """The other's `forward_shape`."""
+        return self.transform.forward_shape(shape)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Nothing to do: what is set from data is set from the data's side, which is the other end."""

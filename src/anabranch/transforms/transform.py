@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -34,13 +35,18 @@ class Transform(Described, ABC):
         forward(x, context=None) -> (z, log_det)     log_det = log |det dz/dx|
         inverse(z, context=None) -> (x, log_det)     log_det = log |det dx/dz|
 
-        x, z      (*batch, *event)
-        context   (*batch, c), or any batch shape that broadcasts against that of x; None where the transform takes none
+        forward_shape(shape) -> shape of z           the same, unless f is a reshape or a squeeze
+        inverse_shape(shape) -> shape of x
+
+        x, z      (*batch, *event): vectors, images (channels, height, width), arrays of any shape
+        context   (*batch, *context), or any batch shape that broadcasts against that of x; None where f takes none
         log_det   (*batch): one number for each event; it is negative where f contracts
 
     Attributes:
-        event_dim: how many trailing dimensions are one event (1 for vectors).
-        event_shape: their shape, or None if any will do.
+        event_dim: how many trailing dimensions of x are one event (1 for vectors, 3 for images).
+        noise_dim: how many trailing dimensions of z are one event; `event_dim`, unless f is a reshape.
+        event_shape: the shape of one x, or None if any will do.
+        noise_shape: the shape of one z, or None if it follows from that of x.
         context_shape: the shape of one context, or None if the transform takes none. A transform that takes none
             ignores a context that it is given: in a chain, context reaches every layer.
         inversion: what the inverse costs: "closed", "sequential", "iterative" or "none".
@@ -54,7 +60,11 @@ class Transform(Described, ABC):
 
     To write your own: call `super().__init__(event_shape, context_shape)`, set `inversion` if the inverse is not a
     formula, `domain` and `codomain` if they are not everything, and define `_forward` and `_inverse`, which get arguments
-    within them whose shapes and dtypes are checked already. Then put it through `anabranch.testing.check_transform`.
+    within them whose shapes and dtypes are checked already. Where z has another shape than x, give `noise_shape` too, or
+    override `forward_shape` and `inverse_shape`. Then put it through `anabranch.testing.check_transform`.
+
+    A transform of few dimensions serves events of more: `Chain` and `Flow` apply it to every trailing block of such an
+    event, and add the log-determinants up (`Blockwise`).
 
     Example:
         >>> import torch
@@ -77,12 +87,37 @@ class Transform(Described, ABC):
         self,
         event_shape: torch.Size | tuple[int, ...] | None = None,
         context_shape: torch.Size | tuple[int, ...] | None = None,
+        noise_shape: torch.Size | tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.event_shape = None if event_shape is None else torch.Size(event_shape)
         self.context_shape = None if context_shape is None else torch.Size(context_shape)
+        self.noise_shape = self.event_shape if noise_shape is None else torch.Size(noise_shape)
         if self.event_shape is not None:
             self.event_dim = len(self.event_shape)
+
+    @property
+    def noise_dim(self) -> int:
+        """How many trailing dimensions of z are one event. May be overridden."""
+        return self.event_dim if self.noise_shape is None else len(self.noise_shape)
+
+    def forward_shape(self, shape: Sequence[int]) -> torch.Size:
+        """The shape of z for an x of this shape. May be overridden, as may its inverse.
+
+        Raises:
+            ValueError: f does not take events of this shape.
+        """
+        shape = fitting(self, "x", shape, self.event_shape, self.event_dim)
+        return shape if self.noise_shape is None else self.noise_shape
+
+    def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
+        """The shape of x for a z of this shape.
+
+        Raises:
+            ValueError: no z has this shape.
+        """
+        shape = fitting(self, "z", shape, self.noise_shape, self.noise_dim)
+        return shape if self.event_shape is None else self.event_shape
 
     @property
     def domain(self) -> Constraint:
@@ -96,7 +131,7 @@ class Transform(Described, ABC):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to noise: (z, log |det dz/dx|)."""
-        self._check("x", x, context)
+        self._check("x", x, context, self.event_shape, self.event_dim)
         domain = self.domain
         if is_everything(domain):
             return self._forward(x, context)
@@ -110,7 +145,7 @@ class Transform(Described, ABC):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Noise to data: (x, log |det dx/dz|)."""
-        self._check("z", z, context)
+        self._check("z", z, context, self.noise_shape, self.noise_dim)
         result: tuple[Tensor, Tensor] = method(self, "_inverse")(z, context)
         return result
 
@@ -126,14 +161,16 @@ class Transform(Described, ABC):
     @abstractmethod
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
 
-    def _check(self, name: str, value: Tensor, context: Tensor | None) -> None:
+    def _check(
+        self, name: str, value: Tensor, context: Tensor | None, shape: torch.Size | None, event_dim: int
+    ) -> None:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"{name}: expected a floating-point tensor, got {kind}")
-        if value.dim() < self.event_dim:
-            raise ValueError(f"{name}: expected at least {self.event_dim} dimensions, got shape {tuple(value.shape)}")
+        if value.dim() < event_dim:
+            raise ValueError(f"{name}: expected at least {event_dim} dimensions, got shape {tuple(value.shape)}")
         like = reference_tensor(self) if self._checks_dtype else None
-        matching(name, value, self.event_shape, like)
+        matching(name, value, shape, like)
         if self.context_shape is None:
             return
         if context is None:
@@ -141,7 +178,28 @@ class Transform(Described, ABC):
         if not isinstance(context, Tensor):
             raise ValueError(f"context: expected a tensor, got {type(context).__name__}")
         matching("context", context, self.context_shape, like)
-        broadcasting(name, value.shape[: value.dim() - self.event_dim], "context", context.shape[:-1])
+        batch = context.shape[: context.dim() - len(self.context_shape)]
+        broadcasting(name, value.shape[: value.dim() - event_dim], "context", batch)
+
+
+def fitting(
+    transform: Transform, name: str, shape: Sequence[int], wanted: torch.Size | None, event_dim: int
+) -> torch.Size:
+    """The shape of an event, if the transform takes such.
+
+    Raises:
+        ValueError: it does not.
+    """
+    shape = torch.Size(shape)
+    if wanted is not None and shape != wanted:
+        raise ValueError(
+            f"{name}: expected events of shape {tuple(wanted)} for {type(transform).__name__}, got {tuple(shape)}"
+        )
+    if wanted is None and len(shape) < event_dim:
+        raise ValueError(
+            f"{name}: expected events of {event_dim} dimensions for {type(transform).__name__}, got shape {tuple(shape)}"
+        )
+    return shape
 
 
 def common_shape(kind: str, shapes: list[torch.Size | None]) -> torch.Size | None:

@@ -1,0 +1,107 @@
+"""A transform of a part of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import instance_of, numbers_below
+from anabranch.transforms.transform import Transform
+
+
+class OnPart(Transform):
+    r"""z_I = f(x_I) and z_i = x_i for all i not in I: some features, channels or positions, and the rest as they are.
+
+    I counts along the first dimension of an event: the features of a vector, the channels of an image. What a multi-scale
+    flow factors out is what its later levels leave alone: `OnPart(Chain(...), range(2))` goes on with two channels.
+
+    Source: Dinh et al., 2017, arXiv:1605.08803, section 3.6.
+
+    Args:
+        transform: f, whose z has the shape of its x. A chain that squeezes ends with `Inverse(Squeeze())`.
+        index: I, different numbers, in the order in which f takes them.
+
+    Raises:
+        ValueError: an index that is empty, below 0 or names a number twice; when it meets an event, one that has fewer
+            entries, or for which f changes the shape.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import Elementwise, OnPart, Softplus
+        >>> OnPart(Elementwise(Softplus()), [0])(torch.tensor([0.0, 5.0]))
+        (tensor([0.6931, 5.0000]), tensor(-0.6931))
+    """
+
+    def __init__(self, transform: Transform, index: Sequence[int]) -> None:
+        instance_of("transform", transform, Transform)
+        chosen = numbers_below("index", index)
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"index: expected different numbers, at least one, got {chosen}")
+        if transform.noise_dim != transform.event_dim:
+            raise ValueError(
+                f"transform: expected one that keeps the shape of its events, got {type(transform).__name__}, "
+                f"from {transform.event_dim} dimensions to {transform.noise_dim}"
+            )
+        part = transform.event_shape
+        if part is not None and part[0] != len(chosen):
+            raise ValueError(f"index: expected {part[0]} numbers, as many as the transform takes, got {chosen}")
+        if part is not None:
+            _check_kept(transform, part)
+        super().__init__(context_shape=transform.context_shape)
+        self.event_dim = transform.event_dim
+        self.inversion = transform.inversion
+        self.transform = transform
+        self._begin, self._length, self._most = chosen[0], len(chosen), max(chosen)
+        self._in_a_row = chosen == list(range(chosen[0], chosen[0] + len(chosen)))
+        self.register_buffer("index", torch.tensor(chosen), persistent=False)
+
+    def forward_shape(self, shape: Sequence[int]) -> torch.Size:
+        """That of x, if it has all of I."""
+        shape = super().forward_shape(shape)
+        if shape[0] <= self._most:
+            raise ValueError(f"x: expected events of at least {self._most + 1} entries, for OnPart, got {tuple(shape)}")
+        _check_kept(self.transform, torch.Size([self._length, *shape[1:]]))
+        return shape
+
+    def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
+        """That of z, if it has all of I."""
+        return self.forward_shape(shape)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialize the transform on its part of x."""
+        self.transform.initialize(self._part(x), context)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        self.forward_shape(x.shape[x.dim() - self.event_dim :])
+        part, log_det = self.transform(self._part(x), context)
+        return self._with(x, part), log_det
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        self.inverse_shape(z.shape[z.dim() - self.event_dim :])
+        part, log_det = self.transform.inverse(self._part(z), context)
+        return self._with(z, part), log_det
+
+    def _part(self, x: Tensor) -> Tensor:
+        if self._in_a_row:
+            return x.narrow(-self.event_dim, self._begin, self._length)
+        return x.index_select(x.dim() - self.event_dim, self.get_buffer("index"))
+
+    def _with(self, x: Tensor, part: Tensor) -> Tensor:
+        """x with that part in place, at all the batch dimensions that the part has."""
+        x = x.expand(*part.shape[: part.dim() - self.event_dim], *x.shape[x.dim() - self.event_dim :])
+        dim = x.dim() - self.event_dim
+        if not self._in_a_row:
+            return x.index_copy(dim, self.get_buffer("index"), part)
+        end = self._begin + self._length
+        return torch.cat([x.narrow(dim, 0, self._begin), part, x.narrow(dim, end, x.shape[dim] - end)], dim=dim)
+
+
+def _check_kept(transform: Transform, part: torch.Size) -> None:
+    got = transform.forward_shape(part)
+    if got != part:
+        raise ValueError(
+            f"transform: expected one that keeps the shape {tuple(part)} of its part, got {tuple(got)}; "
+            "end its chain with the inverse of what changes the shape, such as Inverse(Squeeze())"
+        )
