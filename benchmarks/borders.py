@@ -1,4 +1,4 @@
-"""Where the borders of a PiecewiseFlow end that starts at random, and where those start that `flows.cut` places.
+"""Where the borders of a PiecewiseFlow end that starts at random, and where those start that `models.pieces.cut` places.
 
 python benchmarks/borders.py
 

@@ -21,6 +21,7 @@ from anabranch.gallery.grids import density_grid, square_around
 from anabranch.gallery.panels import DENSITY_COLOURS, new_figure, save_png, square_panel, strength_of
 from anabranch.gallery.results import Stopwatch, count_parameters, mean_log_prob
 from anabranch.gallery.toys import Rows, Toy
+from anabranch.models import pieces
 from anabranch.transforms import Chain, Elementwise, RationalQuadraticSpline
 
 TOYS = {"intervals, 1-D": INTERVALS, "rectangles, 2-D": RECTANGLES}
@@ -40,7 +41,7 @@ def folded(features: int) -> Density:
     """Two folds, one as the base of the other: four pieces, whose borders start at random."""
     density: Density = ab.Flow(chain(features, blocks=3, bins=12))
     for _ in range(2):
-        density = ab.PiecewiseFlow(ab.flows.fold(features), density, hidden=GATE)
+        density = ab.PiecewiseFlow(pieces.fold(features), density, hidden=GATE)
     return density
 
 
@@ -61,7 +62,7 @@ def models(x: torch.Tensor) -> dict[str, tuple[Callable[[], Density], int]]:
         "FlowMixture of 4, k-means start": (lambda: separate(x), EPOCHS),
         "PiecewiseFlow, fold at random, twice": (lambda: folded(features), EPOCHS),
         "PiecewiseFlow, cut": (
-            lambda: ab.PiecewiseFlow(ab.flows.cut(x, PIECES), ab.Flow(chain(features, blocks=3, bins=12)), hidden=GATE),
+            lambda: ab.PiecewiseFlow(pieces.cut(x, PIECES), ab.Flow(chain(features, blocks=3, bins=12)), hidden=GATE),
             EPOCHS,
         ),
     }

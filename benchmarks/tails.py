@@ -22,8 +22,8 @@ from trials import Row, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.draws import drawing
+from anabranch.models import Marginals
 from anabranch.tables.inference import infer_column
-from anabranch.training.marginals import Marginals
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 DRAWS, TEST, STEPS, BATCH = 1_000_000, 20_000, 600, 512

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import anabranch as ab
+from anabranch.models import Marginals
 from anabranch.tables import (
     Schema,
     TableError,
@@ -38,7 +39,6 @@ from anabranch.tables.columns import (
 from anabranch.tables.columns.apart import apart
 from anabranch.tables.columns.tails import begins, pareto
 from anabranch.tables.inference import infer_column
-from anabranch.training.marginals import Marginals
 
 RNG = np.random.default_rng(0)
 UTC = datetime.UTC

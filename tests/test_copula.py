@@ -9,9 +9,10 @@ from scipy import stats
 
 import anabranch as ab
 from anabranch.families import Atoms, Levels, Logistics
+from anabranch.models import GaussianCopula, Marginals
+from anabranch.models.gaussian_copula import latent
 from anabranch.storage import load, save
-from anabranch.training.copula import GaussianCopula, fit_gaussian_copula, latent
-from anabranch.training.marginals import Marginals
+from anabranch.training.copula import fit_gaussian_copula
 
 
 def marginals(seed=0):

@@ -11,8 +11,8 @@ from anabranch.densities import Density
 from anabranch.families import Atoms, Lattice, Levels, Logistics, Panel, Wrapped
 from anabranch.families.curve import Curve, width_of_cell
 from anabranch.families.cut_logistics import log_one_minus_exp
+from anabranch.models import Marginals
 from anabranch.storage import load, save
-from anabranch.training.marginals import Marginals
 
 
 def bent(u, bend):

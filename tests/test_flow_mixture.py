@@ -361,7 +361,7 @@ def test_an_impossible_row_leaves_the_gradient_of_the_others(what, far):
         ab.FlowMixture([ab.FlowMixture([uniform(0.0), uniform(0.5)]), uniform(0.2)]),
         ab.FlowMixture([Categorical(torch.zeros(2, 2), learnable=True), Categorical(torch.zeros(2, 3))]),
         ab.DepthMixture(ab.flows.realnvp(features=2, blocks=2, hidden=(8,)), base=uniform(0.0)),
-        ab.PiecewiseFlow(ab.flows.fold(2), base=uniform(0.0)),
+        ab.PiecewiseFlow(ab.models.pieces.fold(2), base=uniform(0.0)),
         GaussianMixture([[0.0, 0.0], [1.0, 1.0]], learnable=True),
     ]
     good, bad = torch.tensor([[0.6, 0.7], [1.0, 1.0]]), torch.tensor([[far, far]])

@@ -46,7 +46,7 @@ def test_the_density_is_the_sum_over_the_preimages():
 
 def test_a_gate_starts_at_equal_weights():
     for gate in ("network", "constant"):
-        model = ab.PiecewiseFlow(ab.flows.fold(2, borders=2), gate=gate)
+        model = ab.PiecewiseFlow(ab.models.pieces.fold(2, borders=2), gate=gate)
         assert model.weights(torch.randn(3, 2)).tolist() == [[0.25] * 4] * 3
 
 
@@ -132,7 +132,7 @@ def test_a_fold_tells_two_clusters_apart():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(200, 2, generator=generator) + 6.0 * (torch.arange(200) % 2).unsqueeze(-1) - 3.0
     torch.manual_seed(0)
-    model = ab.PiecewiseFlow(ab.flows.fold(2), base=Normal([0.0, 0.0], learnable=True), gate="constant")
+    model = ab.PiecewiseFlow(ab.models.pieces.fold(2), base=Normal([0.0, 0.0], learnable=True), gate="constant")
     before = model.loss(x).mean().item()
     ab.fit(model, x, validation=0, epochs=10, batch_size=50, learning_rate=0.05, seed=0)
     assert model.loss(x).mean().item() < before - 0.5
@@ -152,7 +152,7 @@ def apart(count=60):
 
 def test_a_cut_space_has_its_borders_where_there_are_no_rows():
     x, place = apart()
-    model = ab.PiecewiseFlow(ab.flows.cut(x, 3), gate="constant")
+    model = ab.PiecewiseFlow(ab.models.pieces.cut(x, 3), gate="constant")
     shares = model.responsibilities(x)
     assert bool(((shares == 1) | (shares == 0)).all())
     pairs = set(zip(shares.argmax(-1).tolist(), place.tolist(), strict=True))
@@ -179,7 +179,9 @@ def test_a_cut_space_has_its_borders_where_there_are_no_rows():
 
 def test_a_cut_space_is_a_density():
     x, _ = apart()
-    model = ab.PiecewiseFlow(ab.flows.cut(x.double(), 3), base=Normal([0.0, 0.0]).double(), hidden=(8,)).double()
+    model = ab.PiecewiseFlow(
+        ab.models.pieces.cut(x.double(), 3), base=Normal([0.0, 0.0]).double(), hidden=(8,)
+    ).double()
     steps = torch.arange(-14.0, 26.0, 0.05, dtype=torch.float64) + 0.025
     grid = torch.cartesian_prod(steps, steps[steps < 14])
     assert model.log_prob(grid).exp().sum().item() * 0.05**2 == pytest.approx(1, abs=1e-3)
@@ -189,14 +191,14 @@ def test_a_cut_space_is_a_density():
 
 def test_a_cut_space_saves_and_loads(tmp_path):
     x, _ = apart()
-    model = ab.PiecewiseFlow(ab.flows.cut(x, 3), gate="constant")
+    model = ab.PiecewiseFlow(ab.models.pieces.cut(x, 3), gate="constant")
     ab.save(model, tmp_path / "cut.safetensors")
     assert torch.equal(ab.load(tmp_path / "cut.safetensors").log_prob(x), model.log_prob(x))
 
 
 def test_one_piece_is_all_of_the_space_and_of_one_feature_too():
     x = torch.tensor([[-2.0], [-1.9], [-1.8], [1.0], [1.2], [1.3]])
-    whole, two = (ab.PiecewiseFlow(ab.flows.cut(x, pieces), gate="constant") for pieces in (1, 2))
+    whole, two = (ab.PiecewiseFlow(ab.models.pieces.cut(x, pieces), gate="constant") for pieces in (1, 2))
     assert whole.components == 1 and bool(torch.isfinite(whole.log_prob(x)).all())
     assert two.responsibilities(x).argmax(-1).unique_consecutive().numel() == 2
 
@@ -212,26 +214,26 @@ def test_rows_that_cannot_be_cut():
         ([[1, 2]], 0, "pieces: expected a whole number of at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
-            ab.flows.cut(x, pieces)
+            ab.models.pieces.cut(x, pieces)
     for directions in (-1, 2.5):
         with pytest.raises(ValueError, match=f"directions: expected a whole number of at least 0, got {directions}"):
-            ab.flows.cut(torch.randn(9, 2), 2, directions=directions)
+            ab.models.pieces.cut(torch.randn(9, 2), 2, directions=directions)
 
 
 def test_rows_to_be_cut_are_read_whatever_they_are_and_branches_are_of_the_default_dtype():
     x = torch.tensor([[-2, 0], [-3, 1], [-4, 2], [4, 0], [3, 1], [2, 2]])
-    want = ab.PiecewiseFlow(ab.flows.cut(x.float(), 2), gate="constant").log_prob(x.float())
+    want = ab.PiecewiseFlow(ab.models.pieces.cut(x.float(), 2), gate="constant").log_prob(x.float())
     for same in (x, x.double(), x.numpy(), x.double().numpy(), x.tolist()):
-        model = ab.PiecewiseFlow(ab.flows.cut(same, 2), base=Normal.standard(2), gate="constant")
+        model = ab.PiecewiseFlow(ab.models.pieces.cut(same, 2), base=Normal.standard(2), gate="constant")
         assert torch.equal(model.log_prob(x.float()), want)
-    assert len(ab.flows.cut(x, 2, directions=0)) == 2
+    assert len(ab.models.pieces.cut(x, 2, directions=0)) == 2
 
 
 @pytest.mark.parametrize(("far", "alone"), [(4, False), (5, True)])
 def test_a_twentieth_of_the_rows_is_a_piece_and_fewer_are_none(far, alone):
     x = torch.linspace(-1, 1, 100).unsqueeze(-1)
     x[-far:] += 50
-    model = ab.PiecewiseFlow(ab.flows.cut(x, 2), gate="constant")
+    model = ab.PiecewiseFlow(ab.models.pieces.cut(x, 2), gate="constant")
     counts = sorted(model.responsibilities(x).sum(0).round().int().tolist())
     assert (counts == [far, 100 - far]) is alone
 

@@ -1,12 +1,27 @@
 """Models: densities made of transforms, mixtures and networks."""
 
+from anabranch.models import pieces
 from anabranch.models.any_order import AnyOrder
 from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.ensemble import Ensemble
 from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
+from anabranch.models.gaussian_copula import GaussianCopula
+from anabranch.models.marginals import Marginals
 from anabranch.models.piecewise_flow import PiecewiseFlow
 from anabranch.models.subset import Subset
 
-__all__ = ["AnyOrder", "DepthMixture", "Embedded", "Ensemble", "Flow", "FlowMixture", "PiecewiseFlow", "Subset"]
+__all__ = [
+    "AnyOrder",
+    "DepthMixture",
+    "Embedded",
+    "Ensemble",
+    "Flow",
+    "FlowMixture",
+    "GaussianCopula",
+    "Marginals",
+    "PiecewiseFlow",
+    "Subset",
+    "pieces",
+]

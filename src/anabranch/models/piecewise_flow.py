@@ -45,7 +45,7 @@ class PiecewiseFlow(Mixture):
 
     Example:
         >>> import anabranch as ab
-        >>> model = ab.PiecewiseFlow(ab.flows.fold(features=2), base=ab.Flow(ab.flows.nsf(features=2, blocks=2)))
+        >>> model = ab.PiecewiseFlow(ab.models.pieces.fold(features=2), base=ab.Flow(ab.flows.nsf(features=2, blocks=2)))
         >>> x = model.sample((100,))
         >>> model.responsibilities(x).sum(dim=-1).allclose(model.log_prob(x).exp() * 0 + 1)
         True

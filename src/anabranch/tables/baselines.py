@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anabranch.models import Marginals
 from anabranch.tables.columns.column import Column, Float64
 from anabranch.tables.schema import Schema
 from anabranch.training import fit
 from anabranch.training.baseline import choose_gaussian_mixture, conditional_log_prob, fit_gaussian_mixture
 from anabranch.training.copula import fit_gaussian_copula
-from anabranch.training.marginals import Marginals
 
 # of a fit of the few numbers that each column has
 _STEPS = 400

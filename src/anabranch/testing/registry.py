@@ -23,7 +23,17 @@ from anabranch.densities import (
 )
 from anabranch.draws import drawing
 from anabranch.families import Lattice, Levels, Logistics, Wrapped
-from anabranch.models import AnyOrder, DepthMixture, Embedded, Ensemble, Flow, FlowMixture, PiecewiseFlow, Subset
+from anabranch.models import (
+    AnyOrder,
+    DepthMixture,
+    Embedded,
+    Ensemble,
+    Flow,
+    FlowMixture,
+    PiecewiseFlow,
+    Subset,
+    pieces,
+)
 from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
@@ -357,7 +367,7 @@ DENSITIES: dict[str, Case] = {
     "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()], aligned=True)),
     "ensemble of context": Case(lambda: Ensemble([Flow(_realnvp(context=2)), Flow(_nsf())]), context=2),
     "overlapping branches": Case(lambda: PiecewiseFlow([_realnvp(), _nsf()], hidden=(8,))),
-    "folded branches": Case(lambda: PiecewiseFlow(flows.fold(2, borders=2), base=Flow(_realnvp()), hidden=(8,))),
+    "folded branches": Case(lambda: PiecewiseFlow(pieces.fold(2, borders=2), base=Flow(_realnvp()), hidden=(8,))),
     "branches of context": Case(
         lambda: PiecewiseFlow([_realnvp(context=2), _nsf()], base=_mixture(context=2), gate=MLP(2, 2, 2, hidden=(8,))),
         context=2,
@@ -369,7 +379,7 @@ DENSITIES: dict[str, Case] = {
         lambda: PiecewiseFlow([Chain({"a": Elementwise(Sigmoid(), 2), "b": _realnvp()}), _nsf()], gate="constant")
     ),
     "stacked folds": Case(
-        lambda: PiecewiseFlow(flows.fold(2), base=PiecewiseFlow(flows.fold(2), hidden=(8,)), gate="constant")
+        lambda: PiecewiseFlow(pieces.fold(2), base=PiecewiseFlow(pieces.fold(2), hidden=(8,)), gate="constant")
     ),
     "flow": Case(lambda: Flow(_nsf(blocks=2))),
     "flow of context": Case(lambda: Flow(_nsf(context=2)), context=2),

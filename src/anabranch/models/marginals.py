@@ -32,7 +32,7 @@ class Marginals(Density):
         >>> import torch
         >>> import anabranch as ab
         >>> from anabranch.families import Levels, Logistics
-        >>> from anabranch.training.marginals import Marginals
+        >>> from anabranch.models import Marginals
         >>> x = torch.stack([torch.randn(500), torch.randint(3, (500,)).float()], dim=1)
         >>> marginals = Marginals([Logistics(), Levels(3)])
         >>> history = ab.fit(marginals, x, epochs=2, seed=0)
