@@ -301,7 +301,7 @@ def test_a_compiled_density_draws_the_same_and_is_compiled_once():
         graphs.append(graph)
         return graph.forward
 
-    torch._dynamo.reset()
+    torch.compiler.reset()
     try:
         model.compile(backend=backend, fullgraph=True)
         for seed in (3, None, 3):
@@ -312,7 +312,7 @@ def test_a_compiled_density_draws_the_same_and_is_compiled_once():
         assert torch.allclose(model.log_prob(wanted), log_p, atol=1e-5)
         assert len(graphs) == 2  # sampling, and log_prob
     finally:
-        torch._dynamo.reset()
+        torch.compiler.reset()
 
 
 class Shaken(Density):

@@ -242,12 +242,12 @@ def test_autocast_in_the_backward_pass_is_as_it_was_in_the_forward_pass(strategy
 def test_compiled_chains_have_the_same_gradients(strategy):
     stored, chain = chain_of("context", "store"), chain_of("context", STRATEGIES[strategy])
     x, context = data()
-    torch._dynamo.reset()
+    torch.compiler.reset()
     compiled = torch.compile(chain, backend="aot_eager")
     assert_equal_gradients(gradients(compiled, chain, x, context), gradients(stored, stored, x, context))
     with torch.no_grad():
         torch.compile(chain, backend="eager", fullgraph=True)(x, context)
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("kind", ["affine", "additive", "spline"])

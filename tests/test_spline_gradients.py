@@ -5,9 +5,10 @@ import shutil
 import pytest
 import torch
 
-from anabranch.transforms import RationalQuadraticSpline, spline_operator
-from anabranch.transforms.spline_bins import GatheredSearch, UnrolledSearch
-from anabranch.transforms.spline_curve import differentiate, evaluate
+from anabranch.kernels import spline_operator
+from anabranch.kernels.spline_bins import GatheredSearch, UnrolledSearch
+from anabranch.kernels.spline_curve import differentiate, evaluate
+from anabranch.transforms import RationalQuadraticSpline
 
 BOTH = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
 

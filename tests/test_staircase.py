@@ -6,8 +6,7 @@ from torch import func
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from anabranch.networks import MaskedMLP
-from anabranch.networks.staircase import (
+from anabranch.kernels.staircase import (
     Panel,
     _opaque_product,
     _opaque_to_h,
@@ -15,6 +14,7 @@ from anabranch.networks.staircase import (
     panels,
     staircase_product,
 )
+from anabranch.networks import MaskedMLP
 from anabranch.testing import randomize
 from anabranch.testing.networks import all_steps
 

@@ -13,12 +13,12 @@ import torch
 
 import anabranch as ab
 from anabranch.compiled import is_compiled
+from anabranch.kernels.spline_bins import Spacing
+from anabranch.kernels.spline_curve import Curve
+from anabranch.kernels.spline_operator import _compiled, _forward
 from anabranch.networks import MLP, MaskedMLP, ResidualMLP
 from anabranch.testing import randomize
 from anabranch.training import compiling
-from anabranch.transforms.spline_bins import Spacing
-from anabranch.transforms.spline_curve import Curve
-from anabranch.transforms.spline_operator import _compiled, _forward
 
 RECIPES = {
     "spline autoregressive": lambda: ab.flows.nsf(4, blocks=2, hidden=(8,), bins=4),
@@ -42,7 +42,7 @@ needs_compiler = pytest.mark.skipif(
 @pytest.mark.parametrize("name", RECIPES)
 def test_log_prob_of_every_recipe_is_one_graph(name, model):
     density = model(RECIPES[name]())
-    torch._dynamo.reset()
+    torch.compiler.reset()
     found = torch._dynamo.explain(density._log_prob)(torch.randn(5, 4), None)
     assert (found.graph_count, found.graph_break_count) == (1, 0)
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+
+from anabranch.torch_internals import DispatchMode, tree_leaves, tree_map
 
 # what an operation counts at least: many small ones take time, if no room
 _LEAST = 4096
 
 
-class Bounded(TorchDispatchMode):
+class Bounded(DispatchMode):
     """Within the block, PyTorch makes tensors of so many bytes in all, freed ones included.
 
     The size of a result is told on the "meta" device, before it is allocated. An operation whose result depends on

@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from torch.autograd import forward_ad
 
 from anabranch.draws import calling_compiled
 
@@ -67,21 +66,3 @@ def method(module: nn.Module, name: str) -> Callable[..., Any]:
 def _run(compiled: Callable[..., Any], draws: bool, *arguments: Any) -> Any:
     with calling_compiled(draws):
         return compiled(*arguments)
-
-
-def takes_opaque_operations() -> bool:
-    """Whether a compiler looks on that should not look into what is fused already.
-
-    Not inside `torch.func` transforms: they have rules for PyTorch's operations only.
-    """
-    return torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
-
-
-def takes_operations_alone() -> bool:
-    """Whether a `torch.func` transform or forward-mode differentiation looks on, which see neither hooks nor fused code."""
-    return torch._C._are_functorch_transforms_active() or forward_mode()
-
-
-def forward_mode() -> bool:
-    """Whether tangents are computed along, by `torch.func.jvp` or `torch.autograd.forward_ad`."""
-    return forward_ad._current_level >= 0

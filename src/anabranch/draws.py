@@ -11,10 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from anabranch.checks import seed_number
+from anabranch.torch_internals import (
+    DispatchMode,
+    function_modes,
+    pop_function_mode,
+    push_function_mode,
+    sample_dirichlet,
+    standard_gamma,
+)
 
 _THREAD = threading.local()
 
@@ -56,15 +63,15 @@ def calling_compiled(draws: bool = True) -> Iterator[None]:
         draws: whether anything may be drawn in the call, which then gets its seeds from the block's generator.
     """
     mode = getattr(_THREAD, "mode", None)
-    stack = _get_current_function_mode_stack()
+    stack = function_modes()
     if mode is None or mode not in stack:
         yield
         return
     above = stack[stack.index(mode) + 1 :]
     for _ in (mode, *above):
-        _pop_mode()
+        pop_function_mode()
     for other in above:
-        _push_mode(other)
+        push_function_mode(other)
     _THREAD.mode = None
     try:
         with nullcontext() if mode.source is None or not draws else _Operations(mode.source):
@@ -72,9 +79,9 @@ def calling_compiled(draws: bool = True) -> Iterator[None]:
     finally:
         _THREAD.mode = mode
         for _ in above:
-            _pop_mode()
+            pop_function_mode()
         for other in (mode, *above):
-            _push_mode(other)
+            push_function_mode(other)
 
 
 class _Source:
@@ -132,7 +139,7 @@ class _Mode(TorchFunctionMode):
         return _WITH_GENERATOR.get(function, function)(*arguments, **{**keywords, "generator": generator})
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(DispatchMode):
     """The same one floor down, for functions of PyTorch that draw and take no generator, such as dropout."""
 
     def __init__(self, source: _Source) -> None:
@@ -273,8 +280,8 @@ _DRAW = {
     torch.multinomial,
     torch.poisson,
     torch.binomial,
-    torch._standard_gamma,
-    torch._sample_dirichlet,
+    standard_gamma,
+    sample_dirichlet,
     Tensor.normal_,
     Tensor.uniform_,
     Tensor.exponential_,

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from anabranch.checks import positive_int
+from anabranch.kernels.layout import as_rows, batch_of, by_rows, from_columns, from_input
+from anabranch.kernels.modes import autocasts, may_write
+from anabranch.kernels.staircase import panels, staircase_product
 from anabranch.networks.activation import activation_function
 from anabranch.networks.causal import CausalNetwork
-from anabranch.networks.layout import as_rows, autocasts, batch_of, by_rows, from_columns, from_input
 from anabranch.networks.masked_steps import InPlaceSteps, RecordedSteps, Staircases, Steps
 from anabranch.networks.network import Shape, as_vectors
-from anabranch.networks.staircase import may_write, panels, staircase_product
 
 
 @dataclass

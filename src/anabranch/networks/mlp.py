@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from anabranch.checks import positive_int
+from anabranch.kernels.layout import as_rows, batch_of, by_columns, by_rows, from_columns, from_input
 from anabranch.networks.activation import activation_function
-from anabranch.networks.layout import as_rows, batch_of, by_columns, by_rows, from_columns, from_input
 from anabranch.networks.network import Network, Shape
 
 

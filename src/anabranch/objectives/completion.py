@@ -11,6 +11,7 @@ from torch import Tensor
 from anabranch.checks import fraction, positive_int
 from anabranch.densities import Density
 from anabranch.objectives.objective import Batch, Objective
+from anabranch.torch_internals import foreach_lerp
 
 # of the mean over steps of the weights by which gaps are drawn
 _DECAY = 0.9
@@ -137,7 +138,7 @@ class Completion(Objective):
         with torch.no_grad():
             pairs = zip(self._teacher.parameters(), density.parameters(), strict=True)
             means, now = zip(*pairs, strict=True)
-            torch._foreach_lerp_(list(means), [p.detach() for p in now], 1 - _DECAY)
+            foreach_lerp(list(means), [p.detach() for p in now], 1 - _DECAY)
 
     def _completed(self, batch: Batch) -> Tensor:
         """The rows of a batch with their gaps drawn: now and then anew, in between as they were drawn last."""

@@ -14,6 +14,7 @@ from anabranch.densities import Density
 from anabranch.densities.gaussian import lower_factor
 from anabranch.draws import drawing
 from anabranch.queries.columns import others
+from anabranch.torch_internals import standard_gamma
 from anabranch.training.baseline import choose_gaussian_mixture
 
 _DRAWS = 4096
@@ -154,7 +155,7 @@ class StudentConditional:
         u = torch.rand(count, rows, 1, dtype=like.dtype, device=like.device)
         noise = torch.randn(count, rows, len(self.smooth), dtype=like.dtype, device=like.device)
         half = like.new_tensor(self.df / 2)
-        chi = 2 * torch._standard_gamma(half.expand(count, rows, 1))
+        chi = 2 * standard_gamma(half.expand(count, rows, 1))
         chosen = (self.log_w.exp().cumsum(dim=-1) < u).sum(dim=-1).clamp(max=k - 1)
         row = torch.arange(n, device=like.device).expand(count, n)
         x = like.new_zeros(count, n, len(self.hidden))

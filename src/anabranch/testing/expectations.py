@@ -56,7 +56,7 @@ def expecting_value_error(subject: object, what: str) -> Iterator[None]:
 
 def expect_fullgraph(function: Callable[..., object], arguments: tuple[object, ...], subject: object) -> None:
     """Expect `torch.compile(fullgraph=True)` to take the function whole."""
-    torch._dynamo.reset()
+    torch.compiler.reset()
     try:
         torch.compile(function, backend="eager", fullgraph=True)(*arguments)
     except Exception as error:
@@ -64,7 +64,7 @@ def expect_fullgraph(function: Callable[..., object], arguments: tuple[object, .
             f"{type(subject).__name__}: expected torch.compile(fullgraph=True) to take it, got {first_line(error)}"
         ) from error
     finally:
-        torch._dynamo.reset()
+        torch.compiler.reset()
 
 
 def first_line(error: Exception) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from anabranch.torch_internals import DispatchMode, tree_leaves
 
 
 def peak_memory(step: Callable[[], object]) -> int:
@@ -42,7 +42,7 @@ def peak_memory(step: Callable[[], object]) -> int:
     return peak
 
 
-class _Ledger(TorchDispatchMode):
+class _Ledger(DispatchMode):
     """Notes the birth and the end of every storage that operations bring forth."""
 
     def __init__(self) -> None:

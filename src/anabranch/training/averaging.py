@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from anabranch.torch_internals import foreach_lerp
+
 
 class Average:
     r"""w_bar <- d w_bar + (1 - d) w after each step, with a shorter memory at first: d is at most (1 + t) / (10 + t).
@@ -40,7 +42,7 @@ class Average:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
-            torch._foreach_lerp_(self.mean, self.parameters, 1 - decay)
+            foreach_lerp(self.mean, self.parameters, 1 - decay)
 
     def state(self) -> tuple[int, list[torch.Tensor]]:
         """All that it knows, to be restored."""

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of
+from anabranch.kernels.layout import features_first
+from anabranch.kernels.reordering import reordered
 from anabranch.networks import CausalNetwork
 from anabranch.transforms.domain import of_features
-from anabranch.transforms.features_first import features_first
 from anabranch.transforms.permutation import as_order
-from anabranch.transforms.reordering import reordered
 from anabranch.transforms.transform import Inversion, Transform
 from anabranch.transforms.univariate import UnivariateMap
 

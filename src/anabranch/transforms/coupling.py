@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import instance_of
+from anabranch.kernels.layout import features_first
+from anabranch.kernels.reordering import reordered
 from anabranch.networks import Network
-from anabranch.transforms.features_first import features_first
-from anabranch.transforms.reordering import reordered
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from anabranch.checks import one_of, positive_int
-from anabranch.compiled import takes_operations_alone
 from anabranch.described import Described
+from anabranch.kernels.modes import takes_operations_alone
 from anabranch.transforms.recovery import compose_recovering
 from anabranch.transforms.segment import Segment, compose, present
 from anabranch.transforms.transform import Transform

@@ -7,9 +7,9 @@ import math
 from torch import Tensor
 
 from anabranch.checks import positive, positive_int
-from anabranch.transforms.spline_bins import Spacing
-from anabranch.transforms.spline_curve import Curve
-from anabranch.transforms.spline_operator import spline
+from anabranch.kernels.spline_bins import Spacing
+from anabranch.kernels.spline_curve import Curve
+from anabranch.kernels.spline_operator import spline
 from anabranch.transforms.univariate import UnivariateMap
 
 

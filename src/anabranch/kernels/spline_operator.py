@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anabranch.compiled import forward_mode, own_copy, takes_opaque_operations
+from anabranch.compiled import own_copy
 from anabranch.draws import calling_compiled
-from anabranch.transforms.spline_bins import GatheredSearch, Spacing, UnrolledSearch
-from anabranch.transforms.spline_curve import Curve, differentiate, evaluate
+from anabranch.kernels.modes import takes_opaque_operations
+from anabranch.kernels.spline_bins import GatheredSearch, Spacing, UnrolledSearch
+from anabranch.kernels.spline_curve import Curve, differentiate, evaluate
+from anabranch.torch_internals import forward_mode
 
 _GATHERED, _UNROLLED = GatheredSearch(), UnrolledSearch()
 # How many values the plain operations take at once: their tables, a few dozen numbers a value, are then reused while they

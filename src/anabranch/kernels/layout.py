@@ -1,9 +1,11 @@
-"""How batches lie in memory inside the networks: rows of hidden units, columns of outputs.
+"""How batches lie in memory: in the networks rows of hidden units and columns of outputs, in the structures features first.
 
 Between layers the units of one row of data lie side by side, (rows, units), which is how small products are fastest. The
 last layer multiplies from the left, W h, so that the outputs of each unit, (outputs, rows), and with them each parameter of
 each feature, lie side by side over the rows: what follows, elementwise in rows, reads and writes whole runs. It takes the
 activation of what it was given turned round, a(h^T): a compiler keeps exactly what a product reads.
+
+The structures of transforms lay events out in the same way for the univariate maps: each feature is one run over the rows.
 """
 
 from __future__ import annotations
@@ -30,6 +32,13 @@ def batch_of(x: Tensor, context: Tensor | None) -> torch.Size:
     return x.shape[:-1] if context is None else torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
 
 
+def features_first(x: Tensor, context: Tensor | None) -> Tensor:
+    """(*batch, features), broadcast to the context's batch, as (features, *batch) in memory."""
+    if context is not None:
+        x = x.expand(*batch_of(x, context), -1)
+    return x.movedim(-1, 0).contiguous()
+
+
 def from_input(weight: Tensor, bias: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """A first layer, x weight^T + bias, by rows. With the weight turned round, its gradient is a product of few rows."""
     weight, bias, x = cast(dtype, weight, bias, x)
@@ -51,8 +60,3 @@ def by_columns(weight: Tensor, bias: Tensor, h: Tensor, dtype: torch.dtype | Non
 def cast(dtype: torch.dtype | None, *tensors: Tensor) -> tuple[Tensor, ...]:
     """In that dtype; as they are if None."""
     return tensors if dtype is None else tuple(tensor.to(dtype) for tensor in tensors)
-
-
-def autocasts(device: torch.device) -> bool:
-    """Whether autocast is on for that device; there is none for "meta"."""
-    return device.type != "meta" and torch.is_autocast_enabled(device.type)

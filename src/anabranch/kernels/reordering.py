@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anabranch.compiled import takes_opaque_operations
+from anabranch.kernels.modes import takes_opaque_operations
 
 
 def reordered(x: Tensor, order: Tensor, places: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from anabranch.transforms.spline_bins import Bin, BinGradient, BinSearch, Spacing
+from anabranch.kernels.spline_bins import Bin, BinGradient, BinSearch, Spacing
 
 
 class Curve(NamedTuple):

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from anabranch.compiled import takes_opaque_operations
-from anabranch.networks.layout import autocasts, by_columns, cast
+from anabranch.kernels.layout import by_columns, cast
+from anabranch.kernels.modes import autocasts, may_write, takes_opaque_operations
+from anabranch.torch_internals import is_legacy_batched
 
 # What pays, by number of rows: panels of few rows cost more in calls, and in less efficient products, than they save.
 _PANELS = ((0, 1), (180, 2), (640, 4))
@@ -63,15 +64,6 @@ def staircase_product(
         return product
     result: Tensor = _StaircaseProduct.apply(weight, bias, h, steps)  # type: ignore[no-untyped-call]
     return result
-
-
-def may_write() -> bool:
-    """Whether results may be written into memory at hand: nothing records, differentiates or batches the operations."""
-    return not (
-        torch.is_grad_enabled()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
 
 
 # Each panel's product is written where it belongs, forward and backward: no copies, no sums of padded gradients.
@@ -130,8 +122,7 @@ class _StaircaseProduct(torch.autograd.Function):
             return None, None, None, None
         for_weight, for_bias, for_h, _ = ctx.needs_input_grad
         to_bias = to_y.sum(dim=1) if for_bias else None
-        # `torch.autograd.grad(is_grads_batched=True)` batches in a way of its own
-        if may_write() and not torch._C._functorch.is_legacy_batchedtensor(to_y):
+        if may_write() and not is_legacy_batched(to_y):
             to_weight = _to_weight(to_y, h, ctx.steps) if for_weight else None
             return to_weight, to_bias, _to_h(to_y, weight, ctx.steps) if for_h else None, None
         return to_y @ h.mT if for_weight else None, to_bias, weight.mT @ to_y if for_h else None, None

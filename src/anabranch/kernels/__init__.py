@@ -1,0 +1,1 @@
+"""Memory layout and products written by hand, behind plain functions, each beside a plain version of itself."""
