@@ -478,7 +478,7 @@ def test_zuko_transforms_are_blocks(zuko):
         (lambda: Elementwise(Affine(), 3, MLP(2, 5)), "network: expected 3 x 2 outputs, got 5"),
         (lambda: Chain([]), "at least one transform"),
         (lambda: Chain([nn.Linear(2, 2)]), "expected transforms, got a Linear"),
-        (lambda: Chain([Permutation([0, 1]), LULinear(3)]), r"event_shape: expected the same for all parts"),
+        (lambda: Chain([Permutation([0, 1]), LULinear(3)]), r"block .1.: x: expected events of shape .3,."),
         (lambda: RationalQuadraticSpline(bins=1), "bins: expected a whole number of at least 2"),
         (lambda: RationalQuadraticSpline(bins=80, least=0.02), "less than 1 / bins"),
         (lambda: RationalQuadraticSpline(bound=-1), "bound: expected a number above 0"),

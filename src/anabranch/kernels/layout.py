@@ -32,10 +32,8 @@ def batch_of(x: Tensor, context: Tensor | None) -> torch.Size:
     return x.shape[:-1] if context is None else torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
 
 
-def features_first(x: Tensor, context: Tensor | None) -> Tensor:
-    """(*batch, features), broadcast to the context's batch, as (features, *batch) in memory."""
-    if context is not None:
-        x = x.expand(*batch_of(x, context), -1)
+def features_first(x: Tensor) -> Tensor:
+    """(*batch, features) as (features, *batch) in memory."""
     return x.movedim(-1, 0).contiguous()
 
 

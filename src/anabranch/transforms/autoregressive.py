@@ -19,20 +19,22 @@ from anabranch.transforms.univariate import UnivariateMap
 
 
 class Autoregressive(Transform):
-    r"""Autoregressive layer: in some order of the features,
+    r"""Autoregressive layer: in some order of the positions,
 
     .. math:: z_d = g(x_d; \theta_d(x_1, ..., x_{d-1}, c)), \qquad
               \log |\det| = \sum_d \log g'(x_d; \theta_d).
 
-    Forward is one pass of the network. The inverse takes one step per feature, each of which computes only what the new
-    feature unlocks (`CausalNetwork.step`): all steps together cost about one pass.
+    A position is a feature of a vector, or has channels, each of which g transforms with parameters of its own. Forward is
+    one pass of the network. The inverse takes one step per position, each of which computes only what the new
+    position unlocks (`CausalNetwork.step`): all steps together cost about one pass.
 
     Source: Papamakarios et al., 2017, "Masked autoregressive flow", arXiv:1705.07057, equations 2 to 5.
 
     Args:
         univariate: the map g.
-        network: a causal network over the features, with univariate.size outputs a position.
-        order: order[i] is the feature at position i; by default 0, 1, 2, ...
+        network: a causal network over the positions, with univariate.size outputs for each number of a position. The shape
+            of its x, (*positions) or (*positions, channels), is that of the event.
+        order: order[i] is the place in the event, counted row by row, of position i; by default 0, 1, 2, ...
 
     Raises:
         ValueError: sizes that do not fit, or an order that is not a permutation.
@@ -53,9 +55,11 @@ class Autoregressive(Transform):
     def __init__(self, univariate: UnivariateMap, network: CausalNetwork, order: Sequence[int] | None = None) -> None:
         instance_of("univariate", univariate, UnivariateMap)
         instance_of("network", network, CausalNetwork)
-        if network.outputs != univariate.size:
-            raise ValueError(f"network: expected {univariate.size} outputs a position, got {network.outputs}")
-        super().__init__((network.features,), (network.context,) if network.context else None)
+        wanted = univariate.size * (network.channels or 1)
+        if network.outputs != wanted:
+            each = f"{network.channels} x {univariate.size}" if network.channels else f"{wanted}"
+            raise ValueError(f"network: expected {each} outputs a position, got {network.outputs}")
+        super().__init__(network.event_shape, network.context_shape)
         self.univariate = univariate
         self.network = network
         positions = as_order(range(network.features) if order is None else order, network.features)
@@ -65,35 +69,59 @@ class Autoregressive(Transform):
 
     @property
     def domain(self) -> Constraint:
-        """Vectors of numbers for which the univariate map is defined."""
-        return of_features(self.univariate.domain)
+        """Events of numbers for which the univariate map is defined."""
+        return of_features(self.univariate.domain, self.event_dim)
 
     @property
     def codomain(self) -> Constraint:
-        """Vectors of numbers that the univariate map reaches."""
-        return of_features(self.univariate.codomain)
+        """Events of numbers that the univariate map reaches."""
+        return of_features(self.univariate.codomain, self.event_dim)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        context = context if self.network.context else None
-        x = self._ordered(features_first(x, context))
-        parameters = self.network(x.movedim(0, -1), context).movedim(-2, 0)
-        z, log_derivative = self.univariate(x, parameters)
-        return self._in_place(z).movedim(0, -1), log_derivative.sum(dim=0)
+        context = None if self.context_shape is None else context
+        x = self._positions_first(x, context)
+        y = self.network(self._as_event(x), context)
+        z, log_derivative = self.univariate(x, self._map_parameters(y))
+        return self._as_event(self._in_place(z)), self._summed(log_derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        context = context if self.network.context else None
-        z = self._ordered(features_first(z, context))
-        state = self.network.start(z.shape[1:], context)
+        context = None if self.context_shape is None else context
+        z = self._positions_first(z, context)
+        batch = z.shape[1 : z.dim() - (self.network.channels is not None)]
+        state = self.network.start(batch, context)
         x_previous, rows, log_derivatives = None, [], []
         for z_d in z.unbind():
             parameters, state = self.network.step(state, x_previous)
-            x_previous, log_derivative = self.univariate.inverse(z_d, parameters)
+            x_previous, log_derivative = self.univariate.inverse(z_d, self._of_channels(parameters))
             rows.append(x_previous)
             log_derivatives.append(log_derivative)
-        return self._in_place(torch.stack(rows)).movedim(0, -1), torch.stack(log_derivatives).sum(dim=0)
+        return self._as_event(self._in_place(torch.stack(rows))), self._summed(torch.stack(log_derivatives))
 
-    def _ordered(self, x: Tensor) -> Tensor:
+    def _positions_first(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """(*batch, *event) as (positions, *batch) or (positions, *batch, channels), in the order of the network."""
+        x = self._at_every_context(x, context)
+        if self.network.channels is None:
+            x = features_first(x.flatten(x.dim() - self.event_dim))
+        else:
+            x = x.flatten(x.dim() - self.event_dim, -2).movedim(-2, 0)
         return reordered(x, self.get_buffer("order"), self.get_buffer("places")) if self._reordered else x
 
     def _in_place(self, x: Tensor) -> Tensor:
         return reordered(x, self.get_buffer("places"), self.get_buffer("order")) if self._reordered else x
+
+    def _as_event(self, x: Tensor) -> Tensor:
+        """(positions, *batch) or (positions, *batch, channels) as (*batch, *event)."""
+        last = -1 if self.network.channels is None else -2
+        x = x.movedim(0, last)
+        return x if len(self.network.positions) == 1 else x.unflatten(last, self.network.positions)
+
+    def _map_parameters(self, y: Tensor) -> Tensor:
+        """(*batch, *positions, outputs) as (positions, *batch, size) or (positions, *batch, channels, size)."""
+        return self._of_channels(y.flatten(-1 - len(self.network.positions), -2).movedim(-2, 0))
+
+    def _of_channels(self, parameters: Tensor) -> Tensor:
+        channels = self.network.channels
+        return parameters if channels is None else parameters.unflatten(-1, (channels, self.univariate.size))
+
+    def _summed(self, log_derivative: Tensor) -> Tensor:
+        return log_derivative.sum(dim=0 if self.network.channels is None else (0, -1))

@@ -1,22 +1,23 @@
-"""The structure in which some features, kept as they are, decide how the others are transformed."""
+"""The structure in which a part of the event, kept as it is, decides how the rest is transformed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import instance_of
-from anabranch.kernels.layout import features_first
-from anabranch.kernels.reordering import reordered
 from anabranch.networks import Network
+from anabranch.transforms.map_parameters import check_outputs, parameters_of
+from anabranch.transforms.partition import partition_of
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 
 
 class Coupling(Transform):
-    r"""Coupling layer: with the features split by a mask into kept ones A and transformed ones B,
+    r"""Coupling layer: with the numbers of an event split by a mask into kept ones A and transformed ones B,
 
     .. math:: z_A = x_A, \qquad z_i = g(x_i; \theta_i(x_A, c)) \text{ for } i \in B, \qquad
               \log |\det| = \sum_{i \in B} \log g'(x_i; \theta_i).
@@ -25,13 +26,16 @@ class Coupling(Transform):
     arXiv:1605.08803, section 3.2.
 
     Args:
-        mask: one boolean per feature, True for those that are transformed. Some must be, and some must be kept.
+        mask: booleans in the shape of the event, True for those that are transformed. Some must be, and some must be kept.
         univariate: the map g.
-        network: gives the parameters: from as many features as are kept (and the context, if it takes one) to
-            univariate.size numbers for each transformed feature.
+        network: gives the parameters, univariate.size for each number that is transformed. It reads what is kept: of
+            vectors the kept features, of a mask over whole channels the kept channels (channels, *rest), and of any
+            other mask (a checkerboard) the whole event with 0 in place of what is transformed; it then gives parameters
+            for the whole event. Its outputs are one vector, the parameters of one number side by side, or, as
+            convolutions give them, (channels * univariate.size, *rest). It may read a context too.
 
     Raises:
-        ValueError: sizes that do not fit.
+        ValueError: a mask that is all True or all False, or a network whose shapes do not fit.
 
     Example:
         >>> import torch
@@ -44,43 +48,52 @@ class Coupling(Transform):
         (torch.Size([10, 3]), torch.Size([10]))
     """
 
-    def __init__(self, mask: Sequence[bool], univariate: UnivariateMap, network: Network) -> None:
+    def __init__(self, mask: Sequence[bool] | ArrayLike | Tensor, univariate: UnivariateMap, network: Network) -> None:
         instance_of("univariate", univariate, UnivariateMap)
         instance_of("network", network, Network)
-        flags = [bool(flag) for flag in mask]
-        kept = [i for i, flag in enumerate(flags) if not flag]
-        moved = [i for i, flag in enumerate(flags) if flag]
-        if not kept or not moved:
-            raise ValueError(f"mask: expected both True and False, got {flags}")
-        if (network.features, network.outputs) != (len(kept), len(moved) * univariate.size):
+        flags = _read_mask(mask)
+        partition = partition_of(flags, network.in_shape)
+        if partition is None:
+            kept = int((~flags).sum())
+            wanted = f"{kept} features" if flags.dim() == 1 else "the kept channels, where the mask has whole ones,"
             raise ValueError(
-                f"network: expected {len(kept)} features and {len(moved)} x {univariate.size} outputs, "
-                f"got {network.features} and {network.outputs}"
+                f"network: expected one that reads {wanted} or the whole event {tuple(flags.shape)}, "
+                f"got one that reads shape {tuple(network.in_shape)}"
             )
-        super().__init__((len(flags),), (network.context,) if network.context else None)
+        check_outputs(network, partition.moved_shape, univariate.size)
+        super().__init__(flags.shape, network.context_shape)
         self.univariate = univariate
         self.network = network
-        self._sizes = (len(kept), len(moved))
-        self.register_buffer("order", torch.tensor(kept + moved), persistent=False)
-        self.register_buffer("places", torch.tensor(kept + moved).argsort(), persistent=False)
+        self.partition = partition
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         kept, moved, parameters = self._prepare(x, context)
         z, log_derivative = self.univariate(moved, parameters)
-        return self._join(kept, z), log_derivative.sum(dim=0)
+        return self.partition.join(kept, z), self.partition.total(log_derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         kept, moved, parameters = self._prepare(z, context)
         x, log_derivative = self.univariate.inverse(moved, parameters)
-        return self._join(kept, x), log_derivative.sum(dim=0)
+        return self.partition.join(kept, x), self.partition.total(log_derivative)
 
     def _prepare(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        context = context if self.network.context else None
-        x = reordered(features_first(x, context), self.get_buffer("order"), self.get_buffer("places"))
-        kept, moved = x.split(self._sizes)
-        parameters = self.network(kept.movedim(0, -1), context)
-        return kept, moved, parameters.unflatten(-1, (moved.shape[0], self.univariate.size)).movedim(-2, 0)
+        context = None if self.context_shape is None else context
+        kept, moved = self.partition.split(self._at_every_context(x, context))
+        y = self.network(self.partition.seen(kept), context)
+        shape, size = self.partition.moved_shape, self.univariate.size
+        return kept, moved, self.partition.parameters_for(parameters_of(y, len(self.network.out_shape), shape, size))
 
-    def _join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        x = torch.cat([kept, moved])
-        return reordered(x, self.get_buffer("places"), self.get_buffer("order")).movedim(0, -1)
+
+def _read_mask(mask: Sequence[bool] | ArrayLike | Tensor) -> Tensor:
+    """The mask as a tensor of booleans.
+
+    Raises:
+        ValueError: it is no array of numbers or booleans, or all of it is the same.
+    """
+    try:
+        flags = torch.as_tensor(mask).detach().cpu().bool().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"mask: expected booleans in the shape of the event, got {mask!r}") from None
+    if flags.dim() == 0 or bool(flags.all()) or not bool(flags.any()):
+        raise ValueError(f"mask: expected both True and False, got {flags.tolist()}")
+    return flags

@@ -16,11 +16,15 @@ def check_outputs(network: Network, shape: torch.Size, size: int) -> None:
     """
     flat, channels = torch.Size([shape.numel() * size]), torch.Size([shape[0] * size, *shape[1:]])
     if network.out_shape not in (flat, channels):
-        either = f"{tuple(channels)}" if flat == channels else f"{tuple(flat)} or {tuple(channels)}"
+        either = "" if flat == channels else f", of shape {tuple(channels)} or {tuple(flat)}"
         raise ValueError(
-            f"network: expected outputs of shape {either}, {size} for each of {tuple(shape)}, "
-            f"got {tuple(network.out_shape)}"
+            f"network: expected {_counted(network.in_shape, 'features')} and {_counted(shape, f'x {size} outputs')}"
+            f"{either}, got {_counted(network.in_shape, 'features')} and {_counted(network.out_shape, 'outputs')}"
         )
+
+
+def _counted(shape: torch.Size, what: str) -> str:
+    return f"{shape[0] if len(shape) == 1 else tuple(shape)} {what}"
 
 
 def parameters_of(y: Tensor, out_dim: int, shape: torch.Size, size: int) -> Tensor:

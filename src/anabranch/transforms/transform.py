@@ -155,6 +155,15 @@ class Transform(Described, ABC):
         May be overridden. It must leave the transform as it is when it was initialized before.
         """
 
+    def _at_every_context(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """x with all batch dimensions of the result, where the contexts have more of them than x."""
+        if context is None or self.context_shape is None:
+            return x
+        event_dim = self.event_dim
+        batch = context.shape[: context.dim() - len(self.context_shape)]
+        batch = torch.broadcast_shapes(x.shape[: x.dim() - event_dim], batch)
+        return x.expand(*batch, *x.shape[x.dim() - event_dim :])
+
     @abstractmethod
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
 
