@@ -1,4 +1,4 @@
-"""Densities of textbook form, whose numbers torch.distributions computes."""
+"""Independent numbers, each of a family with parameters."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from anabranch.densities.density import Density
 from anabranch.densities.parameters import Parameters
+from anabranch.families import Family
 
 
 class ClosedForm(Density):
-    """Independent numbers, each of a univariate `torch.distributions.Distribution`, at every context.
+    r"""p(x \mid c) = prod_i p(x_i | theta_i(c)): independent numbers of one `Family`, at every context.
 
-    To write your own: call `super().__init__(features, parameters)` and define `_at`, which builds the distribution, of
-    batch shape (*context batch, features), from the unconstrained parameters `self.theta(context)`.
+    To write your own: call `super().__init__(family, event_shape, parameters)` and define `numbers`, which puts the
+    unconstrained parameters `self.theta(context)` side by side as the family reads them.
 
     Args:
-        features: the length of one x.
+        family: of each number.
+        event_shape: the shape of one x, of any number of dimensions.
         parameters: where the parameters come from.
     """
 
-    def __init__(self, features: int, parameters: Parameters) -> None:
-        super().__init__((features,), parameters.context_shape)
+    def __init__(self, family: Family, event_shape: torch.Size, parameters: Parameters) -> None:
+        super().__init__(event_shape, parameters.context_shape)
+        self.family = family
         self.theta = parameters
+        self.reparameterized = family.reparameterized
 
     @abstractmethod
-    def _at(self, context: Tensor | None) -> Distribution: ...
+    def numbers(self, context: Tensor | None) -> Tensor:
+        """The family's theta of every number of an event: (*context batch, *event, parameters)."""
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        result: Tensor = self._at(context).log_prob(x).sum(dim=-1)
-        # Comparisons with NaN are false, so a distribution that compares x with its bounds may make a number of it.
-        return torch.where(x.isnan().any(dim=-1), torch.nan, result)
+        each = self.family.log_prob(x, self.numbers(context))
+        return each.sum(dim=tuple(range(-len(self.event_shape), 0)))
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        distribution = self._at(context)
-        result: Tensor = distribution.rsample(shape) if distribution.has_rsample else distribution.sample(shape)
-        return result
+        theta = self.numbers(context)
+        return self.family.sample(theta.expand(*shape, *theta.shape))

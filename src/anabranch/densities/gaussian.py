@@ -114,8 +114,8 @@ def read_like(name: str, values: object, loc: Tensor) -> Tensor:
     return tensor
 
 
-def read_loc(loc: object, dims: int, name: str = "loc") -> Tensor:
-    """The mean, or another argument of that `name`, as a floating tensor of `dims` dimensions.
+def read_loc(loc: object, dims: int | None = None, name: str = "loc") -> Tensor:
+    """The mean, or another argument of that `name`, as a floating tensor of `dims` dimensions, of one at least if None.
 
     Raises:
         ValueError: it is not one, or not finite.
@@ -123,8 +123,9 @@ def read_loc(loc: object, dims: int, name: str = "loc") -> Tensor:
     tensor = read_tensor(name, loc, None)
     if not tensor.is_floating_point() or not isinstance(loc, Tensor):
         tensor = tensor.to(torch.get_default_dtype())
-    if tensor.dim() != dims or tensor.numel() == 0:
-        raise ValueError(f"{name}: expected {dims} dimension{'s' * (dims > 1)}, got shape {tuple(tensor.shape)}")
+    if tensor.dim() == 0 or (dims is not None and tensor.dim() != dims) or tensor.numel() == 0:
+        wanted = "at least 1 dimension" if dims is None else f"{dims} dimension{'s' * (dims > 1)}"
+        raise ValueError(f"{name}: expected {wanted}, got shape {tuple(tensor.shape)}")
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
     return tensor

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import matching, read_tensor, reference_tensor
-from anabranch.densities.categorical import draw_levels
 from anabranch.densities.gaussian import (
     gaussian_log_prob,
     gaussian_sample,
@@ -23,6 +22,7 @@ from anabranch.densities.gaussian import (
 from anabranch.densities.mixture import Mixture
 from anabranch.densities.parameters import Parameters
 from anabranch.densities.weights import read_weights
+from anabranch.families.draw_levels import draw_levels
 from anabranch.networks import Network
 
 

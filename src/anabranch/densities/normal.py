@@ -9,11 +9,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import positive_int
+from anabranch.checks import as_shape
 from anabranch.densities.density import Density
 from anabranch.densities.gaussian import gaussian_log_prob, gaussian_sample, read_loc, read_scale
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
+from anabranch.networks.network import Shape
 
 
 class Normal(Density):
@@ -22,9 +23,9 @@ class Normal(Density):
     .. math:: \log p(x) = -\tfrac12 |L^{-1} (x - \mu)|^2 - \sum_i \log L_{ii} - \tfrac{D}{2} \log 2 \pi .
 
     Args:
-        loc: the mean mu, (features,).
-        scale: standard deviations, a number or (features,); 1 by default.
-        scale_tril: instead of `scale`, the lower triangular factor L, (features, features).
+        loc: the mean mu, (*event).
+        scale: standard deviations, a number or (*event); 1 by default.
+        scale_tril: instead of `scale`, the lower triangular factor L, (features, features), of vectors.
         learnable: whether mean and scales are trained.
         context: size of a context on which they depend, through an MLP that starts at zero; 0 for none.
         network: in place of that MLP, a network from the context to the mean's offset, the log-scales' and, with a full
@@ -49,11 +50,13 @@ class Normal(Density):
         scale: Tensor | ArrayLike | None = None,
         scale_tril: Tensor | ArrayLike | None = None,
         learnable: bool = False,
-        context: int = 0,
+        context: Shape = 0,
         network: Network | None = None,
         hidden: Sequence[int] = (64, 64),
     ) -> None:
-        mean = read_loc(loc, dims=1)
+        mean = read_loc(loc)
+        if scale_tril is not None and mean.dim() != 1:
+            raise ValueError(f"scale_tril: expected None for events that are no vectors, of shape {tuple(mean.shape)}")
         log_scale, packed = read_scale(mean, scale, scale_tril)
         initial = {"loc": mean, "log_scale": log_scale}
         if packed is not None:
@@ -63,13 +66,17 @@ class Normal(Density):
         self.theta = theta
 
     @classmethod
-    def standard(cls, features: int) -> Self:
-        """The fixed normal density of mean 0 and variance 1: the usual base of a flow."""
-        return cls(torch.zeros(positive_int("features", features)))
+    def standard(cls, features: Shape) -> Self:
+        """The fixed normal density of mean 0 and variance 1, of so many features or that shape: the usual base of flows."""
+        return cls(torch.zeros(as_shape("features", features)))
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         theta = self.theta(context)
-        return gaussian_log_prob(x - theta["loc"], theta["log_scale"], theta.get("packed"))
+        difference, log_scale = x - theta["loc"], theta["log_scale"]
+        rank = len(self.event_shape)
+        if rank > 1:
+            difference, log_scale = difference.flatten(-rank), log_scale.flatten(-rank)
+        return gaussian_log_prob(difference, log_scale, theta.get("packed"))
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         theta = self.theta(context)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from anabranch.checks import positive_int
+from anabranch.checks import as_context_shape
 from anabranch.networks import MLP, Network
+from anabranch.networks.network import Shape
 from anabranch.networks.of_context import network_of_context
 
 
@@ -22,7 +22,7 @@ class Parameters(nn.Module):
     Args:
         initial: theta_0, by name.
         learnable: whether theta_0 is trained.
-        context: size of the context, 0 for none; the network is then an `MLP` that starts at zero.
+        context: size of the context, or its shape; 0 for none. The network is then an `MLP` that starts at zero.
         network: a network of one's own in place of that MLP, from the context to all numbers of theta in order.
         hidden: hidden sizes of the MLP.
 
@@ -34,23 +34,23 @@ class Parameters(nn.Module):
         self,
         initial: Mapping[str, Tensor],
         learnable: bool = False,
-        context: int = 0,
+        context: Shape = 0,
         network: Network | None = None,
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
-        context = positive_int("context", context, least=0)
+        context_shape = as_context_shape("context", context)
         self._shapes = {name: value.shape for name, value in initial.items()}
         total = sum(math.prod(shape) for shape in self._shapes.values())
-        if network is None and context:
-            network = MLP(context, total, hidden=hidden, zero_start=True)
+        if network is None and context_shape is not None:
+            network = MLP(context_shape, total, hidden=hidden, zero_start=True)
         if network is not None:
             wanted = " + ".join(f"{math.prod(shape)} for {name}" for name, shape in self._shapes.items())
             network_of_context(network, f"{total} outputs ({wanted})", total)
-            if context not in (0, network.features):
-                raise ValueError(f"context: expected the network's {network.features} features, got {context}")
+            if context_shape not in (None, network.in_shape):
+                raise ValueError(f"context: expected the network's shape {tuple(network.in_shape)}, got {context}")
         self.network = network
-        self.context_shape = None if network is None else torch.Size([network.features])
+        self.context_shape = None if network is None else network.in_shape
         for name, value in initial.items():
             constant = value.detach().clone()
             if learnable:
@@ -67,7 +67,7 @@ class Parameters(nn.Module):
         constants = self.constants()
         if self.network is None:
             return constants
-        flat: Tensor = self.network(context)
+        flat: Tensor = self.network(context).flatten(-len(self.network.out_shape))
         pieces = flat.split([math.prod(shape) for shape in self._shapes.values()], dim=-1)
         return {
             name: constants[name] + piece.reshape(*piece.shape[:-1], *shape)

@@ -14,6 +14,7 @@ from anabranch.densities.contexts import context_batch, context_for, context_row
 from anabranch.densities.density import Density
 from anabranch.draws import drawing
 from anabranch.networks import Network
+from anabranch.networks.reader import check_reader, outputs_of
 from anabranch.transforms.transform import common_shape
 
 # Without a truncation, a draw refused so often has no acceptance to speak of.
@@ -64,14 +65,9 @@ class Resampled(Density):
     def __init__(self, base: Density, acceptance: Network, truncation: int | None = 100, samples: int = 1024) -> None:
         instance_of("base", base, Density)
         instance_of("acceptance", acceptance, Network)
-        size = base.event_shape.numel()
-        if (acceptance.features, acceptance.outputs) != (size, 1):
-            raise ValueError(
-                f"acceptance: expected a network of {size} features and 1 output, "
-                f"got {acceptance.features} and {acceptance.outputs}"
-            )
-        own = torch.Size([acceptance.context]) if acceptance.context else None
-        super().__init__(base.event_shape, common_shape("context_shape", [base.context_shape, own]))
+        check_reader("acceptance", acceptance, base.event_shape, 1)
+        context_shape = common_shape("context_shape", [base.context_shape, acceptance.context_shape])
+        super().__init__(base.event_shape, context_shape)
         self.base = base
         self.bound = base.bound
         self.loss_is_exact = base.loss_is_exact
@@ -158,8 +154,7 @@ class Resampled(Density):
         return z.reshape(*batch_shape, *self.event_shape)
 
     def _log_acceptance(self, z: Tensor, context: Tensor | None) -> Tensor:
-        flat = z.flatten(z.dim() - len(self.event_shape))
-        return logsigmoid(self.acceptance(flat, context if self.acceptance.context else None)).squeeze(-1)
+        return logsigmoid(outputs_of(self.acceptance, z, len(self.event_shape), context)).squeeze(-1)
 
     def _fixed_log_normaliser(self, context: Tensor | None) -> Tensor:
         """log Z by draws that are always the same, for each context whatever others come with it: (*context batch)."""

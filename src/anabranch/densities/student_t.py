@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.distributions import Distribution
-from torch.distributions import StudentT as StudentTDistribution
 
+from anabranch import families
 from anabranch.densities.closed_form import ClosedForm
 from anabranch.densities.gaussian import read_loc, read_positive, read_scale
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
+from anabranch.networks.network import Shape
 
 
 class StudentT(ClosedForm):
@@ -21,9 +22,9 @@ class StudentT(ClosedForm):
     .. math:: p(x_i) \propto \frac{1}{\sigma_i} \left(1 + \frac{(x_i - \mu_i)^2}{\nu_i \sigma_i^2}\right)^{-(\nu_i + 1) / 2}
 
     Args:
-        loc: the location mu, (features,).
-        scale: sigma, a number or (features,); 1 by default.
-        df: degrees of freedom nu, a number or (features,).
+        loc: the location mu, (*event).
+        scale: sigma, a number or (*event); 1 by default.
+        df: degrees of freedom nu, a number or (*event).
         learnable: whether all three are trained.
         context: size of a context on which they depend, through an MLP that starts at zero; 0 for none.
         network: in place of that MLP, a network from the context to the offsets of location, log-scale and log-df.
@@ -45,16 +46,16 @@ class StudentT(ClosedForm):
         scale: Tensor | ArrayLike | None = None,
         df: Tensor | ArrayLike = 4.0,
         learnable: bool = False,
-        context: int = 0,
+        context: Shape = 0,
         network: Network | None = None,
         hidden: Sequence[int] = (64, 64),
     ) -> None:
-        mean = read_loc(loc, dims=1)
+        mean = read_loc(loc)
         log_scale, _ = read_scale(mean, scale, None)
         initial = {"loc": mean, "log_scale": log_scale, "log_df": read_positive("df", df, mean).log()}
-        super().__init__(len(mean), Parameters(initial, learnable, context, network, hidden))
+        super().__init__(families.StudentT(), mean.shape, Parameters(initial, learnable, context, network, hidden))
 
-    def _at(self, context: Tensor | None) -> Distribution:
+    def numbers(self, context: Tensor | None) -> Tensor:
+        """Location, log-scale and log-df: (*context batch, *event, 3)."""
         theta = self.theta(context)
-        df, scale = theta["log_df"].exp(), theta["log_scale"].exp()
-        return StudentTDistribution(df, theta["loc"], scale, validate_args=False)
+        return torch.stack([theta["loc"], theta["log_scale"], theta["log_df"]], dim=-1)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.distributions import Distribution, constraints
-from torch.distributions import Uniform as UniformDistribution
+from torch.distributions import constraints
 
+from anabranch import families
 from anabranch.densities.closed_form import ClosedForm
 from anabranch.densities.gaussian import read_like, read_loc
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
+from anabranch.transforms.domain import everywhere
 
 
 class Uniform(ClosedForm):
     r"""Uniform density over the box low <= x <= high: log p(x) = -sum_i log(high_i - low_i) inside, -inf outside.
 
     Args:
-        low: the lower corner, (features,).
-        high: the upper corner, (features,).
+        low: the lower corner, (*event).
+        high: the upper corner, (*event).
         network: a network of the context that gives, for each feature, the shift of `low` and then, for each feature, the
             logarithm of the factor by which the width grows.
 
@@ -34,14 +35,15 @@ class Uniform(ClosedForm):
     """
 
     def __init__(self, low: Tensor | ArrayLike, high: Tensor | ArrayLike, network: Network | None = None) -> None:
-        corner = read_loc(low, dims=1, name="low")
+        corner = read_loc(low, name="low")
         upper = read_like("high", high, corner)
         if upper.shape != corner.shape:
             raise ValueError(f"high: expected shape {tuple(corner.shape)}, got {tuple(upper.shape)}")
         if not bool((upper > corner).all()) or not bool(torch.isfinite(upper - corner).all()):
             raise ValueError(f"high: expected finite numbers above low {corner.tolist()}, got {upper.tolist()}")
         zeros = torch.zeros_like(corner)
-        super().__init__(len(corner), Parameters({"shift": zeros, "log_stretch": zeros}, network=network))
+        theta = Parameters({"shift": zeros, "log_stretch": zeros}, network=network)
+        super().__init__(families.Uniform(), corner.shape, theta)
         self.register_buffer("low", corner.detach().clone())
         self.register_buffer("high", upper.detach().clone())
 
@@ -49,22 +51,16 @@ class Uniform(ClosedForm):
     def support(self) -> constraints.Constraint:  # type: ignore[override]
         """The box; with a network of the context, which moves it, everything."""
         if self.context_shape is not None:
-            return constraints.real_vector
-        return constraints.independent(constraints.interval(self.get_buffer("low"), self.get_buffer("high")), 1)
+            return everywhere(len(self.event_shape))
+        box = constraints.interval(self.get_buffer("low"), self.get_buffer("high"))
+        return constraints.independent(box, len(self.event_shape))
 
-    def _at(self, context: Tensor | None) -> Distribution:
+    def numbers(self, context: Tensor | None) -> Tensor:
+        """The lower and the upper corner: (*context batch, *event, 2)."""
         low, high = self.get_buffer("low"), self.get_buffer("high")
         if self.context_shape is not None:
             theta = self.theta(context)
             width = (high - low) * theta["log_stretch"].exp()
             low = low + theta["shift"]
             high = low + width
-        return _ClosedUniform(low, high, validate_args=False)
-
-
-class _ClosedUniform(UniformDistribution):
-    """torch's, with the upper end inside too: low + u (high - low), u < 1, is often rounded to it."""
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        inside = (self.low <= value) & (value <= self.high)
-        return torch.where(inside, -(self.high - self.low).log(), -torch.inf)
+        return torch.stack([low, high], dim=-1)

@@ -1,6 +1,7 @@
 """Families of distributions of one number, told by parameters which of its members: what a column of a table can be."""
 
 from anabranch.families.atoms import Atoms
+from anabranch.families.bernoulli import Bernoulli
 from anabranch.families.column_by_column import ColumnByColumn
 from anabranch.families.curve import Curve
 from anabranch.families.family import Family
@@ -8,6 +9,21 @@ from anabranch.families.lattice import Lattice
 from anabranch.families.levels import Levels
 from anabranch.families.logistics import Logistics
 from anabranch.families.panel import Panel
+from anabranch.families.student_t import StudentT
+from anabranch.families.uniform import Uniform
 from anabranch.families.wrapped import Wrapped
 
-__all__ = ["Atoms", "ColumnByColumn", "Curve", "Family", "Lattice", "Levels", "Logistics", "Panel", "Wrapped"]
+__all__ = [
+    "Atoms",
+    "Bernoulli",
+    "ColumnByColumn",
+    "Curve",
+    "Family",
+    "Lattice",
+    "Levels",
+    "Logistics",
+    "Panel",
+    "StudentT",
+    "Uniform",
+    "Wrapped",
+]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import instance_of
-from anabranch.densities.categorical import draw_levels
+from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family
 
 

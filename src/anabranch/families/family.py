@@ -31,12 +31,13 @@ class Family(Described, ABC):
         initialize(x)        set what `features` reads off a sample
 
         x      (*batch)
-        theta  (*batch, parameters), any real numbers
+        theta  (*batch, parameters), any real numbers, of any batch shape that broadcasts against that of x
 
     A NaN in x gives NaN. To write your own: call `super().__init__(parameters, inputs)` and define the rest.
 
     Attributes:
         discrete: whether every x has a probability, so that log_prob is the logarithm of one.
+        reparameterized: whether samples are differentiable functions of theta.
 
     Args:
         parameters: how many numbers theta has.
@@ -44,6 +45,7 @@ class Family(Described, ABC):
     """
 
     discrete: bool = False
+    reparameterized: bool = False
 
     def __init__(self, parameters: int, inputs: int) -> None:
         super().__init__()

@@ -7,11 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
 from anabranch.checks import positive_int
-from anabranch.densities.categorical import draw_levels
+from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family
-
-# up to so many levels a network reads a number for each; of more, as long a learned vector
-_READ = 32
 
 
 class Levels(Family):
@@ -21,6 +18,7 @@ class Levels(Family):
 
     Args:
         count: how many levels.
+        read: up to so many levels a network reads a number for each; of more, as long a learned vector.
 
     Example:
         >>> import torch
@@ -31,10 +29,10 @@ class Levels(Family):
 
     discrete = True
 
-    def __init__(self, count: int) -> None:
-        self.count = positive_int("count", count)
-        super().__init__(self.count, min(self.count, _READ))
-        self.vectors = nn.Parameter(torch.randn(self.count, _READ)) if self.count > _READ else None
+    def __init__(self, count: int, read: int = 32) -> None:
+        self.count, read = positive_int("count", count), positive_int("read", read)
+        super().__init__(self.count, min(self.count, read))
+        self.vectors = nn.Parameter(torch.randn(self.count, read)) if self.count > read else None
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         return levels_log_prob(x, theta, self.count)
@@ -89,5 +87,8 @@ def levels_log_prob(x: Tensor, theta: Tensor, count: int | Tensor) -> Tensor:
 
 
 def _at(values: Tensor, level: Tensor) -> Tensor:
-    """The values (*batch, levels), or (levels) for all, at a level each (*batch)."""
-    return values[level] if values.dim() == 1 else values.gather(-1, level.unsqueeze(-1)).squeeze(-1)
+    """The values (*batch, levels), or of a shape that broadcasts against the batch, at a level each (*batch)."""
+    if values.dim() == 1:
+        return values[level]
+    batch = torch.broadcast_shapes(values.shape[:-1], level.shape)
+    return values.expand(*batch, -1).gather(-1, level.expand(batch).unsqueeze(-1)).squeeze(-1)

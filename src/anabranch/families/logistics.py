@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from anabranch.checks import positive, positive_int
-from anabranch.densities.categorical import draw_levels
 from anabranch.families.cut_logistics import log_between, log_density_between, mean_between, quantile_between
+from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family, quantiles_of
 from anabranch.families.inversion import least_at
 

@@ -14,10 +14,10 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import fraction, positive_int, reference_tensor
 from anabranch.densities import Density, Mixture, Resampled
-from anabranch.densities.categorical import draw_levels
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
 from anabranch.draws import drawing
-from anabranch.models.flow import default_base
+from anabranch.families.draw_levels import draw_levels
+from anabranch.models.base import base_for, onto
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import LogOdds, Network, Select
@@ -76,7 +76,8 @@ class DepthMixture(Mixture):
     ) -> None:
         if not isinstance(chain, Chain):
             raise ValueError(f"chain: expected a Chain of blocks, got {type(chain).__name__}")
-        base = default_base(chain, base)
+        base = base_for(chain, base)
+        onto(chain, base)
         self_depths = (
             list(range(1, len(chain) + 1)) if depths is None else [positive_int("depths", d, 0) for d in depths]
         )
@@ -90,9 +91,7 @@ class DepthMixture(Mixture):
         self.loss_is_exact = base.loss_is_exact
         self._everywhere = defined_everywhere(chain)
         self.depths = tuple(self_depths)
-        size = base.event_shape.numel()
-        context = 0 if context_shape is None else context_shape.numel()
-        self.gate = read_gate(gate, size, self.components, context, hidden)
+        self.gate = read_gate(gate, base.event_shape, self.components, context_shape, hidden)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]

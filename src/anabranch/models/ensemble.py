@@ -12,9 +12,9 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density, Mixture
-from anabranch.densities.categorical import draw_levels
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, context_rows
 from anabranch.densities.weights import read_weights
+from anabranch.families.draw_levels import draw_levels
 from anabranch.models.components import Separate
 
 

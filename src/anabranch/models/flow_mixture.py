@@ -13,17 +13,19 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import finite_rows, fraction, instance_of, numbers_below, one_of
 from anabranch.densities import Density, Mixture
-from anabranch.densities.categorical import draw_levels
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.weights import read_weights
+from anabranch.families.draw_levels import draw_levels
+from anabranch.models.base import onto
 from anabranch.models.components import Components, Separate
 from anabranch.models.heads import Heads
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import Network, Select
+from anabranch.networks.reader import check_reader, outputs_of
 from anabranch.transforms import Transform
-from anabranch.transforms.domain import is_everything
+from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
 
 
@@ -73,32 +75,28 @@ class FlowMixture(Mixture):
     ) -> None:
         parts = components if isinstance(components, Components) else Separate(components)
         shapes = [parts.context_shape]
-        size = parts.event_shape.numel()
-        if posterior is not None:
-            instance_of("posterior", posterior, Network)
-            if (posterior.features, posterior.outputs) != (size, parts.count):
-                raise ValueError(
-                    f"posterior: expected a network of {size} features and {parts.count} outputs, "
-                    f"got {posterior.features} and {posterior.outputs}"
-                )
-            shapes.append(torch.Size([posterior.context]) if posterior.context else None)
+        event_shape, size = parts.event_shape, parts.event_shape.numel()
+        step: Transform | None = None
         if trunk is not None:
             instance_of("trunk", trunk, Transform)
-            if trunk.event_shape not in (None, parts.event_shape):
-                raise ValueError(
-                    f"trunk: expected event shape {tuple(parts.event_shape)}, the components', "
-                    f"got {tuple(trunk.event_shape or ())}"
-                )
+            step = onto(trunk, parts, "trunk: the components")
+            event_shape = step.inverse_shape(parts.event_shape)
             shapes.append(trunk.context_shape)
+        if posterior is not None:
+            instance_of("posterior", posterior, Network)
+            check_reader("posterior", posterior, event_shape, parts.count)
+            shapes.append(posterior.context_shape)
         one_of("heads", heads, ("none", "diagonal", "affine"))
         if heads != "none" and not is_everything(parts.support):
             raise ValueError("heads: expected 'none' for components with a support of their own, got " + repr(heads))
         if heads != "none" and len(parts.event_shape) != 1:
             raise ValueError(f"heads: expected 'none' for events of shape {tuple(parts.event_shape)}, got {heads!r}")
-        super().__init__(parts.count, parts.event_shape, common_shape("context_shape", shapes))
+        super().__init__(parts.count, event_shape, common_shape("context_shape", shapes))
         self.parts = parts
         self.posterior = posterior
         self.trunk = trunk
+        # what runs: the trunk, or what fits it to the components; in a tuple, so that parameters have one name
+        self._onto = (step,)
         self.heads = None if heads == "none" else Heads(parts.count, size, full=heads == "affine")
         self.bound = parts.bound
         self.variational = posterior is not None
@@ -115,11 +113,10 @@ class FlowMixture(Mixture):
         """Where some component may be positive."""
         inner = constraints.real_vector if self.heads is not None else self.parts.support
         if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(inner)):
-            return inner
+            return inner if self.trunk is None else everywhere(len(self.event_shape))
         if self.trunk.context_shape is not None:
-            return self.trunk.domain
-        trunk = self.trunk
-        return Preimage(lambda x: [trunk(x)], inner)
+            return self._step.domain
+        return Preimage(lambda x: [self._through(x, None)], inner, len(self.event_shape))
 
     def weights(self) -> Tensor:
         """w: (components,)."""
@@ -147,7 +144,7 @@ class FlowMixture(Mixture):
         with torch.no_grad():
             self.logits.copy_((responsibilities.mean(dim=0) + 1e-3 / self.components).log())
             if self.heads is not None:
-                z = x if self.trunk is None else self.trunk(x, self._for_trunk(context))[0]
+                z = x if self.trunk is None else self._through(x, context)[0]
                 self.heads.standardise(z, responsibilities)
 
     def follow(
@@ -176,7 +173,7 @@ class FlowMixture(Mixture):
             if self.logits.requires_grad:
                 self.logits.copy_((after.mean(dim=0) + 1e-6 / self.components).log())
             if self.heads is not None:
-                z = x if self.trunk is None else self.trunk(x, self._for_trunk(context))[0]
+                z = x if self.trunk is None else self._through(x, context)[0]
                 self.heads.follow(z, before, after)
 
     def own_parameters(self) -> Tensor:
@@ -227,8 +224,8 @@ class FlowMixture(Mixture):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize trunk and components on x."""
         if self.trunk is not None:
-            self.trunk.initialize(x, context)
-            x, _ = self.trunk(x, self._for_trunk(context))
+            self._step.initialize(x, context)
+            x, _ = self._through(x, context)
         if self.heads is not None:  # a component sees its own rows through its head: some place of its own is given
             self.heads.start(x)
             x = (x - x.mean(dim=0)) / x.std(dim=0, correction=0).clamp(min=1e-12)
@@ -242,7 +239,7 @@ class FlowMixture(Mixture):
         log_weights = self._log_weights()
         log_det = x.new_zeros(())
         if self.trunk is not None:
-            x, log_det = self.trunk(x, self._for_trunk(context))
+            x, log_det = self._through(x, context)
         if self.heads is None:
             xs = x.expand(self.components, *x.shape)
         else:
@@ -262,7 +259,7 @@ class FlowMixture(Mixture):
         if self.heads is not None:
             z = self.heads.inverse(z, component)
         if self.trunk is not None:
-            z, _ = self.trunk.inverse(z, self._for_trunk(own))
+            z, _ = self._step.inverse(z, self._for_trunk(own))
         return z.reshape(*batch_shape, *self.event_shape)
 
     def _log_weights(self) -> Tensor:
@@ -272,7 +269,7 @@ class FlowMixture(Mixture):
         if self.posterior is None:
             raise ValueError("posterior: expected a network, got None")
         x = at_every_context(self, x, context)
-        logits = self.posterior(x.flatten(x.dim() - len(self.event_shape)), context if self.posterior.context else None)
+        logits = outputs_of(self.posterior, x, len(self.event_shape), context)
         return logits.masked_fill(~self.get_buffer("alive"), -torch.inf).log_softmax(dim=-1)
 
     def _read_shares(self, name: str, value: Tensor | ArrayLike, x: Tensor) -> Tensor:
@@ -286,6 +283,18 @@ class FlowMixture(Mixture):
 
     def _for_parts(self, context: Tensor | None) -> Tensor | None:
         return None if self.parts.context_shape is None else context
+
+    def _through(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the trunk makes of x, and its log-determinant."""
+        result: tuple[Tensor, Tensor] = self._step(x, self._for_trunk(context))
+        return result
+
+    @property
+    def _step(self) -> Transform:
+        (step,) = self._onto
+        if step is None:
+            raise ValueError("trunk: expected a transform, got None")
+        return step
 
     def _for_trunk(self, context: Tensor | None) -> Tensor | None:
         return None if self.trunk is None or self.trunk.context_shape is None else context

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Mixture
-from anabranch.densities.categorical import draw_levels
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
-from anabranch.models.flow import default_base
+from anabranch.families.draw_levels import draw_levels
+from anabranch.models.base import base_for, onto
 from anabranch.models.gate import context_of_gate, gate_logits, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import Network
 from anabranch.transforms import Chain, Transform
-from anabranch.transforms.domain import is_everything
+from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
 
 
@@ -64,17 +64,18 @@ class PiecewiseFlow(Mixture):
         for branch in pieces:
             if not isinstance(branch, Transform) or branch.inversion == "none":
                 raise ValueError(f"branches: expected transforms with an inverse, got a {type(branch).__name__}")
-        base = default_base(next((b for b in pieces if b.event_shape is not None), pieces[0]), base)
-        for branch in pieces:
-            default_base(branch, base)
+        base = base_for(next((b for b in pieces if b.noise_shape is not None), pieces[0]), base)
+        steps = [onto(branch, base) for branch in pieces]
+        event_shape = common_shape("event_shape", [step.inverse_shape(base.event_shape) for step in steps])
         shapes = [*(branch.context_shape for branch in pieces), base.context_shape, context_of_gate(gate)]
         context_shape = common_shape("context_shape", shapes)
-        super().__init__(len(pieces), base.event_shape, context_shape)
+        super().__init__(len(pieces), event_shape or base.event_shape, context_shape)
+        # what runs: the branches, or what fits them to the base; in a tuple, so that parameters have one name
+        self._steps = tuple(steps)
         self.branches = nn.ModuleList(pieces)
         self.base = base
         self.bound = base.bound
-        context = 0 if context_shape is None else context_shape.numel()
-        self.gate = read_gate(gate, base.event_shape.numel(), len(pieces), context, hidden)
+        self.gate = read_gate(gate, base.event_shape, len(pieces), context_shape, hidden)
         self.loss_is_exact = base.loss_is_exact
         self._onto = all(_onto(branch) for branch in pieces)
         self._everywhere = any(defined_everywhere(branch) for branch in pieces) and is_everything(base.support)
@@ -83,8 +84,10 @@ class PiecewiseFlow(Mixture):
     def support(self) -> Constraint:  # type: ignore[override]
         """Where some branch is defined and reaches the base's support; if a branch takes a context, the base's."""
         if self._everywhere or any(branch.context_shape is not None for branch in self._transforms()):
-            return self.base.support
-        return Preimage(lambda x: [branch(x) for branch in self._transforms()], self.base.support)
+            return everywhere(len(self.event_shape)) if is_everything(self.base.support) else self.base.support
+        return Preimage(
+            lambda x: [branch(x) for branch in self._transforms()], self.base.support, len(self.event_shape)
+        )
 
     def weights(self, z: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """The gate p(k | z): (*batch, components), for z (*batch, *event).
@@ -133,11 +136,11 @@ class PiecewiseFlow(Mixture):
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))
-        batch_shape = z.shape[: z.dim() - len(self.event_shape)]
+        batch_shape = z.shape[: z.dim() - len(self.base.event_shape)]
         branch_of = draw_levels(self._log_weights(z, context).expand(*batch_shape, self.components)).flatten()
-        rows = z.reshape(len(branch_of), *self.event_shape)
+        rows = z.reshape(len(branch_of), *self.base.event_shape)
         context = context_rows(self, context, batch_shape)
-        x = rows
+        x = rows.new_empty(len(rows), *self.event_shape)
         for k, branch in enumerate(self._transforms()):
             own = (branch_of == k).nonzero().squeeze(-1)
             if len(own):
@@ -146,7 +149,7 @@ class PiecewiseFlow(Mixture):
         return x.reshape(*batch_shape, *self.event_shape)
 
     def _log_weights(self, z: Tensor, context: Tensor | None) -> Tensor:
-        logits = gate_logits(self.gate, z, len(self.event_shape), context)
+        logits = gate_logits(self.gate, z, len(self.base.event_shape), context)
         if not self._onto:
             with torch.no_grad():
                 reached = torch.stack(

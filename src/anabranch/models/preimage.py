@@ -20,11 +20,16 @@ class Preimage(Constraint):
         support: the base's.
     """
 
-    def __init__(self, images: Callable[[Tensor], Iterable[tuple[Tensor, Tensor]]], support: Constraint) -> None:
+    def __init__(
+        self,
+        images: Callable[[Tensor], Iterable[tuple[Tensor, Tensor]]],
+        support: Constraint,
+        event_dim: int | None = None,
+    ) -> None:
         super().__init__()
         self.images = images
         self.support = support
-        self.event_dim = support.event_dim
+        self.event_dim = support.event_dim if event_dim is None else event_dim
         self.is_discrete = support.is_discrete
 
     def __repr__(self) -> str:

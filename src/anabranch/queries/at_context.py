@@ -123,8 +123,8 @@ def columns_of_closed_form(
             loc, scale, df = theta["loc"], theta["log_scale"].exp(), theta["log_df"].exp()
             return StudentT(loc[chosen], scale=scale[chosen], df=df[chosen])
         if isinstance(density, Uniform):
-            box = density._at(context)
-            return Uniform(box.low[chosen], box.high[chosen])  # type: ignore[attr-defined]
+            low, high = density.numbers(context)[chosen].unbind(dim=-1)
+            return Uniform(low, high)
         logits = theta["logits"][chosen]
         return Bernoulli(logits) if isinstance(density, Bernoulli) else Categorical(logits)
 

@@ -20,8 +20,8 @@ from anabranch.densities import (
     StudentT,
     Uniform,
 )
-from anabranch.densities.categorical import draw_levels
 from anabranch.draws import drawing
+from anabranch.families.draw_levels import draw_levels
 from anabranch.models import AnyOrder
 from anabranch.queries.at_context import AtContext, gaussian_mixture, settled
 from anabranch.queries.closed_marginal import closed_marginal

@@ -1,0 +1,64 @@
+"""Zeros and ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from anabranch.families.family import Family
+
+
+class Bernoulli(Family):
+    r"""x in 0, 1 with P(X = 1) = sigmoid(theta); anything else has probability 0.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.families import Bernoulli
+        >>> Bernoulli().log_prob(torch.tensor([0.0, 1.0, 2.0]), torch.zeros(3, 1)).exp()
+        tensor([0.5000, 0.5000, 0.0000])
+    """
+
+    discrete = True
+
+    def __init__(self) -> None:
+        super().__init__(parameters=1, inputs=1)
+
+    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
+        logit = theta[..., 0]
+        log_p = torch.where(x == 1, logsigmoid(logit), logsigmoid(-logit))
+        log_p = torch.where((x == 0) | (x == 1), log_p, -torch.inf)
+        return torch.where(x.isnan(), torch.nan, log_p)
+
+    def contains(self, x: Tensor) -> Tensor:
+        return (x == 0) | (x == 1)
+
+    def nearest(self, x: Tensor) -> Tensor:
+        return torch.where(x.isnan(), 0.0, (x > 0.5).to(x.dtype))
+
+    def ends(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def sample(self, theta: Tensor) -> Tensor:
+        return torch.bernoulli(theta[..., 0].sigmoid())
+
+    def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        zero = torch.sigmoid(-theta[..., 0])
+        left, right = (
+            torch.where(above_one, 1.0, torch.where(above_zero, zero, 0.0))
+            for above_zero, above_one in ((x > 0, x > 1), (x >= 0, x >= 1))
+        )
+        return tuple(torch.where(x.isnan(), torch.nan, p) for p in (left, right))  # type: ignore[return-value]
+
+    def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
+        return (u > torch.sigmoid(-theta[..., 0])).to(theta.dtype)
+
+    def mean(self, theta: Tensor) -> Tensor:
+        return theta[..., 0].sigmoid()
+
+    def features(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(-1)
+
+    def start(self, x: Tensor) -> Tensor:
+        ones = x.sum()
+        return ((ones + 0.5) / (len(x) - ones + 0.5)).log().unsqueeze(0)

@@ -1,0 +1,70 @@
+"""Student's t distributions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import StudentT as TorchStudentT
+
+from anabranch.families.family import Family, quantiles_of
+
+
+class StudentT(Family):
+    r"""Student's t with nu degrees of freedom: tails that fall like |x|^{-nu - 1}. theta holds mu, log sigma and log nu.
+
+    .. math:: p(x) \propto \frac{1}{\sigma} \left(1 + \frac{(x - \mu)^2}{\nu \sigma^2}\right)^{-(\nu + 1) / 2}
+
+    Its distribution function and quantiles are computed on the CPU in float64 (scipy), without gradients.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.families import StudentT
+        >>> StudentT().below(torch.tensor(0.0), torch.tensor([0.0, 0.0, 1.0]))[0]
+        tensor(0.5000)
+    """
+
+    reparameterized = True
+
+    def __init__(self) -> None:
+        super().__init__(parameters=3, inputs=1)
+
+    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
+        return _at(theta).log_prob(x)
+
+    def sample(self, theta: Tensor) -> Tensor:
+        return _at(theta).rsample()
+
+    def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        from scipy import stats  # noqa: PLC0415 (slow to import)
+
+        df, loc, scale = _numbers(theta)
+        p = torch.as_tensor(stats.t.cdf(x.detach().double().cpu().numpy(), df, loc, scale)).to(theta)
+        return p, p
+
+    def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
+        from scipy import stats  # noqa: PLC0415 (slow to import)
+
+        df, loc, scale = _numbers(theta)
+        return torch.as_tensor(stats.t.ppf(u.detach().double().cpu().numpy(), df, loc, scale)).to(theta)
+
+    def mean(self, theta: Tensor) -> Tensor:
+        return torch.where(theta[..., 2] > 0, theta[..., 0], torch.nan)
+
+    def features(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(-1)
+
+    def start(self, x: Tensor) -> Tensor:
+        low, middle, high = quantiles_of(x, torch.tensor([0.25, 0.5, 0.75], device=x.device))
+        # the quartiles of a t with 4 degrees of freedom lie at +-0.741
+        scale = ((high - low) / (2 * 0.741)).clamp(min=torch.finfo(x.dtype).eps * (1 + middle.abs()))
+        return torch.stack([middle, scale.log(), x.new_tensor(4.0).log()])
+
+
+def _at(theta: Tensor) -> TorchStudentT:
+    loc, log_scale, log_df = theta.unbind(dim=-1)
+    return TorchStudentT(log_df.exp(), loc, log_scale.exp(), validate_args=False)
+
+
+def _numbers(theta: Tensor) -> tuple[object, object, object]:
+    loc, log_scale, log_df = theta.detach().double().cpu().unbind(dim=-1)
+    return log_df.exp().numpy(), loc.numpy(), log_scale.exp().numpy()

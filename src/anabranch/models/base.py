@@ -1,0 +1,59 @@
+"""The base of a flow: a density that reads what transforms give, in its shape."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from anabranch.densities import Density, Normal
+from anabranch.transforms import Chain, Reshape, Transform
+from anabranch.transforms.blockwise import lifted
+
+
+class Shaped(Protocol):
+    """Whatever has events of a known shape: a density, or the components of a mixture."""
+
+    event_shape: torch.Size
+
+
+def base_for(transform: Transform, base: Density | None) -> Density:
+    """The base given, checked against the transform, or a standard normal of the shape of its noise.
+
+    Raises:
+        ValueError: the base has another number of entries than the noise, or there is no base and the transform takes any
+            shape.
+    """
+    if not isinstance(transform, Transform):
+        raise ValueError(f"transform: expected a Transform, got {type(transform).__name__}")
+    if base is None:
+        if transform.noise_shape is None:
+            raise ValueError(
+                f"base: expected one, such as Normal.standard((1, 8, 8)), since {type(transform).__name__} "
+                "takes events of any shape"
+            )
+        return Normal.standard(transform.noise_shape)
+    if not isinstance(base, Density):
+        raise ValueError(f"base: expected a Density, got {type(base).__name__}")
+    return base
+
+
+def onto(transform: Transform, base: Shaped, name: str = "base") -> Transform:
+    """The transform on events of as many dimensions as the base needs, whose noise has the shape of the base's events.
+
+    It is the transform itself, where the shapes fit; else the noise is reshaped, which has as many entries as the base.
+
+    Raises:
+        ValueError: it has not.
+    """
+    shape, noise = base.event_shape, transform.noise_shape
+    if noise is None or (noise.numel() != shape.numel() and shape[-len(noise) :] == noise):
+        transform = lifted(transform, len(shape) - transform.noise_dim + transform.event_dim)
+        transform.inverse_shape(shape)
+        return transform
+    if noise.numel() != shape.numel():
+        raise ValueError(
+            f"{name}: expected event shape {tuple(noise)}, the transform's, or another of {noise.numel()} entries, "
+            f"got {tuple(shape)} of {shape.numel()}"
+        )
+    return transform if noise == shape else Chain([transform, Reshape(noise, shape)])
