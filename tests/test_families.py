@@ -437,7 +437,7 @@ class TestOneThetaForAll:
         )
         spread = theta.expand(5, 5)
         assert torch.allclose(family.log_prob(x, theta), family.log_prob(x, spread), equal_nan=True)
-        for one, other in zip(family.below(x[:3], theta), family.below(x[:3], spread), strict=True):
+        for one, other in zip(family.below(x[:3], theta), family.below(x[:3], spread[:3]), strict=True):
             assert torch.allclose(one, other)
         assert torch.equal(family.quantile(u, theta), family.quantile(u, spread))
 

@@ -244,7 +244,7 @@ def test_branches_that_do_not_fit():
         (lambda: ab.PiecewiseFlow([MLP(2, 2)]), "branches: expected transforms with an inverse, got a MLP"),
         (lambda: ab.PiecewiseFlow([LULinear(2), LULinear(3)]), "event shape"),
         (lambda: ab.PiecewiseFlow([LULinear(2)], gate="soft"), "gate: expected one of 'network', 'constant'"),
-        (lambda: ab.PiecewiseFlow([LULinear(2)], gate=MLP(2, 3)), "of 2 features and 1 outputs, got 2 and 3"),
+        (lambda: ab.PiecewiseFlow([LULinear(2)], gate=MLP(2, 3)), "of 2 features and 1 output, got 2 and 3"),
         (lambda: HalfSpace(2, 2), "feature: expected a number from 0 to 1, got 2"),
     ]:
         with pytest.raises(ValueError, match=message):
