@@ -61,7 +61,8 @@ class Flow(Density):
     def support(self) -> Constraint:  # type: ignore[override]
         """Where the density may be positive; of a transform with a context, all that its own domain lets in."""
         if self.transform.context_shape is not None:
-            return self._step.domain
+            domain = self._step.domain
+            return everywhere(len(self.event_shape)) if is_everything(domain) else domain
         if self._everywhere and is_everything(self.base.support):
             return everywhere(len(self.event_shape))
         return Preimage(lambda x: [self._step(x)], self.base.support, len(self.event_shape))

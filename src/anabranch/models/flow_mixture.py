@@ -115,7 +115,8 @@ class FlowMixture(Mixture):
         if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(inner)):
             return inner if self.trunk is None else everywhere(len(self.event_shape))
         if self.trunk.context_shape is not None:
-            return self._step.domain
+            domain = self._step.domain
+            return everywhere(len(self.event_shape)) if is_everything(domain) else domain
         return Preimage(lambda x: [self._through(x, None)], inner, len(self.event_shape))
 
     def weights(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.constant import Constant
+from anabranch.networks.convolutional import Convolutional
 from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
 from anabranch.networks.mlp import MLP
@@ -9,4 +10,14 @@ from anabranch.networks.network import Network
 from anabranch.networks.residual_mlp import ResidualMLP
 from anabranch.networks.select import Select
 
-__all__ = ["MLP", "CausalNetwork", "Constant", "LogOdds", "MaskedMLP", "Network", "ResidualMLP", "Select"]
+__all__ = [
+    "MLP",
+    "CausalNetwork",
+    "Constant",
+    "Convolutional",
+    "LogOdds",
+    "MaskedMLP",
+    "Network",
+    "ResidualMLP",
+    "Select",
+]

@@ -94,7 +94,7 @@ def _evaluating(density: Density) -> Iterator[None]:
 
 def check_sample_shapes(density: Density, context: Tensor | None = None) -> None:
     """sample, rsample and sample_and_log_prob: shapes, dtypes, gradients, and that the parts of the last belong together."""
-    batch = torch.Size() if context is None else context.shape[:-1]
+    batch = torch.Size() if context is None else context.shape[:1]
     reference = reference_tensor(density)
     dtype = torch.get_default_dtype() if reference is None else reference.dtype
     for shape in ((), (3,), (2, 3), (0,)):
@@ -258,7 +258,7 @@ def check_nan_rows(density: Density, context: Tensor | None = None) -> None:
 def check_view(density: Density, context: Tensor | None = None) -> None:
     """The `torch.distributions` view has the density's shapes and numbers."""
     view = density.distribution(context)
-    batch = torch.Size() if context is None else context.shape[:-1]
+    batch = torch.Size() if context is None else context.shape[:1]
     kind = type(view).__name__
     expect(isinstance(view, torch.distributions.Distribution), density, f"expected a Distribution, got a {kind}")
     shapes, wanted = (view.batch_shape, view.event_shape), (batch, density.event_shape)

@@ -20,8 +20,8 @@ def check_causal_network(network: CausalNetwork, x: Tensor, context: Tensor | No
 
     Args:
         network: the network, with weights away from their start (`randomize`).
-        x: (rows, features), in float32.
-        context: (rows, c), if it takes one.
+        x: (rows, *positions) or (rows, *positions, channels), in float32.
+        context: (rows, *context), if it takes one.
 
     Raises:
         AssertionError: it does not conform; one line says where.
@@ -44,17 +44,20 @@ def check_causality(network: CausalNetwork, x: Tensor, context: Tensor | None = 
     """dy_d / dx_e = 0 for e >= d, some dy_d / dx_e is not 0 for each d > 0, and the context reaches the outputs."""
     exact = copy.deepcopy(network).double()
     given = None if context is None else context[0].double()
+    shape = torch.Size([*network.positions, network.outputs])
+    got = exact(x[0].double(), given).shape
+    expect(got == shape, network, f"expected outputs of shape {tuple(shape)}, got {tuple(got)}")
     jacobian = torch.autograd.functional.jacobian(lambda v: exact(v, given), x[0].double())
-    size = (network.features, network.outputs, network.features)
-    expect(jacobian.shape == size, network, f"expected outputs of shape {size[:2]}, got {tuple(jacobian.shape[:-1])}")
-    reach = jacobian.abs().amax(dim=1)
+    count = network.features
+    # by position: how far its outputs move with the numbers of each other one
+    reach = jacobian.reshape(count, network.outputs, count, -1).abs().amax(dim=(1, 3))
     # NaN must count as reach
     late = (reach.triu() != 0).nonzero().tolist()
     expect(not late, network, f"expected outputs that look only before their position, got (position, input) {late}")
     blind = [d for d in range(1, network.features) if not bool((reach[d] > 0).any())]
     expect(not blind, network, f"expected outputs that see positions before their own, got none at {blind}")
     if given is not None:
-        moved = exact(x[0].double(), given + 1) - exact(x[0].double(), given)
+        moved = (exact(x[0].double(), given + 1) - exact(x[0].double(), given)).reshape(count, -1)
         still = [d for d in range(network.features) if not bool((moved[d] != 0).any())]
         expect(not still, network, f"expected outputs that move with the context, got none at {still}")
 
@@ -100,12 +103,14 @@ def check_work(network: CausalNetwork, x: Tensor, context: Tensor | None = None)
 
 
 def all_steps(network: CausalNetwork, x: Tensor, context: Tensor | None = None) -> Tensor:
-    """The outputs of all positions, one step after the other: (*batch, features, outputs)."""
-    state = network.start(x.shape[:-1], context)
+    """The outputs of all positions, one step after the other: (*batch, *positions, outputs)."""
+    batch = x.shape[: x.dim() - len(network.event_shape)]
+    values = x.reshape(*batch, network.features, *([] if network.channels is None else [network.channels]))
+    state = network.start(batch, context)
     previous: Tensor | None = None
     outputs = []
-    for value in x.unbind(dim=-1):
+    for value in values.unbind(dim=len(batch)):
         y, state = network.step(state, previous)
         outputs.append(y)
         previous = value
-    return torch.stack(outputs, dim=-2)
+    return torch.stack(outputs, dim=-2).unflatten(-2, network.positions)

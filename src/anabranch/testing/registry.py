@@ -30,17 +30,20 @@ from anabranch.models import (
     Ensemble,
     Flow,
     FlowMixture,
+    GaussianCopula,
+    Marginals,
     PiecewiseFlow,
     Subset,
     pieces,
 )
-from anabranch.networks import MLP, Constant, LogOdds, MaskedMLP, Network, ResidualMLP, Select
+from anabranch.networks import MLP, Constant, Convolutional, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
     CDF,
     ActNorm,
     Affine,
     Autoregressive,
+    Blockwise,
     Chain,
     Checkpoint,
     Coupling,
@@ -48,6 +51,7 @@ from anabranch.transforms import (
     Exp,
     HalfSpace,
     Householder,
+    Identity,
     Inverse,
     Invert,
     Linear,
@@ -55,11 +59,15 @@ from anabranch.transforms import (
     Logit,
     LULinear,
     Memory,
+    OnPart,
     Permutation,
+    Pointwise,
     RationalQuadraticSpline,
+    Reshape,
     Shift,
     Sigmoid,
     Softplus,
+    Squeeze,
     Standardise,
     Tanh,
     TorchTransform,
@@ -73,15 +81,15 @@ class Case:
 
     Attributes:
         build: makes it, with random weights.
-        context: size of its context, 0 for none.
-        features: of one x, for transforms and networks.
+        context: size of its context, or its shape; 0 for none.
+        features: of one x, or its shape, for transforms and networks.
         domain: makes data from standard normal numbers, for transforms that do not take all numbers.
         compiles: whether `torch.compile(fullgraph=True)` takes it.
     """
 
     build: Callable[[], Any]
-    context: int = 0
-    features: int = 3
+    context: int | tuple[int, ...] = 0
+    features: int | tuple[int, ...] = 3
     domain: Callable[[Tensor], Tensor] = lambda x: x
     compiles: bool = True
 
@@ -93,12 +101,16 @@ class Case:
     def x(self, rows: int = 4) -> Tensor:
         """Some rows of data."""
         generator = torch.Generator().manual_seed(1)
-        return self.domain(torch.randn(rows, self.features, generator=generator))
+        return self.domain(torch.randn(rows, *_shape(self.features), generator=generator))
 
     def contexts(self, rows: int = 4) -> Tensor | None:
         """Some contexts."""
         generator = torch.Generator().manual_seed(2)
-        return torch.randn(rows, self.context, generator=generator) if self.context else None
+        return torch.randn(rows, *_shape(self.context), generator=generator) if self.context else None
+
+
+def _shape(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (size,) if isinstance(size, int) else size
 
 
 def _spline() -> RationalQuadraticSpline:
@@ -121,6 +133,9 @@ def _elementwise(g: UnivariateMap, network: Network | None = None) -> Elementwis
     return Elementwise(g, features=3, network=network)
 
 
+_IMAGE = (2, 2, 2)
+"""The shape of the images that components are checked on: (channels, height, width)."""
+
 NETWORKS: dict[str, Case] = {
     "MLP": Case(lambda: MLP(3, 4, hidden=(8, 8))),
     "MLP of context": Case(lambda: MLP(3, 4, 2, hidden=(8, 8)), context=2),
@@ -132,6 +147,16 @@ NETWORKS: dict[str, Case] = {
     "log-odds": Case(lambda: LogOdds(MLP(3, 4, hidden=(8,)))),
     "selection": Case(lambda: Select(MLP(3, 6, hidden=(8,)), [5, 0, 2, 2])),
     "selection of context": Case(lambda: Select(MLP(3, 6, 2, hidden=(8,)), [5, 0, 2, 2]), context=2),
+    "MLP of images": Case(lambda: MLP(_IMAGE, _IMAGE, (1, 2, 2), hidden=(8,)), context=(1, 2, 2), features=_IMAGE),
+    "residual MLP of images": Case(lambda: ResidualMLP(_IMAGE, 4, hidden=8), features=_IMAGE),
+    "constant image": Case(lambda: Constant(_IMAGE, _IMAGE), features=_IMAGE),
+    "convolutional": Case(lambda: Convolutional(_IMAGE, (3, 2, 2), hidden=(4, 4)), features=_IMAGE),
+    "convolutional to a vector, of context": Case(
+        lambda: Convolutional(_IMAGE, 3, 2, hidden=(4,)), context=2, features=_IMAGE
+    ),
+    "convolutional of an image as context": Case(
+        lambda: Convolutional(_IMAGE, (3, 2, 2), (1, 2, 2), hidden=(4,)), context=(1, 2, 2), features=_IMAGE
+    ),
 }
 
 
@@ -142,6 +167,14 @@ def _masked_mlp(features: int, context: int, *hidden: int) -> Case:
 
 
 CAUSAL_NETWORKS: dict[str, Case] = {
+    "masked MLP over positions with channels": Case(
+        lambda: MaskedMLP(4, 3, hidden=(12, 12), activation="tanh", channels=2), features=(4, 2)
+    ),
+    "masked MLP over the pixels of an image, of an image": Case(
+        lambda: MaskedMLP((2, 2), 3, (1, 2, 2), hidden=(12,), activation="tanh", channels=3),
+        features=(2, 2, 3),
+        context=(1, 2, 2),
+    ),
     "masked MLP over one feature": _masked_mlp(1, 0, 8),
     "masked MLP over one feature, of context": _masked_mlp(1, 2, 8),
     "masked MLP of uneven layers": _masked_mlp(2, 0, 7, 9),
@@ -177,6 +210,29 @@ def _mixed_chain(memory: str | Memory) -> Chain:
     inner = Chain([LULinear(3), Permutation([2, 0, 1])], memory=memory)
     blocks = {"norm": ActNorm(3), "turn": Householder(3), "spline": _coupling(_spline(), 2), "inner": inner}
     return Chain({**blocks, "affine": _coupling(Affine())}, memory=memory)
+
+
+def _of_images(g: UnivariateMap, mask: str, context: int | tuple[int, ...] = 0) -> Coupling:
+    """A coupling over a mask of `_IMAGE`: of the second channel, by convolutions, or of a checkerboard."""
+    flags = torch.zeros(_IMAGE, dtype=torch.bool)
+    if mask == "channels":
+        flags[1] = True
+        return Coupling(flags, g, Convolutional((1, 2, 2), (g.size, 2, 2), context, hidden=(4,), activation="tanh"))
+    flags[:, 0, 1] = flags[:, 1, 0] = True
+    if mask == "checkerboard":
+        return Coupling(flags, g, Convolutional(_IMAGE, (2 * g.size, 2, 2), context, hidden=(4,), activation="tanh"))
+    return Coupling(flags, g, MLP(_IMAGE, 8 * g.size, context, hidden=(8,), activation="tanh"))
+
+
+def _two_levels() -> Chain:
+    """A multi-scale chain on (1, 4, 4): half of the channels leave after the first level."""
+    channels = torch.tensor([True, False, True, False])[:, None, None].expand(4, 2, 2)
+    coupling = Coupling(channels, Affine(), Convolutional((2, 2, 2), (4, 2, 2), hidden=(4,), activation="tanh"))
+    deeper = Coupling(
+        torch.arange(8).reshape(8, 1, 1) % 2 == 0, Affine(), Convolutional((4, 1, 1), (8, 1, 1), hidden=(4,))
+    )
+    inner = Chain([Squeeze(), Pointwise(LULinear(8)), deeper, Inverse(Squeeze())])
+    return Chain([Squeeze(), Pointwise(ActNorm(4)), coupling, OnPart(inner, [0, 1])])
 
 
 _KW: dict[str, Any] = {"hidden": (12,), "activation": "tanh"}
@@ -239,6 +295,60 @@ TRANSFORMS: dict[str, Case] = {
     "realnvp": Case(lambda: flows.realnvp(3, blocks=3, **_KW)),
     "realnvp of context": Case(lambda: flows.realnvp(3, 2, blocks=3, **_KW), context=2),
     "nice": Case(lambda: flows.nice(3, blocks=3, **_KW)),
+    "identity": Case(Identity),
+    "identity of images": Case(lambda: Identity(3), features=_IMAGE),
+    "reshape": Case(lambda: Reshape(_IMAGE, 8), features=_IMAGE),
+    "inverse reshape": Case(lambda: Inverse(Reshape(_IMAGE, 8)), features=8),
+    "squeeze": Case(Squeeze, features=_IMAGE),
+    "inverse squeeze": Case(lambda: Inverse(Squeeze()), features=(4, 1, 2)),
+    "elementwise affine of images": Case(lambda: Elementwise(Affine(), _IMAGE), features=_IMAGE),
+    "elementwise spline of images, of an image": Case(
+        lambda: Elementwise(_spline(), _IMAGE, Convolutional((1, 2, 2), (2 * _spline().size, 2, 2), hidden=(4,))),
+        features=_IMAGE,
+        context=(1, 2, 2),
+    ),
+    "elementwise logit of images": Case(
+        lambda: Elementwise(Logit(), event_dim=3), features=_IMAGE, domain=torch.sigmoid
+    ),
+    "logit on every block": Case(lambda: Blockwise(Elementwise(Logit()), 3), features=_IMAGE, domain=torch.sigmoid),
+    "coupling on every block, of context": Case(
+        lambda: Blockwise(_coupling(Affine(), 2), 2), features=(2, 3), context=2
+    ),
+    "half space at every point": Case(
+        lambda: Pointwise(HalfSpace(2)), features=_IMAGE, domain=lambda x: torch.cat([x[:, :1].exp(), x[:, 1:]], dim=1)
+    ),
+    "LU at every point": Case(lambda: Pointwise(LULinear(2)), features=_IMAGE),
+    "linear at every point": Case(lambda: Pointwise(Linear(2)), features=_IMAGE),
+    "Householder at every point": Case(lambda: Pointwise(Householder(2)), features=_IMAGE),
+    "ActNorm at every point": Case(lambda: Pointwise(ActNorm(2)), features=_IMAGE),
+    "standardised at every point": Case(lambda: Pointwise(Standardise(2)), features=_IMAGE),
+    "permutation at every point of a sequence": Case(
+        lambda: Pointwise(Permutation([2, 0, 1]), event_dim=2), features=(3, 2)
+    ),
+    "coupling over channels": Case(lambda: _of_images(Affine(), "channels"), features=_IMAGE),
+    "coupling over channels, of an image": Case(
+        lambda: _of_images(_spline(), "channels", (1, 2, 2)), features=_IMAGE, context=(1, 2, 2)
+    ),
+    "coupling over a checkerboard, of context": Case(
+        lambda: _of_images(_spline(), "checkerboard", 2), features=_IMAGE, context=2
+    ),
+    "coupling over a checkerboard by an MLP": Case(lambda: _of_images(Shift(), "vector"), features=_IMAGE),
+    "autoregressive over positions with channels": Case(
+        lambda: Autoregressive(Affine(), MaskedMLP(3, 4, channels=2, **_KW), order=[2, 0, 1]), features=(3, 2)
+    ),
+    "autoregressive over pixels, of an image": Case(
+        lambda: Autoregressive(_spline(), MaskedMLP(_IMAGE, _spline().size, (1, 2, 2), **_KW)),
+        features=_IMAGE,
+        context=(1, 2, 2),
+    ),
+    "on a part": Case(lambda: OnPart(LULinear(2), [2, 0])),
+    "on a part of the channels, of context": Case(
+        lambda: OnPart(Elementwise(Affine(), (1, 2, 2), MLP(2, 8, hidden=(4,))), [1]), features=_IMAGE, context=2
+    ),
+    "chain of vectors and images": Case(
+        lambda: Chain([Elementwise(Softplus()), Reshape(_IMAGE, 8), LULinear(8)]), features=_IMAGE
+    ),
+    "multi-scale chain": Case(_two_levels, features=(1, 4, 4)),
 }
 
 
@@ -319,6 +429,11 @@ DENSITIES: dict[str, Case] = {
             Normal(torch.zeros(2), context=2), MLP(2, 1, context=2, hidden=(8,)), truncation=5, samples=8192
         ),
         context=2,
+        compiles=False,
+    ),
+    "marginals": Case(lambda: Marginals([Logistics(2), Levels(3)])),
+    "Gaussian copula": Case(
+        lambda: GaussianCopula(Marginals([Logistics(2), Logistics(1)]), torch.tensor([[1.0, 0.5], [0.5, 1.0]])),
         compiles=False,
     ),
     "any order": Case(_any_order),
@@ -420,5 +535,25 @@ DENSITIES: dict[str, Case] = {
     "depth mixture on a depth mixture": Case(
         lambda: DepthMixture(_nsf(blocks=2), base=DepthMixture(_nsf(blocks=2), gate="constant"), hidden=(8,))
     ),
+    "normal images": Case(lambda: Normal(torch.zeros(1, 2, 2), scale=[[1.0, 2.0], [0.5, 1.0]], learnable=True)),
+    "normal of an image": Case(
+        lambda: Normal(torch.zeros(2), network=Convolutional((1, 2, 2), 4, hidden=(4,))), context=(1, 2, 2)
+    ),
+    "normal images of an image": Case(lambda: Normal(torch.zeros(1, 2, 1), context=(1, 2, 2)), context=(1, 2, 2)),
+    "Student t images": Case(lambda: StudentT(torch.zeros(1, 2, 1), df=5.0, learnable=True)),
+    "uniform images": Case(lambda: Uniform(torch.zeros(1, 2, 1), torch.ones(1, 2, 1))),
+    "Bernoulli images": Case(lambda: Bernoulli(torch.zeros(1, 2, 2), learnable=True)),
+    "categorical images of an image": Case(
+        lambda: Categorical(torch.zeros(1, 1, 2, 3), context=(1, 2, 2), hidden=(4,)), context=(1, 2, 2)
+    ),
+    "flow of images": Case(lambda: Flow([_of_images(Affine(), "channels"), _of_images(Affine(), "checkerboard")])),
+    "flow of images through a logit": Case(
+        lambda: Flow(Elementwise(Logit()), base=Normal(torch.zeros(1, 2, 1), learnable=True))
+    ),
+    "flow of images, of an image": Case(
+        lambda: Flow(Chain([_of_images(Affine(), "channels", (1, 2, 2)), Pointwise(LULinear(2))])), context=(1, 2, 2)
+    ),
+    "flow of images on a base of vectors": Case(lambda: Flow(Pointwise(LULinear(2)), base=Normal.standard(_IMAGE))),
+    "multi-scale flow": Case(lambda: Flow(_two_levels(), base=Normal.standard(16))),
     "flow on a depth mixture": Case(lambda: Flow(_nsf(), base=DepthMixture(_nsf(blocks=2), hidden=(8,)))),
 }

@@ -38,16 +38,16 @@ def check_transform(
 ) -> None:
     """Put a transform through the contract.
 
-    Shapes for any batch; log-determinants against autodiff's Jacobian, both ways, and derivatives against finite
-    differences, in float64; round trips both ways in float32; a log_det of -inf outside the domain; dtypes kept; NaN kept to
-    its row; ValueError for what does not
-    fit; `torch.compile(fullgraph=True)` of both directions; copies and files that give equal numbers; an `inversion` that
+    Shapes for any batch, as `forward_shape` and `inverse_shape` say them; log-determinants against autodiff's Jacobian,
+    both ways, and derivatives against finite differences, in float64; round trips both ways in float32; a log_det of -inf
+    outside the domain; dtypes kept; NaN kept to its row; ValueError for what does not fit;
+    `torch.compile(fullgraph=True)` of both directions; copies and files that give equal numbers; an `inversion` that
     says "none" where there is none, and only there.
 
     Args:
         transform: the transform, in float32. Give it weights away from their start (`randomize`).
         x: (rows, *event), a few rows (3 to 10) of data in float32.
-        context: (rows, c), if it takes one.
+        context: (rows, *context), if it takes one.
         savable: False for one that holds parts which no file can describe.
         compiles: False for one whose parts are not ours and do not compile.
         empty: False for one whose parts are not ours and fail on a batch without rows.
@@ -94,12 +94,16 @@ def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None,
     A transform that takes no context ignores one.
     """
     rows, event = len(x), x.shape[1:]
+    noise = transform.forward_shape(event)
+    back = transform.inverse_shape(noise)
+    expect(back == event, transform, f"inverse_shape of {tuple(noise)}: expected {tuple(event)}, got {tuple(back)}")
+    got_dims, wanted_dims = (transform.event_dim, transform.noise_dim), (len(event), len(noise))
+    expect(got_dims == wanted_dims, transform, f"event_dim, noise_dim: expected {wanted_dims}, got {got_dims}")
     shape = None if context is None else context.shape[1:]
     taken = transform.context_shape
     expect(
         shape == taken, transform, f"context_shape: expected {shape}, that of the context to check with, got {taken}"
     )
-    expect(len(event) == transform.event_dim, transform, f"expected event_dim {len(event)}, got {transform.event_dim}")
     cases: dict[str, tuple[Tensor, Tensor | None]] = {
         "a batch": (x, context),
         "one event": (x[0], None if context is None else context[0]),
@@ -112,12 +116,17 @@ def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None,
         cases["one event, many contexts"] = (x[0], context)
     for case, (data, given) in cases.items():
         batch = torch.Size([rows]) if case == "one event, many contexts" else data.shape[: data.dim() - len(event)]
-        directions = [("forward", transform)] + ([("inverse", transform.inverse)] if _invertible(transform) else [])
-        for name, direction in directions:
-            z, log_det = direction(data, given)
-            expect(z.shape == batch + event, transform, f"{name} of {case}: got shape {tuple(z.shape)}")
+        z, _ = transform(data, given)
+        directions: list[tuple[str, Callable[..., tuple[Tensor, Tensor]], Tensor, torch.Size]] = [
+            ("forward", transform, data, noise)
+        ]
+        if _invertible(transform):
+            directions.append(("inverse", transform.inverse, z.detach(), event))
+        for name, direction, value, wanted in directions:
+            result, log_det = direction(value, given)
+            expect(result.shape == batch + wanted, transform, f"{name} of {case}: got shape {tuple(result.shape)}")
             expect(log_det.shape == batch, transform, f"{name} of {case}: got log_det of shape {tuple(log_det.shape)}")
-            got = (z.dtype, log_det.dtype)
+            got = (result.dtype, log_det.dtype)
             expect(got == (x.dtype, x.dtype), transform, f"{name}: expected twice {x.dtype}, got {got}")
     if transform.context_shape is None:
         for got, wanted in zip(transform(x, x.new_ones(rows, 2)), transform(x), strict=True):
@@ -215,32 +224,32 @@ def check_nan(transform: Transform, x: Tensor, context: Tensor | None = None) ->
 
 def check_refusals(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
     """ValueError, with what was expected and what it got, for wrong shapes and dtypes, both ways."""
-    directions: list[Callable[..., object]] = [transform]
+    directions: list[tuple[Callable[..., object], Tensor]] = [(transform, x)]
     if _invertible(transform):
-        directions.append(transform.inverse)
-    for direction in directions:
+        directions.append((transform.inverse, transform(x, context)[0].detach()))
+    for direction, value in directions:
         if transform.event_shape is not None:
             with expecting_value_error(transform, "x of another shape"):
-                direction(torch.cat([x, x[..., :1]], dim=-1), context)
+                direction(torch.cat([value, value[..., :1]], dim=-1), context)
         with expecting_value_error(transform, "x of too few dimensions"):
-            direction(x.flatten()[0], context)
+            direction(value.flatten()[0], context)
         if reference_tensor(transform) is not None:
             with expecting_value_error(transform, "x of another dtype"):
-                direction(x.double(), context)
+                direction(value.double(), context)
         with expecting_value_error(transform, "whole numbers for x"):
-            direction(x.long(), context)
+            direction(value.long(), context)
         if context is None:
             continue
         with expecting_value_error(transform, "no context"):
-            direction(x)
+            direction(value)
         with expecting_value_error(transform, "a context of another shape"):
-            direction(x, torch.cat([context, context[..., :1]], dim=-1))
+            direction(value, torch.cat([context, context[..., :1]], dim=-1))
         with expecting_value_error(transform, "contexts of another number than x"):
-            direction(x, torch.cat([context, context[:1]]))
+            direction(value, torch.cat([context, context[:1]]))
         with expecting_value_error(transform, "a list as the context"):
-            direction(x, context.tolist())
+            direction(value, context.tolist())
         with expecting_value_error(transform, "a context of another dtype"):
-            direction(x, context.double())
+            direction(value, context.double())
 
 
 def _check_same_numbers(one: Transform, other: Transform, x: Tensor, context: Tensor | None, what: str) -> None:
