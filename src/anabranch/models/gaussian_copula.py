@@ -108,33 +108,43 @@ class GaussianCopula(Density):
         order = self._order
         correlation = self.get_buffer("correlation")[order][:, order]
         factor = torch.linalg.cholesky(correlation)
-        noise = x.new_zeros(self.draws, len(x), len(order))
+        noise: list[Tensor] = []
         log_w = x.new_zeros(self.draws, len(x))
         with drawing(self.seed):
             uniforms = torch.rand(len(order), self.draws, 1, dtype=torch.float64).to(x)
         for t, i in enumerate(order):
-            mean = noise[..., :t] @ factor[t, :t]
+            known = point[:, i] | gap[:, i]
+            mean = torch.stack(noise, dim=-1) @ factor[t, :t] if noise else x.new_zeros(self.draws, len(x))
             spread = factor[t, t]
             a, b = (low[:, i] - mean) / spread, (high[:, i] - mean) / spread
             # one shift of the same draws for each row, so that rows' errors are not all alike
             u = (uniforms[t] + _shift(len(x), t).to(x)) % 1.0
-            drawn, log_p = normal_between(a, b, u)
-            at_point = -0.5 * a.square() - spread.log() + 0.5 * low[:, i].square()
+            # what is known, and a gap, are no intervals: another one in their place keeps gradients finite
+            drawn, log_p = normal_between(torch.where(known, -1.0, a), torch.where(known, 1.0, b), u)
+            place = torch.where(point[:, i], low[:, i], 0.0)
+            at_point = -0.5 * ((place - mean) / spread).square() - spread.log() + 0.5 * place.square()
             log_w = log_w + torch.where(gap[:, i], 0.0, torch.where(point[:, i], at_point, log_p))
             free = ndtri(u.clamp(1e-12, 1 - 1e-12))
-            noise[..., t] = torch.where(gap[:, i], free, torch.where(point[:, i], a, drawn))
+            noise.append(torch.where(gap[:, i], free, torch.where(point[:, i], (place - mean) / spread, drawn)))
         return log_w, log_f
 
 
 def latent(marginals: Marginals, x: Tensor) -> tuple[Tensor, Tensor]:
     """Between what the y of x (n, columns) lie: equal where they are known, from -inf to inf for a gap."""
     left, right = marginals.below(x)
-    low = torch.where(x.isnan(), -torch.inf, ndtri(left.clamp(0, 1)))
-    high = torch.where(x.isnan(), torch.inf, ndtri(right.clamp(0, 1)))
+    low = torch.where(x.isnan(), -torch.inf, _normal_quantile(left))
+    high = torch.where(x.isnan(), torch.inf, _normal_quantile(right))
     # a point far out in a tail, where its distribution function has no more digits
     point = left == right
     low = torch.where(point, low.clamp(-_FARTHEST, _FARTHEST), low)
     return low, torch.where(point, low, high)
+
+
+def _normal_quantile(p: Tensor) -> Tensor:
+    """Phi^{-1}(p), infinite with a gradient of 0 at the ends."""
+    inside = (p > 0) & (p < 1)
+    y = ndtri(torch.where(inside, p, 0.5))
+    return torch.where(inside, y, torch.where(p <= 0, -torch.inf, torch.where(p >= 1, torch.inf, torch.nan)))
 
 
 def normal_between(a: Tensor, b: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
