@@ -27,6 +27,7 @@ from anabranch.tables import (
     write_table,
 )
 from anabranch.tables.columns import Categorical, Continuous
+from anabranch.tables.encoded_stream import EncodedStream
 from anabranch.tables.formulas import harmless
 from anabranch.tables.number_text import NumberStyle
 
@@ -456,7 +457,7 @@ def test_folders_named_by_hive_give_columns(tmp_path):
     assert set(table["land"].to_pylist()) == {"a b"}
     schema = Schema.infer(table, ["x", "year", "month"])
     assert [part.kind for part in schema.parts] == ["continuous", "ordinal", "categorical"]
-    seen = [one for batch in stream.training(schema, np.array([3]), torch.float32)._encoded() for one in batch.x]
+    seen = [one for batch in EncodedStream(stream, schema, np.array([3]), torch.float32)._encoded() for one in batch.x]
     assert len(seen) == stream.rows - 1
     # a file's column goes before the folder's
     write_table(pa.table({"x": [1.0], "year": [7]}), tmp_path / "one.parquet")

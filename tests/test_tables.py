@@ -19,6 +19,7 @@ import anabranch as ab
 from anabranch.storage import read_metadata
 from anabranch.tables import Schema, TableModel, TableStream, TableWarning, as_table, fit_table, read_table, write_table
 from anabranch.tables.columns import Continuous
+from anabranch.tables.encoded_stream import EncodedStream
 
 
 def numbers(rows=200, seed=0):
@@ -335,7 +336,7 @@ class TestTableModel:
         table = numbers()
         model = normal_model(table)
         whole = model.log_prob(table)
-        monkeypatch.setattr("anabranch.tables.model._BATCH_NUMBERS", 3 * 7)
+        monkeypatch.setattr("anabranch.tables.encoded_density._BATCH_NUMBERS", 3 * 7)
         np.testing.assert_allclose(model.log_prob(table), whole, rtol=1e-6)
         np.testing.assert_allclose(model.log_prob(table.slice(5, 1)), whole[5:6], rtol=1e-6)
         assert model.sample(20, seed=0).num_rows == 20
@@ -347,7 +348,7 @@ class TestTableModel:
             for parameter in model.parameters():
                 parameter.normal_(generator=torch.Generator().manual_seed(0))
         whole = model.log_prob(table)
-        monkeypatch.setattr("anabranch.tables.model._BATCH_NUMBERS", 2 * 7)
+        monkeypatch.setattr("anabranch.tables.encoded_density._BATCH_NUMBERS", 2 * 7)
         np.testing.assert_allclose(model.log_prob(table), whole, rtol=1e-4)
         drawn = model.sample(3, given=table.slice(0, 9), seed=0)
         assert drawn["c"].to_pylist() == np.repeat(table["c"].to_numpy()[:9], 3).tolist()
@@ -875,7 +876,7 @@ class TestStreams:
         stream = TableStream(folder, sample=100, buffer=200)
         assert stream.rows == 1000
         schema = Schema.infer(mixed(1000))
-        encoded = stream.training(schema, np.array([3, 400, 999]), torch.float32)
+        encoded = EncodedStream(stream, schema, np.array([3, 400, 999]), torch.float32)
         assert len(encoded) == 997
         generator = torch.Generator().manual_seed(0)
         batches = list(encoded.batches_of(32, generator))

@@ -20,6 +20,7 @@ from anabranch.estimators import (
 )
 from anabranch.tables import Schema, TableStream, TableWarning, fit_table
 from anabranch.tables.columns import Continuous
+from anabranch.tables.encoded_stream import EncodedStream
 from anabranch.tables.wild import Usual
 
 FAR = [50.0, 1e3, 1e6, 1e9, -1e9]
@@ -225,7 +226,7 @@ def test_a_stream_leaves_wild_rows_out(tmp_path):
     pd.DataFrame(x, columns=["a", "b"]).to_parquet(path)
     schema = Schema.standardised(pd.DataFrame(x, columns=["a", "b"]))
     usual = Usual.of(schema.encode(pd.DataFrame(x, columns=["a", "b"]))[0])
-    rows = TableStream(path).training(schema, np.array([7]), torch.float32, usual)
+    rows = EncodedStream(TableStream(path), schema, np.array([7]), torch.float32, usual)
     numbers = torch.cat([batch.numbers for batch in rows.batches_of(64, torch.Generator().manual_seed(0))])
     assert sorted(numbers.tolist()) == [i for i in range(300) if i not in (5, 7)]
     with warnings.catch_warnings(record=True) as caught:

@@ -23,6 +23,7 @@ from anabranch.gallery.results import (
     scores,
 )
 from anabranch.models import DepthMixture, Embedded, Ensemble, Flow, FlowMixture
+from anabranch.networks import MLP
 from anabranch.objectives import Consistency, Likelihood
 from anabranch.objectives.objective import as_mixture
 from anabranch.training import fit, fit_ensemble, start_from
@@ -225,8 +226,6 @@ def _variational(toy: Toy, rows: Rows, assigned: Tensor, seed: int) -> tuple[Flo
 
 def untrained(toy: Toy, seed: int, posterior: bool = False) -> FlowMixture:
     """One flow, told by a learned vector which component it is, behind an affine head for each."""
-    from anabranch.networks import MLP  # noqa: PLC0415
-
     k = toy.density.components
     with drawing(seed):
         chain = _splines(k, 6) if toy.splines else flows.realnvp(2, k, 6, (64, 64), "silu", max_scale=10.0)

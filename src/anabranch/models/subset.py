@@ -15,7 +15,7 @@ from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch, context_rows, joint_batch
 from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn
-from anabranch.models.any_order import AnyOrder
+from anabranch.models.ordered_columns import OrderedColumns
 from anabranch.models.weighted_completions import (
     chosen_completions,
     gaps_before_observed,
@@ -73,7 +73,7 @@ class Subset(Density):
 
     def __init__(
         self,
-        model: AnyOrder,
+        model: OrderedColumns,
         wanted: Sequence[int],
         observed: Sequence[int] = (),
         values: Tensor | ArrayLike | None = None,

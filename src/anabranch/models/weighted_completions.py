@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anabranch.models.any_order import AnyOrder
+from anabranch.models.ordered_columns import OrderedColumns
 
 # draws of a row's gaps from which one is chosen, as many as the relative variance of the weights asks for
 _CHOICES = (4, 16, 64)
@@ -17,7 +17,7 @@ _PILOTS = 8
 _ROWS = 2**14
 
 
-def last_place(model: AnyOrder, columns: Tensor) -> int:
+def last_place(model: OrderedColumns, columns: Tensor) -> int:
     """The place in the model's order of the last of some columns, (D) booleans; -1 for none, and the very last where
     several orders are averaged.
     """
@@ -27,7 +27,7 @@ def last_place(model: AnyOrder, columns: Tensor) -> int:
 
 
 def weighted_completions(
-    model: AnyOrder,
+    model: OrderedColumns,
     x: Tensor,
     context: Tensor | None = None,
     needed: Tensor | None = None,
@@ -46,7 +46,7 @@ def weighted_completions(
         context: (*batch, c), or None.
         needed: (D) booleans, the columns to draw where they are gaps; others are drawn where a weight needs them, and may
             stay gaps. All by default.
-        alike: whether rows get the same random numbers, as in `AnyOrder.proposed`.
+        alike: whether rows get the same random numbers, as in `OrderedColumns.proposed`.
 
     Returns:
         the rows (*batch, D), and log w (*batch), nats.
@@ -67,7 +67,7 @@ def weighted_completions(
 
 
 def chosen_completions(
-    model: AnyOrder, x: Tensor, context: Tensor | None = None, needed: Tensor | None = None
+    model: OrderedColumns, x: Tensor, context: Tensor | None = None, needed: Tensor | None = None
 ) -> Tensor:
     """Rows with their gaps drawn from the joint given what was observed, (n, D).
 
@@ -107,7 +107,7 @@ def chosen_completions(
     return filled
 
 
-def gaps_before_observed(model: AnyOrder, x: Tensor) -> Tensor:
+def gaps_before_observed(model: OrderedColumns, x: Tensor) -> Tensor:
     """Which rows (n, D) have a gap before an observed column in the model's order, (n): there weights differ. Where several
     orders are averaged, rows with any gap.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,7 @@ from anabranch.models import AnyOrder
 from anabranch.tables.columns import TableWarning
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import as_table
-
-if TYPE_CHECKING:
-    from anabranch.tables.model import TableModel
+from anabranch.tables.model import TableModel
 
 # rows by which to say what is usual in a column: of a model with and without a formula for it
 _USUAL, _USUAL_ESTIMATED = 2_000, 100
@@ -138,7 +136,7 @@ def excess_of_rows(
     terms = np.empty((len(some), x.shape[1]))
     own = None if context is None else context[some]
     with torch.no_grad():
-        for rows, z, given in model.batches(x[some], own):
+        for rows, z, given in model.encoded.batches(x[some], own):
             terms[rows] = model.density.terms(z, context=given).double().cpu().numpy()
     terms += model.schema.log_dets(x[some])
     seen = observed[some] & np.isfinite(terms)

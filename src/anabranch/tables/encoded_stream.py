@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,11 +10,9 @@ from numpy.typing import NDArray
 
 from anabranch.tables.frame import TableError
 from anabranch.tables.schema import Schema
+from anabranch.tables.stream import TableStream
 from anabranch.tables.wild import Usual
 from anabranch.training.rows import Rows, RowStream
-
-if TYPE_CHECKING:
-    from anabranch.tables.stream import TableStream
 
 
 class EncodedStream(RowStream):
@@ -27,7 +24,7 @@ class EncodedStream(RowStream):
     Args:
         stream: of the table.
         schema: of its columns.
-        held_out: numbers of rows to leave out, ascending.
+        held_out: numbers of rows to leave out.
         dtype: of the tensors.
         usual: among encoded rows and contexts; None for everything. Rows that are left out by it still count in `len`.
     """
@@ -41,7 +38,7 @@ class EncodedStream(RowStream):
         usual: Usual | None = None,
     ) -> None:
         self.usual = usual
-        self.stream, self.schema, self.held_out, self.dtype = stream, schema, held_out, dtype
+        self.stream, self.schema, self.held_out, self.dtype = stream, schema, np.sort(held_out), dtype
 
     def __len__(self) -> int:
         return self.stream.rows - len(self.held_out)

@@ -21,6 +21,7 @@ from anabranch.models.any_order import WIDTH
 from anabranch.models.orders import fullest_first
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
 from anabranch.tables.columns import Column
+from anabranch.tables.encoded_stream import EncodedStream
 from anabranch.tables.model import TableModel
 from anabranch.tables.prepared import prepare
 from anabranch.tables.report import Report, Score, outcome
@@ -199,7 +200,7 @@ def fit_table(
         streamed = None
         if prepared.stream is not None:
             held_out = prepared.numbers[np.r_[validate, test]]
-            streamed = prepared.stream.training(schema, held_out, dtype, prepared.usual)
+            streamed = EncodedStream(prepared.stream, schema, held_out, dtype, prepared.usual)
         history = fit(
             density,
             *(rows(train) if streamed is None else (streamed, None)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from anabranch.queries import impute
 from anabranch.tables.best import best_rows
 from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.encoded_density import EncodedDensity
 from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.returned import Filling, with_gaps_filled
 from anabranch.tables.unseen import set_aside
@@ -21,12 +22,9 @@ from anabranch.tables.unseen import set_aside
 # a model evaluates about so many numbers at a time to choose the best value of one gap
 _POINTS = 8
 
-if TYPE_CHECKING:
-    from anabranch.tables.model import TableModel
-
 
 def imputed(
-    model: TableModel, frame: Any, draws: int | None, best: bool | str, seed: int | None, unseen: str = "error"
+    model: EncodedDensity, frame: Any, draws: int | None, best: bool | str, seed: int | None, unseen: str = "error"
 ) -> Any:
     """`TableModel.impute`."""
     if best is not False and draws is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density
@@ -18,6 +17,7 @@ from anabranch.models import AnyOrder
 from anabranch.queries import Answer, condition, marginal
 from anabranch.queries.sampling import Sampling
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.encoded_density import EncodedDensity
 from anabranch.tables.frame import as_table
 from anabranch.tables.imputing import imputed
 from anabranch.tables.new_rows import new_rows
@@ -25,9 +25,6 @@ from anabranch.tables.questions import ask_table, given_values
 from anabranch.tables.schema import Schema
 from anabranch.tables.scoring import log_prob, log_prob_encoded, surprise
 from anabranch.tables.unseen import Unseen, set_aside
-
-# numbers in one batch, rows times columns: a model's working memory is some hundred times that
-_BATCH_NUMBERS = 2**17
 
 
 class TableModel(Described):
@@ -72,6 +69,11 @@ class TableModel(Described):
         self.rows = None if rows is None else positive_int("rows", rows)
 
     @property
+    def encoded(self) -> EncodedDensity:
+        """The density of encoded rows, and how rows reach it."""
+        return EncodedDensity(self.schema, self.density)
+
+    @property
     def unit(self) -> str:
         """The unit of `log_prob`, in words: which columns have a density, and which a probability."""
         return self.schema.unit
@@ -94,7 +96,7 @@ class TableModel(Described):
             TableWarning: rows so far out that their density is below any float; their log p is -inf. Unseen values, with
                 their number in each column.
         """
-        return log_prob(self, *self.known(table, unseen), unseen)
+        return log_prob(self.encoded, *self.known(table, unseen), unseen)
 
     def known(self, table: Any, unseen: str) -> tuple[pa.Table, Unseen]:
         """A table without values that its columns cannot hold, and which these were: see `log_prob`.
@@ -130,7 +132,7 @@ class TableModel(Described):
         Warns:
             QueryWarning: integrals of few effective samples.
         """
-        return surprise(self, *self.known(table, unseen), unseen)
+        return surprise(self.encoded, *self.known(table, unseen), unseen)
 
     def ask(
         self,
@@ -204,7 +206,7 @@ class TableModel(Described):
         Warns:
             QueryWarning: chains that have not mixed, for densities without closed form.
         """
-        return imputed(self, table, draws, best, seed, unseen)
+        return imputed(self.encoded, table, draws, best, seed, unseen)
 
     def marginal(self, columns: Sequence[str]) -> TableModel:
         """The model of some of the columns; it shares this one's parameters.
@@ -244,7 +246,8 @@ class TableModel(Described):
         told = {name: value for name, value in values.items() if value is not None and name not in self.schema.given}
         x = self.schema.encode_row(told)
         seen = self._numbers(list(told))
-        numbers = self.schema.tensor(x[None], self.dtype, self.device)[0, seen]
+        encoded = self.encoded
+        numbers = self.schema.tensor(x[None], encoded.dtype, encoded.device)[0, seen]
         rest = [name for name in self.schema.columns if name not in told]
         if not rest:
             raise ValueError(
@@ -253,7 +256,7 @@ class TableModel(Described):
         some = [name for name in self.schema.given if values.get(name) is not None]
         if isinstance(self.density, AnyOrder) and not some:
             return TableModel(self.schema.select(rest), self.density.conditional(seen, numbers))
-        context = self.tensor(given_values(self.schema, dict(values))) if self.schema.given else None
+        context = encoded.tensor(given_values(self.schema, dict(values))) if self.schema.given else None
         density = condition(self.density, dict(zip(seen, numbers.tolist(), strict=True)), context)
         return TableModel(Schema([self.schema.column(name) for name in rest]), density)
 
@@ -272,7 +275,7 @@ class TableModel(Described):
         Warns:
             TableWarning: rows whose log p is -inf, with the first of them and its column.
         """
-        return log_prob_encoded(self, x, context, numbers)
+        return log_prob_encoded(self.encoded, x, context, numbers)
 
     def sample(self, n: int, given: Any = None, seed: int | None = None) -> pa.Table:
         """New rows, with the columns' names, units and types, and no gaps.
@@ -288,7 +291,7 @@ class TableModel(Described):
             TableError: they hold what `log_prob` does not take either, or values so far out that what the model draws there
                 is not finite.
         """
-        return new_rows(self, n, given, seed)
+        return new_rows(self.encoded, n, given, seed)
 
     def _numbers(self, columns: Sequence[str]) -> list[int]:
         """Where the columns of these names are."""
@@ -297,35 +300,3 @@ class TableModel(Described):
             have = ", ".join(map(repr, self.schema.columns))
             raise ValueError(f"columns: expected some of {have}, got {unknown[0]!r}")
         return [self.schema.columns.index(name) for name in columns]
-
-    def batches(
-        self, x: Float64, context: Float64 | None, copies: int = 1
-    ) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Encoded rows as tensors, few enough at a time for so many copies: which rows, they, and their contexts."""
-        size = max(1, self.batch_rows // copies)
-        for begin in range(0, len(x), size):
-            rows = slice(begin, begin + size)
-            given = None if context is None else self.tensor(context[rows])
-            yield rows, self.schema.tensor(x[rows], self.dtype, self.device), given
-
-    @property
-    def batch_rows(self) -> int:
-        """How many rows the density evaluates or draws at a time."""
-        return max(1, min(8192, _BATCH_NUMBERS // len(self.schema.columns)))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the density."""
-        like = reference_tensor(self.density)
-        return torch.float32 if like is None else like.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of the density."""
-        like = reference_tensor(self.density)
-        return torch.device("cpu") if like is None else like.device
-
-    def tensor(self, values: Float64) -> Tensor:
-        """Numbers in the density's dtype, on its device."""
-        with np.errstate(over="ignore"):
-            return torch.from_numpy(values).to(self.dtype).to(self.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +10,11 @@ import pyarrow as pa
 from anabranch.checks import positive_int, seed_number
 from anabranch.draws import drawing
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.encoded_density import EncodedDensity
 from anabranch.tables.frame import TableError, as_table
 
-if TYPE_CHECKING:
-    from anabranch.tables.model import TableModel
 
-
-def new_rows(model: TableModel, n: int, given: Any, seed: int | None) -> pa.Table:
+def new_rows(model: EncodedDensity, n: int, given: Any, seed: int | None) -> pa.Table:
     """`TableModel.sample`."""
     n, seed = positive_int("n", n), None if seed is None else seed_number(seed)
     schema = model.schema
@@ -50,7 +48,7 @@ def new_rows(model: TableModel, n: int, given: Any, seed: int | None) -> pa.Tabl
     return pa.Table.from_arrays([*kept, *drawn.columns], names=[*schema.given, *schema.columns])
 
 
-def _draw(model: TableModel, n: int, context: Float64 | None) -> Float64:
+def _draw(model: EncodedDensity, n: int, context: Float64 | None) -> Float64:
     """Encoded rows (n, columns), or one for each context, so many at a time as the model takes."""
     total = n if context is None else len(context)
     size = model.batch_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,7 @@ from anabranch.queries.questions import Asked
 from anabranch.tables.columns import Boolean, Categorical, Column, Continuous, Integer, Rounded
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.frame import TableError
-
-if TYPE_CHECKING:
-    from anabranch.tables.schema import Schema
+from anabranch.tables.schema import Schema
 
 
 class SchemaColumns:

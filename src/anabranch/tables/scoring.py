@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 from anabranch.queries import leave_one_out
 from anabranch.tables.columns import TableWarning
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.encoded_density import EncodedDensity
 from anabranch.tables.frame import TableError
 from anabranch.tables.unseen import Unseen
-
-if TYPE_CHECKING:
-    from anabranch.tables.model import TableModel
 
 # encoded values have deviation 1 or about
 _FAR = 10.0
 
 
-def log_prob(model: TableModel, table: pa.Table, new: Unseen, unseen: str) -> Float64:
+def log_prob(model: EncodedDensity, table: pa.Table, new: Unseen, unseen: str) -> Float64:
     """`TableModel.log_prob` of a table whose unseen values were set aside."""
     x, context = model.schema.encode(table)
     scored = ~new.any_in_row if unseen == "-inf" else np.ones(len(x), dtype=bool)
@@ -34,7 +32,7 @@ def log_prob(model: TableModel, table: pa.Table, new: Unseen, unseen: str) -> Fl
     return result
 
 
-def surprise(model: TableModel, table: pa.Table, new: Unseen, unseen: str) -> Float64:
+def surprise(model: EncodedDensity, table: pa.Table, new: Unseen, unseen: str) -> Float64:
     """`TableModel.surprise` of a table whose unseen values were set aside."""
     x, context = model.schema.encode(table)
     known = np.ones(len(x), dtype=bool) if model.density.gaps else ~new.any_in_row
@@ -51,7 +49,7 @@ def surprise(model: TableModel, table: pa.Table, new: Unseen, unseen: str) -> Fl
 
 
 def log_prob_encoded(
-    model: TableModel, x: Float64, context: Float64 | None, numbers: NDArray[np.integer[Any]] | None
+    model: EncodedDensity, x: Float64, context: Float64 | None, numbers: NDArray[np.integer[Any]] | None
 ) -> Float64:
     """`TableModel.log_prob_encoded`."""
     numbers = np.arange(len(x)) if numbers is None else numbers
@@ -81,7 +79,7 @@ def log_prob_encoded(
     return result
 
 
-def _furthest(model: TableModel, x: Float64, context: Float64 | None, row: int) -> str:
+def _furthest(model: EncodedDensity, x: Float64, context: Float64 | None, row: int) -> str:
     """Which column of an encoded row is furthest out, with its value; nothing where none is far."""
     parts = [*model.schema.parts, *model.schema.given_parts]
     z = x[row] if context is None else np.r_[x[row], model.schema.from_context(context[row : row + 1])[0]]

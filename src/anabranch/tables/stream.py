@@ -10,16 +10,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from anabranch.checks import positive_int
-from anabranch.tables.encoded_stream import EncodedStream
 from anabranch.tables.extremes import Extremes
 from anabranch.tables.frame import index_of_pandas
 from anabranch.tables.number_text import plain_numbers
-from anabranch.tables.schema import Schema
-from anabranch.tables.wild import Usual
 
 # rows in one record batch
 _READ = 16_384
@@ -135,12 +131,6 @@ class TableStream:
         order = rng.permutation(len(chosen))
         sampled = pa.concat_tables(drawn).combine_chunks().take(pa.array(order))
         return pa.concat_tables([sampled, *extreme.rows()]), chosen[order]
-
-    def training(
-        self, schema: Schema, held_out: NDArray[np.int64], dtype: torch.dtype, usual: Usual | None = None
-    ) -> EncodedStream:
-        """The rows that are not held out, encoded, for `fit`; those with a wild value, by what is usual, are left out."""
-        return EncodedStream(self, schema, np.sort(held_out), dtype, usual)
 
     def _damaged(self, error: Exception) -> str:
         return f"{self.path}: not readable as Parquet, or damaged ({' '.join(str(error).split())})"

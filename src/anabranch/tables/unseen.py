@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +15,8 @@ from anabranch.arrays import LARGEST_EXACT
 from anabranch.checks import one_of
 from anabranch.tables.columns import Column, TableWarning
 from anabranch.tables.columns.reading import UnseenError
+from anabranch.tables.schema import Schema
 from anabranch.tables.types import flat, is_number, is_text
-
-if TYPE_CHECKING:
-    from anabranch.tables.schema import Schema
 
 MODES = ("error", "null", "-inf")
 

@@ -13,6 +13,7 @@ from anabranch.described import Described
 from anabranch.families import Family
 from anabranch.tables.columns.written import read_value
 from anabranch.tables.frame import TableError
+from anabranch.tables.types import type_of
 
 Float64 = NDArray[np.float64]
 Rows = NDArray[np.integer[Any]]
@@ -55,8 +56,6 @@ class Column(Described, ABC):
 
     def __init__(self, name: str, type: str) -> None:
         super().__init__()
-        from anabranch.tables.types import type_of  # noqa: PLC0415 (the argument hides the word)
-
         self.name = str(name)
         self.type_name = type
         self.arrow_type: pa.DataType = type_of(type)
