@@ -24,7 +24,7 @@ from trials import Row, earlier, note, over_seeds, write
 
 from anabranch.tables import TableWarning, fit_table
 from anabranch.tables.prepared import split_rows
-from anabranch.training.pace import ANY_ORDER, Pace
+from anabranch.training.pace import ANY_ORDER, FLOWS
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 COLUMNS = {"nats per row": ".3f", "ahead of 2,500 steps by": ".3f", "paired error": ".3f", "steps": ",.0f"}
@@ -87,7 +87,7 @@ def main() -> None:
                 found[f"{minutes:g} min"] = fitted(table, seed, model=arguments.model, minutes=minutes)
             if not arguments.budgets_alone:
                 (first, _), *_ = found.values()
-                pace = ANY_ORDER if first["model"] == "any-order" else Pace(steps=2_500, most=50)
+                pace = ANY_ORDER if first["model"] == "any-order" else FLOWS
                 training = len(split_rows(table.num_rows, seed)[0])
                 found[BEFORE] = fitted(table, seed, model=arguments.model, epochs=pace.epochs_and_batch(training)[0])
             for fit, (numbers, log_p) in found.items():

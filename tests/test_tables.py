@@ -548,9 +548,9 @@ class TestFitTable:
         [(80_000, 512, (16, 512)), (10_000_000, 512, (4, 512)), (2000, 512, (50, 250)), (240, 512, (50, 32))],
     )
     def test_default_length(self, rows, batch, expected):
-        from anabranch.tables.fit_table import _FLOWS
+        from anabranch.training.pace import FLOWS
 
-        pace = _FLOWS.options(rows, batch_size=batch)
+        pace = FLOWS.options(rows, batch_size=batch)
         assert (pace["epochs"], pace["batch_size"]) == expected
 
     def test_bad_input(self):

@@ -9,39 +9,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
-from anabranch import flows
-from anabranch.checks import device_here, one_of, positive, positive_int, read_tensor, reference_tensor, seed_number
+from anabranch.checks import device_here, one_of, positive, positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
-from anabranch.draws import drawing
-from anabranch.models import AnyOrder, DepthMixture, Flow
-from anabranch.models.any_order import WIDTH
-from anabranch.models.orders import fullest_first
+from anabranch.tables.architecture import NAMES, Architecture
 from anabranch.tables.baselines import gaussian_baselines, mixed_baselines
 from anabranch.tables.columns import Column
+from anabranch.tables.columns.column import Float64
 from anabranch.tables.encoded_stream import EncodedStream
 from anabranch.tables.model import TableModel
-from anabranch.tables.prepared import prepare
+from anabranch.tables.prepared import Prepared, prepare
 from anabranch.tables.report import Report, Score, outcome
 from anabranch.tables.schema import Schema
-from anabranch.training import Epoch, NonFiniteError, fit
-from anabranch.training.pace import ANY_ORDER, Pace
+from anabranch.training import Epoch, History, NonFiniteError, fit
+from anabranch.training.rows import RowStream
 from anabranch.training.schedule import Schedule
-
-# 80 % to fit, 10 % to stop by, 10 % to report on: below this, the last two say nothing
-_LEAST_ROWS = 50
-# further out, in standard deviations, float32 is about to lose the square
-_FARTHEST = 1e15
-# rows of a stream that are held out for each of the two purposes, at most
-_HELD_OUT = 10_000
-
 
 # to spend on a fit, where nothing is said
 MINUTES = 5.0
-# of flows
-_FLOWS = Pace(steps=2_500, most=50)
 
 
 def fit_table(
@@ -149,134 +135,134 @@ def fit_table(
     seed = seed_number(seed)
     target = None if device is None else device_here("device", device)
     if model is not None:
-        one_of("model", model, tuple(_NAMES))
+        one_of("model", model, tuple(NAMES))
     prepared = prepare(table, columns, given, kinds, model, seed)
-    schema, model, x, context = prepared.schema, prepared.model, prepared.x, prepared.context
-    train, validate, test = prepared.split
-    mixed = model == "any-order"
-
-    options: dict[str, Any] = {"model": model}
-    if mixed:
-        width = _width(hidden)
-        blocks = 2 if blocks is None else blocks
-        options |= {"blocks": blocks, "hidden": width} | ({"orders": orders} if orders > 1 else {})
-    else:
-        if orders > 1:
-            raise ValueError(f"orders: expected 1 with model={model!r}, which has no orders, got {orders}")
-        sizes = (128, 128) if hidden is None else (hidden,) if isinstance(hidden, int) else tuple(hidden)
-        blocks = 5 if blocks is None else blocks
-        options |= {"structure": structure, "blocks": blocks, "hidden": [int(size) for size in sizes], "bins": bins}
-    with drawing(seed):
-        density: Density
-        if mixed:
-            families = schema.families()
-            order = fullest_first(torch.from_numpy(x[train]), families)
-            density = AnyOrder(families, schema.context_size, width, blocks, orders, seed, order)
-        else:
-            density = _build(model, structure, len(schema.columns), schema.context_size, blocks, sizes, bins)
-    pace = (ANY_ORDER if mixed else _FLOWS).options(
-        prepared.fitted, epochs, batch_size, learning_rate, minutes, schedule
-    )
-    paced = ("epochs", "minutes", "batch_size", "learning_rate")
-    options |= {name: pace[name] for name in paced if pace.get(name) is not None}
-
-    like = reference_tensor(density)
-    dtype = torch.get_default_dtype() if like is None else like.dtype
-
-    def rows(index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        # in the density's dtype, torch's default when it was built
-        return schema.tensor(x[index], dtype), None if context is None else read_tensor("context", context[index], like)
-
-    records: list[Epoch] = []
-
-    def watched(record: Epoch) -> bool | None:
-        records.append(record)
-        return None if callback is None else callback(record)
+    architecture = Architecture.chosen(prepared.model, structure, blocks, hidden, bins, orders)
+    density = architecture.build(prepared.schema, prepared.x[prepared.split[0]], seed)
+    pace = architecture.pace.options(prepared.fitted, epochs, batch_size, learning_rate, minutes, schedule)
+    watch = _Watch(prepared.schema, density, callback)
 
     begun = time.perf_counter()
-    try:
-        if mixed:  # from all training rows, not from a first batch
-            density.initialize(*rows(train))
-        streamed = None
-        if prepared.stream is not None:
-            held_out = prepared.numbers[np.r_[validate, test]]
-            streamed = EncodedStream(prepared.stream, schema, held_out, dtype, prepared.usual)
-        history = fit(
-            density,
-            *(rows(train) if streamed is None else (streamed, None)),
-            validation=rows(validate),
-            **pace,
-            seed=seed,
-            device=target,
-            callback=watched,
-            progress=progress,
-            keep=keep,
+    with watch.handed_on():
+        history = _fit_rows(
+            prepared, density, pace, seed=seed, device=target, callback=watch, progress=progress, keep=keep
         )
+    fitted = time.perf_counter()
+    table_model = TableModel(prepared.schema, density, rows=prepared.fitted)
+    test = prepared.split[2]
+    given_test = None if prepared.context is None else prepared.context[test]
+    log_p = {architecture.name: table_model.log_prob_encoded(prepared.x[test], given_test, prepared.numbers[test])}
+    with watch.handed_on(), _waiting("baselines", shown=progress):
+        log_p |= _of_baselines(prepared, seed)
+    seconds = {"fit": fitted - begun, "baselines": time.perf_counter() - fitted}
+    return table_model, _report(prepared, architecture, density, pace, history, log_p, seed, seconds)
+
+
+class _Watch:
+    """What was recorded of a fit, and the model so far for what ends it: no hour of fitting is lost."""
+
+    def __init__(
+        self, schema: Schema, density: Density, callback: Callable[[Epoch], bool | None] | None = None
+    ) -> None:
+        self.schema, self.density, self.callback = schema, density, callback
+        self.records: list[Epoch] = []
+
+    def __call__(self, record: Epoch) -> bool | None:
+        self.records.append(record)
+        return None if self.callback is None else self.callback(record)
+
+    @contextmanager
+    def handed_on(self) -> Iterator[None]:
+        """Give an exception that is raised inside the model so far, if a step has led to one."""
+        try:
+            yield
+        except BaseException as error:
+            if any(record.validation is None or np.isfinite(record.validation) for record in self.records):
+                error.model = TableModel(self.schema, self.density)  # type: ignore[attr-defined]
+            raise
+
+
+def _fit_rows(prepared: Prepared, density: Density, pace: Mapping[str, Any], **options: Any) -> History:
+    """Fit a density to the training rows, or to the rows of the stream.
+
+    Args:
+        prepared: the table.
+        density: of its encoded rows.
+        pace: of the fit, as `Pace.options` says it.
+        options: of `fit`.
+
+    Raises:
+        NonFiniteError: the loss became NaN or infinite. It names no row: the loop counts those it was given, in their
+            shuffled order, which is no help to the table's owner.
+    """
+    train, validate, test = prepared.split
+    # in the density's dtype, torch's default when it was built
+    like = reference_tensor(density)
+    x, context = prepared.tensors(train, like)
+    rows: torch.Tensor | RowStream = x
+    if prepared.model == "any-order":  # from all training rows, not from a first batch
+        density.initialize(x, context)
+    if prepared.stream is not None:
+        held_out = prepared.numbers[np.r_[validate, test]]
+        rows, context = EncodedStream(prepared.stream, prepared.schema, held_out, x.dtype, prepared.usual), None
+    try:
+        return fit(density, rows, context, validation=prepared.tensors(validate, like), **pace, **options)
     except NonFiniteError as error:
-        # the loop counts the rows it was given, in their shuffled order, which is no help to the table's owner
-        plain = NonFiniteError(
+        raise NonFiniteError(
             f"the loss became infinite or NaN at step {error.step}, first in {error.layer}; lower the learning rate",
             error.step,
             None,
             error.layer,
-        )
-        _hand_on(plain, schema, density, records)
-        raise plain from error
-    except BaseException as error:
-        _hand_on(error, schema, density, records)
-        raise
-    fitted = time.perf_counter()
+        ) from error
 
-    table_model = TableModel(schema, density, rows=prepared.fitted)
-    given_test = None if context is None else context[test]
-    results = {_NAMES[model]: table_model.log_prob_encoded(x[test], given_test, prepared.numbers[test])}
-    with _waiting("baselines", shown=progress), _handed_on(schema, density, records):
-        if mixed:
-            both = Schema([*schema.given_parts, *schema.parts]).encode(prepared.table)[0] if schema.given else x
-            results |= mixed_baselines(schema, both[train], both[validate], both[test], len(schema.given), seed)
-        else:
-            joint = x if context is None else np.concatenate([context, x], axis=1)
-            results |= gaussian_baselines(joint[train], joint[validate], joint[test], schema.context_size, seed)
-    log_det = schema.log_det(x[test])
-    own_units = {name: log_p + log_det for name, log_p in results.items()}
-    words = (
-        f"{_NAMES[model]}, {blocks} residual block{'s' * (blocks > 1)} of {width}"
-        if mixed
-        else f"{_NAMES[model]} of {blocks} spline {structure} block{'s' * (blocks > 1)}"
-    )
-    report = Report(
-        model=words,
+
+def _of_baselines(prepared: Prepared, seed: int) -> dict[str, Float64]:
+    """log p of the encoded test rows by two simple densities, fitted to the training rows: by their names, nats."""
+    schema, x, context = prepared.schema, prepared.x, prepared.context
+    train, validate, test = prepared.split
+    if prepared.model == "any-order":
+        both = Schema([*schema.given_parts, *schema.parts]).encode(prepared.table)[0] if schema.given else x
+        return mixed_baselines(schema, both[train], both[validate], both[test], len(schema.given), seed)
+    joint = x if context is None else np.concatenate([context, x], axis=1)
+    return gaussian_baselines(joint[train], joint[validate], joint[test], schema.context_size, seed)
+
+
+def _report(
+    prepared: Prepared,
+    architecture: Architecture,
+    density: Density,
+    pace: Mapping[str, Any],
+    history: History,
+    log_p: Mapping[str, Float64],
+    seed: int,
+    seconds: dict[str, float],
+) -> Report:
+    """What the fit came to.
+
+    Args:
+        prepared: the table.
+        architecture, density, pace, history, seed: what was fitted, and how.
+        log_p: of the encoded test rows, by densities' names, nats.
+        seconds: spent.
+    """
+    schema, (_, validate, test) = prepared.schema, prepared.split
+    log_det = schema.log_det(prepared.x[test])
+    in_units = {name: values + log_det for name, values in log_p.items()}
+    paced = ("epochs", "minutes", "batch_size", "learning_rate")
+    return Report(
+        model=architecture.words,
         parameters=sum(p.numel() for p in density.parameters() if p.requires_grad),
         columns=list(schema.columns),
         given=list(schema.given),
         rows={"all": prepared.rows, "training": prepared.fitted, "validation": len(validate), "test": len(test)},
         seed=seed,
         unit=schema.unit,
-        scores=[Score.of(name, log_p, own_units[_NAMES[model]]) for name, log_p in own_units.items()],
+        scores=[Score.of(name, values, in_units[architecture.name]) for name, values in in_units.items()],
         **outcome(history),
-        seconds={"fit": fitted - begun, "baselines": time.perf_counter() - fitted},
-        options=options,
+        seconds=seconds,
+        options=architecture.options | {name: pace[name] for name in paced if pace.get(name) is not None},
         set_apart=prepared.apart,
     )
-    return table_model, report
-
-
-_NAMES = {"any-order": "any order", "depth": "depth mixture", "flow": "flow"}
-
-
-def _width(hidden: Sequence[int] | int | None) -> int:
-    """The one width of a network of any order."""
-    sizes = {WIDTH} if hidden is None else {hidden} if isinstance(hidden, int) else set(hidden)
-    if len(sizes) != 1:
-        raise ValueError(f"hidden: expected one width for a model of any order, got {sorted(sizes)}")
-    return positive_int("hidden", sizes.pop())
-
-
-def _build(
-    model: str, structure: str, features: int, context: int, blocks: int, hidden: Sequence[int], bins: int
-) -> Density:
-    chain = flows.nsf(features, context, blocks, hidden, bins, structure=structure)
-    return DepthMixture(chain, hidden=(64, 64)) if model == "depth" else Flow(chain)
 
 
 @contextmanager
@@ -288,19 +274,3 @@ def _waiting(text: str, shown: bool) -> Iterator[None]:
         return
     with console.status(text):
         yield
-
-
-def _hand_on(error: BaseException, schema: Schema, density: Density, records: Sequence[Epoch]) -> None:
-    """Give an exception the model so far, if a step has led to one: no hour of fitting is lost."""
-    if any(record.validation is None or np.isfinite(record.validation) for record in records):
-        error.model = TableModel(schema, density)  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _handed_on(schema: Schema, density: Density, records: Sequence[Epoch]) -> Iterator[None]:
-    """The same for what is raised inside."""
-    try:
-        yield
-    except BaseException as error:
-        _hand_on(error, schema, density, records)
-        raise

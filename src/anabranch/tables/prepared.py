@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from anabranch.checks import read_tensor
 from anabranch.tables.columns import Categorical, Column, TableWarning, Time
 from anabranch.tables.columns.apart import FREQUENT
 from anabranch.tables.columns.column import Float64
@@ -63,6 +65,11 @@ class Prepared:
     usual: Usual | None
     rows: int
     fitted: int
+
+    def tensors(self, index: Index, like: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Some of the encoded rows, and their contexts, in the dtype of `like`, or in PyTorch's default."""
+        x = self.schema.tensor(self.x[index], torch.get_default_dtype() if like is None else like.dtype)
+        return x, None if self.context is None else read_tensor("context", self.context[index], like)
 
 
 def prepare(

@@ -84,5 +84,7 @@ class Pace:
         return min(max(round(self.steps / math.ceil(rows / batch)), self.fewest), self.most)
 
 
+# of flows
+FLOWS = Pace(steps=2_500, most=50)
 # of any order, which is wide: small steps, and a strong decay (measured in docs/tables.md)
 ANY_ORDER = Pace(steps=2_500, most=100, batch=256, rate=2e-3, decay=0.1, average=0.99)
