@@ -301,7 +301,7 @@ def test_the_suite_accepts_a_density_of_ones_own():
         ("samples too wide", "samples against log_prob: expected a share of"),
         ("samples of another correlation", "samples against log_prob: expected a share of"),
         ("draws scored wrongly", "sample_and_log_prob: expected a difference within"),
-        ("another loss", "loss against -log_prob"),
+        ("another loss", "loss against -lower_bound"),
         ("hides NaN", "a NaN at place 0 of x: expected a log_prob of NaN"),
         ("mixes rows", "rows beside one with NaN"),
         ("detached", "log_prob: expected it to depend on some parameter, got none"),

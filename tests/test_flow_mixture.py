@@ -10,6 +10,7 @@ from torch.autograd.functional import jacobian
 import anabranch as ab
 from anabranch.densities import Categorical, GaussianMixture, Normal, Uniform
 from anabranch.densities.mixture import evidence_lower_bound
+from anabranch.densities.score import ByLogProb
 from anabranch.models import Embedded
 from anabranch.networks import MLP, Network
 from anabranch.objectives import Annihilation, Consistency, Information, Likelihood
@@ -59,7 +60,8 @@ def test_the_gap_is_the_divergence_from_the_responsibilities():
     assert torch.allclose(model.elbo(x), model.log_prob(x) - divergence)
     assert torch.allclose(model.loss(x), -model.elbo(x))
     assert torch.equal(model.log_posterior(x), log_q)
-    assert bool((divergence > 0.001).all()) and not model.loss_is_exact
+    assert torch.allclose(model.lower_bound(x), model.elbo(x))
+    assert bool((divergence > 0.001).all()) and model.likelihood == "exact"
 
 
 def test_the_gap_closes_where_q_is_the_responsibilities():
@@ -77,7 +79,7 @@ def test_without_a_network_the_bound_is_the_likelihood():
     assert torch.allclose(model.loss(x), -model.log_prob(x))
     assert torch.allclose(model.gap(x), torch.zeros(20, dtype=torch.float64), atol=1e-12)
     assert torch.allclose(model.log_posterior(x), model.responsibilities(x).log())
-    assert model.loss_is_exact
+    assert torch.allclose(model.lower_bound(x), model.log_prob(x))
     with pytest.raises(ValueError, match=r"log_q: expected shape \(\.\.\., 3\), got \(20, 2\)"):
         model.elbo(x, torch.zeros(20, 2, dtype=torch.float64))
 
@@ -118,7 +120,7 @@ def test_embedded_components_are_one_density_told_which():
     x, c = rows(5), rows(5, 1, seed=2)
     joint = model.joint_log_prob(x, c)
     for k in range(4):
-        vector = torch.cat([model.parts.embeddings[k].expand(5, 2), c], -1)
+        vector = torch.cat([model.component_densities.embeddings[k].expand(5, 2), c], -1)
         assert torch.allclose(joint[:, k], shared.log_prob(x, vector) - math.log(4))
 
 
@@ -131,7 +133,8 @@ def test_some_of_embedded_components_keep_their_vectors_and_the_density():
     assert fewer.density is shared and fewer.count == 2
     assert fewer.context_shape == parts.context_shape == torch.Size([1])
     x, c = rows(5).expand(4, 5, 2), rows(5, 1, seed=2)
-    assert torch.allclose(fewer.log_probs(x[:2], c), parts.log_probs(x, c)[:, [3, 1]])
+    by_log_prob = ByLogProb()
+    assert torch.allclose(fewer.scores(x[:2], c, by_log_prob), parts.scores(x, c, by_log_prob)[:, [3, 1]])
 
 
 def test_embeddings_that_do_not_fit():
@@ -179,7 +182,7 @@ def test_pruning_embedded_components():
     model = randomize(ab.FlowMixture(Embedded(shared, 3), weights=[0.5, 0.0, 0.5]), 0.3).double()
     x = rows()
     assert torch.allclose(model.prune(0).log_prob(x), model.log_prob(x))
-    assert torch.equal(model.prune(0).parts.embeddings, model.parts.embeddings[[0, 2]])
+    assert torch.equal(model.prune(0).component_densities.embeddings, model.component_densities.embeddings[[0, 2]])
 
 
 def test_the_largest_component_stays_whatever_the_threshold():
@@ -248,7 +251,7 @@ def test_a_weight_that_vanishes_gives_no_nan(posterior, weights):
         [Normal([0.0, 0.0], learnable=True), Normal([8.0, 8.0], learnable=True)], weights=weights, posterior=network
     )
     live = weights.index(1)
-    assert torch.allclose(model.log_prob(x), list(model.parts.densities)[live].log_prob(x))
+    assert torch.allclose(model.log_prob(x), list(model.component_densities.densities)[live].log_prob(x))
     assert torch.allclose(model.gap(x), torch.zeros(len(x)), atol=1e-5)
     objective = Likelihood() + Consistency() + Information() + Annihilation(3)
     labels = torch.full((len(x),), -1)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.densities import GaussianMixture, Independent, Normal
+from anabranch.densities import Density, GaussianMixture, Independent, Normal
 from anabranch.networks import MLP, Constant
+from anabranch.queries import AtContext
 from anabranch.testing import check_normalised, randomize
 
 
@@ -199,28 +200,57 @@ def test_depth_zero_is_the_base_itself():
     assert torch.allclose(model.joint_log_prob(x)[:, 0], model.base.log_prob(x) + model.gate.values.log_softmax(-1)[0])
 
 
-class Bounded(Normal):
-    """A normal density that claims to know only a bound of itself, half a nat below, and less in training."""
+class Bounded(Density):
+    """A normal density of which only a bound is known, half a nat below, and a loss that is a nat off."""
 
-    bound = "lower"
+    likelihood = "bound"
+
+    def __init__(self):
+        super().__init__((2,))
+        self.normal = Normal(torch.zeros(2), learnable=True)
+
+    def _log_weight(self, x, context):
+        return self.normal.log_prob(x) - 0.5
 
     def _loss(self, x, context):
-        return 0.5 - self._log_prob(x, context)
+        return 1 - self.normal.log_prob(x)
+
+    def _sample(self, shape, context):
+        return self.normal._sample(shape, context)
 
 
-def test_a_bound_stays_a_bound_and_its_loss_is_the_base_s():
-    base = Bounded(torch.zeros(2))
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda base: ab.Flow(ab.flows.nsf(2, blocks=2, hidden=(8,)), base=base),
+        lambda base: ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,)), base=base, hidden=(8,)),
+        lambda base: ab.PiecewiseFlow([ab.flows.nsf(2, blocks=2, hidden=(8,))], base=base, hidden=(8,)),
+        lambda base: ab.Ensemble([base, base]),
+        lambda base: ab.Ensemble([ab.FlowMixture([base, base]), ab.FlowMixture([base, base])], aligned=True),
+        lambda base: ab.FlowMixture([base, base], heads="affine"),
+        lambda base: ab.FlowMixture([base, base], posterior=ab.networks.MLP(2, 2)),
+        lambda base: Independent([base]),
+        lambda base: AtContext(ab.Flow(ab.flows.nsf(2, 1, blocks=2, hidden=(8,)), base=base), [0.5]),
+    ],
+)
+def test_a_bound_stays_a_bound_and_its_loss_is_the_part_s(around):
+    def built(base):
+        with ab.drawing(0):
+            return randomize(around(base))
+
+    model, exact = built(Bounded()), built(Normal(torch.zeros(2), learnable=True))
     x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
-    flow = randomize(ab.Flow(ab.flows.nsf(2, blocks=2, hidden=(8,)), base=base))
-    assert flow.bound == "lower"
-    assert torch.allclose(flow.loss(x), 0.5 - flow.log_prob(x), atol=1e-5)
-    model = randomize(ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,)), base=base, hidden=(8,)))
-    assert model.bound == "lower"
-    assert torch.allclose(model.loss(x), 0.5 - model.log_prob(x), atol=1e-5)
-    product = Independent([base, Normal(torch.zeros(2))])
-    assert product.bound == "lower"
-    pairs = torch.cat([x, x], dim=-1)
-    assert torch.allclose(product.loss(pairs), 0.5 - product.log_prob(pairs), atol=1e-5)
+    assert (model.likelihood, exact.likelihood) == ("bound", "exact")
+    assert torch.allclose(model.lower_bound(x), exact.lower_bound(x) - 0.5, atol=1e-5)
+    assert torch.allclose(model.estimate(x)[0], exact.log_prob(x) - 0.5, atol=1e-5)
+    assert torch.allclose(model.loss(x), 1 + exact.loss(x), atol=1e-5)
+    for refused in (model.log_prob, model.distribution().log_prob):
+        with pytest.raises(ValueError, match=r"log_prob: expected .* exact, got .*; use lower_bound, or estimate"):
+            refused(x)
+    with pytest.raises(
+        ValueError, match=r"sample_and_log_prob: expected .* exact, got .*; use lower_bound, or estimate"
+    ):
+        model.sample_and_log_prob((3,))
 
 
 def test_gradients_reach_chain_gate_and_base():

@@ -58,7 +58,7 @@ def test_a_labelled_row_has_the_loss_of_both_and_no_other_row_notices(posterior,
 
 def test_without_labels_it_is_the_loss():
     x = rows()
-    for model in (mixture(), mixture(posterior=False), mixture().parts.densities[0]):
+    for model in (mixture(), mixture(posterior=False), mixture().component_densities.densities[0]):
         assert torch.allclose(Likelihood()(batch(model, x)), model.loss(x))
     assert torch.allclose(Likelihood()(batch(mixture(), x, [-1] * 20)), mixture().loss(x))
 

@@ -18,7 +18,7 @@ from anabranch.draws import calling_compiled
 # functions hold their modules, which would then never be let go.
 _COMPILED: WeakKeyDictionary[nn.Module, dict[str, Callable[..., Any]]] = WeakKeyDictionary()
 _NUMBERS = count(1)
-_MAY_DRAW = ("_loss", "_joint_loss", "_log_prob", "_joint_log_prob")
+_MAY_DRAW = ("_loss", "_joint_loss", "_log_prob", "_joint_log_prob", "_lower_bound")
 
 
 def own_copy(function: FunctionType) -> FunctionType:

@@ -3,6 +3,7 @@
 from anabranch.densities.bernoulli import Bernoulli
 from anabranch.densities.categorical import Categorical
 from anabranch.densities.closed_form import ClosedForm
+from anabranch.densities.composite import Composite, CompositeMixture
 from anabranch.densities.density import Density
 from anabranch.densities.distribution_view import DensityDistribution
 from anabranch.densities.gaussian_mixture import GaussianMixture
@@ -18,6 +19,8 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ClosedForm",
+    "Composite",
+    "CompositeMixture",
     "Density",
     "DensityDistribution",
     "GaussianMixture",

@@ -20,7 +20,11 @@ def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None
     """
     for univariate in _maps(density):
         univariate.fused = True
-    whole = [name for name in ("_log_prob", "_loss", "_joint_log_prob", "_joint_loss") if hasattr(density, name)]
+    whole = [
+        name
+        for name in ("_log_prob", "_lower_bound", "_loss", "_joint_log_prob", "_joint_loss")
+        if hasattr(density, name)
+    ]
     compile_methods(density, [] if unrolls(density) else whole, *arguments, **options)
     for transform in _closed(density):
         compile_methods(transform, ("_inverse",), *arguments, **options)

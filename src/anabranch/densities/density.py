@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,11 +14,16 @@ from torch.distributions import constraints
 from anabranch.checks import broadcasting, matching, positive_int, read_tensor, reference_tensor
 from anabranch.compiled import method
 from anabranch.densities.compilation import compile_density
-from anabranch.densities.contexts import context_batch
+from anabranch.densities.contexts import at_every_context, context_batch
+from anabranch.densities.derived import derived
+from anabranch.densities.log_weights import log_mean_weight
 from anabranch.described import Described
 from anabranch.draws import drawing
 
-Bound = Literal["exact", "lower"]
+Likelihood = Literal["exact", "bound"]
+
+# Draws that `estimate` takes for each event, unless it is told how many, and rows that it scores at a time.
+_SAMPLES, _ROWS = 256, 2**14
 
 
 class Density(Described, ABC):
@@ -26,7 +31,9 @@ class Density(Described, ABC):
 
     .. code-block:: text
 
-        log_prob(x, context=None)                     -> (*batch), nats
+        log_prob(x, context=None)                     -> (*batch), nats, where it is known exactly
+        lower_bound(x, context=None, generator=None)  -> (*batch), nats, in the mean over its draws at most log p(x)
+        estimate(x, context=None, samples=None, ...)  -> log p(x) and its standard error, (*batch) each
         sample(shape=(), context=None, generator=None)  -> (*shape, *context batch, *event), without gradients
         rsample(...)                                  -> the same, differentiable, where `reparameterized`
         sample_and_log_prob(...)                      -> both, in one go where that is cheaper
@@ -40,30 +47,42 @@ class Density(Described, ABC):
     A base, a prior, a decoder, a posterior, a mixture component: each is a Density, and any Density may stand in any of
     these places.
 
+    A density made of others names them in `parts()`. What follows from them (`likelihood`, `gaps`, `reparameterized`,
+    `slow_to_compile`) is computed here, unless the class or the object sets it.
+
     Attributes:
         event_shape: the shape of one x.
         context_shape: the shape of one context, or None if there is none.
         support: a `torch.distributions` constraint, by default all vectors; outside it log_prob is -inf.
-        bound: "exact", or "lower" if log_prob is a lower bound of the log-likelihood.
-        loss_is_exact: whether `loss` is -log_prob; False where it is the negative of a lower bound that a fit makes tight.
-            In training mode a loss may also be a random estimate.
-        reparameterized: whether samples are differentiable functions of the parameters.
+        likelihood: "exact", or "bound" where only a lower bound of log p(x) is known: log_prob then raises an error that
+            names `lower_bound` and `estimate`. A composite with a part that is a bound is one.
+        reparameterized: whether samples are differentiable functions of the parameters; of a composite whether those of
+            all parts are.
         gaps: whether a NaN in x means that it was not observed, and log_prob is the marginal of what was; otherwise a NaN
-            gives NaN for that row and no other.
+            gives NaN for that row and no other. Of a composite whether it means that in all parts.
+        variational: whether a network guesses a hidden variable, so that `lower_bound` has terms, which
+            `weighed_bound` weighs.
         slow_to_compile: whether `torch.compile` takes about as long as a fit, so that a fit does so only if told to.
 
-    To write your own: call `super().__init__(event_shape, context_shape)`, define `_log_prob` and `_sample`,
+    To write your own: call `super().__init__(event_shape, context_shape)`, define `_sample` and one of the two below,
     which get arguments whose shapes and dtypes are checked already, and put it through `anabranch.testing.check_density`.
+
+    - `_log_prob`, where p(x) is known.
+    - `_log_weight`, where it is not, with `likelihood = "bound"`: log w of one draw of a w >= 0 whose mean is p(x), such
+      as p(x, z) / q(z | x) for z drawn from q. The mean of log w is a lower bound, and the logarithm of the mean of many
+      w an estimate. `_lower_bound` may be overridden by one of less variance.
+
+    A density made of others is a `Composite` or a `CompositeMixture`, and says how it combines what its parts say.
     A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where both together
     cost less, `_sample_and_log_prob` may be overridden. They draw by PyTorch's functions and pass no generator on: the
-    one that `sample` was given serves them all (`ab.drawing`).
+    one that the public method was given serves them all (`ab.drawing`).
     """
 
-    bound: Bound = "exact"
-    loss_is_exact: bool = True
-    reparameterized: bool = True
-    gaps: bool = False
-    slow_to_compile: bool = False
+    likelihood: Likelihood = derived(lambda parts: "bound" if "bound" in parts else "exact", "exact")
+    reparameterized: bool = derived(all, True)
+    gaps: bool = derived(all, False)
+    slow_to_compile: bool = derived(any, False)
+    variational: bool = False
     support: constraints.Constraint = constraints.real_vector
 
     def __init__(
@@ -77,13 +96,84 @@ class Density(Described, ABC):
         if len(self.event_shape) != 1 and type(self).support is Density.support:
             self.support = constraints.independent(constraints.real, len(self.event_shape))
 
+    def parts(self) -> Sequence[Density]:
+        """The densities that this one is made of; none by default."""
+        return ()
+
     def log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x | context) in nats, one number for each event.
 
         Raises:
+            ValueError: a shape, dtype or device other than expected; only a bound is known.
+        """
+        self._expect_exact("log_prob")
+        return method(self, "_log_prob")(*self._checked(x, context))
+
+    def lower_bound(
+        self,
+        x: Tensor | ArrayLike,
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> Tensor:
+        """A lower bound of log p(x | context) in nats, one number for each event: log_prob itself where that is known.
+
+        A bound is mostly an integral over a hidden variable, of which this takes one draw for each event: it is the mean
+        of such numbers that lies below log p(x).
+
+        Args:
+            x: (*batch, *event).
+            context: the context or contexts.
+            generator: of the draws, as of `sample`.
+
+        Raises:
             ValueError: a shape, dtype or device other than expected.
         """
-        return method(self, "_log_prob")(*self._checked(x, context))
+        x, context = self._checked(x, context)
+        with drawing(generator):
+            return method(self, "_lower_bound")(x, context)
+
+    def estimate(
+        self,
+        x: Tensor | ArrayLike,
+        context: Tensor | ArrayLike | None = None,
+        samples: int | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""log p(x | context) and its standard error, nats, (*batch) each, without gradients.
+
+        Where only a bound is known, the logarithm of the mean of S importance weights w_s of mean p(x):
+
+        .. math:: \log \tfrac{1}{S} \sum_s w_s, \quad \text{error} = \text{std}(w) / (\text{mean}(w) \sqrt{S}) .
+
+        It lies below log p(x) in the mean, by about half the squared error. log_prob with an error of 0 where that is known.
+        Source: Burda et al., 2016, arXiv:1509.00519.
+
+        Args:
+            x: (*batch, *event).
+            context: the context or contexts.
+            samples: S, draws for each event; by default 256.
+            generator: of the draws, as of `sample`.
+
+        Raises:
+            ValueError: a shape, dtype or device other than expected; fewer than two samples.
+        """
+        x, context = self._checked(x, context)
+        if samples is not None:
+            samples = positive_int("samples", samples, least=2)
+        with torch.no_grad(), drawing(generator):
+            return self._estimate(x, context, samples)
+
+    def weighed_bound(self, x: Tensor | ArrayLike, weigh: Weigh, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """The lower bound with other weights for its terms, (*batch): what a fit may maximise for a while.
+
+        Args:
+            x: (*batch, *event).
+            weigh: a function of the expected log-likelihood (*batch) and the divergences of the posterior from the
+                prior (*batch, groups), which stands in for the first minus the sum of the others, in every part that
+                is `variational`.
+            context: the context or contexts.
+        """
+        return self._weighed(*self._checked(x, context), weigh)
 
     def sample(
         self,
@@ -127,12 +217,20 @@ class Density(Described, ABC):
         """Draw, and score what was drawn; the arguments are those of `sample`.
 
         Gradients are recorded if the density is reparameterized.
+
+        Raises:
+            ValueError: only a bound of the log-density is known.
         """
+        self._expect_exact("sample_and_log_prob")
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.reparameterized), drawing(generator):
             return self._sample_and_log_prob(_as_shape(shape), self._checked_context(context))
 
     def loss(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """What a fit minimises, one number for each event: the negative log-likelihood, or a bound of it."""
+        """What a fit minimises, one number for each event: by default the negative lower bound, of draws of its own.
+
+        In training mode it may be another, random or weighted; in evaluation mode the loss of a density whose likelihood
+        is exact is -lower_bound.
+        """
         return method(self, "_loss")(*self._checked(x, context))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -160,7 +258,7 @@ class Density(Described, ABC):
         compile_density(self, *arguments, **options)
 
     def distribution(self, context: Tensor | ArrayLike | None = None) -> Any:
-        """This density (at these contexts) as a `torch.distributions.Distribution`."""
+        """This density (at these contexts) as a `torch.distributions.Distribution`, whose log_prob is this one's."""
         from anabranch.densities.distribution_view import DensityDistribution  # noqa: PLC0415 (it builds on this file)
 
         return DensityDistribution(self, self._checked_context(context))
@@ -168,8 +266,31 @@ class Density(Described, ABC):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set what is to be set from a first batch of data. Most densities have nothing to set. May be overridden."""
 
-    @abstractmethod
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        raise NotImplementedError(
+            f"{type(self).__name__}: expected _log_prob to be defined, or likelihood to be 'bound' and _log_weight defined"
+        )
+
+    def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log w of a random w >= 0 of mean p(x), (*batch): p(x) itself where that is known."""
+        return self._log_prob(x, context)
+
+    def _lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._log_weight(x, context)
+
+    def _weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
+        return self._lower_bound(x, context)
+
+    def _estimate(self, x: Tensor, context: Tensor | None, samples: int | None) -> tuple[Tensor, Tensor]:
+        if self.likelihood == "exact":
+            log_p = self._log_prob(x, context)
+            return log_p, torch.zeros_like(log_p)
+        x = at_every_context(self, x, context)
+        count = _SAMPLES if samples is None else samples
+        events = x.shape[: x.dim() - len(self.event_shape)].numel()
+        size = max(1, _ROWS // max(1, events))
+        sizes = [min(size, count - k) for k in range(0, count, size)]
+        return log_mean_weight(torch.cat([self._log_weight(x.expand(n, *x.shape), context) for n in sizes]))
 
     @abstractmethod
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor: ...
@@ -179,7 +300,14 @@ class Density(Described, ABC):
         return x, self._log_prob(x, context)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return -self._log_prob(x, context)
+        return -self._lower_bound(x, context)
+
+    def _expect_exact(self, name: str) -> None:
+        if self.likelihood != "exact":
+            raise ValueError(
+                f"{name}: expected a density whose likelihood is exact, got a {type(self).__name__}, of which a bound is "
+                "known; use lower_bound, or estimate for log p(x) with its standard error"
+            )
 
     def _checked(self, x: Any, context: Any, name: str = "x") -> tuple[Tensor, Tensor | None]:
         like = reference_tensor(self)
@@ -203,6 +331,9 @@ class Density(Described, ABC):
         context = read_tensor("context", context, like)
         matching("context", context, self.context_shape, like)
         return context
+
+
+Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
 def read_event(name: str, x: Any, density: Density, like: Tensor | None) -> Tensor:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from anabranch.densities.composite import Composite
 from anabranch.densities.contexts import context_for, shape_for
 from anabranch.densities.density import Density
+from anabranch.densities.score import Score
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import common_shape
 
 
-class Independent(Density):
+class Independent(Composite):
     r"""p(x) = prod_j p_j(x_j): x is cut, along its last dimension, into one piece for each part.
 
     Parts may be of any kind: continuous next to discrete ones, with or without the (common) context.
@@ -44,10 +46,11 @@ class Independent(Density):
         self._sizes = [part.event_shape[0] for part in pieces]
         context_shape = common_shape("context_shape", [part.context_shape for part in pieces])
         super().__init__((sum(self._sizes),), context_shape)
-        self.parts = nn.ModuleList(pieces)
-        self.bound = "lower" if any(part.bound == "lower" for part in pieces) else "exact"
-        self.loss_is_exact = all(part.loss_is_exact for part in pieces)
-        self.reparameterized = all(part.reparameterized for part in pieces)
+        self.pieces = nn.ModuleList(pieces)
+
+    def parts(self) -> Sequence[Density]:
+        """The densities of the pieces."""
+        return list(self)
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
@@ -58,7 +61,7 @@ class Independent(Density):
         return _PieceByPiece(supports, self._sizes)
 
     def __iter__(self) -> Iterator[Density]:
-        for part in self.parts:
+        for part in self.pieces:
             if isinstance(part, Density):
                 yield part
 
@@ -67,14 +70,9 @@ class Independent(Density):
         for part, piece in zip(self, x.split(self._sizes, dim=-1), strict=True):
             part.initialize(piece, context_for(part, context))
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         pieces = zip(self, x.split(self._sizes, dim=-1), strict=True)
-        terms = [part.log_prob(piece, context_for(part, context)) for part, piece in pieces]
-        return torch.stack(torch.broadcast_tensors(*terms)).sum(dim=0)
-
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        pieces = zip(self, x.split(self._sizes, dim=-1), strict=True)
-        terms = [part.loss(piece, context_for(part, context)) for part, piece in pieces]
+        terms = [score(part, piece, context_for(part, context)) for part, piece in pieces]
         return torch.stack(torch.broadcast_tensors(*terms)).sum(dim=0)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:

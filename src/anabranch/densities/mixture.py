@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import torch
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.compiled import method
-from anabranch.densities.density import Density
+from anabranch.densities.density import Density, Weigh
 
 
 class Mixture(Density):
@@ -27,15 +28,18 @@ class Mixture(Density):
         log_posterior                      =  log of the responsibilities, or of a network's guess at them
         elbo(x, log_q)                     =  sum_k q_k (log p(x, k) - log q_k)  <=  log_prob,
                                               with equality where q is the responsibilities
+        lower_bound                        =  log_prob, or the elbo of the network's guess
         joint_loss                         =  -joint_log_prob, or where parts are trained through bounds, those;
         loss                               =  -logsumexp of -joint_loss over k, or the bound for the network's guess
 
     To write your own: call `super().__init__(components, event_shape, context_shape)` and define `_joint_log_prob` and
-    `_sample`; a mixture of densities whose `loss` is not -log_prob defines `_joint_loss` too;
-    one with a network for the posterior sets `variational` and defines `_log_q`.
+    `_sample`; a mixture made of densities is a `CompositeMixture`; one with a network for the posterior sets `variational`
+    and defines `_log_q`. Where parts are bounds (`likelihood`), exact numbers raise an error, `lower_bound` and `estimate`
+    are there, and log_posterior is the best q for the parts' bounds.
 
     Attributes:
-        variational: whether `log_posterior` is a network's guess, and `loss` the bound that trains both.
+        variational: whether `log_posterior` is a network's guess, and `loss` the bound that trains both. The terms of that
+            bound are sum_k q_k log K p(x, k) and the divergence of q from equal shares.
 
     Args:
         components: K, how many terms the sum has.
@@ -44,7 +48,6 @@ class Mixture(Density):
     """
 
     reparameterized: bool = False
-    variational: bool = False
 
     def __init__(
         self,
@@ -56,7 +59,12 @@ class Mixture(Density):
         self.components = components
 
     def joint_log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """log p(x, k | context) for every k: (*batch, K), nats."""
+        """log p(x, k | context) for every k: (*batch, K), nats.
+
+        Raises:
+            ValueError: only bounds of them are known.
+        """
+        self._expect_exact("joint_log_prob")
         joint: Tensor = method(self, "_joint_log_prob")(*self._checked(x, context))
         return joint
 
@@ -70,24 +78,40 @@ class Mixture(Density):
 
         Where log_prob is -inf, outside the support or too far out for floating point, no component has any mass to share
         and the row is NaN.
+
+        Raises:
+            ValueError: only bounds of the joint are known; `log_posterior` makes the best of those.
         """
+        self._expect_exact("responsibilities")
         return torch.softmax(self.joint_log_prob(x, context), dim=-1)
 
     def log_posterior(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """log q(k | x, context): (*batch, K): of the exact responsibilities, unless a mixture has a network for them."""
+        """log q(k | x, context): (*batch, K): of the exact responsibilities, unless a mixture has a network for them, or
+        only bounds of its parts are known: then those of the bounds.
+        """
+        x, context = self._checked(x, context)
         if self.variational:
-            return self._log_q(*self._checked(x, context))
-        return torch.log_softmax(self.joint_log_prob(x, context), dim=-1)
+            return self._log_q(x, context)
+        return torch.log_softmax(method(self, self._exact_or("_joint_lower_bound"))(x, context), dim=-1)
 
-    def elbo(self, x: Tensor | ArrayLike, log_q: Tensor, context: Tensor | ArrayLike | None = None) -> Tensor:
+    def elbo(
+        self,
+        x: Tensor | ArrayLike,
+        log_q: Tensor | None = None,
+        context: Tensor | ArrayLike | None = None,
+    ) -> Tensor:
         r"""The evidence lower bound for q(k): sum_k q_k (log p(x, k) - log q_k), (*batch), nats.
 
         Args:
             x: (*batch, *event).
-            log_q: (*batch, K), normalised log-probabilities; -inf for a k that q excludes.
+            log_q: (*batch, K), normalised log-probabilities; -inf for a k that q excludes. By default the mixture's
+                `log_posterior`.
             context: as elsewhere.
         """
-        joint = self.joint_log_prob(x, context)
+        x, context = self._checked(x, context)
+        joint = method(self, self._exact_or("_joint_lower_bound"))(x, context)
+        if log_q is None:
+            log_q = self._log_q(x, context) if self.variational else torch.log_softmax(joint, dim=-1)
         if log_q.shape[-1] != self.components:
             raise ValueError(f"log_q: expected shape (..., {self.components}), got {tuple(log_q.shape)}")
         return evidence_lower_bound(joint, log_q)
@@ -95,17 +119,45 @@ class Mixture(Density):
     @abstractmethod
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...
 
+    def _joint_log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log of weights of mean p(x, k): (*batch, K)."""
+        return self._joint_log_prob(x, context)
+
+    def _joint_lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Bounds of log p(x, k), (*batch, K), whose log sum exp is one of log p(x)."""
+        return self._joint_log_weight(x, context)
+
+    def _joint_weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
+        return self._joint_lower_bound(x, context)
+
     def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return -self._joint_log_prob(x, context)
+        return -self._joint_lower_bound(x, context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return log_sum(self._joint_log_prob(x, context))
 
+    def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return log_sum(self._joint_log_weight(x, context))
+
+    def _lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._summed(self._joint_lower_bound(x, context), x, context)
+
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        joint = -self._joint_loss(x, context)
-        if self.variational:
-            return -evidence_lower_bound(joint, self._log_q(x, context))
-        return -log_sum(joint)
+        return -self._summed(-self._joint_loss(x, context), x, context)
+
+    def _summed(self, joint: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+        return evidence_lower_bound(joint, self._log_q(x, context)) if self.variational else log_sum(joint)
+
+    def _weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
+        joint = self._joint_weighed(x, context, weigh)
+        if not self.variational:
+            return log_sum(joint)
+        expected, negative_entropy = evidence_terms(joint, self._log_q(x, context))
+        equal = math.log(self.components)
+        return weigh(expected + equal, (negative_entropy + equal).unsqueeze(-1))
+
+    def _exact_or(self, bound: str) -> str:
+        return "_joint_log_prob" if self.likelihood == "exact" else bound
 
     def _log_q(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log q(k | x, context), (*batch, K), of a variational mixture."""
@@ -129,11 +181,19 @@ def evidence_lower_bound(joint: Tensor, log_q: Tensor, temperature: float = 1.0)
 
     It is -inf, with a gradient of 0, where q gives some of its mass to a k that is impossible.
     """
+    expected, negative_entropy = evidence_terms(joint, log_q)
+    return expected - temperature * negative_entropy
+
+
+def evidence_terms(joint: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_k q_k log p(x, k) and sum_k q_k log q_k, (*batch) each; -inf and 0 where q has mass at a k that is impossible."""
     # 0 log 0 = 0: a k with q_k = 0 adds nothing, not the NaN of 0 times infinity. It is taken out before the product
     # too, since the gradient of what `where` leaves out would be that NaN.
     q = log_q.exp()
     excluded = q == 0
     nowhere = (joint.isneginf() & ~excluded).any(dim=-1, keepdim=True)
     left_out = excluded | nowhere
-    difference = torch.where(left_out, 0.0, joint) - temperature * torch.where(left_out, 0.0, log_q)
-    return torch.where(left_out, 0.0, q * difference).sum(dim=-1).masked_fill(nowhere.squeeze(-1), -torch.inf)
+    q = torch.where(left_out, 0.0, q)
+    expected = (q * torch.where(left_out, 0.0, joint)).sum(dim=-1)
+    negative_entropy = (q * torch.where(left_out, 0.0, log_q)).sum(dim=-1)
+    return expected.masked_fill(nowhere.squeeze(-1), -torch.inf), negative_entropy

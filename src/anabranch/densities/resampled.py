@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,8 +11,10 @@ from torch.distributions.constraints import Constraint
 from torch.nn.functional import logsigmoid
 
 from anabranch.checks import instance_of, positive_int
+from anabranch.densities.composite import Composite, without_gaps
 from anabranch.densities.contexts import context_batch, context_for, context_rows, shape_for
-from anabranch.densities.density import Density
+from anabranch.densities.density import Density, Weigh
+from anabranch.densities.score import ByLoss, ByWeighedBound, Score
 from anabranch.draws import drawing
 from anabranch.networks import Network
 from anabranch.networks.reader import check_reader, outputs_of
@@ -22,7 +25,7 @@ _MOST_DRAWS = 100_000
 _ROWS_AT_A_TIME = 2**18
 
 
-class Resampled(Density):
+class Resampled(Composite):
     r"""Learned accept/reject sampling (LARS): z is drawn from a base pi and accepted with probability a(z), else drawn anew;
     draw number T is taken whatever it is.
 
@@ -61,6 +64,7 @@ class Resampled(Density):
     """
 
     reparameterized = False
+    gaps = False
 
     def __init__(self, base: Density, acceptance: Network, truncation: int | None = 100, samples: int = 1024) -> None:
         instance_of("base", base, Density)
@@ -69,11 +73,13 @@ class Resampled(Density):
         context_shape = common_shape("context_shape", [base.context_shape, acceptance.context_shape])
         super().__init__(base.event_shape, context_shape)
         self.base = base
-        self.bound = base.bound
-        self.loss_is_exact = base.loss_is_exact
         self.acceptance = acceptance
         self.truncation = None if truncation is None else positive_int("truncation", truncation)
         self.samples = positive_int("samples", samples)
+
+    def parts(self) -> Sequence[Density]:
+        """The base."""
+        return (self.base,)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -103,17 +109,26 @@ class Resampled(Density):
         """Initialize the base."""
         self.base.initialize(x, context_for(self.base, context))
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        log_base = self.base.log_prob(x, context_for(self.base, context))
-        return log_base + self._log_factor(x, self._fixed_log_normaliser(context), context)
+    def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
+        return self._scored(x, context, score, self._fixed_log_normaliser(context))
+
+    def _weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
+        log_z = self._fitted_log_normaliser(context)
+        return without_gaps(self, x, self._scored(x, context, ByWeighedBound(weigh), log_z))
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        if self.training:
-            log_all = self._log_acceptance(self._draws(self.samples, context), context)
-            log_z = log_all.logsumexp(dim=0) - math.log(self.samples)
-        else:
-            log_z = self._fixed_log_normaliser(context)
-        return self.base.loss(x, context_for(self.base, context)) - self._log_factor(x, log_z, context)
+        return -without_gaps(self, x, self._scored(x, context, ByLoss(), self._fitted_log_normaliser(context)))
+
+    def _scored(self, x: Tensor, context: Tensor | None, score: Score, log_z: Tensor) -> Tensor:
+        return score(self.base, x, context_for(self.base, context)) + self._log_factor(x, log_z, context)
+
+    def _fitted_log_normaliser(self, context: Tensor | None) -> Tensor:
+        """log Z as a fit takes it, (*context batch): of fresh draws in training mode."""
+        if not self.training:
+            return self._fixed_log_normaliser(context)
+        return self._log_acceptance(self._draws(self.samples, context), context).logsumexp(dim=0) - math.log(
+            self.samples
+        )
 
     def _log_factor(self, x: Tensor, log_z: Tensor, context: Tensor | None) -> Tensor:
         """log p(x) - log pi(x)."""

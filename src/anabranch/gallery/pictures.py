@@ -96,7 +96,7 @@ def toy_picture(
     panels[0].set_title("Data")
     _scatter(panels[0], points[drawn], [colours[code] for code in codes[drawn]])
     _legend(panels[0], list(zip(names, colours, strict=False)), "class")
-    panels[1].set_title("Density" if density.bound == "exact" else "Density, a lower bound")
+    panels[1].set_title("Density" if density.likelihood == "exact" else "Density, a lower bound")
     strength = strength_of(grid, brightest_of(grid))
     panels[1].imshow(strength, cmap=DENSITY_COLOURS, extent=extent, origin="lower", vmin=0, vmax=1)
     if score is not None:

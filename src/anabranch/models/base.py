@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Normal
 from anabranch.transforms import Chain, Reshape, Transform
@@ -15,6 +16,10 @@ class Shaped(Protocol):
     """Whatever has events of a known shape: a density, or the components of a mixture."""
 
     event_shape: torch.Size
+
+    @property
+    def support(self) -> Constraint:
+        """Where they may lie."""
 
 
 def base_for(transform: Transform, base: Density | None) -> Density:
@@ -44,8 +49,13 @@ def onto(transform: Transform, base: Shaped, name: str = "base") -> Transform:
     It is the transform itself, where the shapes fit; else the noise is reshaped, which has as many entries as the base.
 
     Raises:
-        ValueError: it has not.
+        ValueError: it has not; the base is discrete, and the transform moves numbers.
     """
+    if base.support.is_discrete and not transform.rearranges:
+        raise ValueError(
+            f"{name}: expected a density of real numbers under a {type(transform).__name__}, which moves numbers, "
+            f"got a {type(base).__name__}, whose x are levels"
+        )
     shape, noise = base.event_shape, transform.noise_shape
     if noise is None or (noise.numel() != shape.numel() and shape[-len(noise) :] == noise):
         transform = lifted(transform, len(shape) - transform.noise_dim + transform.event_dim)

@@ -12,7 +12,8 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities.contexts import context_for
-from anabranch.densities.density import Bound, Density
+from anabranch.densities.density import Density
+from anabranch.densities.score import Score
 from anabranch.described import Described
 from anabranch.draws import drawing
 from anabranch.networks import CausalNetwork, Network
@@ -27,15 +28,11 @@ class Components(Described):
         count: K.
         event_shape: of each.
         context_shape: that they have in common, or None.
-        bound: of their `log_prob`s.
-        loss_is_exact: whether their losses are -log_prob.
     """
 
     count: int
     event_shape: torch.Size
     context_shape: torch.Size | None
-    bound: Bound
-    loss_is_exact: bool
 
     @property
     @abstractmethod
@@ -43,8 +40,12 @@ class Components(Described):
         """Where some may be positive."""
 
     @abstractmethod
-    def log_probs(self, xs: Tensor, context: Tensor | None, by_loss: bool = False) -> Tensor:
-        """log p_k(x_k | context): (*batch, K), for xs (K, *batch, *event); or minus the losses, which a fit minimises."""
+    def parts(self) -> list[Density]:
+        """The densities; one where it is told which component it is."""
+
+    @abstractmethod
+    def scores(self, xs: Tensor, context: Tensor | None, score: Score) -> Tensor:
+        """log p_k(x_k | context) as the score says it: (*batch, K), for xs (K, *batch, *event)."""
 
     @abstractmethod
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
@@ -88,44 +89,41 @@ class Separate(Components):
         self.event_shape = parts[0].event_shape if event_shape is None else event_shape
         self.context_shape = common_shape("components: context_shape", [part.context_shape for part in parts])
         self.densities = nn.ModuleList(parts)
-        self.bound = "lower" if any(part.bound == "lower" for part in parts) else "exact"
-        self.loss_is_exact = all(part.loss_is_exact for part in parts)
 
     @property
     def support(self) -> Constraint:
-        supports = [part.support for part in self._parts()]
+        supports = [part.support for part in self.parts()]
         return next((s for s in supports if is_everything(s)), None) or _AnyOf(supports)
 
-    def log_probs(self, xs: Tensor, context: Tensor | None, by_loss: bool = False) -> Tensor:
-        parts = [(part, x, context_for(part, context)) for part, x in zip(self._parts(), xs, strict=True)]
-        terms = [-part.loss(x, c) if by_loss else part.log_prob(x, c) for part, x, c in parts]
+    def parts(self) -> list[Density]:
+        return [part for part in self.densities if isinstance(part, Density)]
+
+    def scores(self, xs: Tensor, context: Tensor | None, score: Score) -> Tensor:
+        terms = [score(part, x, context_for(part, context)) for part, x in zip(self.parts(), xs, strict=True)]
         return torch.stack(torch.broadcast_tensors(*terms), dim=-1)
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
         pieces, places = [], []
-        for k, part in enumerate(self._parts()):
+        for k, part in enumerate(self.parts()):
             own = (component == k).nonzero().squeeze(-1)
             if len(own):
                 given = context_for(part, None if context is None else context[own])
                 pieces.append(part._sample(torch.Size() if given is not None else torch.Size([len(own)]), given))
                 places.append(own)
         if not pieces:
-            return self._parts()[0].sample((0,)) if context is None else context.new_empty(0, *self.event_shape)
+            return self.parts()[0].sample((0,)) if context is None else context.new_empty(0, *self.event_shape)
         return torch.cat(pieces)[torch.cat(places).argsort()]
 
     def initialize(self, x: Tensor, context: Tensor | None) -> None:
-        for part in self._parts():
+        for part in self.parts():
             part.initialize(x, context_for(part, context))
 
     def only(self, stay: Sequence[int]) -> Separate:
-        parts = self._parts()
+        parts = self.parts()
         return Separate([parts[k] for k in stay])
 
     def own_parameters(self) -> Tensor:
-        return torch.tensor([_outside_networks(part) for part in self._parts()])
-
-    def _parts(self) -> list[Density]:
-        return [part for part in self.densities if isinstance(part, Density)]
+        return torch.tensor([_outside_networks(part) for part in self.parts()])
 
 
 class Embedded(Components):
@@ -162,23 +160,23 @@ class Embedded(Components):
         self.count = positive_int("components", components)
         self.event_shape = density.event_shape
         self.context_shape = torch.Size([given - size]) if given > size else None
-        self.bound = density.bound
         self.density = density
-        self.loss_is_exact = density.loss_is_exact
         self.embeddings = nn.Parameter(torch.randn(self.count, size))
 
     @property
     def support(self) -> Constraint:
         return self.density.support
 
-    def log_probs(self, xs: Tensor, context: Tensor | None, by_loss: bool = False) -> Tensor:
+    def parts(self) -> list[Density]:
+        return [self.density]
+
+    def scores(self, xs: Tensor, context: Tensor | None, score: Score) -> Tensor:
         batch_shape = xs.shape[1 : xs.dim() - len(self.event_shape)]
         vectors = self.embeddings.reshape(self.count, *(1 for _ in batch_shape), -1)
         vectors = vectors.expand(self.count, *batch_shape, -1)
         if context is not None:
             vectors = torch.cat([vectors, context.expand(*vectors.shape[:-1], context.shape[-1])], dim=-1)
-        scores = -self.density.loss(xs, vectors) if by_loss else self.density.log_prob(xs, vectors)
-        return scores.movedim(0, -1)
+        return score(self.density, xs, vectors).movedim(0, -1)
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
         vectors = self.embeddings[component]

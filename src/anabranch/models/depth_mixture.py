@@ -13,12 +13,13 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import fraction, positive_int, reference_tensor
-from anabranch.densities import Density, Mixture, Resampled
+from anabranch.densities import CompositeMixture, Density, Resampled
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
+from anabranch.densities.score import Score
 from anabranch.draws import drawing
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.base import base_for, onto
-from anabranch.models.gate import context_of_gate, gate_logits, read_gate
+from anabranch.models.gate import context_of_gate, gate_logits, is_constant, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import LogOdds, Network, Select
 from anabranch.transforms import Chain
@@ -28,7 +29,7 @@ from anabranch.transforms.transform import common_shape
 _LOG = logging.getLogger("anabranch")
 
 
-class DepthMixture(Mixture):
+class DepthMixture(CompositeMixture):
     r"""Mixture from depth: each prefix of the chain f_1, ..., f_L is a component.
 
     With z_l = f_l(... f_1(x)), a base p_Z and a gate p(l | z),
@@ -87,11 +88,14 @@ class DepthMixture(Mixture):
         super().__init__(len(self_depths), base.event_shape, context_shape)
         self.chain = chain
         self.base = base
-        self.bound = base.bound
-        self.loss_is_exact = base.loss_is_exact
         self._everywhere = defined_everywhere(chain)
         self.depths = tuple(self_depths)
         self.gate = read_gate(gate, base.event_shape, self.components, context_shape, hidden)
+        self.gaps = base.gaps and is_constant(self.gate) and chain.rearranges
+
+    def parts(self) -> Sequence[Density]:
+        """The base."""
+        return (self.base,)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -248,18 +252,11 @@ class DepthMixture(Mixture):
         self.chain.initialize(x, context)
         self.base.initialize(self.chain(x, context)[0], context_for(self.base, context))
 
-    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _joint_score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         # depth is put before all batch dimensions, where it meets none of the context
         x = at_every_context(self, x, context)
         zs, log_dets = self._components(x, context)
-        return self.base.log_prob(zs, context_for(self.base, context)).movedim(0, -1) + self._rest(
-            zs, log_dets, context
-        )
-
-    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = at_every_context(self, x, context)
-        zs, log_dets = self._components(x, context)
-        return self.base.loss(zs, context_for(self.base, context)).movedim(0, -1) - self._rest(zs, log_dets, context)
+        return score(self.base, zs, context_for(self.base, context)).movedim(0, -1) + self._rest(zs, log_dets, context)
 
     def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_l (components, *batch, *event) and log |det dz_l/dx| (*batch, components) at the depths of the mixture."""

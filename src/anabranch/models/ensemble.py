@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import reference_tensor
-from anabranch.densities import Density, Mixture
+from anabranch.densities import CompositeMixture, Density, Mixture
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, context_rows
+from anabranch.densities.score import Score
 from anabranch.densities.weights import read_weights
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.components import Separate
 
 
-class Ensemble(Mixture):
+class Ensemble(CompositeMixture):
     r"""p(x) = sum_m w_m p_m(x), the mean of M fits to the same rows: a density again, and exact.
 
     Where single fits follow the accidents of few rows, each follows others, and their mean is better than they are (its
@@ -54,55 +55,54 @@ class Ensemble(Mixture):
         if aligned and components is None:
             raise ValueError("aligned: expected members that are all mixtures of as many components, got others")
         super().__init__(components or parts.count, parts.event_shape, parts.context_shape)
-        self.parts = parts
+        self.member_densities = parts
         self.aligned = aligned
-        self.bound = parts.bound
-        self.loss_is_exact = parts.loss_is_exact
         like = reference_tensor(parts)
         like = torch.zeros(parts.count) if like is None else like.detach().new_zeros(parts.count)
         # equal ones are not kept: they are exact in whatever dtype the members come to have
         given = weights.to(like) if isinstance(weights, Tensor) else weights
         self.register_buffer("log_weights", None if weights is None else read_weights(given, like))
 
+    def parts(self) -> Sequence[Density]:
+        """The members."""
+        return self.members
+
     @property
     def support(self) -> Constraint:  # type: ignore[override]
         """Where some member may be positive."""
-        return self.parts.support
+        return self.member_densities.support
 
     @property
     def members(self) -> list[Density]:
         """The densities."""
-        return [part for part in self.parts.densities if isinstance(part, Density)]
+        return [part for part in self.member_densities.densities if isinstance(part, Density)]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize every member."""
-        self.parts.initialize(x, context)
+        self.member_densities.initialize(x, context)
 
-    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self._joint(x, context, by_loss=False)
-
-    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return -self._joint(x, context, by_loss=True)
-
-    def _joint(self, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
+    def _joint_score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         x = at_every_context(self, x, context)
         log_weights = self._log_weights(x)
         if not self.aligned:
-            return self.parts.log_probs(x.expand(self.parts.count, *x.shape), context, by_loss) + log_weights
+            return (
+                self.member_densities.scores(x.expand(self.member_densities.count, *x.shape), context, score)
+                + log_weights
+            )
         joints, others = [], []
         for member, log_w in zip(self.members, log_weights, strict=True):
             own = context_for(member, context)
             if isinstance(member, Mixture):
-                joints.append((-member.joint_loss(x, own) if by_loss else member.joint_log_prob(x, own)) + log_w)
+                joints.append(score.joint(member, x, own) + log_w)
             else:
-                others.append((-member.loss(x, own) if by_loss else member.log_prob(x, own)) + log_w)
+                others.append(score(member, x, own) + log_w)
         stacked = torch.stack(torch.broadcast_tensors(*joints), dim=-1)
         # a component that has ended in all of them: no sum, whose gradient would be that of infinities
         nothing = stacked.isneginf().all(dim=-1)
         joint = torch.where(nothing.unsqueeze(-1), 0.0, stacked).logsumexp(dim=-1).masked_fill(nothing, -torch.inf)
         shared = ~nothing | nothing.all(dim=-1, keepdim=True)
-        for score in others:
-            share = (score - shared.sum(dim=-1).log()).unsqueeze(-1).expand(joint.shape)
+        for log_p in others:
+            share = (log_p - shared.sum(dim=-1).log()).unsqueeze(-1).expand(joint.shape)
             joint = torch.where(shared, torch.logaddexp(joint, share), joint)
         return joint
 
@@ -111,11 +111,11 @@ class Ensemble(Mixture):
         own = context_rows(self, context, batch_shape)
         log_weights = self._log_weights(torch.empty(0) if own is None else own)
         member = draw_levels(log_weights, torch.Size([batch_shape.numel()]))
-        x = self.parts.draw(member, own if self.parts.context_shape is not None else None)
+        x = self.member_densities.draw(member, own if self.member_densities.context_shape is not None else None)
         return x.reshape(*batch_shape, *self.event_shape)
 
     def _log_weights(self, like: Tensor) -> Tensor:
         """log w: (members,), in the dtype of `like`, on its device."""
         if self.log_weights is None:
-            return like.new_full((self.parts.count,), -math.log(self.parts.count))
+            return like.new_full((self.member_densities.count,), -math.log(self.member_densities.count))
         return self.log_weights.to(like)

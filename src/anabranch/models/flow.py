@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from anabranch.densities import Density
+from anabranch.densities import Composite, Density
 from anabranch.densities.contexts import context_for, shape_for
+from anabranch.densities.score import Score
 from anabranch.models.base import base_for, onto
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.transforms import Chain, Transform
@@ -17,7 +18,7 @@ from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
 
 
-class Flow(Density):
+class Flow(Composite):
     r"""A base density seen through a transform f, from data to noise:
 
     .. math:: \log p(x \mid c) = \log p_Z(f(x; c) \mid c) + \log |\det \partial f / \partial x|
@@ -25,14 +26,14 @@ class Flow(Density):
     Sampling draws z from the base and returns f^{-1}(z). Where f is not defined (log x at -1), p(x) is 0.
 
     Args:
-        transform: f, or several, the first one nearest to the data (a `Chain`). Over a discrete base only one that moves no
-            number, such as a permutation, gives probabilities. One of fewer dimensions than the base has acts on every
-            trailing block of an event (`Blockwise`).
+        transform: f, or several, the first one nearest to the data (a `Chain`). Over a discrete base, whose x are
+            levels, only one that moves no number, such as a permutation. One of fewer dimensions than the base has acts on
+            every trailing block of an event (`Blockwise`).
         base: the density of z, any `Density`; a standard normal by default. It reads z in its shape, which may be another
             than that of z, with as many entries.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit; a transform that moves numbers over a discrete base.
 
     Example:
         >>> import anabranch as ab
@@ -52,10 +53,13 @@ class Flow(Density):
         self._onto = (step,)
         self.transform = transform
         self.base = base
-        self.bound = base.bound
-        self.loss_is_exact = base.loss_is_exact
         self._everywhere = defined_everywhere(transform)
         self.reparameterized = base.reparameterized and transform.inversion != "none"
+        self.gaps = base.gaps and transform.rearranges
+
+    def parts(self) -> Sequence[Density]:
+        """The base."""
+        return (self.base,)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -72,13 +76,9 @@ class Flow(Density):
         self._step.initialize(x, context)
         self.base.initialize(self._step(x, context)[0], context_for(self.base, context))
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         z, log_det = self._step(x, context)
-        return self.base.log_prob(z, context_for(self.base, context)) + log_det
-
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        z, log_det = self._step(x, context)
-        return self.base.loss(z, context_for(self.base, context)) - log_det
+        return score(self.base, z, context_for(self.base, context)) + log_det
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))

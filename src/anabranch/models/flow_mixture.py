@@ -12,10 +12,11 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import finite_rows, fraction, instance_of, numbers_below, one_of
-from anabranch.densities import Density, Mixture
+from anabranch.densities import CompositeMixture, Density
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
+from anabranch.densities.score import Score
 from anabranch.densities.weights import read_weights
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.base import onto
@@ -29,7 +30,7 @@ from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
 
 
-class FlowMixture(Mixture):
+class FlowMixture(CompositeMixture):
     r"""p(x) = sum_k w_k p_k(x), whose components are any densities of one event shape, mostly flows.
 
     With a posterior network q(k | x) the loss is the negative evidence lower bound,
@@ -37,7 +38,7 @@ class FlowMixture(Mixture):
     .. math:: \log p(x) \ge \sum_k q(k \mid x)\, \big(\log w_k + \log p_k(x) - \log q(k \mid x)\big),
 
     which trains network and components together (VMoNF); without one it is the exact -log p(x). `log_prob` is exact in both
-    cases, `elbo(x)` is the bound and `gap(x)` the difference, the Kullback-Leibler divergence of q from the exact
+    cases, `lower_bound(x)` is the bound and `gap(x)` the difference, the Kullback-Leibler divergence of q from the exact
     responsibilities. A q of few parameters keeps clusters simple where the exact responsibilities would not.
 
     All K components are evaluated for every row: time grows with K. With a trunk, layers that all components share are run
@@ -92,15 +93,16 @@ class FlowMixture(Mixture):
         if heads != "none" and len(parts.event_shape) != 1:
             raise ValueError(f"heads: expected 'none' for events of shape {tuple(parts.event_shape)}, got {heads!r}")
         super().__init__(parts.count, event_shape, common_shape("context_shape", shapes))
-        self.parts = parts
+        self.component_densities = parts
         self.posterior = posterior
         self.trunk = trunk
         # what runs: the trunk, or what fits it to the components; in a tuple, so that parameters have one name
         self._onto = (step,)
         self.heads = None if heads == "none" else Heads(parts.count, size, full=heads == "affine")
-        self.bound = parts.bound
         self.variational = posterior is not None
-        self.loss_is_exact = posterior is None and parts.loss_is_exact
+        # heads take every number of x, and so does a network for the posterior, without which there is no loss
+        if self.heads is not None or posterior is not None or not (trunk is None or trunk.rearranges):
+            self.gaps = False
         logits = read_weights(weights, torch.zeros(parts.count))
         self.logits = nn.Parameter(logits)
         # which components still live: `annihilate` ends one for good
@@ -108,10 +110,14 @@ class FlowMixture(Mixture):
         with torch.no_grad():
             self.logits.nan_to_num_(neginf=0.0)
 
+    def parts(self) -> Sequence[Density]:
+        """The components; one density where it is told which component it is."""
+        return self.component_densities.parts()
+
     @property
     def support(self) -> Constraint:  # type: ignore[override]
         """Where some component may be positive."""
-        inner = constraints.real_vector if self.heads is not None else self.parts.support
+        inner = constraints.real_vector if self.heads is not None else self.component_densities.support
         if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(inner)):
             return inner if self.trunk is None else everywhere(len(self.event_shape))
         if self.trunk.context_shape is not None:
@@ -123,14 +129,8 @@ class FlowMixture(Mixture):
         """w: (components,)."""
         return self._log_weights().exp()
 
-    def elbo(
-        self, x: Tensor | ArrayLike, log_q: Tensor | None = None, context: Tensor | ArrayLike | None = None
-    ) -> Tensor:
-        """The evidence lower bound, (*batch), nats: as in `Mixture`, for this mixture's own q by default."""
-        return super().elbo(x, self.log_posterior(x, context) if log_q is None else log_q, context)
-
     def gap(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """log_prob - elbo, at least 0: how far q(k | x) is from the exact responsibilities, (*batch), nats."""
+        """log_prob - lower_bound, at least 0: how far q(k | x) is from the exact responsibilities, (*batch), nats."""
         joint = self.joint_log_prob(x, context)
         return torch.logsumexp(joint, dim=-1) - evidence_lower_bound(joint, self.log_posterior(x, context))
 
@@ -183,7 +183,7 @@ class FlowMixture(Mixture):
         Weights of networks are not counted, nor what is frozen, and none counts for less than one number for each feature.
         """
         heads = 0 if self.heads is None else self.heads.own_parameters()
-        own = self.parts.own_parameters() + heads
+        own = self.component_densities.own_parameters() + heads
         return own.clamp(min=self.event_shape.numel())
 
     def annihilate(self, components: Sequence[int]) -> None:
@@ -210,7 +210,7 @@ class FlowMixture(Mixture):
         stay = [k for k, w in enumerate(weights.tolist()) if w >= threshold and w > 0] or [int(weights.argmax())]
         posterior = None if self.posterior is None else Select(self.posterior, stay)
         kind = "none" if self.heads is None else "diagonal" if self.heads.packed is None else "affine"
-        fewer = FlowMixture(self.parts.only(stay), posterior=posterior, trunk=self.trunk, heads=kind)
+        fewer = FlowMixture(self.component_densities.only(stay), posterior=posterior, trunk=self.trunk, heads=kind)
         fewer.to(self.logits)
         with torch.no_grad():
             fewer.logits.copy_(self.logits[stay])
@@ -230,12 +230,9 @@ class FlowMixture(Mixture):
         if self.heads is not None:  # a component sees its own rows through its head: some place of its own is given
             self.heads.start(x)
             x = (x - x.mean(dim=0)) / x.std(dim=0, correction=0).clamp(min=1e-12)
-        self.parts.initialize(x, self._for_parts(context))
+        self.component_densities.initialize(x, self._for_parts(context))
 
-    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self._joint(x, context, by_loss=False)
-
-    def _joint(self, x: Tensor, context: Tensor | None, by_loss: bool) -> Tensor:
+    def _joint_score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         x = at_every_context(self, x, context)
         log_weights = self._log_weights()
         log_det = x.new_zeros(())
@@ -246,17 +243,16 @@ class FlowMixture(Mixture):
         else:
             xs, log_dets = self.heads(x)
             log_weights = log_weights + log_dets
-        return self.parts.log_probs(xs, self._for_parts(context), by_loss) + log_weights + log_det.unsqueeze(-1)
-
-    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return -self._joint(x, context, by_loss=True)
+        return (
+            self.component_densities.scores(xs, self._for_parts(context), score) + log_weights + log_det.unsqueeze(-1)
+        )
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         log_weights = self._log_weights()
         batch_shape = shape + context_batch(self, context)
         component = draw_levels(log_weights, batch_shape).flatten()
         own = context_rows(self, context, batch_shape)
-        z = self.parts.draw(component, self._for_parts(own))
+        z = self.component_densities.draw(component, self._for_parts(own))
         if self.heads is not None:
             z = self.heads.inverse(z, component)
         if self.trunk is not None:
@@ -283,7 +279,7 @@ class FlowMixture(Mixture):
         return shares
 
     def _for_parts(self, context: Tensor | None) -> Tensor | None:
-        return None if self.parts.context_shape is None else context
+        return None if self.component_densities.context_shape is None else context
 
     def _through(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the trunk makes of x, and its log-determinant."""

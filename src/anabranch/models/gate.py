@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import one_of
-from anabranch.networks import MLP, Constant, Network
+from anabranch.networks import MLP, Constant, Network, Select
 from anabranch.networks.reader import check_reader, outputs_of
 
 
@@ -30,6 +30,11 @@ def read_gate(
         return Constant(shape, components)
     check_reader("gate", gate, shape, components)
     return gate
+
+
+def is_constant(gate: Network) -> bool:
+    """Whether the gate says the same of every z."""
+    return isinstance(gate.network if isinstance(gate, Select) else gate, Constant)
 
 
 def context_of_gate(gate: str | Network) -> torch.Size | None:

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from anabranch.densities import Density, Mixture
+from anabranch.densities import CompositeMixture, Density
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
+from anabranch.densities.score import Score
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.base import base_for, onto
-from anabranch.models.gate import context_of_gate, gate_logits, read_gate
+from anabranch.models.gate import context_of_gate, gate_logits, is_constant, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import Network
 from anabranch.transforms import Chain, Transform
@@ -21,7 +22,7 @@ from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
 
 
-class PiecewiseFlow(Mixture):
+class PiecewiseFlow(CompositeMixture):
     r"""A flow of K branches, real and discrete: z is drawn from the base, then the branch k from a gate at z, and x is
     f_k^{-1}(z). Every x has one preimage z_k = f_k(x) for each branch that is defined at x:
 
@@ -74,11 +75,14 @@ class PiecewiseFlow(Mixture):
         self._steps = tuple(steps)
         self.branches = nn.ModuleList(pieces)
         self.base = base
-        self.bound = base.bound
         self.gate = read_gate(gate, base.event_shape, len(pieces), context_shape, hidden)
-        self.loss_is_exact = base.loss_is_exact
+        self.gaps = base.gaps and is_constant(self.gate) and all(branch.rearranges for branch in pieces)
         self._onto = all(_onto(branch) for branch in pieces)
         self._everywhere = any(defined_everywhere(branch) for branch in pieces) and is_everything(base.support)
+
+    def parts(self) -> Sequence[Density]:
+        """The base."""
+        return (self.base,)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -111,17 +115,10 @@ class PiecewiseFlow(Mixture):
             contexts = None if context is None else torch.cat([c for _, c in images if c is not None])
             self.base.initialize(z, context_for(self.base, contexts))
 
-    def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _joint_score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         x = at_every_context(self, x, context)
         zs, log_dets = self._images(x, context)
-        score = self.base.log_prob(zs, context_for(self.base, context))
-        return self._joined(score, zs, log_dets, context)
-
-    def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = at_every_context(self, x, context)
-        zs, log_dets = self._images(x, context)
-        score = -self.base.loss(zs, context_for(self.base, context))
-        return -self._joined(score, zs, log_dets, context)
+        return self._joined(score(self.base, zs, context_for(self.base, context)), zs, log_dets, context)
 
     def _images(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z_k (branches, *batch, *event) and log |det dz_k/dx| (*batch, branches)."""

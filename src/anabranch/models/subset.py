@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,9 +9,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
-from anabranch.checks import matching, positive_int, read_tensor, reference_tensor, seed_number
+from anabranch.checks import instance_of, matching, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch, context_rows, joint_batch
+from anabranch.densities.log_weights import log_mean_weight
 from anabranch.draws import drawing
 from anabranch.families import ColumnByColumn
 from anabranch.models.ordered_columns import OrderedColumns
@@ -39,7 +39,7 @@ class Subset(Density):
 
     p of columns that come first in the model's order is exact, and so is the quotient of two such. Otherwise the columns
     that come between are integrated by importance sampling from the network's conditionals given what is observed
-    (`weighted_completions`), always with the same random numbers; `estimate` gives the standard error.
+    (`weighted_completions`), always with the same random numbers of `seed`; `estimate` gives the standard error.
 
     Samples are independent draws of the joint where no gap stands before an observed column in the model's order.
     Otherwise they are so approximately, chosen among the network's draws by their weights. At given `values` there are 8
@@ -69,7 +69,6 @@ class Subset(Density):
     """
 
     reparameterized = False
-    gaps = True
 
     def __init__(
         self,
@@ -80,6 +79,7 @@ class Subset(Density):
         samples: int = 256,
         seed: int = 0,
     ) -> None:
+        instance_of("model", model, AnyOrder)
         chosen, seen = [int(i) for i in wanted], [int(i) for i in observed]
         features = model.event_shape[0]
         both = [*chosen, *seen]
@@ -107,6 +107,10 @@ class Subset(Density):
         else:
             self.values = None
 
+    def parts(self) -> Sequence[Density]:
+        """The model, whose gaps are those of its columns."""
+        return (self.model,)
+
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
         """Every column holds a value that its family can be, or a gap."""
@@ -119,11 +123,6 @@ class Subset(Density):
         seen = len(self.observed)
         first = sorted(places[:seen]) == list(range(seen)) and sorted(places) == list(range(len(places)))
         return self.model.orders == 1 and first
-
-    def estimate(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> tuple[Tensor, Tensor]:
-        """log p(x | observed), (*batch), nats, and its standard error, 0 where there is no integral."""
-        with torch.no_grad():
-            return self._estimate(*self._checked(x, context))
 
     def relative_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """What rises and falls with log_prob, without integrals, (*batch), nats: for climbing to a mode.
@@ -140,28 +139,29 @@ class Subset(Density):
         return self.model.terms(filled, self.wanted, self.observed, own).sum(dim=-1)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self._estimate(x, context)[0]
+        return self._estimate(x, context, None)[0]
 
-    def _estimate(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _estimate(self, x: Tensor, context: Tensor | None, samples: int | None) -> tuple[Tensor, Tensor]:
+        # log_prob with its error, 0 where there is no integral: draws are those of the seed, and differentiable by x
         batch = joint_batch(self, x, context)
         filled, own = self._filled(batch, context, x)
         rows = context_rows(self.model, own, batch)
         both = filled.clone()
         both[..., self.wanted] = x.expand(*batch, -1)
-        log_p, error = self._log_marginal(both.reshape(-1, both.shape[-1]), rows)
+        log_p, error = self._log_marginal(both.reshape(-1, both.shape[-1]), rows, samples)
         if self.observed:
             seen = filled.reshape(-1, filled.shape[-1])
             if context is None:  # one number for all
                 seen = seen[:1]
-            log_seen, error_seen = self._log_marginal(seen, None if rows is None else rows[: len(seen)])
+            log_seen, error_seen = self._log_marginal(seen, None if rows is None else rows[: len(seen)], samples)
             impossible = log_p.isneginf() & log_seen.isneginf()
             log_p = torch.where(impossible, -torch.inf, log_p - log_seen)
             error = (error.square() + error_seen.square()).sqrt()
         return log_p.reshape(batch), error.reshape(batch)
 
-    def _log_marginal(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _log_marginal(self, x: Tensor, context: Tensor | None, samples: int | None) -> tuple[Tensor, Tensor]:
         """log p of what rows (n, D) have, (n), and its standard error; differentiable by x, the draws held."""
-        model = self.model
+        model, samples = self.model, self.samples if samples is None else samples
         observed = ~x.isnan()
         upto = last_place(model, observed.any(dim=0)) if len(x) else -1
         before = model.order[: upto + 1]
@@ -169,17 +169,15 @@ class Subset(Density):
             if model.orders > 1:
                 return model.log_prob(x, context), x.new_zeros(len(x))
             return model.terms(x, before, context=context).sum(dim=-1), x.new_zeros(len(x))
-        log_p, errors = [], []
-        size = max(1, _ROWS // self.samples)
+        found = []
+        size = max(1, _ROWS // samples)
         for k in range(0, len(x), size):
-            some = x[k : k + size].expand(self.samples, -1, -1)
-            given = None if context is None else context[k : k + size].expand(self.samples, -1, -1)
+            some = x[k : k + size].expand(samples, -1, -1)
+            given = None if context is None else context[k : k + size].expand(samples, -1, -1)
             # the same numbers for every row: what one is given depends on no other
             with drawing(self.seed, alike=1):
-                log_w = weighted_completions(model, some, given, observed.any(dim=0))[1]
-            log_p.append(torch.logsumexp(log_w, dim=0) - math.log(self.samples))
-            share = torch.softmax(log_w.detach(), dim=0).nan_to_num()
-            errors.append(((self.samples * share.square().sum(dim=0) - 1).clamp(min=0) / (self.samples - 1)).sqrt())
+                found.append(log_mean_weight(weighted_completions(model, some, given, observed.any(dim=0))[1]))
+        log_p, errors = zip(*found, strict=True)
         return torch.cat(log_p), torch.cat(errors)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:

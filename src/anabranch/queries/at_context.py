@@ -13,6 +13,7 @@ from anabranch.checks import read_tensor, reference_tensor
 from anabranch.densities import (
     Bernoulli,
     Categorical,
+    Composite,
     Density,
     GaussianMixture,
     Independent,
@@ -22,9 +23,10 @@ from anabranch.densities import (
 )
 from anabranch.densities.contexts import context_for
 from anabranch.densities.gaussian import lower_factor
+from anabranch.densities.score import Score
 
 
-class AtContext(Density):
+class AtContext(Composite):
     r"""p(. | c) for one c, as a density without a context. It shares the density's parameters.
 
     Args:
@@ -56,10 +58,10 @@ class AtContext(Density):
             )
         self.density = density
         self.register_buffer("values", values.detach().clone())
-        self.bound = density.bound
-        self.loss_is_exact = density.loss_is_exact
-        self.reparameterized = density.reparameterized
-        self.gaps = density.gaps
+
+    def parts(self) -> Sequence[Density]:
+        """The density."""
+        return (self.density,)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
@@ -71,11 +73,8 @@ class AtContext(Density):
         """c."""
         return self.get_buffer("values")
 
-    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.density.log_prob(x, self.context)
-
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.density.loss(x, self.context)
+    def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
+        return score(self.density, x, self.context)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         return self.density._sample(shape, self.context)

@@ -101,6 +101,11 @@ class EstimatedSubset(Density):
         seed: int = 0,
     ) -> None:
         features = check_density(density)
+        if density.likelihood != "exact":
+            raise ValueError(
+                f"density: expected one whose likelihood is exact, to integrate it, got a {type(density).__name__}, "
+                "of which a bound is known"
+            )
         if density.context_shape is not None:
             raise ValueError("density: expected one without a context, got one that takes one; AtContext gives it one")
         both = read_columns([*wanted, *observed], features)
@@ -119,9 +124,6 @@ class EstimatedSubset(Density):
         order = sorted(range(len(seen)), key=lambda i: seen[i])
         self.wanted, self.observed = chosen, [seen[i] for i in order]
         self.register_buffer("values", read[order].clone())
-        self.bound = density.bound
-        if density.bound == "lower" and seen:
-            raise ValueError("density: expected one whose log_prob is exact, since a quotient of bounds is no bound")
         self.proposals = positive_int("proposals", proposals, least=2)
         self.chains = positive_int("chains", chains, least=4)
         self.moves = positive_int("moves", moves, least=4)

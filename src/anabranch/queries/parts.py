@@ -24,18 +24,18 @@ def parts_of(density: Density) -> tuple[list[Density], Tensor] | None:
     mixture = density.density if isinstance(density, AtContext) else density
     if isinstance(mixture, Ensemble):
         parts = mixture.members
-        like = reference_tensor(mixture.parts)
+        like = reference_tensor(mixture)
         equal = (torch.zeros(()) if like is None else like.detach()).new_full((len(parts),), -math.log(len(parts)))
         log_weights = equal if mixture.log_weights is None else mixture.log_weights
         contexts = [context if part.context_shape is not None else None for part in parts]
     elif isinstance(mixture, FlowMixture) and mixture.trunk is None and mixture.heads is None:
         log_weights = mixture.weights().detach().log()
-        if isinstance(mixture.parts, Embedded):
-            parts = [mixture.parts.density] * mixture.parts.count
-            own = mixture.parts.embeddings.detach()
+        if isinstance(mixture.component_densities, Embedded):
+            parts = [mixture.component_densities.density] * mixture.component_densities.count
+            own = mixture.component_densities.embeddings.detach()
             contexts = [e if context is None else torch.cat([e, context]) for e in own]
-        elif isinstance(mixture.parts, Separate):
-            parts = [part for part in mixture.parts.densities if isinstance(part, Density)]
+        elif isinstance(mixture.component_densities, Separate):
+            parts = [part for part in mixture.component_densities.densities if isinstance(part, Density)]
             contexts = [context if part.context_shape is not None else None for part in parts]
         else:
             return None

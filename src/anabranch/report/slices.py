@@ -36,7 +36,7 @@ class Slices:
 def can_be_sliced(view: View) -> bool:
     """Whether the density is one of real numbers without gaps, of not too many columns, that log_prob gives exactly."""
     smooth = all(not part.discrete and not len(getattr(part, "atoms", ())) for part in view.schema.parts)
-    estimated = isinstance(view.density, EstimatedSubset) or view.density.bound != "exact"
+    estimated = isinstance(view.density, EstimatedSubset) or view.density.likelihood != "exact"
     return smooth and not estimated and not view.gaps.any() and len(view.schema.parts) <= _MOST_COLUMNS
 
 

@@ -70,6 +70,7 @@ class Chain(Transform):
         self.memory = as_memory(memory)
         self.memory.check(named)
         self.inversion = max((part.inversion for part in parts), key=INVERSIONS.index)
+        self.rearranges = all(part.rearranges for part in parts)
 
     def __len__(self) -> int:
         return len(self.blocks)

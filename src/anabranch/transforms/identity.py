@@ -21,6 +21,8 @@ class Identity(Transform):
         (tensor([1., 2.]), tensor(0.))
     """
 
+    rearranges = True
+
     def __init__(self, event_dim: int = 1) -> None:
         super().__init__()
         self.event_dim = positive_int("event_dim", event_dim)

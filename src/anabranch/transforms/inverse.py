@@ -37,6 +37,7 @@ class Inverse(Transform):
         super().__init__(transform.noise_shape, transform.context_shape, noise_shape=transform.event_shape)
         self.event_dim = transform.noise_dim
         self.inversion = transform.inversion
+        self.rearranges = transform.rearranges
         self.transform = transform
 
     @property

@@ -52,6 +52,7 @@ class OnPart(Transform):
         super().__init__(context_shape=transform.context_shape)
         self.event_dim = transform.event_dim
         self.inversion = transform.inversion
+        self.rearranges = transform.rearranges
         self.transform = transform
         self._begin, self._length, self._most = chosen[0], len(chosen), max(chosen)
         self._in_a_row = chosen == list(range(chosen[0], chosen[0] + len(chosen)))

@@ -26,6 +26,8 @@ class Permutation(Transform):
         (tensor([30., 10., 20.]), tensor(0.))
     """
 
+    rearranges = True
+
     def __init__(self, order: Sequence[int]) -> None:
         places = as_order(order, len(order))
         super().__init__((len(places),))

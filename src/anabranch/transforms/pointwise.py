@@ -45,6 +45,7 @@ class Pointwise(Transform):
         super().__init__(context_shape=transform.context_shape)
         self.event_dim = int(event_dim)
         self.inversion = transform.inversion
+        self.rearranges = transform.rearranges
         self.positions = Blockwise(transform, event_dim)
 
     @property

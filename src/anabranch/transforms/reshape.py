@@ -27,6 +27,8 @@ class Reshape(Transform):
         torch.Size([5, 64])
     """
 
+    rearranges = True
+
     def __init__(self, event_shape: Shape, noise_shape: Shape) -> None:
         before, after = as_shape("event_shape", event_shape), as_shape("noise_shape", noise_shape)
         if before.numel() != after.numel():

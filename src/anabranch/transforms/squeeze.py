@@ -32,6 +32,7 @@ class Squeeze(Transform):
     """
 
     event_dim = 3
+    rearranges = True
 
     def __init__(self, factor: int = 2) -> None:
         super().__init__()

@@ -53,6 +53,8 @@ class Transform(Described, ABC):
         domain: the x for which f is defined, a `torch.distributions` constraint; by default all. Outside it forward gives
             a log_det of -inf, so that a density is 0 there, and some finite z; a NaN stays NaN. (A chain leaves that to
             its blocks: each has its own domain, and log_det stays -inf.)
+        rearranges: whether z is made of the very numbers of x, in another order or shape: then log_det is 0, whole numbers
+            stay whole, and a gap stays a gap.
         codomain: the z that f reaches, by default all. Outside it inverse gives NaN or infinity.
 
     A transform is stateless and functional: the two methods change nothing and branch on no value, so that
@@ -81,6 +83,7 @@ class Transform(Described, ABC):
 
     event_dim: int = 1
     inversion: Inversion = "closed"
+    rearranges: bool = False
     _checks_dtype: ClassVar[bool] = True
 
     def __init__(

@@ -1,0 +1,97 @@
+"""How a composite asks its parts for their log-densities."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from anabranch.densities.density import Density, Weigh
+from anabranch.densities.mixture import Mixture
+
+
+class Score(ABC):
+    """A question to a part, or about each component of a part that is a mixture: a log-density, or what stands for it.
+
+    .. code-block:: text
+
+        score(part, x, context)             -> (*batch)
+        score.joint(mixture, x, context)    -> (*batch, K)
+    """
+
+    @abstractmethod
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor: ...
+
+    @abstractmethod
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor: ...
+
+
+class ByLogProb(Score):
+    """The exact log-density."""
+
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        return part.log_prob(x, context)
+
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
+        return mixture.joint_log_prob(x, context)
+
+
+class ByLogWeight(Score):
+    """The logarithm of a random weight whose mean is the density."""
+
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        return part._log_weight(x, context)
+
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
+        return mixture._joint_log_weight(x, context)
+
+
+class ByLowerBound(Score):
+    """A lower bound of the log-density, in the mean over its draws."""
+
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        return part.lower_bound(x, context)
+
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
+        return mixture._joint_lower_bound(x, context)
+
+
+class BySummableBound(Score):
+    """A bound L for which E[exp L] is at most the density, so that the log sum exp of several is a bound of their sum.
+
+    It is not enough that E[L] lies below: log sum exp may lie above in the mean where L varies. The logarithm of a weight
+    is such a bound, and so is one that is the same at every call, as that of a density whose likelihood is exact.
+    """
+
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        return part.lower_bound(x, context) if part.likelihood == "exact" else part._log_weight(x, context)
+
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
+        return mixture._joint_lower_bound(x, context)
+
+
+class ByLoss(Score):
+    """What a fit takes for the log-density, the negative loss."""
+
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        return -part.loss(x, context)
+
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
+        return -mixture.joint_loss(x, context)
+
+
+class ByWeighedBound(Score):
+    """The lower bound with other weights for its terms.
+
+    Args:
+        weigh: as in `Density.weighed_bound`.
+    """
+
+    def __init__(self, weigh: Weigh) -> None:
+        self.weigh = weigh
+
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        return part._weighed(x, context, self.weigh)
+
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
+        return mixture._joint_weighed(x, context, self.weigh)
