@@ -79,7 +79,7 @@ class Subset(Density):
         samples: int = 256,
         seed: int = 0,
     ) -> None:
-        instance_of("model", model, AnyOrder)
+        instance_of("model", model, OrderedColumns)
         chosen, seen = [int(i) for i in wanted], [int(i) for i in observed]
         features = model.event_shape[0]
         both = [*chosen, *seen]
