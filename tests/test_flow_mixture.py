@@ -339,7 +339,7 @@ def test_shapes_that_do_not_fit():
         (lambda: ab.FlowMixture([normal(2)] * 2, weights=[0, 0]), "weights: expected numbers of at least 0, not all 0"),
         (lambda: ab.FlowMixture([normal(2)] * 2, weights=[1]), r"weights: expected shape \(2,\), got \(1,\)"),
         (lambda: ab.FlowMixture([normal(2)] * 2, posterior=MLP(2, 3)), "of 2 features and 2 outputs, got 2 and 3"),
-        (lambda: ab.FlowMixture([normal(2)] * 2, trunk=ab.flows.nsf(3)), r"trunk: expected event shape \(2,\)"),
+        (lambda: ab.FlowMixture([normal(2)] * 2, trunk=ab.flows.nsf(3)), r"components: expected event shape \(3,\)"),
         (lambda: ab.FlowMixture([normal(2)] * 2, heads="full"), "heads: expected one of 'none', 'diagonal', 'affine'"),
         (lambda: ab.FlowMixture([ab.densities.Uniform([0.0], [1.0])], heads="affine"), "heads: expected 'none'"),
     ]:

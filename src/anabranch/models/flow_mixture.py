@@ -80,7 +80,7 @@ class FlowMixture(CompositeMixture):
         step: Transform | None = None
         if trunk is not None:
             instance_of("trunk", trunk, Transform)
-            step = onto(trunk, parts, "trunk: the components")
+            step = onto(trunk, parts, "components")
             event_shape = step.inverse_shape(parts.event_shape)
             shapes.append(trunk.context_shape)
         if posterior is not None:
