@@ -21,6 +21,7 @@ from anabranch.densities import (
 )
 from anabranch.networks import MLP
 from anabranch.testing import check_density, check_mixture, check_normalised, randomize
+from anabranch.training.rows import read_rows
 
 D = torch.distributions
 F64 = torch.float64
@@ -475,3 +476,28 @@ class Matrices(Density):
 @pytest.mark.parametrize("build", [WithoutTensors, lambda: WithoutTensors(3), Matrices])
 def test_the_suite_accepts_densities_of_unusual_make(build):
     check_density(build())
+
+
+def test_whole_numbers_stay_as_they_are_until_they_are_read():
+    images = np.array([[[[0, 255]]], [[[7, 8]]]], dtype=np.uint8)
+    density = Categorical(torch.zeros(1, 1, 2, 256), learnable=True)
+    assert density.event_dtype == "whole"
+    assert Independent([Categorical(torch.zeros(3)), Normal([0.0])]).event_dtype == "floating"
+    assert ab.Flow(ab.transforms.Permutation([1, 0]), base=Bernoulli([0.0, 0.0])).event_dtype == "floating"
+    rows = read_rows(density, images, None)
+    assert rows.x.dtype == torch.uint8
+    assert torch.allclose(density.log_prob(images), torch.full((2,), -2 * math.log(256.0)))
+    ab.fit(density, images, epochs=1, validation=0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.array([[0, 3], [5, 2]], dtype=np.int16), "x: expected whole numbers from 0 to 3, got 5 in row 1, column 0"),
+        (np.array([[0, 3], [-1, 2]]), "x: expected whole numbers from 0 to 3, got -1 in row 1, column 0"),
+        (torch.tensor([[0.0, 0.5]]), "x: expected whole numbers from 0 to 3, got 0.5 in row 0, column 1"),
+    ],
+)
+def test_a_fit_refuses_what_is_no_level(x, message):
+    with pytest.raises(ValueError, match=message):
+        ab.fit(Categorical(torch.zeros(2, 4), learnable=True), x, epochs=1, validation=0)

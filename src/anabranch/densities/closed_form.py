@@ -29,6 +29,7 @@ class ClosedForm(Density):
         self.family = family
         self.theta = parameters
         self.reparameterized = family.reparameterized
+        self.event_dtype = "whole" if family.whole else "floating"
 
     @abstractmethod
     def numbers(self, context: Tensor | None) -> Tensor:

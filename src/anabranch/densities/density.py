@@ -16,6 +16,7 @@ from anabranch.compiled import method
 from anabranch.densities.compilation import compile_density
 from anabranch.densities.contexts import at_every_context, context_batch
 from anabranch.densities.derived import derived
+from anabranch.densities.events import EventDtype, matching_event, read_event
 from anabranch.densities.log_weights import log_mean_weight
 from anabranch.described import Described
 from anabranch.draws import drawing
@@ -41,7 +42,7 @@ class Density(Described, ABC):
         distribution(context=None)                    -> a torch.distributions.Distribution view
 
         x         (*batch, *event): a tensor of the density's dtype and device, or an array, which is read into them;
-                  for a discrete density a tensor of whole numbers or booleans too
+                  for a discrete density a tensor of whole numbers or booleans too (`event_dtype`)
         context   (*batch, *context), or any batch shape that broadcasts against that of x
 
     A base, a prior, a decoder, a posterior, a mixture component: each is a Density, and any Density may stand in any of
@@ -58,6 +59,8 @@ class Density(Described, ABC):
             names `lower_bound` and `estimate`. A composite with a part that is a bound is one.
         reparameterized: whether samples are differentiable functions of the parameters; of a composite whether those of
             all parts are.
+        event_dtype: "floating", or "whole": then an x of whole numbers (uint8, say) comes to `_log_prob` in its dtype, as a
+            floating x does; samples have the dtype of the parameters. Of a composite "whole" if all parts are.
         gaps: whether a NaN in x means that it was not observed, and log_prob is the marginal of what was; otherwise a NaN
             gives NaN for that row and no other. Of a composite whether it means that in all parts.
         variational: whether a network guesses a hidden variable, so that `lower_bound` has terms, which
@@ -81,6 +84,7 @@ class Density(Described, ABC):
     likelihood: Likelihood = derived(lambda parts: "bound" if "bound" in parts else "exact", "exact")
     reparameterized: bool = derived(all, True)
     gaps: bool = derived(all, False)
+    event_dtype: EventDtype = derived(lambda kinds: "whole" if set(kinds) == {"whole"} else "floating", "floating")
     slow_to_compile: bool = derived(any, False)
     variational: bool = False
     support: constraints.Constraint = constraints.real_vector
@@ -312,7 +316,7 @@ class Density(Described, ABC):
     def _checked(self, x: Any, context: Any, name: str = "x") -> tuple[Tensor, Tensor | None]:
         like = reference_tensor(self)
         x = read_event(name, x, self, like)
-        matching(name, x, self.event_shape, like)
+        matching_event(name, x, self, like)
         context = self._checked_context(context)
         if context is not None:
             broadcasting(name, x.shape[: x.dim() - len(self.event_shape)], "context", context_batch(self, context))
@@ -334,14 +338,6 @@ class Density(Described, ABC):
 
 
 Weigh = Callable[[Tensor, Tensor], Tensor]
-
-
-def read_event(name: str, x: Any, density: Density, like: Tensor | None) -> Tensor:
-    """x as a tensor; whole numbers and booleans for a discrete density in the dtype of `like`, its own."""
-    x = read_tensor(name, x, like)
-    if like is not None and not x.is_floating_point() and density.support.is_discrete:
-        return x.to(like.dtype)
-    return x
 
 
 def _as_shape(shape: Any) -> torch.Size:

@@ -20,6 +20,7 @@ class Bernoulli(Family):
     """
 
     discrete = True
+    whole = True
 
     def __init__(self) -> None:
         super().__init__(parameters=1, inputs=1)

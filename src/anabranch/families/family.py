@@ -37,6 +37,7 @@ class Family(Described, ABC):
 
     Attributes:
         discrete: whether every x has a probability, so that log_prob is the logarithm of one.
+        whole: whether every x is a whole number, and log_prob takes an x of a whole dtype too.
         reparameterized: whether samples are differentiable functions of theta.
 
     Args:
@@ -46,6 +47,7 @@ class Family(Described, ABC):
 
     discrete: bool = False
     reparameterized: bool = False
+    whole: bool = False
 
     def __init__(self, parameters: int, inputs: int) -> None:
         super().__init__()

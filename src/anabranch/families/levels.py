@@ -28,6 +28,7 @@ class Levels(Family):
     """
 
     discrete = True
+    whole = True
 
     def __init__(self, count: int, read: int = 32) -> None:
         self.count, read = positive_int("count", count), positive_int("read", read)
@@ -80,6 +81,7 @@ class Levels(Family):
 
 def levels_log_prob(x: Tensor, theta: Tensor, count: int | Tensor) -> Tensor:
     """log P(x | theta), (*batch), of `count` levels; theta (*batch, levels), or (levels) for all, may be padded by -inf."""
+    x = x if x.is_floating_point() else x.long()
     most = torch.as_tensor(count, dtype=x.dtype, device=x.device) - 1
     level = torch.minimum(x.nan_to_num().round().clamp(min=0), most)
     chosen = _at(theta.log_softmax(dim=-1), level.long())

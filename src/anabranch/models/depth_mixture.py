@@ -15,6 +15,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import fraction, positive_int, reference_tensor
 from anabranch.densities import CompositeMixture, Density, Resampled
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
+from anabranch.densities.events import EventDtype
 from anabranch.densities.score import Score
 from anabranch.draws import drawing
 from anabranch.families.draw_levels import draw_levels
@@ -66,6 +67,8 @@ class DepthMixture(CompositeMixture):
         >>> model.truncate(2).components
         2
     """
+
+    event_dtype: EventDtype = "floating"
 
     def __init__(
         self,

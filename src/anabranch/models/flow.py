@@ -10,6 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Composite, Density
 from anabranch.densities.contexts import context_for, shape_for
+from anabranch.densities.events import EventDtype
 from anabranch.densities.score import Score
 from anabranch.models.base import base_for, onto
 from anabranch.models.preimage import Preimage, defined_everywhere
@@ -41,6 +42,8 @@ class Flow(Composite):
         >>> flow.log_prob(flow.sample((10,))).shape
         torch.Size([10])
     """
+
+    event_dtype: EventDtype = "floating"
 
     def __init__(self, transform: Transform | Sequence[Transform], base: Density | None = None) -> None:
         if isinstance(transform, Sequence):

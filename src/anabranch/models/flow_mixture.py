@@ -14,6 +14,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import finite_rows, fraction, instance_of, numbers_below, one_of
 from anabranch.densities import CompositeMixture, Density
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
+from anabranch.densities.events import EventDtype
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.score import Score
@@ -65,6 +66,8 @@ class FlowMixture(CompositeMixture):
         >>> model.log_prob(x).shape, bool((model.gap(x) >= -1e-5).all())
         (torch.Size([100]), True)
     """
+
+    event_dtype: EventDtype = "floating"
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import CompositeMixture, Density
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
+from anabranch.densities.events import EventDtype
 from anabranch.densities.score import Score
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.base import base_for, onto
@@ -51,6 +52,8 @@ class PiecewiseFlow(CompositeMixture):
         >>> model.responsibilities(x).sum(dim=-1).allclose(model.log_prob(x).exp() * 0 + 1)
         True
     """
+
+    event_dtype: EventDtype = "floating"
 
     def __init__(
         self,

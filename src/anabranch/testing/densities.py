@@ -66,6 +66,8 @@ def check_density(
             with checking(density, what):
                 check()
         check_door(density, context)
+        with checking(density, "whole numbers"):
+            check_whole_numbers(density, context)
         if isinstance(density, Mixture):
             check_mixture(density, context)
         if savable:
@@ -259,6 +261,17 @@ def check_nan_rows(density: Density, context: Tensor | None = None) -> None:
         right, what = (math.isfinite(value), "a number") if density.gaps else (math.isnan(value), "NaN")
         expect(right, density, f"a NaN at place {place} of x: expected a log_prob of {what}, got {value}")
         expect_close(got[rest], wanted[rest], density, "rows beside one with NaN", 1e-6)
+
+
+def check_whole_numbers(density: Density, context: Tensor | None = None) -> None:
+    """A density of whole numbers gives the same for them in a whole dtype, as a tensor and as an array."""
+    if density.event_dtype != "whole":
+        return
+    x = _some(density, context)
+    wanted = density.log_prob(x, context)
+    for dtype in (torch.uint8, torch.int64):
+        expect_close(density.log_prob(x.to(dtype), context), wanted, density, f"log_prob of x in {dtype}", 0.0)
+    expect_close(density.log_prob(x.to(torch.uint8).numpy(), context), wanted, density, "log_prob of an array", 0.0)
 
 
 def check_view(density: Density, context: Tensor | None = None) -> None:

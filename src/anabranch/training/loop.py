@@ -69,7 +69,7 @@ class Loop:
         if objective is not None and isinstance(self.training, Rows):
             objective.prepare(self._all_rows(self.training, objective), epochs)
         self.noise = noise
-        self.scale = _spread(self.training.x) * noise if isinstance(self.training, Rows) else noise
+        self.scale = _spread(self.training.x) * noise if noise and isinstance(self.training, Rows) else noise
         self.average = Average(self.density, average)
         self.course = course
         self.good = self._snapshot()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anabranch.checks import finite_rows, matching, read_tensor, reference_tensor
 from anabranch.densities import Density, Mixture
-from anabranch.densities.density import read_event
+from anabranch.densities.events import matching_event, read_event, whole_rows
 
 
 @dataclass
@@ -109,8 +109,9 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
     if values.dim() != len(density.event_shape) + 1:
         wanted = ", ".join(["rows", *map(str, density.event_shape)])
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(values.shape)}")
-    matching(name, values, density.event_shape, _on_device_of(values, like))
+    matching_event(name, values, density, _on_device_of(values, like))
     finite_rows(name, values, gaps=density.gaps)
+    whole_rows(name, values, density)
     given = None
     if density.context_shape is not None:
         if context is None:
