@@ -88,7 +88,7 @@ class Annihilation(Objective):
         self.lengths: dict[int, float] = {}
 
     @property
-    def settled(self) -> bool:  # type: ignore[override]
+    def settled(self) -> bool:
         """Whether the search is over."""
         return self.found is not None
 

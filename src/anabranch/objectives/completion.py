@@ -93,7 +93,7 @@ class Completion(Objective):
         self._teacher: Density | None = None
 
     @property
-    def phases(self) -> tuple[float, ...]:  # type: ignore[override]
+    def phases(self) -> tuple[float, ...]:
         """The ends of the first two."""
         return self.observed, self.observed + self.conditions
 
@@ -101,12 +101,12 @@ class Completion(Objective):
         self._phase += 1
 
     @property
-    def settled(self) -> bool:  # type: ignore[override]
+    def settled(self) -> bool:
         """Whether drawn values are targets by now."""
         return self._phase == 2
 
     @property
-    def comparable(self) -> bool:  # type: ignore[override]
+    def comparable(self) -> bool:
         """Whether gaps are left out, as they are of validation rows."""
         return self._phase == 0
 

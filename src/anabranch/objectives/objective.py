@@ -68,22 +68,38 @@ class Objective(ABC):
     that wants to check or prepare something before the first step, or to act after each epoch or at the end, defines
     `prepare`, `after_epoch` or `finish` too.
 
-    Attributes:
-        uses_labels: whether it reads the labels of a batch. A fit with labels wants one that does.
-        by_epochs: whether it acts after epochs, or goes by the share of the fit that is done. Then a fit needs a number of
-            epochs.
-        phases: shares of a fit, rising, at which its phases end at the latest. `next_phase` is called then.
-        settled: False as long as it still changes what is fitted: a fit goes on then whatever its patience, and keeps no
-            earlier weights.
-        comparable: whether the loss of the validation rows judges the present phase. Where such a phase ends, a fit
-            within a budget of time goes on from its best weights.
+    What a fit asks of it has answers here, which a class of yours may give otherwise, as attributes or as properties:
+    `uses_labels`, `by_epochs`, `phases`, `settled`, `comparable` and `holds_labels`.
     """
 
-    uses_labels: bool = True
-    by_epochs: bool = True
-    phases: tuple[float, ...] = ()
-    settled: bool = True
-    comparable: bool = False
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it reads the labels of a batch. A fit with labels wants one that does."""
+        return True
+
+    @property
+    def by_epochs(self) -> bool:
+        """Whether it acts after epochs, or goes by the share of the fit that is done. Then a fit needs epochs."""
+        return True
+
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """Shares of a fit, rising, at which its phases end at the latest. `next_phase` is called then."""
+        return ()
+
+    @property
+    def settled(self) -> bool:
+        """False as long as it still changes what is fitted: a fit goes on then whatever its patience, and keeps no earlier
+        weights.
+        """
+        return True
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the loss of the validation rows judges the present phase. Where such a phase ends, a fit within a budget
+        of time goes on from its best weights.
+        """
+        return False
 
     @property
     def holds_labels(self) -> bool:
@@ -147,17 +163,17 @@ class Sum(Objective):
             self.terms += [(weight * w, t) for w, t in term.terms] if isinstance(term, Sum) else [(weight, term)]
 
     @property
-    def uses_labels(self) -> bool:  # type: ignore[override]
+    def uses_labels(self) -> bool:
         """Whether some term does."""
         return any(term.uses_labels for _, term in self.terms)
 
     @property
-    def by_epochs(self) -> bool:  # type: ignore[override]
+    def by_epochs(self) -> bool:
         """Whether a term is."""
         return any(term.by_epochs for _, term in self.terms)
 
     @property
-    def phases(self) -> tuple[float, ...]:  # type: ignore[override]
+    def phases(self) -> tuple[float, ...]:
         """Those of all terms."""
         return tuple(sorted({share for _, term in self.terms for share in term.phases}))
 
@@ -185,12 +201,12 @@ class Sum(Objective):
             term.prepare(rows, epochs)
 
     @property
-    def settled(self) -> bool:  # type: ignore[override]
+    def settled(self) -> bool:
         """Whether every term is."""
         return all(term.settled for _, term in self.terms)
 
     @property
-    def comparable(self) -> bool:  # type: ignore[override]
+    def comparable(self) -> bool:
         """Whether all are."""
         return all(term.comparable for _, term in self.terms)
 
