@@ -6,7 +6,7 @@ and saved.
 
 from anabranch import densities, flows, models, networks, objectives, queries, training, transforms
 from anabranch.draws import drawing
-from anabranch.models import DepthMixture, Ensemble, Flow, FlowMixture, PiecewiseFlow
+from anabranch.models import DepthMixture, Ensemble, Flow, FlowMixture, LatentVariable, PiecewiseFlow
 from anabranch.storage import load, save
 from anabranch.training import History, NonFiniteError, fit, fit_best_of, fit_ensemble, start_from
 from anabranch.version import __version__
@@ -17,6 +17,7 @@ __all__ = [
     "Flow",
     "FlowMixture",
     "History",
+    "LatentVariable",
     "NonFiniteError",
     "PiecewiseFlow",
     "__version__",

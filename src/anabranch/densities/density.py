@@ -267,6 +267,19 @@ class Density(Described, ABC):
 
         return DensityDistribution(self, self._checked_context(context))
 
+    def divergence(
+        self, other: Density, context: Tensor | None = None, other_context: Tensor | None = None
+    ) -> Tensor | None:
+        r"""KL(p || q) of this density from another, (*batch, groups), nats; None where there is no formula.
+
+        The divergence is the sum over the groups: one for each number of x where those are independent, else a single one.
+
+        Args:
+            other: q, of the same event shape.
+            context, other_context: of either.
+        """
+        return None
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set what is to be set from a first batch of data. Most densities have nothing to set. May be overridden."""
 

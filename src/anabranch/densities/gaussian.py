@@ -50,6 +50,33 @@ def gaussian_log_prob(difference: Tensor, log_scale: Tensor, packed: Tensor | No
     return -0.5 * y.square().sum(dim=-1) - log_scale.sum(dim=-1) - 0.5 * features * math.log(2 * math.pi)
 
 
+def gaussian_divergence(
+    difference: Tensor, log_scale: Tensor, packed: Tensor | None, other_log_scale: Tensor, other_packed: Tensor | None
+) -> Tensor:
+    r"""KL(N(mu, L L^T) || N(nu, M M^T)), nats: (..., D), of each number, where both factors are diagonal, else (..., 1).
+
+    .. math:: \tfrac12 |M^{-1} L|^2 + \tfrac12 |M^{-1} (\mu - \nu)|^2 - \tfrac{D}{2} + \sum_i \log M_{ii} - \log L_{ii}
+
+    Args:
+        difference: (..., D), mu - nu.
+        log_scale, packed: of L, as in `gaussian_log_prob`.
+        other_log_scale, other_packed: of M.
+    """
+    growth = other_log_scale - log_scale
+    if packed is None and other_packed is None:
+        ratio = (-2 * growth).exp() + (difference * (-other_log_scale).exp()).square()
+        return 0.5 * (ratio - 1) + growth
+    lower, other = (
+        torch.diag_embed(scale.exp()) if below is None else lower_factor(scale, below)
+        for scale, below in ((log_scale, packed), (other_log_scale, other_packed))
+    )
+    identity = torch.eye(difference.shape[-1], dtype=other.dtype, device=other.device)
+    whiten = torch.linalg.solve_triangular(other, identity, upper=False)
+    spread = (whiten @ lower).square().sum(dim=(-2, -1))
+    shift = torch.einsum("...ij,...j->...i", whiten, difference).square().sum(dim=-1)
+    return (0.5 * (spread + shift - difference.shape[-1]) + growth.sum(dim=-1)).unsqueeze(-1)
+
+
 def gaussian_sample(noise: Tensor, log_scale: Tensor, packed: Tensor | None) -> Tensor:
     """L noise, of covariance L L^T where noise (..., D) is standard normal."""
     if packed is None:

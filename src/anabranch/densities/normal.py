@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import as_shape
 from anabranch.densities.density import Density
-from anabranch.densities.gaussian import gaussian_log_prob, gaussian_sample, read_loc, read_scale
+from anabranch.densities.gaussian import gaussian_divergence, gaussian_log_prob, gaussian_sample, read_loc, read_scale
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
 from anabranch.networks.network import Shape
@@ -69,6 +69,19 @@ class Normal(Density):
     def standard(cls, features: Shape) -> Self:
         """The fixed normal density of mean 0 and variance 1, of so many features or that shape: the usual base of flows."""
         return cls(torch.zeros(as_shape("features", features)))
+
+    def divergence(
+        self, other: Density, context: Tensor | None = None, other_context: Tensor | None = None
+    ) -> Tensor | None:
+        """KL(p || q), (*batch, groups), nats, where the other is normal too: of each number if both are diagonal."""
+        if not isinstance(other, Normal):
+            return None
+        p, q = self.theta(context), other.theta(other_context)
+        rank = len(self.event_shape)
+        (mean, log_scale), (other_mean, other_log_scale) = (
+            (theta["loc"].flatten(-rank), theta["log_scale"].flatten(-rank)) for theta in (p, q)
+        )
+        return gaussian_divergence(mean - other_mean, log_scale, p.get("packed"), other_log_scale, q.get("packed"))
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         theta = self.theta(context)

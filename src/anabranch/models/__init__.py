@@ -8,6 +8,7 @@ from anabranch.models.ensemble import Ensemble
 from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
 from anabranch.models.gaussian_copula import GaussianCopula
+from anabranch.models.latent_variable import LatentVariable
 from anabranch.models.marginals import Marginals
 from anabranch.models.piecewise_flow import PiecewiseFlow
 from anabranch.models.subset import Subset
@@ -20,6 +21,7 @@ __all__ = [
     "Flow",
     "FlowMixture",
     "GaussianCopula",
+    "LatentVariable",
     "Marginals",
     "PiecewiseFlow",
     "Subset",

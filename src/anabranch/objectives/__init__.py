@@ -6,6 +6,7 @@ from anabranch.objectives.consistency import Consistency
 from anabranch.objectives.depth import Depth
 from anabranch.objectives.information import Information
 from anabranch.objectives.likelihood import Likelihood
+from anabranch.objectives.lower_bound import LowerBound
 from anabranch.objectives.objective import Batch, Objective, UnsettledWarning
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Depth",
     "Information",
     "Likelihood",
+    "LowerBound",
     "Objective",
     "UnsettledWarning",
 ]

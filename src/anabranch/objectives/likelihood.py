@@ -8,6 +8,7 @@ from torch import Tensor
 from anabranch.checks import positive
 from anabranch.densities import Mixture
 from anabranch.densities.mixture import evidence_lower_bound, log_sum
+from anabranch.objectives.lower_bound import has_terms
 from anabranch.objectives.objective import Batch, Objective
 
 
@@ -19,8 +20,10 @@ class Likelihood(Objective):
     Args:
         classification: alpha, the weight of the posterior's own error on labelled rows. Without a posterior network q is
             p(y | x), and the term makes the fit discriminative.
-        temperature: T of the entropy of q in the bound, sum_k q_k (log p(x, k) - T log q_k), at the beginning of the fit:
-            above 1 components share rows longer. It falls to 1 geometrically. Only for a mixture with a posterior network.
+        temperature: T, the weight of q's term in the bound at the beginning of the fit. It goes to 1 geometrically. Of a
+            mixture with a posterior network that is the entropy, sum_k q_k (log p(x, k) - T log q_k): above 1 components
+            share rows longer. Elsewhere it is the divergence from the prior, as the beta of `LowerBound`. Only for
+            densities with a posterior network.
         until: the share of the fit by which the temperature is 1.
         labels_until: the share of the fit during which labels count, less and less; for labels that are guesses to start
             from. None for labels that hold.
@@ -48,7 +51,7 @@ class Likelihood(Objective):
         return self.labels_until is None
 
     def prepare(self, rows: Batch, epochs: int) -> None:
-        if self.temperature != 1 and not (isinstance(rows.density, Mixture) and rows.density.variational):
+        if self.temperature != 1 and not has_terms(rows.density):
             raise ValueError(
                 f"temperature: expected 1, since the density has no posterior network, got {self.temperature:g}"
             )
@@ -74,11 +77,13 @@ class Likelihood(Objective):
 
     def _unlabelled(self, batch: Batch) -> Tensor:
         density = batch.density
-        if not isinstance(density, Mixture):
-            return density.loss(batch.x, batch.context)
-        if not density.variational:
-            return -log_sum(batch.joint)
-        if self.temperature == 1 and batch.labels is None:  # in one piece, that a compiler takes whole
-            return density.loss(batch.x, batch.context)
         temperature = self.temperature ** max(0.0, 1 - batch.progress / self.until)
-        return -evidence_lower_bound(batch.joint, batch.log_q, temperature)
+        if isinstance(density, Mixture) and density.variational:
+            if self.temperature == 1 and batch.labels is None:  # in one piece, that a compiler takes whole
+                return density.loss(batch.x, batch.context)
+            return -evidence_lower_bound(batch.joint, batch.log_q, temperature)
+        if self.temperature != 1:
+            return -density.weighed_bound(
+                batch.x, lambda likely, divergence: likely - temperature * divergence.sum(dim=-1), batch.context
+            )
+        return -log_sum(batch.joint) if isinstance(density, Mixture) else density.loss(batch.x, batch.context)

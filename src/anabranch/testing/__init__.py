@@ -1,6 +1,8 @@
 """The conformance suite: put your own transform, density, causal network or univariate map through what ours go through."""
 
-from anabranch.testing.densities import check_density, check_mixture
+from anabranch.testing.densities import check_density
+from anabranch.testing.linear_gaussian import linear_gaussian, marginal
+from anabranch.testing.mixtures import check_mixture
 from anabranch.testing.networks import check_causal_network
 from anabranch.testing.normalisation import check_normalised
 from anabranch.testing.peak_memory import peak_memory
@@ -15,6 +17,8 @@ __all__ = [
     "check_normalised",
     "check_transform",
     "check_univariate_map",
+    "linear_gaussian",
+    "marginal",
     "peak_memory",
     "randomize",
 ]

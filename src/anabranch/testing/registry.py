@@ -14,6 +14,7 @@ from anabranch.datasets import Circles, Pinwheel
 from anabranch.densities import (
     Bernoulli,
     Categorical,
+    Density,
     GaussianMixture,
     Independent,
     Normal,
@@ -31,12 +32,14 @@ from anabranch.models import (
     Flow,
     FlowMixture,
     GaussianCopula,
+    LatentVariable,
     Marginals,
     PiecewiseFlow,
     Subset,
     pieces,
 )
 from anabranch.networks import MLP, Constant, Convolutional, LogOdds, MaskedMLP, Network, ResidualMLP, Select
+from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
     CDF,
@@ -85,6 +88,7 @@ class Case:
         features: of one x, or its shape, for transforms and networks.
         domain: makes data from standard normal numbers, for transforms that do not take all numbers.
         compiles: whether `torch.compile(fullgraph=True)` takes it.
+        truth: makes the same density, known exactly, of one of which a bound is known.
     """
 
     build: Callable[[], Any]
@@ -92,6 +96,7 @@ class Case:
     features: int | tuple[int, ...] = 3
     domain: Callable[[Tensor], Tensor] = lambda x: x
     compiles: bool = True
+    truth: Callable[[Any], Any] | None = None
 
     def make(self) -> Any:
         """Build it, with weights away from their start, the same every time."""
@@ -370,6 +375,11 @@ def _inverting() -> Chain:
     return Chain(list(flows.realnvp(2, blocks=3, **_KW)), memory="invert")
 
 
+def _guessed_by(posterior: Density) -> LatentVariable:
+    """A model whose prior is no normal density, so that divergences are those of draws."""
+    return LatentVariable(StudentT([0.0], df=5.0), Normal(torch.zeros(2), context=1, hidden=(8,)), posterior)
+
+
 def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable: bool = True) -> GaussianMixture:
     loc = torch.linspace(-2, 2, 3)[:, None] * torch.tensor([1.0, -0.5, 0.2][:features])
     tril = torch.eye(features).expand(3, features, features) + torch.ones(features, features).tril(-1)
@@ -477,6 +487,20 @@ DENSITIES: dict[str, Case] = {
     ),
     "mixture of depth mixtures": Case(
         lambda: FlowMixture([DepthMixture(_nsf(blocks=2), hidden=(8,)) for _ in range(2)])
+    ),
+    "linear Gaussian": Case(linear_gaussian, truth=marginal),
+    "linear Gaussian of context": Case(lambda: linear_gaussian(context=2), context=2),
+    "linear Gaussian of two numbers": Case(lambda: linear_gaussian(features=3, latents=2), truth=marginal),
+    "latent variable with a flow for its posterior": Case(lambda: _guessed_by(Flow(_nsf(1, context=2)))),
+    "latent variable of levels": Case(
+        lambda: LatentVariable(Bernoulli([0.3]), Normal(torch.zeros(2), context=1), Bernoulli([0.0], context=2))
+    ),
+    "latent variable on a latent variable": Case(
+        lambda: LatentVariable(
+            linear_gaussian(1),
+            Normal(torch.zeros(2), context=1, hidden=(8,)),
+            Normal([0.0], 2.0, context=2, hidden=(8,)),
+        )
     ),
     "ensemble": Case(lambda: Ensemble([Flow(_realnvp()), _mixture(), Flow(_nsf())])),
     "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()], aligned=True)),

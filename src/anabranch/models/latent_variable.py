@@ -1,0 +1,214 @@
+"""Densities with a hidden variable that a network guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.distributions.constraints import Constraint
+
+from anabranch.checks import instance_of
+from anabranch.densities import Density
+from anabranch.densities.contexts import at_every_context, context_batch, context_for, shape_for
+from anabranch.densities.density import Weigh
+from anabranch.draws import drawing
+from anabranch.transforms.transform import common_shape
+
+
+class LatentVariable(Density):
+    r"""p(x | c) = \int p(z | c) p(x | z, c) dz, of which a bound is known, by a guess q(z | x, c) at the hidden variable:
+
+    .. math:: \log p(x \mid c) \ge E_{q(z \mid x, c)}[\log p(x \mid z, c)] - KL(q(z \mid x, c) \,\|\, p(z \mid c))
+
+    `lower_bound` is the difference of the two `terms` and `loss` its negative, with one draw of z for each event. The
+    divergence is a formula where `Density.divergence` has one for posterior and prior (normal densities), else it is that
+    of the draw. `estimate` weighs draws of the posterior by p(z) p(x | z) / q(z | x), and `sample` draws z from the prior
+    and x from the decoder.
+
+    Where the posterior is not reparameterized, gradients go by its log-density (the score function), which is unbiased and
+    noisier. Objectives that warm up, or leave bits free, weigh the terms (`objectives.LowerBound`).
+    Source: Kingma and Welling, 2014, arXiv:1312.6114; Rezende et al., 2014, arXiv:1401.4082; Williams, 1992 (the score
+    function).
+
+    Args:
+        prior: p(z), or p(z | c).
+        decoder: p(x | z), with z for its context, in the shape of z or as a vector; or p(x | z, c), with the vector of z
+            followed by c.
+        posterior: q(z | x), with x for its context, in the shape of x or as a vector; or q(z | x, c), with the vector of x
+            followed by c.
+
+    Raises:
+        ValueError: a posterior whose events are not those of the prior, or whose likelihood is not exact; contexts of
+            other sizes.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> from anabranch.densities import Normal
+        >>> model = ab.LatentVariable(
+        ...     prior=Normal.standard(1),
+        ...     decoder=Normal(torch.zeros(3), context=1, learnable=True),
+        ...     posterior=Normal(torch.zeros(1), context=3, learnable=True),
+        ... )
+        >>> x = model.sample((5,), generator=0)
+        >>> value, error = model.estimate(x, samples=100, generator=0)
+        >>> x.shape, model.lower_bound(x).shape, value.shape
+        (torch.Size([5, 3]), torch.Size([5]), torch.Size([5]))
+    """
+
+    likelihood = "bound"
+    gaps = False
+    variational = True
+
+    def __init__(self, prior: Density, decoder: Density, posterior: Density) -> None:
+        for name, part in (("prior", prior), ("decoder", decoder), ("posterior", posterior)):
+            instance_of(name, part, Density)
+        if posterior.event_shape != prior.event_shape:
+            raise ValueError(
+                f"posterior: expected event shape {tuple(prior.event_shape)}, the prior's, "
+                f"got {tuple(posterior.event_shape)}"
+            )
+        if posterior.likelihood != "exact":
+            raise ValueError(
+                f"posterior: expected a density whose likelihood is exact, got a {type(posterior).__name__}, "
+                "of which a bound is known"
+            )
+        given = [
+            prior.context_shape,
+            _left_over("decoder", decoder, "z", prior.event_shape),
+            _left_over("posterior", posterior, "x", decoder.event_shape),
+        ]
+        super().__init__(decoder.event_shape, common_shape("context_shape", given))
+        self.prior = prior
+        self.decoder = decoder
+        self.posterior = posterior
+        self.reparameterized = prior.reparameterized and decoder.reparameterized
+
+    def parts(self) -> Sequence[Density]:
+        """Prior, decoder and posterior."""
+        return (self.prior, self.decoder, self.posterior)
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        """The decoder's."""
+        return self.decoder.support
+
+    def terms(
+        self,
+        x: Tensor | ArrayLike,
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The terms of the bound, nats: log p(x | z) of one draw of z, (*batch), and the divergence of the posterior from
+        the prior, (*batch, groups).
+
+        There is a group for each number of z where their divergences add up, as those of diagonal normal densities do;
+        otherwise there is one. A divergence that is no formula is that of the draw, and may be negative.
+
+        Args:
+            x: (*batch, *event).
+            context: as elsewhere.
+            generator: of the draws, as of `sample`.
+        """
+        x, context = self._checked(x, context)
+        with drawing(generator):
+            return self._terms(x, context)[:2]
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initialize the posterior on draws of the prior, then decoder and prior on draws of the posterior at x."""
+        count = torch.Size() if self.prior.context_shape is not None else torch.Size([len(x)])
+        self.posterior.initialize(
+            self.prior._sample(count, context_for(self.prior, context)),
+            self._context_of(self.posterior, x, self.event_shape, context),
+        )
+        z = self._drawn(x, context)[0]
+        self.decoder.initialize(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
+        self.prior.initialize(z, context_for(self.prior, context))
+
+    def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x, broken = _without_nan(at_every_context(self, x, context), len(self.event_shape))
+        z, log_q = self._drawn(x, context)
+        given = self._context_of(self.decoder, z, self.prior.event_shape, context)
+        log_p = self.decoder._log_weight(x, given) + self.prior._log_weight(z, context_for(self.prior, context))
+        return torch.where(broken, torch.nan, self._by_score(log_p - log_q, log_q))
+
+    def _lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._weighed(x, context, _difference)
+
+    def _weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
+        log_likelihood, divergence, log_q = self._terms(x, context)
+        return self._by_score(weigh(log_likelihood, divergence), log_q)
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        z = self.prior._sample(shape_for(self, self.prior, shape, context), context_for(self.prior, context))
+        return self.decoder._sample(torch.Size(), self._context_of(self.decoder, z, self.prior.event_shape, context))
+
+    def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-likelihood, divergence, and log q of the draw."""
+        x, broken = _without_nan(at_every_context(self, x, context), len(self.event_shape))
+        z, log_q = self._drawn(x, context)
+        given = self._context_of(self.decoder, z, self.prior.event_shape, context)
+        log_likelihood = torch.where(broken, torch.nan, self.decoder.lower_bound(x, given))
+        own = context_for(self.prior, context)
+        encoded = self._context_of(self.posterior, x, self.event_shape, context)
+        divergence = self.posterior.divergence(self.prior, encoded, own)
+        if divergence is None:
+            divergence = (log_q - self.prior.lower_bound(z, own)).unsqueeze(-1)
+        return log_likelihood, divergence, log_q
+
+    def _drawn(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """z for each x, and log q(z | x)."""
+        encoded = self._context_of(self.posterior, x, self.event_shape, context)
+        if self.posterior.reparameterized:
+            return self.posterior._sample_and_log_prob(torch.Size(), encoded)
+        with torch.no_grad():
+            z = self.posterior._sample(torch.Size(), encoded)
+        return z, self.posterior.log_prob(z, encoded)
+
+    def _by_score(self, value: Tensor, log_q: Tensor) -> Tensor:
+        """The value; where draws are not differentiable, with the gradient of its mean, that of value * log q."""
+        if self.posterior.reparameterized:
+            return value
+        held = value.detach()
+        return value + torch.where(held.isfinite(), held, 0.0) * (log_q - log_q.detach())
+
+    def _context_of(self, part: Density, value: Tensor, shape: torch.Size, context: Tensor | None) -> Tensor:
+        """z or x as a part takes it for its context: as it is, or as a vector, followed by the context that it has too."""
+        wanted = part.context_shape
+        if wanted is None or wanted == shape:
+            return value
+        flat = value.flatten(-len(shape))
+        if wanted == flat.shape[-1:] or context is None:
+            return flat
+        batch = torch.broadcast_shapes(flat.shape[:-1], context_batch(self, context))
+        beside = context.flatten(-len(self.context_shape or ()))
+        return torch.cat([flat.expand(*batch, -1), beside.expand(*batch, -1)], dim=-1)
+
+
+def _without_nan(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
+    """Events with 0 for NaN, which not every posterior can be drawn at, and which of them had one."""
+    missing = x.isnan()
+    return torch.where(missing, 0.0, x), missing.flatten(-event_dim).any(dim=-1)
+
+
+def _difference(log_likelihood: Tensor, divergence: Tensor) -> Tensor:
+    return log_likelihood - divergence.sum(dim=-1)
+
+
+def _left_over(name: str, part: Density, variable: str, shape: torch.Size) -> torch.Size | None:
+    """The context that a part takes beside z or x; None if it takes none.
+
+    Raises:
+        ValueError: it does not take z or x.
+    """
+    size, got = shape.numel(), part.context_shape
+    if got is not None and got in (shape, torch.Size([size])):
+        return None
+    if got is not None and len(got) == 1 and got[0] > size:
+        return torch.Size([got[0] - size])
+    raise ValueError(
+        f"{name}: expected a density whose context is {variable}, of shape {tuple(shape)} or ({size},), or {variable} "
+        f"followed by more numbers, got {'one without a context' if got is None else f'a context of shape {tuple(got)}'}"
+    )

@@ -1,0 +1,39 @@
+"""The numbers by which the suite knows a density: of its samples, exact or bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from anabranch.densities import Density
+from anabranch.testing.expectations import expect_close
+
+
+def scored(density: Density) -> tuple[str, Callable[..., Tensor]]:
+    """What a density says of x, and its name: log_prob, or lower_bound with the same draws at each call."""
+    if density.likelihood == "exact":
+        return "log_prob", density.log_prob
+    return "lower_bound", partial(density.lower_bound, generator=0)
+
+
+def unbiased(density: Density) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """log p(x), or of a bound log w of a random w whose mean is p(x)."""
+    return density.log_prob if density.likelihood == "exact" else density._log_weight
+
+
+def some_rows(density: Density, context: Tensor | None) -> Tensor:
+    """Three rows or more: one for each context, or five."""
+    return density.sample(() if context is not None else (5,), context)
+
+
+def check_same_numbers(one: Density, other: Density, context: Tensor | None, what: str) -> None:
+    """Two densities give the same numbers."""
+    x = some_rows(one, context)
+    expect_close(scored(other)[1](x, context), scored(one)[1](x, context), one, what, 0.0)
+
+
+def guesses(density: Density) -> bool:
+    """Whether a network guesses a hidden variable somewhere in it, so that its lower bound lies below log_prob."""
+    return any(isinstance(part, Density) and part.variational for part in density.modules())
