@@ -291,7 +291,7 @@ def check_whole_numbers(density: Density, context: Tensor | None = None) -> None
     """A density of whole numbers gives the same for them in a whole dtype, as a tensor and as an array."""
     if density.event_dtype != "whole":
         return
-    x = _some(density, context)
+    x = some_rows(density, context)
     wanted = density.log_prob(x, context)
     for dtype in (torch.uint8, torch.int64):
         expect_close(density.log_prob(x.to(dtype), context), wanted, density, f"log_prob of x in {dtype}", 0.0)
