@@ -326,13 +326,16 @@ class Density(Described, ABC):
                 "known; use lower_bound, or estimate for log p(x) with its standard error"
             )
 
-    def _checked(self, x: Any, context: Any, name: str = "x") -> tuple[Tensor, Tensor | None]:
+    def _checked(
+        self, x: Any, context: Any, name: str = "x", shape: torch.Size | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        shape = self.event_shape if shape is None else shape
         like = reference_tensor(self)
         x = read_event(name, x, self, like)
-        matching_event(name, x, self, like)
+        matching_event(name, x, self, like, shape)
         context = self._checked_context(context)
         if context is not None:
-            broadcasting(name, x.shape[: x.dim() - len(self.event_shape)], "context", context_batch(self, context))
+            broadcasting(name, x.shape[: x.dim() - len(shape)], "context", context_batch(self, context))
         return x, context
 
     def _checked_context(self, context: Any) -> Tensor | None:

@@ -45,11 +45,13 @@ def read_event(name: str, x: Any, density: HasEvents, like: Tensor | None) -> Te
     return x
 
 
-def matching_event(name: str, x: Tensor, density: HasEvents, like: Tensor | None) -> None:
-    """Raise ValueError unless x ends in the event shape and has the dtype and device of `like`, or a whole one if it may."""
+def matching_event(
+    name: str, x: Tensor, density: HasEvents, like: Tensor | None, shape: torch.Size | None = None
+) -> None:
+    """Raise ValueError unless x ends in the event shape, or `shape`, with the device of `like` and its dtype or a whole one."""
     if like is not None and density.event_dtype == "whole" and not x.is_floating_point() and not x.is_complex():
         like = like.new_empty(0, dtype=x.dtype)
-    matching(name, x, density.event_shape, like)
+    matching(name, x, density.event_shape if shape is None else shape, like)
 
 
 def whole_rows(name: str, x: Tensor, density: HasEvents) -> None:

@@ -97,12 +97,12 @@ class PiecewiseFlow(CompositeMixture):
         )
 
     def weights(self, z: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
-        """The gate p(k | z): (*batch, components), for z (*batch, *event).
+        """The gate p(k | z): (*batch, components), for z (*batch, *event) in the shape of the base's events.
 
         Raises:
             ValueError: a shape, dtype or device other than expected.
         """
-        return self._log_weights(*self._checked(z, context, name="z")).exp()
+        return self._log_weights(*self._checked(z, context, "z", self.base.event_shape)).exp()
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the branches on the rows where they are defined, and the base on what they make of them."""
@@ -161,7 +161,7 @@ class PiecewiseFlow(CompositeMixture):
         return torch.log_softmax(logits, dim=-1)
 
     def _transforms(self) -> list[Transform]:
-        return [branch for branch in self.branches if isinstance(branch, Transform)]
+        return list(self._steps)
 
 
 def _onto(branch: Transform) -> bool:
@@ -170,9 +170,9 @@ def _onto(branch: Transform) -> bool:
 
 def _reaches(branch: Transform, z: Tensor, context: Tensor | None) -> Tensor:
     """Whether some x comes to z. A chain is walked back, for it does not know what its blocks together reach."""
-    reached = torch.ones(z.shape[: z.dim() - branch.event_dim], dtype=torch.bool, device=z.device)
+    reached = torch.ones(z.shape[: z.dim() - branch.noise_dim], dtype=torch.bool, device=z.device)
     if isinstance(branch, Chain) and not _onto(branch):
-        for block in reversed(list(branch)):
+        for block in reversed(branch.steps):
             given = context if block.context_shape else None
             reached = reached & _reaches(block, z, given)
             z, _ = block.inverse(z, given)

@@ -120,8 +120,10 @@ class _Columns:
 
 
 class _Proposal:
-    """Heavier tails than what is checked: a Student t (3 degrees of freedom) along the principal axes of some samples.
+    """Heavier tails than what is checked: Student t distributions along the principal axes of some samples.
 
+    They have 3 degrees of freedom for a few numbers, and more for many: the variance of the weights, which is a product over
+    the axes, would else tell nothing.
     Discrete columns are drawn uniformly over their levels.
     """
 
@@ -132,7 +134,7 @@ class _Proposal:
         covariance = torch.cov(flat.T).reshape(flat.shape[1], flat.shape[1])
         jitter = 1e-9 * torch.eye(flat.shape[1], dtype=flat.dtype)
         self.factor = torch.linalg.cholesky(covariance + jitter)
-        self.student = torch.distributions.StudentT(torch.tensor(3.0, dtype=flat.dtype))
+        self.student = torch.distributions.StudentT(torch.tensor(max(3.0, flat.shape[1] / 2), dtype=flat.dtype))
 
     def draw(self, count: int) -> Tensor:
         x = self.columns.flat.new_zeros(count, self.columns.flat.shape[1])

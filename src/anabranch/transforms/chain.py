@@ -89,6 +89,11 @@ class Chain(Transform):
         return Chain(dict(list(zip(self.blocks, self, strict=True))[index]), self.memory, event_dim)
 
     @property
+    def steps(self) -> tuple[Transform, ...]:
+        """What runs: the blocks themselves, or for events of more dimensions than theirs the `Blockwise` of them."""
+        return self._steps
+
+    @property
     def noise_dim(self) -> int:
         """The dimensions of what the last block gives."""
         return self._steps[-1].noise_dim
