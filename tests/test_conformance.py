@@ -14,6 +14,7 @@ from anabranch.testing import (
     check_transform,
     check_univariate_map,
 )
+from anabranch.testing.composites import COMBINATIONS
 from anabranch.testing.registry import CAUSAL_NETWORKS, DENSITIES, NETWORKS, TRANSFORMS, UNIVARIATE_MAPS
 from anabranch.transforms import Transform, UnivariateMap
 
@@ -36,6 +37,24 @@ def test_density(name):
     density = case.make()
     truth = None if case.truth is None else case.truth(density)
     check_density(density, case.contexts(), compiles=case.compiles, truth=truth)
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_composite(name):
+    combination = COMBINATIONS[name]
+    composition, part = combination.composition, combination.awkward()
+    if composition.refuses(part):
+        with pytest.raises(ValueError, match=r"^[\w: ]+: expected .*, got ") as refusal:
+            combination.make()
+        said = str(refusal.value)
+        assert type(part).__name__ in said or str(tuple(part.event_shape)) in said
+        return
+    density = combination.make()
+    assert density.likelihood == part.likelihood
+    assert density.gaps == (part.gaps and composition.keeps_gaps)
+    assert density.reparameterized == (part.reparameterized and composition.draws)
+    assert density.context_shape == part.context_shape
+    check_density(density, combination.contexts(), compiles=False, draws=1_000, truth=combination.truth())
 
 
 @pytest.mark.parametrize("name", CAUSAL_NETWORKS)

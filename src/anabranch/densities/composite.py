@@ -104,4 +104,4 @@ def without_gaps(density: Density, x: Tensor, result: Tensor, beside: int = 0) -
     if density.gaps or not any(part.gaps for part in density.parts()):
         return result
     broken = x.isnan().flatten(x.dim() - len(density.event_shape)).any(dim=-1)
-    return torch.where(broken.reshape(*broken.shape, *[1] * beside), torch.nan, result)
+    return torch.where(broken.reshape(broken.shape + (1,) * beside), torch.nan, result)

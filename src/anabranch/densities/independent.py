@@ -12,20 +12,20 @@ from anabranch.densities.composite import Composite
 from anabranch.densities.contexts import context_for, shape_for
 from anabranch.densities.density import Density
 from anabranch.densities.score import Score
-from anabranch.transforms.domain import is_everything
+from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
 
 
 class Independent(Composite):
-    r"""p(x) = prod_j p_j(x_j): x is cut, along its last dimension, into one piece for each part.
+    r"""p(x) = prod_j p_j(x_j): x is cut, along its first dimension, into one piece for each part.
 
     Parts may be of any kind: continuous next to discrete ones, with or without the (common) context.
 
     Args:
-        parts: densities over vectors.
+        parts: densities, over vectors or over events of more dimensions, such as images, which are cut between channels.
 
     Raises:
-        ValueError: no parts, events that are not vectors, or contexts of different shapes.
+        ValueError: no parts, events that differ in more than their first size, or contexts of different shapes.
 
     Example:
         >>> import torch
@@ -37,15 +37,17 @@ class Independent(Composite):
 
     def __init__(self, parts: Sequence[Density]) -> None:
         pieces = list(parts)
-        for part in pieces:
-            if not isinstance(part, Density) or len(part.event_shape) != 1:
-                got = tuple(part.event_shape) if isinstance(part, Density) else type(part).__name__
-                raise ValueError(f"parts: expected densities over vectors, got {got}")
         if not pieces:
             raise ValueError("parts: expected at least one density, got none")
+        for part in pieces:
+            if not isinstance(part, Density):
+                raise ValueError(f"parts: expected densities, got a {type(part).__name__}")
+        if len({part.event_shape[1:] for part in pieces}) > 1 or not all(part.event_shape for part in pieces):
+            shapes = ", ".join(f"{tuple(part.event_shape)} of a {type(part).__name__}" for part in pieces)
+            raise ValueError(f"parts: expected event shapes that differ in their first size alone, got {shapes}")
         self._sizes = [part.event_shape[0] for part in pieces]
         context_shape = common_shape("context_shape", [part.context_shape for part in pieces])
-        super().__init__((sum(self._sizes),), context_shape)
+        super().__init__((sum(self._sizes), *pieces[0].event_shape[1:]), context_shape)
         self.pieces = nn.ModuleList(pieces)
 
     def parts(self) -> Sequence[Density]:
@@ -57,8 +59,8 @@ class Independent(Composite):
         """Every piece within its part's support."""
         supports = [part.support for part in self]
         if all(is_everything(support) for support in supports):
-            return constraints.real_vector
-        return _PieceByPiece(supports, self._sizes)
+            return everywhere(len(self.event_shape))
+        return _PieceByPiece(supports, self._sizes, len(self.event_shape))
 
     def __iter__(self) -> Iterator[Density]:
         for part in self.pieces:
@@ -67,38 +69,42 @@ class Independent(Composite):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize every part on its piece of x."""
-        for part, piece in zip(self, x.split(self._sizes, dim=-1), strict=True):
+        for part, piece in zip(self, self._cut(x), strict=True):
             part.initialize(piece, context_for(part, context))
 
+    def _cut(self, x: Tensor) -> tuple[Tensor, ...]:
+        pieces: tuple[Tensor, ...] = x.split(self._sizes, dim=-len(self.event_shape))
+        return pieces
+
     def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
-        pieces = zip(self, x.split(self._sizes, dim=-1), strict=True)
+        pieces = zip(self, self._cut(x), strict=True)
         terms = [score(part, piece, context_for(part, context)) for part, piece in pieces]
         return torch.stack(torch.broadcast_tensors(*terms)).sum(dim=0)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         draws = [part._sample(shape_for(self, part, shape, context), context_for(part, context)) for part in self]
-        return torch.cat(draws, dim=-1)
+        return torch.cat(draws, dim=-len(self.event_shape))
 
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         pairs = [
             part._sample_and_log_prob(shape_for(self, part, shape, context), context_for(part, context))
             for part in self
         ]
-        return torch.cat([x for x, _ in pairs], dim=-1), torch.stack([log_p for _, log_p in pairs]).sum(dim=0)
+        x = torch.cat([piece for piece, _ in pairs], dim=-len(self.event_shape))
+        return x, torch.stack([log_p for _, log_p in pairs]).sum(dim=0)
 
 
 class _PieceByPiece(constraints.Constraint):
-    """Every piece of the last dimension within its own support; torch's `cat` would join the answers of whole pieces."""
+    """Every piece of the first dimension within its own support; torch's `cat` would join the answers of whole pieces."""
 
-    event_dim = 1
-
-    def __init__(self, supports: Sequence[constraints.Constraint], sizes: Sequence[int]) -> None:
+    def __init__(self, supports: Sequence[constraints.Constraint], sizes: Sequence[int], event_dim: int = 1) -> None:
         super().__init__()
+        self.event_dim = event_dim
         self.supports = list(supports)
         self.sizes = list(sizes)
         self.is_discrete = any(support.is_discrete for support in supports)
 
     def check(self, value: Tensor) -> Tensor:
-        pieces = value.split(self.sizes, dim=-1)
+        pieces = value.split(self.sizes, dim=-self.event_dim)
         answers = [support.check(piece) for support, piece in zip(self.supports, pieces, strict=True)]
         return torch.stack(answers).all(dim=0)

@@ -8,6 +8,7 @@ import torch
 from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density, Normal
+from anabranch.models.components import Components
 from anabranch.transforms import Chain, Reshape, Transform
 from anabranch.transforms.blockwise import lifted
 
@@ -54,7 +55,7 @@ def onto(transform: Transform, base: Shaped, name: str = "base") -> Transform:
     if base.support.is_discrete and not transform.rearranges:
         raise ValueError(
             f"{name}: expected a density of real numbers under a {type(transform).__name__}, which moves numbers, "
-            f"got a {type(base).__name__}, whose x are levels"
+            f"got {base.kinds if isinstance(base, Components) else type(base).__name__}, whose x are levels"
         )
     shape, noise = base.event_shape, transform.noise_shape
     if noise is None or (noise.numel() != shape.numel() and shape[-len(noise) :] == noise):

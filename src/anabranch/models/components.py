@@ -35,6 +35,11 @@ class Components(Described):
     context_shape: torch.Size | None
 
     @property
+    def kinds(self) -> str:
+        """The classes of the densities, for messages."""
+        return ", ".join(sorted({type(part).__name__ for part in self.parts()}))
+
+    @property
     @abstractmethod
     def support(self) -> Constraint:
         """Where some may be positive."""

@@ -92,7 +92,9 @@ class FlowMixture(CompositeMixture):
             shapes.append(posterior.context_shape)
         one_of("heads", heads, ("none", "diagonal", "affine"))
         if heads != "none" and not is_everything(parts.support):
-            raise ValueError("heads: expected 'none' for components with a support of their own, got " + repr(heads))
+            raise ValueError(
+                f"heads: expected 'none' for components that are not of all real vectors, got {heads!r} for {parts.kinds}"
+            )
         if heads != "none" and len(parts.event_shape) != 1:
             raise ValueError(f"heads: expected 'none' for events of shape {tuple(parts.event_shape)}, got {heads!r}")
         super().__init__(parts.count, event_shape, common_shape("context_shape", shapes))
