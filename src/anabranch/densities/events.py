@@ -48,7 +48,7 @@ def read_event(name: str, x: Any, density: HasEvents, like: Tensor | None) -> Te
 def matching_event(
     name: str, x: Tensor, density: HasEvents, like: Tensor | None, shape: torch.Size | None = None
 ) -> None:
-    """Raise ValueError unless x ends in the event shape, or `shape`, with the device of `like` and its dtype or a whole one."""
+    """Raise ValueError unless x ends in the event shape, or `shape`, with the dtype (or a whole one) and device of like."""
     if like is not None and density.event_dtype == "whole" and not x.is_floating_point() and not x.is_complex():
         like = like.new_empty(0, dtype=x.dtype)
     matching(name, x, density.event_shape if shape is None else shape, like)
