@@ -114,8 +114,10 @@ class Ensemble(CompositeMixture):
         x = self.member_densities.draw(member, own if self.member_densities.context_shape is not None else None)
         return x.reshape(*batch_shape, *self.event_shape)
 
-    def _log_weights(self, like: Tensor) -> Tensor:
-        """log w: (members,), in the dtype of `like`, on its device."""
+    def _log_weights(self, x: Tensor) -> Tensor:
+        """log w: (members,), in the dtype of the members' parameters, or of x (which may be whole) where they have none."""
+        like = reference_tensor(self.member_densities)
+        like = x if like is None else like
         if self.log_weights is None:
             return like.new_full((self.member_densities.count,), -math.log(self.member_densities.count))
         return self.log_weights.to(like)
