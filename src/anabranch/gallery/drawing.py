@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
-from anabranch.gallery import naive, pictures, toys
+from anabranch.gallery import cluster_pictures, naive, pictures, toys
 from anabranch.gallery.animation import animation
 from anabranch.gallery.clusters import Space
 from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
@@ -118,10 +118,10 @@ def _draw_clusters(data: Labelled, folder: Path, name: str, fitted: Mapping[str,
         clusters = clusters_of(density, space.test)
         stem = f"{name}-{_file_name(method.split(', ')[-1])}"
         title = f"{data.name}: {method.removeprefix(f'{data.name}: ')}"
-        pictures.cluster_picture(folder / f"{stem}.png", space.test, data.test_classes, clusters, title=title)
+        cluster_pictures.cluster_picture(folder / f"{stem}.png", space.test, data.test_classes, clusters, title=title)
         if data.shape is not None:
             images = torch.as_tensor(data.test).reshape(-1, *data.shape)
-            pictures.sample_grid(folder / f"{stem}-images.png", images, clusters, title=title)
+            cluster_pictures.sample_grid(folder / f"{stem}-images.png", images, clusters, title=title)
 
 
 def _draw_depths(folder: Path, name: str, fitted: Mapping[str, Density]) -> None:

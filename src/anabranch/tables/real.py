@@ -124,5 +124,5 @@ def _warn_of_atoms(name: str, values: Float64) -> None:
             "without bound, so its log-likelihood means little: leave the column out, take it as given, or model it with "
             "'any-order', for which such a value has a probability",
             TableWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,15 +14,15 @@ from torch import Tensor, nn
 from anabranch.checks import instance_of
 from anabranch.described import Described
 from anabranch.families import Family
-from anabranch.tables.choice import check_present, choose
-from anabranch.tables.columns import Column, Continuous, TableWarning
+from anabranch.tables.choice import check_present
+from anabranch.tables.columns import Column
 from anabranch.tables.columns.column import Float64
+from anabranch.tables.columns_of import inferred, standardised
+from anabranch.tables.encoding import encoded, encoded_given, tensor_of
 from anabranch.tables.faults import Faults
 from anabranch.tables.frame import TableError, as_table
-from anabranch.tables.inference import infer_column
-from anabranch.tables.real import check_real, not_finite, real_column
+from anabranch.tables.real import not_finite
 from anabranch.tables.schema_text import as_text, rows_of, units_of
-from anabranch.tables.types import flat
 
 
 class Schema(Described):
@@ -94,25 +93,7 @@ class Schema(Described):
         Warns:
             TableWarning: many values of a continuous column repeat, beside its atoms.
         """
-        table = as_table(table)
-        chosen, given = choose(table, columns, given)
-        kinds = dict(kinds or {})
-        unknown = [name for name in kinds if name not in (*chosen, *given)]
-        if unknown:
-            raise ValueError(
-                f"kinds: expected columns of the schema, {', '.join(map(repr, chosen))}, got {unknown[0]!r}"
-            )
-        found, faults = {}, Faults()
-        for name in (*chosen, *given):
-            with faults.put_off():
-                found[name] = infer_column(name, table.column(name), rows, kinds.get(name))
-        faults.raise_all()
-        for name, column in found.items():
-            if column.name != name:
-                raise ValueError(f"kinds[{name!r}]: expected a column of that name, got {column.name!r}")
-        for name in chosen:
-            _warn_of_ties(found[name], table.column(name))
-        return cls([found[name] for name in chosen], [found[name] for name in given])
+        return cls(*inferred(table, columns, given, rows, kinds))
 
     @classmethod
     def standardised(
@@ -136,16 +117,7 @@ class Schema(Described):
         Warns:
             TableWarning: one value fills more than a twentieth of a modelled column: a density can grow there without bound.
         """
-        table = as_table(table)
-        chosen, given = choose(table, columns, given)
-        every = [*chosen, *given]
-        found, faults = {}, Faults()
-        for name in every:
-            with faults.put_off():
-                check_real(table, name, truth=name in given)
-                found[name] = real_column(name, table.column(name), rows, modelled=name in chosen)
-        faults.raise_all()
-        return cls([found[name] for name in chosen], [found[name] for name in given])
+        return cls(*standardised(table, columns, given, rows))
 
     @property
     def parts(self) -> list[Column]:
@@ -235,13 +207,7 @@ class Schema(Described):
         """
         table = as_table(table)
         check_present(table, [*self.columns, *self.given], "which the model has")
-        encoded, faults = [], Faults()
-        for part in self.parts:
-            with faults.put_off():
-                encoded.append(part.encode(_typed(part, table)))
-        faults.raise_all()
-        x = np.stack(encoded, axis=1)
-        return x, self.encode_given(table) if self.given else None
+        return encoded(self.parts, table), self.encode_given(table) if self.given else None
 
     def encode_given(self, table: Any) -> Float64:
         """The encoded given columns of a table alone, (rows, context_size), float64.
@@ -251,18 +217,7 @@ class Schema(Described):
         """
         table = as_table(table)
         check_present(table, self.given, "on which the model's density is conditioned")
-        pieces, faults = [], Faults()
-        for part in self.given_parts:
-            with faults.put_off():
-                values = _typed(part, table)
-                values = values.cast(pa.int8()) if _truth_as_number(part, values) else values
-                z = part.encode(values)
-                gaps = np.flatnonzero(np.isnan(z))
-                if len(gaps):
-                    raise TableError(not_finite(part.name, "a gap", gaps, table.num_rows) + ", since it is given")
-                pieces.append(part.context(z))
-        faults.raise_all()
-        return np.concatenate(pieces, axis=1)
+        return encoded_given(self.given_parts, table)
 
     def encode_row(self, values: Mapping[str, Any]) -> Float64:
         """One observation, by the columns' names and in their units, as an encoded row (columns,), NaN where nothing is.
@@ -328,17 +283,7 @@ class Schema(Described):
 
         Atoms stay what they are in float32 too; a value beside one that would be rounded to it becomes the next number.
         """
-        with np.errstate(over="ignore"):
-            result = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64)).to(dtype)
-        if dtype == torch.float64:
-            return result.to(device)
-        for i, part in enumerate(self.parts):
-            for code in part.atoms_encoded:
-                same = result[:, i] == torch.tensor(code, dtype=dtype)
-                near = same & torch.from_numpy(x[:, i] != code)
-                up = torch.nextafter(result[:, i], torch.tensor(torch.inf, dtype=dtype))
-                result[:, i] = torch.where(near, up, result[:, i])
-        return result.to(device)
+        return tensor_of(self.parts, x, dtype, device)
 
     def check_gaps(self, x: Float64) -> None:
         """Raise TableError if some encoded value is a gap: for densities that take none."""
@@ -358,33 +303,6 @@ class Schema(Described):
         return as_text(self.rows())
 
 
-def _typed(part: Column, table: pa.Table) -> pa.Array:
-    """The values of a column in one piece; of one that is nothing but gaps, gaps of its type."""
-    values = flat(table.column(part.name))
-    return values.cast(part.arrow_type) if pa.types.is_null(values.type) else values
-
-
 def _column(part: nn.Module) -> Column:
     instance_of("columns", part, Column)
     return part  # type: ignore[return-value]
-
-
-def _truth_as_number(part: Column, values: pa.Array) -> bool:
-    return isinstance(part, Continuous) and pa.types.is_boolean(values.type)
-
-
-def _warn_of_ties(column: Column, values: Any) -> None:
-    """A continuous column of which many values repeat that are no atoms: its density can grow at each of them."""
-    if column.discrete:
-        return
-    z = column.encode(flat(values))
-    z = z[~np.isnan(z) & ~np.isin(z, column.atoms_encoded)]
-    ties = 1 - len(np.unique(z)) / max(1, len(z))
-    if ties > 0.5:
-        warnings.warn(
-            f"column {column.name!r}: {100 * ties:.0f}% of its values repeat others, though it is taken as continuous; a "
-            "density can grow at each of them, so its log-likelihood means little: declare its kind (kinds=), 'rounded' or "
-            "'ordinal'",
-            TableWarning,
-            stacklevel=3,
-        )
