@@ -35,7 +35,12 @@ def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
     metadata = header["metadata"]
     if isinstance(loaded, TableModel):
         show_columns(loaded.schema, most=None)
-        console.print(f"Log-likelihoods are in {loaded.unit}.", markup=False)
+        known = (
+            "Log-likelihoods are" if loaded.density.likelihood == "exact" else "Of log-likelihoods bounds are known,"
+        )
+        console.print(f"{known} in {loaded.unit}.", markup=False)
+    elif isinstance(loaded, ab.densities.Density):
+        console.print(f"Likelihood: {loaded.likelihood}.", markup=False)
     report = metadata.pop("report", None)
     metadata.pop("reading", None)  # for the commands that read tables for the model
     if report is not None:

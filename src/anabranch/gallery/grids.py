@@ -73,10 +73,11 @@ def evaluating(density: Density) -> Iterator[None]:
 
 
 def density_and_components(density: Density, extent: Extent, size: int) -> tuple[Numbers, NDArray[np.int64]]:
-    """The density, and of a mixture the most probable component, on a grid; one pass gives both."""
+    """The density, or a bound of it, and of a mixture the most probable component, on a grid; one pass gives both."""
     points = _middles(extent, size)
-    if not isinstance(density, Mixture):
-        grid = in_batches(density.log_prob, points, density, np.exp)
+    if not isinstance(density, Mixture) or density.likelihood != "exact":
+        score = density.log_prob if density.likelihood == "exact" else density.lower_bound
+        grid = in_batches(score, points, density, np.exp)
         return grid.reshape(size, size), np.zeros((size, size), dtype=np.int64)
     joint = in_batches(density.joint_log_prob, points, density)
     # of those that are the same up to rounding the first, so that no noise is drawn

@@ -70,7 +70,7 @@ def toy_picture(
         raise ValueError(f"x: expected shape (rows, 2), got {points.shape}")
     names, codes = codes_of("labels", labels, len(points))
     extent = square_around(points)
-    mixture = density if isinstance(density, Mixture) else None
+    mixture = density if isinstance(density, Mixture) and density.likelihood == "exact" else None
     drawn = some_rows(len(points))
     with evaluating(density):
         grid, winners = density_and_components(density, extent, 400)

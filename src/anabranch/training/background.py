@@ -19,6 +19,11 @@ _ITERATIONS = 500
 
 def check_background(density: Density) -> None:
     """Raise ValueError unless a broad density can stand behind this one."""
+    if density.likelihood != "exact":
+        raise ValueError(
+            f"background: expected densities whose likelihood is exact, got a {type(density).__name__}, of which a bound is "
+            "known"
+        )
     if density.context_shape is not None or len(density.event_shape) != 1 or not is_everything(density.support):
         raise ValueError(
             "background: expected densities of all vectors and without a context, for a broad one to stand behind, got a "

@@ -41,7 +41,8 @@ def explain_loss(density: Density, batch: Rows, losses: Tensor, step: int) -> No
     advice = "Lower the learning rate, or standardise or clean the data"
     with torch.no_grad():
         # a loss of +inf that comes with a density of 0 is an answer, not an accident
-        if bool(density.log_prob(alone.x, alone.context).isneginf().all()):
+        score = density.log_prob if density.likelihood == "exact" else density.lower_bound
+        if bool(score(alone.x, alone.context).isneginf().all()):
             advice = (
                 "The density is 0 there: the row lies outside the support of a base, outside the domain of a transform, "
                 "or too far out for floating point. Leave such rows out, standardise, or choose parts that reach them"

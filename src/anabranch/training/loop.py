@@ -261,7 +261,7 @@ class Loop:
         return x + left * self.scale * torch.randn_like(x) if self.noise and left > 0 else x
 
     def _validate(self) -> float | None:
-        """Mean loss on the validation rows."""
+        """The mean negative lower bound on the validation rows, always with the same draws: -log p where that is known."""
         if self.held_out is None:
             return None
         self.density.eval()
@@ -270,7 +270,7 @@ class Loop:
         weight = len(self.held_out) if self.held_out.weights is None else float(self.held_out.weights.sum())
         with torch.no_grad():
             for batch in self.held_out.take(index).batches(max(self.batch_size, 1024)):
-                losses = self.density.loss(batch.x, batch.context)
+                losses = -self.density.lower_bound(batch.x, batch.context, generator=0)
                 if not bool(torch.isfinite(losses).all()):
                     raise self._explain(losses, batch)
                 if self.background is not None:
