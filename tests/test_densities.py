@@ -250,10 +250,13 @@ class Odd(Density):
         self.fault = fault
         self.loc = torch.nn.Parameter(torch.zeros(2))
         self.reparameterized = fault != "says it has no rsample but has"
-        if fault == "smaller support":
-            self.support = constraints.independent(constraints.interval(-5.0, 5.0), 1)
-        if fault == "smaller support than samples":
-            self.support = constraints.independent(constraints.interval(-0.1, 0.1), 1)
+
+    @property
+    def support(self):
+        ends = {"smaller support": 5.0, "smaller support than samples": 0.1}
+        if self.fault not in ends:
+            return constraints.real_vector
+        return constraints.independent(constraints.interval(-ends[self.fault], ends[self.fault]), 1)
 
     def _at(self):
         return D.MultivariateNormal(self.loc, torch.tensor([[1.0, 0.7], [0.7, 1.0]]).to(self.loc), validate_args=False)

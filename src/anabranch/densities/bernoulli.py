@@ -48,7 +48,11 @@ class Bernoulli(ClosedForm):
         super().__init__(
             families.Bernoulli(), initial.shape, Parameters({"logits": initial}, learnable, context, network, hidden)
         )
-        self.support = constraints.independent(constraints.boolean, initial.dim())
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """0 or 1, for every number."""
+        return constraints.independent(constraints.boolean, len(self.event_shape))
 
     def numbers(self, context: Tensor | None) -> Tensor:
         """The logits: (*context batch, *event, 1)."""

@@ -50,8 +50,11 @@ class Categorical(ClosedForm):
         *event_shape, self.levels = initial.shape
         theta = Parameters({"logits": initial}, learnable, context, network, hidden)
         super().__init__(Levels(self.levels, read=self.levels), torch.Size(event_shape), theta)
-        numbers = constraints.integer_interval(0, self.levels - 1)
-        self.support = constraints.independent(numbers, len(event_shape))
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The numbers of the levels, from 0."""
+        return constraints.independent(constraints.integer_interval(0, self.levels - 1), len(self.event_shape))
 
     def numbers(self, context: Tensor | None) -> Tensor:
         """The logits: (*context batch, *event, levels)."""

@@ -16,10 +16,12 @@ from anabranch.compiled import method
 from anabranch.densities.compilation import compile_density
 from anabranch.densities.contexts import at_every_context, context_batch
 from anabranch.densities.derived import derived
+from anabranch.densities.distribution_view import DensityDistribution
 from anabranch.densities.events import EventDtype, matching_event, read_event
 from anabranch.densities.log_weights import log_mean_weight
 from anabranch.described import Described
 from anabranch.draws import drawing
+from anabranch.transforms.domain import everywhere
 
 Likelihood = Literal["exact", "bound"]
 
@@ -54,7 +56,6 @@ class Density(Described, ABC):
     Attributes:
         event_shape: the shape of one x.
         context_shape: the shape of one context, or None if there is none.
-        support: a `torch.distributions` constraint, by default all vectors; outside it log_prob is -inf.
         likelihood: "exact", or "bound" where only a lower bound of log p(x) is known: log_prob then raises an error that
             names `lower_bound` and `estimate`. A composite with a part that is a bound is one.
         reparameterized: whether samples are differentiable functions of the parameters; of a composite whether those of
@@ -87,7 +88,6 @@ class Density(Described, ABC):
     event_dtype: EventDtype = derived(lambda kinds: "whole" if set(kinds) == {"whole"} else "floating", "floating")
     slow_to_compile: bool = derived(any, False)
     variational: bool = False
-    support: constraints.Constraint = constraints.real_vector
 
     def __init__(
         self,
@@ -97,8 +97,13 @@ class Density(Described, ABC):
         super().__init__()
         self.event_shape = torch.Size(event_shape)
         self.context_shape = None if context_shape is None else torch.Size(context_shape)
-        if len(self.event_shape) != 1 and type(self).support is Density.support:
-            self.support = constraints.independent(constraints.real, len(self.event_shape))
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Where p(x) may be positive, a `torch.distributions` constraint, by default all events; outside it p(x) is 0. A
+        class says it as an attribute or as a property.
+        """
+        return everywhere(len(self.event_shape))
 
     def parts(self) -> Sequence[Density]:
         """The densities that this one is made of; none by default."""
@@ -261,10 +266,8 @@ class Density(Described, ABC):
         """
         compile_density(self, *arguments, **options)
 
-    def distribution(self, context: Tensor | ArrayLike | None = None) -> Any:
+    def distribution(self, context: Tensor | ArrayLike | None = None) -> DensityDistribution:
         """This density (at these contexts) as a `torch.distributions.Distribution`, whose log_prob is this one's."""
-        from anabranch.densities.distribution_view import DensityDistribution  # noqa: PLC0415 (it builds on this file)
-
         return DensityDistribution(self, self._checked_context(context))
 
     def divergence(

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from anabranch.densities.contexts import context_batch
-from anabranch.densities.density import Density
+
+
+class Viewed(Protocol):
+    """What the view asks of a `Density`."""
+
+    event_shape: torch.Size
+    context_shape: torch.Size | None
+    reparameterized: bool
+
+    @property
+    def support(self) -> constraints.Constraint: ...
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor: ...
+
+    def sample(self, shape: tuple[int, ...] = (), context: Tensor | None = None) -> Tensor: ...
+
+    def rsample(self, shape: tuple[int, ...] = (), context: Tensor | None = None) -> Tensor: ...
 
 
 class DensityDistribution(Distribution):
@@ -29,7 +45,7 @@ class DensityDistribution(Distribution):
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (the base class declares it so)
 
-    def __init__(self, density: Density, context: Tensor | None = None) -> None:
+    def __init__(self, density: Viewed, context: Tensor | None = None) -> None:
         self.density = density
         self.context = context
         super().__init__(context_batch(density, context), density.event_shape, validate_args=False)

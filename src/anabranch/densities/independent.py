@@ -55,7 +55,7 @@ class Independent(Composite):
         return list(self)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Every piece within its part's support."""
         supports = [part.support for part in self]
         if all(is_everything(support) for support in supports):

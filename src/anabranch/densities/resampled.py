@@ -85,7 +85,7 @@ class Resampled(Composite):
         return (self.base,)
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """The base's: a logistic never comes to 0."""
         return self.base.support
 

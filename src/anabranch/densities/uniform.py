@@ -48,7 +48,7 @@ class Uniform(ClosedForm):
         self.register_buffer("high", upper.detach().clone())
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """The box; with a network of the context, which moves it, everything."""
         if self.context_shape is not None:
             return everywhere(len(self.event_shape))

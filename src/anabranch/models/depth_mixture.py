@@ -101,7 +101,7 @@ class DepthMixture(CompositeMixture):
         return (self.base,)
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """Where some component may be positive; of a chain with a context, everything."""
         if self.chain.context_shape is not None:
             return constraints.real_vector

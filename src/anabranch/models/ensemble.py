@@ -68,7 +68,7 @@ class Ensemble(CompositeMixture):
         return self.members
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """Where some member may be positive."""
         return self.member_densities.support
 

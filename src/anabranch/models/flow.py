@@ -65,7 +65,7 @@ class Flow(Composite):
         return (self.base,)
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """Where the density may be positive; of a transform with a context, all that its own domain lets in."""
         if self.transform.context_shape is not None:
             domain = self._step.domain

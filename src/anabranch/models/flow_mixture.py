@@ -120,7 +120,7 @@ class FlowMixture(CompositeMixture):
         return self.component_densities.parts()
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """Where some component may be positive."""
         inner = constraints.real_vector if self.heads is not None else self.component_densities.support
         if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(inner)):

@@ -74,7 +74,7 @@ class GaussianCopula(Density):
         self.register_buffer("correlation", correlation.detach().clone())
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Every column what its family can be, or a gap."""
         return self.marginals.support
 

@@ -91,7 +91,7 @@ class LatentVariable(Density):
         return (self.prior, self.decoder, self.posterior)
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """The decoder's."""
         return self.decoder.support
 

@@ -61,7 +61,7 @@ class Marginals(Density):
             part.requires_grad_(False)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Every column what its family can be, or a gap."""
         return ColumnByColumn([self.family(i) for i in range(len(self._at))])
 

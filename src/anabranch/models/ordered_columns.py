@@ -49,7 +49,7 @@ class OrderedColumns(Density):
         return len(self._orders)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Every column holds a value that its family can be, or a gap."""
         return ColumnByColumn([self.family(i) for i in range(self.columns)])
 

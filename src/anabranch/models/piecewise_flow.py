@@ -88,7 +88,7 @@ class PiecewiseFlow(CompositeMixture):
         return (self.base,)
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """Where some branch is defined and reaches the base's support; if a branch takes a context, the base's."""
         if self._everywhere or any(branch.context_shape is not None for branch in self._transforms()):
             return everywhere(len(self.event_shape)) if is_everything(self.base.support) else self.base.support

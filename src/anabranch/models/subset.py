@@ -112,7 +112,7 @@ class Subset(Density):
         return (self.model,)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Every column holds a value that its family can be, or a gap."""
         return ColumnByColumn([self.model.family(i) for i in self.wanted])
 

@@ -64,7 +64,7 @@ class AtContext(Composite):
         return (self.density,)
 
     @property
-    def support(self) -> Constraint:  # type: ignore[override]
+    def support(self) -> Constraint:
         """The density's."""
         return self.density.support
 

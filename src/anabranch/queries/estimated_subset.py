@@ -131,7 +131,7 @@ class EstimatedSubset(Density):
         self._known: _Known | None = None
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """All vectors: where a marginal can be positive is not known; it is discrete where the density may be."""
         return _Anywhere(self.density.support.is_discrete)
 
