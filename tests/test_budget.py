@@ -243,7 +243,7 @@ class TestFit:
         for number in range(1, 22):
             record = Epoch(number, 100 * number, 1.0, 1.0, 1e-3, float(number), 1.0)
             course.validated(record, record, settled=number > 20)
-        assert course.plateau.steps == [2100] and course.state == "improves"
+        assert course.plateau.steps == [2100] and course.doing == "improves"
 
     def test_a_phase_hands_on_its_best_weights(self, monkeypatch):
         class TwoPhases(Objective):

@@ -408,7 +408,7 @@ class TestNothingIsLost:
         complains(run("fit", folder / "table.parquet", "-o", tmp_path / "m"), "cannot be written to", "No space left")
 
     def test_a_loss_that_is_not_finite(self, folder, tmp_path, monkeypatch):
-        explained = ab.training.loop.explain_loss
+        explained = ab.training.diagnosis.explain_loss
 
         def breaks(loop, *arguments):
             if len(loop.history.epochs) == 1:

@@ -26,7 +26,9 @@ from anabranch.torch_internals import (
 _THREAD = threading.local()
 
 
-def drawing(source: torch.Generator | int | None, alike: int | None = None) -> AbstractContextManager[None]:
+def drawing(
+    source: torch.Generator | int | None, alike: int | None = None, recorded: bool = False
+) -> AbstractContextManager[None]:
     """Take every random number that PyTorch draws within the block, in this thread, from a generator.
 
     Functions of the library that draw take a generator or a seed themselves, and so need no block; it serves for what
@@ -39,6 +41,7 @@ def drawing(source: torch.Generator | int | None, alike: int | None = None) -> A
         source: a `torch.Generator`, which goes on from where it is; or a seed for a new one; None changes nothing.
         alike: a dimension along which all numbers of `torch.rand`, `randn` and their `_like` are the same, if there is one:
             what is drawn for one element then depends on no other.
+        recorded: whether the generator is registered with the CUDA graph that is recorded within the block.
 
     Raises:
         ValueError: anything else.
@@ -52,7 +55,7 @@ def drawing(source: torch.Generator | int | None, alike: int | None = None) -> A
         >>> torch.equal(first_weight(), first_weight())
         True
     """
-    return nullcontext() if source is None else _block(_Source(source, alike))
+    return nullcontext() if source is None else _block(_Source(source, alike, recorded))
 
 
 @contextmanager
@@ -87,8 +90,8 @@ def calling_compiled(draws: bool = True) -> Iterator[None]:
 class _Source:
     """A generator for every device that draws."""
 
-    def __init__(self, source: Any, alike: int | None = None) -> None:
-        self.alike = alike
+    def __init__(self, source: Any, alike: int | None = None, recorded: bool = False) -> None:
+        self.alike, self.recorded = alike, recorded
         self.made: dict[torch.device, torch.Generator] = {}
         if isinstance(source, torch.Generator):
             self.made[source.device] = source
@@ -102,14 +105,16 @@ class _Source:
             raise ValueError(f"generator: expected a torch.Generator or a seed, got {type(source).__name__}")
 
     def on(self, device: torch.device) -> torch.Generator | None:
-        """The generator of a device; None where no numbers are, and where a CUDA graph is recorded, which takes none."""
+        """The generator of a device; None where no numbers are, and where a CUDA graph is recorded that knows none."""
         if device.type == "meta":
             return None
         if device.type == "cuda":
-            if torch.cuda.is_current_stream_capturing():
+            if torch.cuda.is_current_stream_capturing() and not self.recorded:
                 return None
             device = torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
         if device not in self.made:
+            if self.recorded:  # a graph would repeat the numbers that are drawn now
+                raise RuntimeError(f"random numbers are drawn on {device}")
             self.made[device] = torch.Generator(device).manual_seed(self.seed())
         return self.made[device]
 

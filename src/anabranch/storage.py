@@ -86,10 +86,10 @@ def save(model: Described, path: str | os.PathLike[str], metadata: Mapping[str, 
         try:
             save_file(copies, temporary, metadata={_HEADER: text, _FINGERPRINT: fingerprint({}, text)})
         except SafetensorError as error:
-            raise _of_system(error, path) from error
+            raise of_system(error, path) from error
 
 
-def _of_system(error: Exception, path: str | os.PathLike[str]) -> OSError:
+def of_system(error: Exception, path: str | os.PathLike[str]) -> OSError:
     """What the system said, as Python says it; safetensors passes on its number in words alone."""
     number = re.search(r"\(os error (\d+)\)", str(error))
     if number is None:

@@ -111,6 +111,15 @@ else:
 private("torch.autograd.forward_ad", "_current_level", None)
 
 
+def leaves_updates_out(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser makes no update where its attribute `found_inf`, a tensor on the device, is 1.
+
+    Fused optimisers say so to `torch.amp.GradScaler` by an attribute. Without it the answer is no, and a fit looks at the
+    tensor before each update.
+    """
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
 def forward_mode() -> bool:
     """Whether tangents are computed along, by `torch.func.jvp` or `torch.autograd.forward_ad`."""
     # read anew each time, and by name: a compiler watches it
@@ -128,6 +137,7 @@ __all__ = [
     "function_modes",
     "functorch_is_active",
     "is_legacy_batched",
+    "leaves_updates_out",
     "pop_function_mode",
     "private",
     "push_function_mode",

@@ -109,6 +109,14 @@ def fit(
             "written as the model. Without it they are written beside it, as OUTPUT with .interrupted in its name.",
         ),
     ] = False,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to keep what the fit has come to, once a minute. The same command goes on from there, "
+            "whatever ended the last one. The file is not removed.",
+        ),
+    ] = None,
     *,
     reading: dict[str, Any],
 ) -> None:
@@ -136,6 +144,11 @@ def fit(
         remembered = None if sheet is None else sheet.remember()
         del sheet  # the texts of all cells are no use to a fit
     check_not_read(output, "the model", table=table)
+    if checkpoint is not None:
+        check_output(checkpoint)
+        check_not_read(checkpoint, "the checkpoint", table=table, model=output)
+        if checkpoint.resolve() == output.resolve():
+            raise ValueError(f"--checkpoint: expected another file than the model's, got {checkpoint} for both")
     try:
         with about(table):
             fitted, report = fit_table(
@@ -157,8 +170,11 @@ def fit(
                 seed=seed,
                 device=device,
                 keep=keep,
+                checkpoint=checkpoint,
             )
     except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and checkpoint is not None and checkpoint.exists():
+            complain(f"the same command goes on from {checkpoint}")
         _end_unfinished(error, output, table.name)
         raise
     plain = report.to_dict()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,6 +141,16 @@ class Annihilation(Objective):
         self._settle(mixture)
         _LOG.warning("fit: the search was cut short; components of the shortest message so far are kept")
         return self.lengths[shortest] < length
+
+    def state(self) -> dict[str, Any]:
+        search = {"progress": self._progress, "rounds": self._rounds}
+        best = {"champion": self._champion, "states": self._states, "lengths": self.lengths}
+        return search | best | {"found": self.found}
+
+    def restore(self, state: dict[str, Any], density: Density) -> None:
+        self._progress, self._rounds = state["progress"], state["rounds"]
+        self._champion, self._states = state["champion"], state["states"]
+        self.lengths, self.found = state["lengths"], state["found"]
 
     def _epochs_wanted(self, mixture: FlowMixture) -> int:
         """So few are enough for each stage and each round to have one, and for the search to end before the fit does."""

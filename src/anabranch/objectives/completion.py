@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -90,6 +90,7 @@ class Completion(Objective):
         self._every = 1
         self._phase = 0
         self._filled: Tensor | None = None
+        self._gaps: Tensor | None = None
         self._teacher: Density | None = None
 
     @property
@@ -112,10 +113,9 @@ class Completion(Objective):
 
     def prepare(self, rows: Batch, epochs: int) -> None:
         _completing(rows.density)
-        gaps = rows.x.isnan()
-        self._steps, self._phase, self._filled = 0, 0, rows.x.clone()
+        self._steps, self._phase, self._filled, self._gaps = 0, 0, rows.x.clone(), rows.x.isnan()
         self._teacher = None
-        self._every = max(1, round(float(gaps.flatten(1).any(dim=0).sum()) / self.passes))
+        self._every = max(1, round(float(self._gaps.flatten(1).any(dim=0).sum()) / self.passes))
 
     def __call__(self, batch: Batch) -> Tensor:
         self._steps += 1
@@ -127,8 +127,21 @@ class Completion(Objective):
         return density.completed_loss(x, ~batch.x.isnan(), batch.context, drawn_count=self.settled)
 
     def finish(self, density: Density) -> bool:
-        self._teacher = self._filled = None
+        self._teacher = self._filled = self._gaps = None
         return False
+
+    def state(self) -> dict[str, Any]:
+        drawn = None if self._filled is None or self._gaps is None else self._filled[self._gaps]
+        teacher = None if self._teacher is None else self._teacher.state_dict()
+        return {"steps": self._steps, "phase": self._phase, "drawn": drawn, "teacher": teacher}
+
+    def restore(self, state: dict[str, Any], density: Density) -> None:
+        self._steps, self._phase = state["steps"], state["phase"]
+        if state["drawn"] is not None and self._filled is not None and self._gaps is not None:
+            self._filled[self._gaps] = state["drawn"].to(self._filled)
+        if state["teacher"] is not None:
+            self._teacher = copy.deepcopy(density).requires_grad_(False)
+            self._teacher.load_state_dict(state["teacher"])
 
     def _follow(self, density: Density) -> None:
         """Move the copy from which gaps are drawn towards the density."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,14 @@ class Consistency(Objective):
                 raise ValueError("x: expected at least two rows for neighbours, got one")
             found = NearestNeighbors(n_neighbors=count).fit(flat).kneighbors(return_distance=False)
             self._table, self._rows, self._contexts = torch.as_tensor(found), x, rows.context
+
+    @property
+    def static(self) -> bool:
+        """Whether x' is x with noise: neighbours are looked up where their table is, and a function may do anything."""
+        return isinstance(self.change, float)
+
+    def state(self) -> dict[str, Any]:
+        return {}  # all that it knows comes from the rows
 
     def __call__(self, batch: Batch) -> Tensor:
         log_q = batch.log_q

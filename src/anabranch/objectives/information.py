@@ -27,6 +27,7 @@ class Information(Objective):
     """
 
     uses_labels = False
+    static = True
 
     def __init__(self, sureness: float = 1.0) -> None:
         self.sureness = 0.0 if sureness == 0 else positive("sureness", sureness)

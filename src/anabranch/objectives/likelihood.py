@@ -50,6 +50,11 @@ class Likelihood(Objective):
         """Whether they are no guesses."""
         return self.labels_until is None
 
+    @property
+    def static(self) -> bool:
+        """Whether neither temperature nor labels' weight change on the way."""
+        return self.temperature == 1 and self.labels_until is None
+
     def prepare(self, rows: Batch, epochs: int) -> None:
         if self.temperature != 1 and not has_terms(rows.density):
             raise ValueError(

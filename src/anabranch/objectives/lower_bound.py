@@ -40,6 +40,11 @@ class LowerBound(Objective):
         self.warmup = 0.0 if warmup == 0 else positive("warmup", warmup)
         self.free = 0.0 if free == 0 else positive("free", free)
 
+    @property
+    def static(self) -> bool:
+        """Whether nothing is warmed up."""
+        return self.warmup == 0
+
     def prepare(self, rows: Batch, epochs: int) -> None:
         if not has_terms(rows.density):
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class Objective(ABC):
     `prepare`, `after_epoch` or `finish` too.
 
     What a fit asks of it has answers here, which a class of yours may give otherwise, as attributes or as properties:
-    `uses_labels`, `by_epochs`, `phases`, `settled`, `comparable` and `holds_labels`.
+    `uses_labels`, `by_epochs`, `phases`, `settled`, `comparable`, `static` and `holds_labels`.
     """
 
     @property
@@ -98,6 +99,13 @@ class Objective(ABC):
     def comparable(self) -> bool:
         """Whether the loss of the validation rows judges the present phase. Where such a phase ends, a fit within a budget
         of time goes on from its best weights.
+        """
+        return False
+
+    @property
+    def static(self) -> bool:
+        """Whether every call is the same operations on tensors, whatever the share of the fit that is done, and no number is
+        read off a device, so that a CUDA graph can hold it.
         """
         return False
 
@@ -137,6 +145,19 @@ class Objective(ABC):
         Returns:
             whether it changed them.
         """
+
+    def state(self) -> dict[str, Any]:
+        """What changes in a fit, for checkpoints: plain values and tensors. May be overridden; by default all attributes."""
+        return dict(vars(self))
+
+    def restore(self, state: dict[str, Any], density: Density) -> None:
+        """Go on from what `state` gave, after `prepare`. May be overridden.
+
+        Args:
+            state: of the same objective in an earlier part of the fit.
+            density: with its weights of then.
+        """
+        vars(self).update(state)
 
     def __add__(self, other: Objective) -> Objective:
         return Sum([(1.0, self), (1.0, other)])
@@ -209,6 +230,19 @@ class Sum(Objective):
     def comparable(self) -> bool:
         """Whether all are."""
         return all(term.comparable for _, term in self.terms)
+
+    @property
+    def static(self) -> bool:
+        """Whether all are."""
+        return all(term.static for _, term in self.terms)
+
+    def state(self) -> dict[str, Any]:
+        return {"ended": self._ended, "terms": [term.state() for _, term in self.terms]}
+
+    def restore(self, state: dict[str, Any], density: Density) -> None:
+        self._ended = state["ended"]
+        for (_, term), own in zip(self.terms, state["terms"], strict=True):
+            term.restore(own, density)
 
     def after_epoch(self, density: Density, rows: int) -> bool:
         changed = [bool(term.after_epoch(density, rows)) for _, term in self.terms]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anabranch.described import describe
+from anabranch.fingerprint import fingerprint
 from anabranch.tables.frame import TableError
 from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
@@ -42,6 +46,14 @@ class EncodedStream(RowStream):
 
     def __len__(self) -> int:
         return self.stream.rows - len(self.held_out)
+
+    def identity(self) -> str:
+        """By what was read off all rows: the statistics in the schema, and which rows are held out."""
+        description, tensors = describe(self.schema)
+        numbers: dict[str, NDArray[Any]] = {"held out": self.held_out}
+        numbers |= {} if self.usual is None else {"low": self.usual.low, "high": self.usual.high}
+        others = {name: torch.from_numpy(values) for name, values in numbers.items()}
+        return fingerprint(tensors | others, json.dumps(description), f"{len(self)} {self.stream.buffer}")
 
     def batches_of(self, size: int, generator: torch.Generator) -> Iterator[Rows]:
         waiting: list[Rows] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,8 @@ def fit_table(
     progress: bool = True,
     callback: Callable[[Epoch], bool | None] | None = None,
     keep: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
 ) -> tuple[TableModel, Report]:
     """Fit a density to the rows of a table, and report its held-out log-likelihood beside two simple densities'.
 
@@ -94,6 +97,9 @@ def fit_table(
         keep: whether Ctrl-C, or a loss that becomes NaN or infinite, ends the fit with the best weights so far, to be
             reported and returned like others; `report.stopped` says so. Without it they raise, as they do before there are
             any weights to keep. An exception that is raised after that has the model so far as its attribute `model`.
+        checkpoint: a file for where the fit has come to, from which the same call goes on; see `fit`. Baselines are fitted
+            anew.
+        checkpoint_seconds: between two times that the file is written.
 
     Returns:
         the model, and the report.
@@ -145,7 +151,16 @@ def fit_table(
     begun = time.perf_counter()
     with watch.handed_on():
         history = _fit_rows(
-            prepared, density, pace, seed=seed, device=target, callback=watch, progress=progress, keep=keep
+            prepared,
+            density,
+            pace,
+            seed=seed,
+            device=target,
+            callback=watch,
+            progress=progress,
+            keep=keep,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
         )
     fitted = time.perf_counter()
     table_model = TableModel(prepared.schema, density, rows=prepared.fitted)
@@ -154,7 +169,8 @@ def fit_table(
     log_p = {architecture.name: table_model.log_prob_encoded(prepared.x[test], given_test, prepared.numbers[test])}
     with watch.handed_on(), _waiting("baselines", shown=progress):
         log_p |= _of_baselines(prepared, seed)
-    seconds = {"fit": fitted - begun, "baselines": time.perf_counter() - fitted}
+    # with those of the parts before a checkpoint
+    seconds = {"fit": max(fitted - begun, history.epochs[-1].seconds), "baselines": time.perf_counter() - fitted}
     return table_model, _report(prepared, architecture, density, pace, history, log_p, seed, seconds)
 
 

@@ -42,6 +42,19 @@ class Budget(Course):
         phases: the shares of the fit at which an objective's phases end, at the latest.
     """
 
+    remembered = (
+        *Course.remembered,
+        "plateau",
+        "_phases",
+        "_early",
+        "_times",
+        "_fall",
+        "_reason",
+        "_back_to",
+        "_best",
+        "_records",
+    )
+
     def __init__(
         self,
         seconds: float,
@@ -136,7 +149,7 @@ class Budget(Course):
         return self._reason == "plateau" or sum(record.validation is not None for record in self._records) > 2
 
     @property
-    def state(self) -> str:
+    def doing(self) -> str:
         if self._fall:
             return "ending: " + ("no longer improves" if self._reason == "plateau" else "rate falls")
         return "improves" if not self.plateau.steps or not self.plateau.passed else "hardly improves"

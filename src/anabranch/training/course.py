@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from anabranch.training.history import Epoch
+from anabranch.training.plateau import Plateau
 from anabranch.training.schedule import Schedule, cosine
 
 
@@ -55,6 +57,7 @@ class Course(ABC):
             sets this to False.
         moves_on: by how many phases the objective shall move on before the next step. The loop sees to it, and sets this
             to 0.
+        remembered: the names of all that changes in a fit.
     """
 
     every: int | None = None
@@ -64,6 +67,7 @@ class Course(ABC):
     ended: str = ""
     goes_back: bool = False
     moves_on: int = 0
+    remembered: tuple[str, ...] = ("ended", "goes_back", "moves_on")
 
     @abstractmethod
     def factor(self, step: int) -> float:
@@ -103,13 +107,32 @@ class Course(ABC):
         return True
 
     @property
-    def state(self) -> str:
-        """What it is doing, in a word for the progress bar."""
+    def doing(self) -> str:
+        """What it is doing, in words for the progress bar."""
         return ""
+
+    def state(self) -> dict[str, Any]:
+        """Where it has come to, as plain data."""
+        values = {name: getattr(self, name) for name in self.remembered}
+        return {name: dict(vars(value)) if _is_part(value) else value for name, value in values.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for name, value in state.items():
+            if _is_part(part := getattr(self, name)):
+                vars(part).update(value)
+            else:
+                setattr(self, name, value)
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, (Phases, Plateau))
 
 
 class ByEpochs(Course):
     """So many passes over the rows, with a half cosine over all of them; fewer if the validation loss gets no better."""
+
+    remembered = (*Course.remembered, "_phases")
 
     def __init__(
         self, epochs: int, batches: int, warmup: float, patience: int | None, phases: Sequence[float] = ()

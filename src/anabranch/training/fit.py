@@ -2,50 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import (
-    device_here,
-    fraction,
-    instance_of,
-    one_of,
-    positive,
-    positive_int,
-    reference_tensor,
-    seed_number,
-)
+from anabranch.checks import device_here, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.densities.compilation import compiled
 from anabranch.draws import drawing
-from anabranch.objectives import Completion, Likelihood, Objective
-from anabranch.objectives.completion import Completes
+from anabranch.objectives import Objective
 from anabranch.objectives.objective import UnsettledWarning
 from anabranch.training.background import check_background
-from anabranch.training.budget import Budget
+from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.compiling import shall_compile, steps_within
-from anabranch.training.course import ByEpochs, Course, Repeated
+from anabranch.training.data import Data, read_data
 from anabranch.training.diagnosis import NonFiniteError
+from anabranch.training.graph import Graph
 from anabranch.training.history import Epoch, History
+from anabranch.training.identity import identity
 from anabranch.training.loop import Loop
-from anabranch.training.off_scale import off_scale, warn_if_behind
-from anabranch.training.precision import PRECISIONS, Precision
-from anabranch.training.rows import Rows, RowStream, read_labels, read_rows, read_validation, split_rows
+from anabranch.training.off_scale import explain_scale, warn_if_behind
+from anabranch.training.plan import course_of
+from anabranch.training.precision import Precision
+from anabranch.training.rows import Rows, RowStream
 from anabranch.training.schedule import Schedule
+from anabranch.training.settings import Settings, drawn_seed
 
-_EPOCHS = 100
-# of steps, where their number is not known: what the warm-up is a fraction of
-_WARMED = 2_000
 # passes over the rows that a fit within a budget is taken to make, when it is weighed whether to compile
 _PASSES = 50
+# how a fit ends that is over; one that a callback has ended, or an interrupt, may go on
+_OVER = ("epochs", "patience", "plateau", "minutes", "schedule")
 
 
 def fit(
@@ -74,6 +67,9 @@ def fit(
     device: str | torch.device | None = None,
     compile: bool | Literal["auto"] = "auto",
     precision: Precision = "float32",
+    graph: Graph = "auto",
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
     callback: Callable[[Epoch], bool | None] | None = None,
     progress: bool = True,
     keep: bool = False,
@@ -88,6 +84,9 @@ def fit(
     it no longer does, or the time left is just enough, the rate falls to zero over the last quarter of all steps, from
     the best weights. A fit that so ends by itself depends on rows and seed alone; one that the time ends depends on the
     speed of the machine too. The steps of both are in `History.schedule`, and `fit(schedule=...)` takes them again.
+
+    With `checkpoint` a fit survives whatever ends its process: the same call goes on from the file, and comes to the same
+    weights as one that was left alone, bit for bit on a CPU. Time that was used counts.
 
     Args:
         density: what to fit; it is changed in place.
@@ -135,6 +134,14 @@ def fit(
             enough to pay it back, which a line of the log "anabranch" says. The same numbers up to rounding.
         precision: of the networks' matrix products while training: "float32"; "tf32", on NVIDIA GPUs; "bfloat16". Validation
             has the full one, whatever is given here.
+        graph: whether steps on a CUDA device are recorded as graphs and replayed, which spares the time that it takes to
+            launch hundreds of small kernels. "auto": where it can be had; a line of the log "anabranch" says why if it
+            cannot. True: what stands in the way is raised.
+        checkpoint: a file for where the fit has come to. If it is there, and of this fit (the density as it begins, rows and
+            settings), the fit goes on from it. A fit that has ended is not repeated: it gives what it gave. The file stays
+            until it is removed. `device`, `graph`, `callback`, `progress` and `keep` may be others than before; the callback
+            is shown the epochs that are left. Without a seed that of the file is taken.
+        checkpoint_seconds: between two times that the file is written.
         callback: called with every `Epoch`; return True to stop.
         progress: whether to show a progress bar (on terminals).
         keep: whether Ctrl-C, or a loss that becomes NaN or infinite, ends the fit as a callback would, once there are
@@ -144,7 +151,8 @@ def fit(
         the `History` of the fit.
 
     Raises:
-        ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0.
+        ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0; a
+            checkpoint that is of another fit, or torn: nothing is overwritten then.
         NonFiniteError: a loss or gradient became NaN or infinite; it names step, row and layer, and the density has the
             last good weights.
 
@@ -161,179 +169,127 @@ def fit(
         >>> bool((normal.theta.loc - 3).abs().max() < 0.5)
         True
     """
+    _check(density, background)
+    held = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_seconds)
+    if seed is None:
+        seed = drawn_seed() if held is None or held.seed is None else held.seed
+    settings = Settings(
+        epochs=epochs,
+        minutes=minutes,
+        schedule=schedule,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        clip=clip,
+        noise=noise,
+        average=average,
+        patience=patience,
+        background=background,
+        seed=seed_number(seed),
+        compile=compile,
+        precision=precision,
+    )
+    generator = torch.Generator().manual_seed(settings.seed)
+    data = read_data(
+        density, x, context, labels, weights, objective, validation, validation_weights, settings, generator
+    )
+    if held is not None:
+        held.belong_to(identity(density, data, settings, validation, {}))
+    if held is not None and held.finished:
+        history = _finished(density, data, held)
+    else:
+        history = _run(density, data, settings, generator, device, graph, held, callback, progress, keep)
+    _warn(density, data, history)
+    return history
+
+
+def _check(density: Density, background: bool) -> None:
+    """Raise ValueError for what cannot be fitted."""
     if not isinstance(density, Density):
         raise ValueError(f"density: expected a Density, got {type(density).__name__}")
-    batch_size = positive_int("batch_size", batch_size)
-    if schedule is not None:
-        instance_of("schedule", schedule, Schedule)
-        if epochs is not None or minutes is not None:
-            raise ValueError(
-                "schedule: expected None with epochs or minutes, got one; it says itself when the fit ends"
-            )
-    if minutes is not None:
-        minutes = positive("minutes", minutes)
-        if epochs is None and (noise or (objective is not None and objective.by_epochs)):
-            raise ValueError(
-                "epochs: expected a number with noise, or with an objective that goes by epochs, got minutes alone"
-            )
-    elif epochs is None and schedule is None:
-        epochs = _EPOCHS
-    epochs = None if epochs is None else positive_int("epochs", epochs)
-    learning_rate, clip = positive("learning_rate", learning_rate), positive("clip", clip)
-    weight_decay = 0.0 if weight_decay == 0 else positive("weight_decay", weight_decay)
-    warmup, average = fraction("warmup", warmup), fraction("average", average)
-    noise = 0.0 if noise == 0 else positive("noise", noise)
-    if objective is not None:
-        instance_of("objective", objective, Objective)
-    one_of("precision", precision, PRECISIONS)
     if background:
         check_background(density)
-    if patience is not None:
-        patience = positive_int("patience", patience)
     if not any(parameter.requires_grad for parameter in density.parameters()):
         raise ValueError(f"density: expected trainable parameters, but this {type(density).__name__} has none")
     if any(parameter.is_inference() for parameter in density.parameters()):
         raise ValueError(
             "density: expected parameters that can be trained, got some made within torch.inference_mode()"
         )
-    seed = int(torch.randint(2**31, ()).item()) if seed is None else seed_number(seed)
-    generator = torch.Generator().manual_seed(seed)
 
-    if isinstance(x, RowStream):
-        others = {"context": context, "labels": labels, "weights": weights, "objective": objective}
-        given = [name for name, value in others.items() if value is not None]
-        given += [name for name, value in {"noise": noise, "background": background}.items() if value]
-        if given:
-            raise ValueError(f"x: expected rows in memory with {', '.join(given)}, got a stream of rows")
-        if isinstance(validation, (int, float, np.number)) and validation:
-            raise ValueError(f"validation: expected rows, or 0, with a stream of rows, got {validation}")
-        rows: Rows | RowStream = x
-    else:
-        rows = read_rows(density, x, context)
-    if len(rows) == 0:
-        raise ValueError("x: expected at least one row, got none")
-    if background and isinstance(rows, Rows) and rows.gaps:
-        raise ValueError(
-            "background: expected rows without gaps, for a broad density to stand behind, got some with NaN"
-        )
-    if labels is not None and isinstance(rows, Rows):
-        rows.labels = read_labels(density, labels, len(rows))
-        objective = Likelihood() if objective is None else objective
-        if not objective.uses_labels:
-            raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
-    if weights is not None and isinstance(rows, Rows):
-        rows = rows.with_weights(weights)
-    if objective is None and isinstance(density, Completes) and (not isinstance(rows, Rows) or rows.gaps):
-        objective = Completion()
-    training: Rows | RowStream
-    if isinstance(validation, (int, float, np.number)):
-        if validation_weights is not None:
-            raise ValueError("validation_weights: expected None, since validation is a fraction of the rows, got some")
-        training, held_out = (
-            split_rows(rows, fraction("validation", validation), generator) if isinstance(rows, Rows) else (rows, None)
-        )
-    else:
-        training, held_out = rows, read_validation(density, validation)
-        if validation_weights is not None:
-            held_out = held_out.with_weights(validation_weights, name="validation_weights")
-    history = History(len(training), 0 if held_out is None else len(held_out), seed)
 
+def _run(
+    density: Density,
+    data: Data,
+    settings: Settings,
+    generator: torch.Generator,
+    device: str | torch.device | None,
+    graph: Graph,
+    held: Checkpoint | None,
+    callback: Callable[[Epoch], bool | None] | None,
+    progress: bool,
+    keep: bool,
+) -> History:
+    """Train on the device, and bring the density home, whatever ends it."""
+    history = History(len(data.training), 0 if data.held_out is None else len(data.held_out), settings.seed)
     like = reference_tensor(density)
     home = torch.device("cpu") if like is None else like.device
     target = home if device is None else device_here("device", device)
-    # a caller may have switched gradients off; a fit needs them
-    with torch.inference_mode(False), torch.enable_grad(), drawing(seed):
-        course = _course(len(training), held_out, batch_size, epochs, minutes, schedule, warmup, patience, objective)
-        loop = Loop(
-            density,
-            training,
-            held_out,
-            history,
-            generator,
-            course=course,
-            epochs=-(-(course.steps or 0) // -(-len(training) // batch_size)),
-            batch_size=batch_size,
-            clip=clip,
-            device=target,
-            objective=objective,
-            noise=noise,
-            average=average,
-            background=background,
-        )
-        rows_a_step = min(batch_size, len(training))
-        if schedule is not None and compile == "auto":
-            compile = schedule.compiled
-        planned = course.steps or _PASSES * loop.batches
-        if minutes is not None:
-            planned = min(planned, steps_within(60 * minutes, density, rows_a_step))
-        history.compiled = shall_compile(compile, density, target, rows_a_step, planned)
-        compilation = compiled(density) if history.compiled else nullcontext()
-        try:
-            with compilation:
-                loop.run(
-                    learning_rate=learning_rate,
-                    weight_decay=weight_decay,
-                    precision=precision,
-                    callback=callback,
-                    progress=progress,
-                    clock=perf_counter,
-                )
-        except (KeyboardInterrupt, NonFiniteError) as error:
-            if keep and history.best_epoch:
-                history.stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "non-finite"
-            else:
-                _explain_scale(error, training)
-                raise
-        finally:
-            density.to(home)
-    if objective is not None and objective.phases and not objective.settled and history.stopped != "callback":
-        warnings.warn(
-            f"the fit ended after {loop.steps_done:,} steps, before {type(objective).__name__} had come to its last phase; "
-            "give it more minutes or epochs",
-            UnsettledWarning,
-            stacklevel=2,
-        )
-    if isinstance(training, Rows):
-        warn_if_behind(density, training.to(home))
+    try:
+        # a caller may have switched gradients off; a fit needs them
+        with torch.inference_mode(False), torch.enable_grad(), drawing(settings.seed):
+            course = course_of(settings, data)
+            loop = Loop(density, data, history, settings, course, generator, target, graph)
+            history.compiled = _shall_compile(density, data, settings, course.steps, target)
+            with compiled(density) if history.compiled else nullcontext():
+                loop.run(callback=callback, progress=progress, clock=perf_counter, checkpoint=held)
+            if held is not None and history.stopped in _OVER and loop.processes.main:
+                held.write(_end(density, data, history), history.epochs[-1].seconds, finished=True)
+    except (KeyboardInterrupt, NonFiniteError) as error:
+        if not (keep and history.best_epoch):
+            explain_scale(error, data.training)
+            raise
+        history.stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "non-finite"
+    finally:
+        density.to(home)
     return history
 
 
-def _explain_scale(error: BaseException, training: Rows | RowStream) -> None:
-    """Raise a loss that is not finite again with what is wrong with the scale of the rows, if anything is."""
-    if isinstance(error, NonFiniteError) and isinstance(training, Rows) and (said := off_scale(training)):
-        text = f"{error}; {said}: standardise the rows first"
-        raise NonFiniteError(text, error.step, error.row, error.layer) from error
+def _shall_compile(density: Density, data: Data, settings: Settings, steps: int | None, device: torch.device) -> bool:
+    """Whether to train a compiled density; where a schedule is taken again, as before."""
+    rows = min(settings.batch_size, len(data.training))
+    wanted = settings.compile
+    if settings.schedule is not None and wanted == "auto":
+        wanted = settings.schedule.compiled
+    planned = steps or _PASSES * -(-len(data.training) // settings.batch_size)
+    if settings.minutes is not None:
+        planned = min(planned, steps_within(60 * settings.minutes, density, rows))
+    return shall_compile(wanted, density, device, rows, planned)
 
 
-def _course(
-    rows: int,
-    held_out: Rows | None,
-    batch_size: int,
-    epochs: int | None,
-    minutes: float | None,
-    schedule: Schedule | None,
-    warmup: float,
-    patience: int | None,
-    objective: Objective | None,
-) -> Course:
-    """What was asked for, as the loop takes it."""
-    batches = -(-rows // batch_size)
-    phases = () if objective is None else objective.phases
-    if schedule is not None:
-        return Repeated(schedule, phases)
-    if minutes is None:
-        return ByEpochs(epochs or _EPOCHS, batches, warmup, patience, phases)
-    every = (
-        None if objective is not None and objective.by_epochs else _between_validations(batches, held_out, batch_size)
-    )
-    most = None if epochs is None else epochs * batches
-    rising = round(warmup * (_WARMED if most is None else min(most, _WARMED)))
-    return Budget(60 * minutes, rising, every, most, stops=patience is not None, phases=phases)
+def _end(density: Density, data: Data, history: History) -> dict[str, Any]:
+    """What a fit has come to, for its checkpoint."""
+    objective = None if data.objective is None else data.objective.state()
+    return {"density": density.state_dict(), "history": history.to_dict(), "objective": objective}
 
 
-def _between_validations(batches: int, held_out: Rows | None, batch_size: int) -> int:
-    """Steps: about a pass over the rows, but not so few that validation, nor so many that its decisions, take long."""
-    scored = 0 if held_out is None else len(held_out)
-    # a step takes about three times as long as to score its rows: validation takes an eighth of the time at most
-    most = max(200, -(-3 * scored // batch_size))
-    return min(batches, most) if batches >= 25 else 25 // batches * batches
+def _finished(density: Density, data: Data, held: Checkpoint) -> History:
+    """Give the density and the objective what a fit has come to."""
+    density.load_state_dict(held.state["density"])
+    if data.objective is not None:
+        data.objective.restore(held.state["objective"], density)
+    return History.from_dict(held.state["history"])
+
+
+def _warn(density: Density, data: Data, history: History) -> None:
+    """Warn of an objective that did not come to its last phase, and of rows that the density has not coped with."""
+    objective, steps = data.objective, history.epochs[-1].step if history.epochs else 0
+    if objective is not None and objective.phases and not objective.settled and history.stopped != "callback":
+        warnings.warn(
+            f"the fit ended after {steps:,} steps, before {type(objective).__name__} had come to its last phase; "
+            "give it more minutes or epochs",
+            UnsettledWarning,
+            stacklevel=3,
+        )
+    if isinstance(data.training, Rows):
+        warn_if_behind(density, data.training)

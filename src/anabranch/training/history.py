@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -46,6 +47,7 @@ class History:
         rows, validation_rows: how many rows were trained on, and held out for early stopping.
         seed: of the split and the order of the rows.
         compiled: whether the density was compiled for it.
+        graphs: how many CUDA graphs its steps were recorded as; 0 if they ran one operation at a time.
         schedule: the steps of a fit within a budget, for `fit(schedule=...)` to take them again; None for one by epochs, and
             where something cut it short.
         improving: how much the validation loss still fell where the budget ended the fit, in nats per row and minute, over
@@ -60,6 +62,7 @@ class History:
     best_epoch: int = 0
     stopped: str = ""
     compiled: bool = False
+    graphs: int = 0
     schedule: Schedule | None = None
     improving: float | None = None
     judged: bool = True
@@ -83,3 +86,15 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready data."""
         return asdict(self) | {"schedule": None if self.schedule is None else self.schedule.to_dict()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> History:
+        """From what `to_dict` gave."""
+        schedule = plain["schedule"]
+        return cls(
+            **{
+                **plain,
+                "epochs": [Epoch(**epoch) for epoch in plain["epochs"]],
+                "schedule": None if schedule is None else Schedule.from_dict(schedule),
+            }
+        )

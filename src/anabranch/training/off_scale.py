@@ -8,8 +8,10 @@ import warnings
 import torch
 from torch import Tensor
 
+from anabranch.checks import reference_tensor
 from anabranch.densities import Density
-from anabranch.training.rows import Rows
+from anabranch.training.diagnosis import NonFiniteError
+from anabranch.training.rows import Rows, RowStream
 from anabranch.transforms.standardise import off_standard, place_of
 
 # rows that are looked at, and how far behind a normal with their means and deviations is too far, nats for each column
@@ -37,6 +39,13 @@ def off_scale(rows: Rows) -> str:
     return f"column {column} lies about {float(loc[column]):g}, with a deviation of about {float(scale[column]):g}"
 
 
+def explain_scale(error: BaseException, training: Rows | RowStream) -> None:
+    """Raise a loss that is not finite again with what is wrong with the scale of the rows, if anything is."""
+    if isinstance(error, NonFiniteError) and isinstance(training, Rows) and (said := off_scale(training)):
+        text = f"{error}; {said}: standardise the rows first"
+        raise NonFiniteError(text, error.step, error.row, error.layer) from error
+
+
 def warn_if_behind(density: Density, rows: Rows) -> None:
     """Say so if a density fitted to rows far from mean 0 and deviation 1 is far behind a normal of their deviations.
 
@@ -44,6 +53,8 @@ def warn_if_behind(density: Density, rows: Rows) -> None:
         ScaleWarning: it is.
     """
     said = off_scale(rows)
+    like = reference_tensor(density)
+    rows = rows.take(torch.arange(min(_ROWS, len(rows)))).to(rows.x.device if like is None else like.device)
     x = _some(rows)
     if not said or x is None:
         return
@@ -51,7 +62,7 @@ def warn_if_behind(density: Density, rows: Rows) -> None:
     z = ((x - loc) / scale).double()
     # a normal says little of rows far from all others
     near = (z.abs() < _NEAR).all(dim=1)
-    context = None if rows.context is None else rows.context[: len(x)][near]
+    context = None if rows.context is None else rows.context[near]
     with torch.no_grad():
         reached = float(-density.loss(x[near], context).double().mean())
     each = -z[near].square() / 2 - scale.double().log() - math.log(math.tau) / 2
@@ -61,7 +72,7 @@ def warn_if_behind(density: Density, rows: Rows) -> None:
             f"after the fit the density is {normal - reached:.3g} nats per row behind a normal with the rows' means and "
             f"deviations: {said}; standardise the rows first, to mean 0 and deviation 1",
             ScaleWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -65,7 +65,7 @@ class FitProgress:
             completed=min(seconds, self._course.seconds),
             losses=losses,
             step=f"step {step}",
-            state=self._course.state,
+            state=self._course.doing,
             left=f"{left // 60}:{left % 60:02}",
         )
 

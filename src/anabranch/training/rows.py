@@ -42,12 +42,23 @@ class Rows:
         weights = None if self.weights is None else self.weights[index]
         return Rows(self.x[index], context, self.numbers[index], labels, weights)
 
-    def to(self, device: torch.device) -> Rows:
-        """The rows on a device."""
-        context = None if self.context is None else self.context.to(device)
-        labels = None if self.labels is None else self.labels.to(device)
-        weights = None if self.weights is None else self.weights.to(device)
-        return Rows(self.x.to(device), context, self.numbers, labels, weights)
+    def to(self, device: torch.device, wait: bool = True) -> Rows:
+        """The rows on a device.
+
+        Args:
+            device: where to.
+            wait: whether to wait for the copy; otherwise rows of the host are copied from memory of which the device can
+                read by itself.
+        """
+
+        def moved(value: Tensor) -> Tensor:
+            if wait or device.type != "cuda" or value.device.type != "cpu":
+                return value.to(device)
+            return value.pin_memory().to(device, non_blocking=True)
+
+        others = [None if value is None else moved(value) for value in (self.context, self.labels, self.weights)]
+        context, labels, weights = others
+        return Rows(moved(self.x), context, moved(self.numbers), labels, weights)
 
     def weighted(self, losses: Tensor) -> Tensor:
         """Losses (rows), each times the weight of its row."""
@@ -79,7 +90,7 @@ class Rows:
     def batches(self, size: int) -> Iterator[Rows]:
         """All rows, in order, in batches of at most `size`."""
         for begin in range(0, len(self), size):
-            yield self.take(torch.arange(begin, min(begin + size, len(self))))
+            yield self.take(torch.arange(begin, min(begin + size, len(self)), device=self.x.device))
 
 
 class RowStream(ABC):
@@ -96,6 +107,10 @@ class RowStream(ABC):
 
     @abstractmethod
     def batches_of(self, size: int, generator: torch.Generator) -> Iterator[Rows]: ...
+
+    def identity(self) -> str:
+        """What tells its rows from those of another stream, for a checkpoint. By default their number alone."""
+        return f"{len(self)} rows"
 
 
 def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
@@ -125,7 +140,7 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
         finite_rows("context", given)
     elif context is not None:
         raise ValueError(f"context: expected None, since this {type(density).__name__} takes none, got one")
-    return Rows(values, given, torch.arange(len(values)))
+    return Rows(values, given, torch.arange(len(values), device=values.device))
 
 
 def read_labels(density: Density, labels: Any, rows: int, name: str = "labels") -> Tensor:

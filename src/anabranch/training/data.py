@@ -1,0 +1,122 @@
+"""What a fit is given to learn from: rows to train on, rows to judge by, and the objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from anabranch.checks import fraction, instance_of
+from anabranch.densities import Density
+from anabranch.objectives import Completion, Likelihood, Objective
+from anabranch.objectives.completion import Completes
+from anabranch.training.rows import Rows, RowStream, read_labels, read_rows, read_validation, split_rows
+from anabranch.training.settings import Settings
+
+
+@dataclass
+class Data:
+    """Rows and objective of a fit.
+
+    Attributes:
+        given: all rows that were given, with labels and weights.
+        training: those to train on.
+        held_out: those that decide when to stop, and which weights are kept; None if there are none.
+        objective: what to minimise; None for the density's loss.
+    """
+
+    given: Rows | RowStream
+    training: Rows | RowStream
+    held_out: Rows | None
+    objective: Objective | None
+
+
+def read_data(
+    density: Density,
+    x: Any,
+    context: Any,
+    labels: Any,
+    weights: Any,
+    objective: Objective | None,
+    validation: Any,
+    validation_weights: Any,
+    settings: Settings,
+    generator: torch.Generator,
+) -> Data:
+    """Read, check and split what `fit` was given; `fit` says what each is.
+
+    Args:
+        generator: that draws which rows are held out.
+
+    Raises:
+        ValueError: something that does not fit the density, or the rest.
+    """
+    if objective is not None:
+        instance_of("objective", objective, Objective)
+    alone = settings.minutes is not None and settings.epochs is None
+    if alone and (settings.noise or (objective is not None and objective.by_epochs)):
+        raise ValueError(
+            "epochs: expected a number with noise, or with an objective that goes by epochs, got minutes alone"
+        )
+    if isinstance(x, RowStream):
+        _check_stream(
+            settings, validation, {"context": context, "labels": labels, "weights": weights, "objective": objective}
+        )
+        given: Rows | RowStream = x
+    else:
+        given = read_rows(density, x, context)
+    if len(given) == 0:
+        raise ValueError("x: expected at least one row, got none")
+    if isinstance(given, Rows):
+        given, objective = _with_labels(density, given, labels, objective)
+        given = given if weights is None else given.with_weights(weights)
+        if settings.background and given.gaps:
+            raise ValueError(
+                "background: expected rows without gaps, for a broad density to stand behind, got some with NaN"
+            )
+    if objective is None and isinstance(density, Completes) and (not isinstance(given, Rows) or given.gaps):
+        objective = Completion()
+    training, held_out = _split(density, given, validation, validation_weights, generator)
+    return Data(given, training, held_out, objective)
+
+
+def _check_stream(settings: Settings, validation: Any, others: dict[str, Any]) -> None:
+    """Raise ValueError for what does not go with rows that do not lie in memory."""
+    given = [name for name, value in others.items() if value is not None]
+    given += [name for name, value in {"noise": settings.noise, "background": settings.background}.items() if value]
+    if given:
+        raise ValueError(f"x: expected rows in memory with {', '.join(given)}, got a stream of rows")
+    if _is_fraction(validation) and validation:
+        raise ValueError(f"validation: expected rows, or 0, with a stream of rows, got {validation}")
+
+
+def _with_labels(
+    density: Density, rows: Rows, labels: Any, objective: Objective | None
+) -> tuple[Rows, Objective | None]:
+    """The rows with labels, if there are any, and an objective that reads them."""
+    if labels is None:
+        return rows, objective
+    rows.labels = read_labels(density, labels, len(rows)).to(rows.x.device)
+    objective = Likelihood() if objective is None else objective
+    if not objective.uses_labels:
+        raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
+    return rows, objective
+
+
+def _split(
+    density: Density, rows: Rows | RowStream, validation: Any, weights: Any, generator: torch.Generator
+) -> tuple[Rows | RowStream, Rows | None]:
+    """Rows to train on, and rows for validation: a fraction of them, or those that were given."""
+    if _is_fraction(validation):
+        if weights is not None:
+            raise ValueError("validation_weights: expected None, since validation is a fraction of the rows, got some")
+        share = fraction("validation", validation)
+        return split_rows(rows, share, generator) if isinstance(rows, Rows) else (rows, None)
+    held_out = read_validation(density, validation)
+    return rows, held_out if weights is None else held_out.with_weights(weights, name="validation_weights")
+
+
+def _is_fraction(validation: Any) -> bool:
+    return isinstance(validation, (int, float, np.number))

@@ -1,0 +1,316 @@
+"""Fits that go on from a file: the same weights bit for bit, whatever ended them and when."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import anabranch as ab
+from anabranch.objectives import Annihilation, Consistency, Likelihood, Objective
+from anabranch.tables import TableStream, fit_table
+from anabranch.testing import randomize
+from anabranch.training.checkpoint import Checkpoint
+from anabranch.training.loop import Loop
+
+
+def rows(count=200, seed=0):
+    return 3 + 2 * torch.randn(count, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def with_gaps(count=120):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 3, generator=generator)
+    return x.masked_fill(torch.rand(count, 3, generator=generator) < 0.2, torch.nan)
+
+
+def small_flow():
+    with ab.drawing(0):
+        return ab.Flow(ab.flows.maf(features=2, blocks=2, hidden=(8,)))
+
+
+def any_order():
+    with ab.drawing(0):
+        return ab.models.AnyOrder(3, hidden=8)
+
+
+def mixture():
+    with ab.drawing(0):
+        posterior = ab.networks.MLP(2, 4, hidden=(8,))
+        components = [ab.densities.Normal.standard(2) for _ in range(4)]
+        model = ab.FlowMixture(components, heads="affine", posterior=posterior)
+        randomize(model, 0.3)
+    return model
+
+
+QUICK = {"epochs": 6, "batch_size": 50, "seed": 0, "progress": False}
+# what is fitted, to which rows, how
+FITS = {
+    "flow": (small_flow, rows, {"average": 0.9, "noise": 0.3}),
+    "patience": (small_flow, rows, {"learning_rate": 0.3, "patience": 2, "epochs": 30}),
+    "completion": (any_order, with_gaps, {"epochs": 8}),
+    "labels": (
+        mixture,
+        rows,
+        {"objective": lambda: Likelihood(labels_until=0.5) + Consistency(0.1), "labels": torch.arange(200) % 5 - 1},
+    ),
+    "annihilation": (
+        mixture,
+        rows,
+        {"objective": lambda: Likelihood() + Annihilation(support=2), "epochs": 12},
+    ),
+    "weights": (small_flow, rows, {"weights": torch.arange(200) % 3, "validation": 0, "weight_decay": 0.1}),
+    "budget": (small_flow, rows, {"minutes": 100.0, "epochs": 10, "average": 0.9}),
+}
+
+
+def options_of(name):
+    _, _, options = FITS[name]
+    made = {key: value() if key == "objective" else value for key, value in options.items()}
+    return QUICK | made
+
+
+def fitted(name, **options):
+    build, data, _ = FITS[name]
+    density = build()
+    history = ab.fit(density, data(), **options_of(name) | options)
+    return density, history
+
+
+class Killed(BaseException):
+    """Ends a fit as a kill would, in the midst of a step, without a word to the checkpoint."""
+
+
+@pytest.fixture
+def killing(monkeypatch):
+    """Let the next fits end after so many steps, or looks at a clock."""
+
+    def after(steps):
+        real, left = Loop._look, [steps]
+
+        def look(loop, *arguments):
+            real(loop, *arguments)
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+
+        monkeypatch.setattr(Loop, "_look", look)
+        return lambda: monkeypatch.setattr(Loop, "_look", real)
+
+    return after
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_fit_that_was_killed_again_and_again_ends_with_the_same_weights(name, tmp_path, killing):
+    alone, expected = fitted(name)
+    steps = (1, 4, 2, 7)
+    for some in steps:
+        restore = killing(some)
+        with pytest.raises(Killed):
+            fitted(name, checkpoint=tmp_path / "fit.ckpt", checkpoint_seconds=0.0)
+        restore()
+    density, history = fitted(name, checkpoint=tmp_path / "fit.ckpt", checkpoint_seconds=0.0)
+    assert same(alone, density)
+    plain, wanted = history.to_dict(), expected.to_dict()
+    for record in (*plain["epochs"], *wanted["epochs"]):
+        record["seconds"] = 0.0
+    assert plain == wanted
+
+
+def test_a_file_is_written_now_and_then(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(Checkpoint, "write", lambda self, state, seconds, finished=False: written.append(finished))
+    fitted("flow", checkpoint=tmp_path / "fit.ckpt", checkpoint_seconds=1e9)
+    assert written == [
+        False,
+        True,
+    ]  # at the beginning, so that a file that cannot be written is told at once; and the end
+
+
+class TestGoesOn:
+    """From a file that is there."""
+
+    def test_a_fit_that_has_ended_gives_what_it_gave(self, tmp_path):
+        density, history = fitted("flow", checkpoint=tmp_path / "fit.ckpt")
+        seen = []
+        again, repeated = fitted("flow", checkpoint=tmp_path / "fit.ckpt", callback=seen.append)
+        assert same(density, again) and repeated == history and not seen
+
+    def test_what_an_objective_had_found_too(self, tmp_path):
+        def found():
+            objective = Annihilation(support=2)
+            fitted("annihilation", objective=Likelihood() + objective, checkpoint=tmp_path / "fit.ckpt")
+            return objective.found, objective.lengths
+
+        assert found() == found() != (None, {})
+
+    def test_a_fit_that_a_callback_stopped_goes_on(self, tmp_path):
+        alone, _ = fitted("flow")
+        options = {"checkpoint": tmp_path / "fit.ckpt"}
+        _, stopped = fitted("flow", callback=lambda epoch: epoch.epoch == 2, **options)
+        seen = []
+        density, history = fitted("flow", callback=seen.append, **options)
+        assert (stopped.stopped, history.stopped) == ("callback", "epochs")
+        assert [epoch.epoch for epoch in seen] == [3, 4, 5, 6] and len(history.epochs) == 6
+        assert same(alone, density)
+
+    def test_without_a_seed_that_of_the_file_is_taken(self, tmp_path, killing):
+        restore = killing(5)
+        with pytest.raises(Killed):
+            fitted("flow", seed=None, checkpoint=tmp_path / "fit.ckpt", checkpoint_seconds=0.0)
+        restore()
+        density, history = fitted("flow", seed=None, checkpoint=tmp_path / "fit.ckpt")
+        alone, _ = fitted("flow", seed=history.seed)
+        assert same(alone, density)
+
+    def test_time_that_was_used_counts(self, tmp_path, killing, monkeypatch):
+        class Clock:
+            now = 0.0
+
+            def __call__(self):
+                self.now += 1.0
+                return self.now
+
+        monkeypatch.setattr(sys.modules["anabranch.training.fit"], "perf_counter", Clock())
+        options = {"minutes": 2.0, "epochs": None, "checkpoint": tmp_path / "fit.ckpt", "checkpoint_seconds": 0.0}
+        restore = killing(60)
+        with pytest.raises(Killed):
+            fitted("budget", **options)
+        restore()
+        _, history = fitted("budget", **options)
+        assert history.stopped == "minutes"
+        assert history.epochs[-1].seconds == pytest.approx(120, abs=3)
+
+    def test_the_device_and_what_watches_may_be_others(self, tmp_path, killing):
+        restore = killing(5)
+        with pytest.raises(Killed):
+            fitted("flow", checkpoint=tmp_path / "fit.ckpt", checkpoint_seconds=0.0)
+        restore()
+        alone, _ = fitted("flow")
+        density, _ = fitted(
+            "flow", device="cpu", keep=True, checkpoint=tmp_path / "fit.ckpt", callback=lambda epoch: None
+        )
+        assert same(alone, density)
+
+    def test_a_table_and_a_stream(self, tmp_path, killing):
+        x = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)).double().numpy()
+        pq.write_table(pa.table({"a": x[:, 0], "b": x[:, 0] + x[:, 1]}), tmp_path / "table.parquet")
+        for kind, source in (
+            ("table", pq.read_table),
+            ("stream", lambda path: TableStream(path, sample=100, buffer=64)),
+        ):
+
+            def made(source=source, **options):
+                quick = {"blocks": 1, "hidden": (8,), "epochs": 3, "batch_size": 32, "progress": False}
+                return fit_table(source(tmp_path / "table.parquet"), model="flow", **quick, **options)
+
+            alone, report = made()
+            restore = killing(7)
+            with pytest.raises(Killed):
+                made(checkpoint=tmp_path / kind, checkpoint_seconds=0.0)
+            restore()
+            model, again = made(checkpoint=tmp_path / kind)
+            assert same(alone, model) and again.scores == report.scores and again.steps == report.steps
+
+
+class TestRefuses:
+    """Files of other fits, and torn ones: one line, and nothing is overwritten."""
+
+    @pytest.fixture
+    def file(self, tmp_path, killing):
+        restore = killing(5)
+        with pytest.raises(Killed):
+            fitted("labels", checkpoint=tmp_path / "fit.ckpt", checkpoint_seconds=0.0)
+        restore()
+        return tmp_path / "fit.ckpt"
+
+    def complaint(self, file, build=mixture, x=None, **options):
+        before = file.read_bytes()
+        with pytest.raises(ValueError, match=r"^checkpoint: ") as caught:
+            ab.fit(build(), rows() if x is None else x, checkpoint=file, **options_of("labels") | options)
+        assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
+        assert "\n" not in str(caught.value) and str(file) in str(caught.value)
+        return str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (
+                {"learning_rate": 0.02},
+                "of another one: learning_rate was 0.005 and is 0.02; name another file, or remove it",
+            ),
+            ({"epochs": 7, "seed": 1}, "another one: epochs was 6 and is 7; seed was 0 and is 1; name"),
+            ({"validation": 0.2}, "another one: validation was 0.1 and is 0.2; name"),
+            ({"validation": torch.zeros(3, 2)}, "the rows are others (validation x)"),
+            ({"x": rows() + 1}, "another one: the rows are others (x); name"),
+            ({"labels": torch.arange(200) % 3}, "another one: the rows are others (labels); name"),
+            ({"weights": torch.ones(200)}, "another one: the rows are others (weights); name"),
+            ({"objective": Likelihood() + Consistency(0.2)}, "'change': 0.1"),
+            ({"build": lambda: randomize(mixture(), 0.1)}, "another one: the density began with other weights; name"),
+            (
+                {"build": lambda: ab.densities.GaussianMixture(torch.zeros(4, 2), learnable=True)},
+                "the density is another",
+            ),
+            ({"minutes": 3.0}, "minutes was None and is 3.0"),
+        ],
+        ids=str,
+    )
+    def test_what_differs_is_said(self, file, change, said):
+        assert said in self.complaint(file, **change)
+
+    def test_a_torn_file_or_one_that_was_edited(self, file):
+        whole = file.read_bytes()
+        for cut in (0, 7, 100, len(whole) // 2, len(whole) - 1):
+            file.write_bytes(whole[:cut])
+            assert "remove it to begin anew" in self.complaint(file)
+        generator = torch.Generator().manual_seed(0)
+        for place in torch.randint(len(whole), (60,), generator=generator).tolist():
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            self.complaint(file)
+
+    def test_other_files_and_folders(self, tmp_path):
+        file = tmp_path / "model"
+        ab.save(small_flow(), file)
+        assert "another file; name one that is not there yet" in self.complaint(file)
+        file.unlink()
+        file.mkdir()
+        with pytest.raises(ValueError, match="is a folder"):
+            fitted("flow", checkpoint=file)
+        with pytest.raises(FileNotFoundError, match="does not exist"):
+            fitted("flow", checkpoint=tmp_path / "none" / "fit.ckpt")
+
+    def test_a_later_format(self, file, monkeypatch):
+        monkeypatch.setattr("anabranch.training.checkpoint._FORMAT", 2)
+        assert "in format 1, and this version" in self.complaint(file)
+
+    def test_an_objective_with_a_state_that_no_file_holds(self, tmp_path):
+        class Odd(Objective):
+            def __init__(self):
+                self.model = small_flow()
+
+            def __call__(self, batch):
+                return batch.density.loss(batch.x)
+
+        with pytest.raises(TypeError, match=r"\['objective'\]\['model'\] is a .*Flow, which no file can hold"):
+            fitted("flow", objective=Odd(), checkpoint=tmp_path / "fit.ckpt")
+
+    def test_seconds_below_zero(self, tmp_path):
+        with pytest.raises(ValueError, match="checkpoint_seconds"):
+            fitted("flow", checkpoint=tmp_path / "fit.ckpt", checkpoint_seconds=-1.0)
+
+
+@pytest.mark.slow
+def test_fifty_kills():
+    script = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    command = [sys.executable, str(script), "--kills", "50", "--only", "flow"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "killed 50 times" in done.stdout
