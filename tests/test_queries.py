@@ -14,7 +14,19 @@ from scipy import stats
 
 import anabranch as ab
 from anabranch import queries
-from anabranch.densities import Bernoulli, Categorical, GaussianMixture, Independent, Normal, StudentT, Uniform
+from anabranch.densities import (
+    Bernoulli,
+    Categorical,
+    Density,
+    DistributionFunction,
+    GaussianMixture,
+    Independent,
+    Moments,
+    Normal,
+    Regardless,
+    StudentT,
+    Uniform,
+)
 from anabranch.families import Atoms, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder, Embedded
 from anabranch.queries import EstimatedSubset, Interval, QueryWarning
@@ -818,3 +830,78 @@ def test_impossible_givens_are_pointed_at():
     with pytest.raises(queries.QuestionError, match="impossible that width = 3") as caught:
         queries.ask(box, "E[x | width = 3]", queries.Plain(["width", "x"]))
     assert caught.value.position == 6
+
+
+# closed forms of one's own
+
+
+class Laplace(Density):
+    """Independent numbers, p(x_i) = exp(-|x_i - loc_i|) / 2: a density that no file of the library names."""
+
+    def __init__(self, loc):
+        super().__init__((len(loc),))
+        self.register_buffer("loc", torch.as_tensor(loc, dtype=torch.float64))
+
+    def _log_prob(self, x, context):
+        return (-(x - self.loc).abs() - math.log(2)).sum(-1)
+
+    def _sample(self, shape, context):
+        u = torch.rand(2, *shape, *self.event_shape, dtype=torch.float64)
+        return self.loc + u[0].log() - u[1].log()
+
+    def _given(self, wanted, observed, values, context):
+        return Laplace(self.loc[wanted])
+
+    def _moments(self, context):
+        return Moments(self.loc, 2 * torch.eye(len(self.loc), dtype=torch.float64))
+
+    def _distribution_function(self, context):
+        law = stats.laplace(self.loc.numpy())
+        return DistributionFunction.continuous(
+            lambda x: torch.as_tensor(law.cdf(x.numpy())), lambda u: torch.as_tensor(law.ppf(u.numpy()))
+        )
+
+
+def test_a_closed_form_of_ones_own_is_asked_whatever_holds_it():
+    """Every query of it is exact: alone, in a product, behind a permutation, and in a mixture."""
+    near, far = Laplace([0.0, 1.0, 2.0]), Laplace([5.0, 6.0, 7.0])
+    whole = {
+        "alone": near,
+        "product": Independent([Laplace([0.0, 1.0]), Laplace([2.0])]),
+        "reordered": ab.Flow(Permutation([2, 0, 1]), Laplace([2.0, 0.0, 1.0])),
+        "at a context": Independent([Laplace([0.0, 1.0]), Regardless(Laplace([2.0]), context=2)]),
+    }
+    x = torch.tensor([0.3, -0.5, 4.0]).double()
+    for name, density in whole.items():
+        told = {"context": torch.zeros(2).double()} if density.context_shape is not None else {}
+        assert float(queries.marginal(density, [2, 0], **told).log_prob(x[[2, 0]])) == pytest.approx(
+            float(Laplace([2.0, 0.0]).log_prob(x[[2, 0]]))
+        ), name
+        conditional = queries.condition(density, {1: -0.5}, **told)
+        assert float(conditional.log_prob(x[[0, 2]])) == pytest.approx(float(near.marginal([0, 2]).log_prob(x[[0, 2]])))
+        spread = queries.expectation(density, "covariance", {1: 9.0}, **told)
+        assert spread.exact and torch.allclose(spread.value, torch.diag(torch.tensor([2.0, 0.0, 2.0])).double())
+        p = queries.probability(density, {1: (1.0, math.inf)}, {0: 1.0}, **told)
+        assert p.exact and float(p.value) == pytest.approx(0.5)
+        q = queries.quantile(density, 2, [0.5, 0.9], {0: 1.0}, **told)
+        assert q.exact and q.value.tolist() == pytest.approx(stats.laplace(2.0).ppf([0.5, 0.9]).tolist())
+        if not told:
+            assert queries.leave_one_out(density, x.unsqueeze(0)).exact
+        rows = x.repeat(4000, 1)
+        rows[:2000, 2], rows[2000:, 0] = math.nan, math.nan
+        filled = queries.impute(density, rows, seed=0, **told)[0]
+        assert float(filled[:2000, 2].median()) == pytest.approx(2, abs=0.1)
+        assert float(filled[2000:, 0].median()) == pytest.approx(0, abs=0.1)
+    mixture = ab.Ensemble([near, far], weights=[0.25, 0.75])
+    found = queries.expectation(mixture, "mean", {0: 5.0})
+    w = torch.tensor([0.25 * math.exp(-5), 0.75]).double()
+    assert found.exact and float(found.value[1]) == pytest.approx(
+        float(w @ torch.tensor([1.0, 6.0]).double() / w.sum())
+    )
+    assert queries.quantile(mixture, 0, [0.3]).exact and not isinstance(queries.marginal(mixture, 0), EstimatedSubset)
+    assert float(queries.probability(mixture, {0: (5.0, math.inf)}).value) == pytest.approx(
+        0.25 * float(stats.laplace.sf(5.0)) + 0.375
+    )
+    with pytest.raises(queries.ImpossibleError):
+        queries.condition(Independent([Uniform([0.0], [1.0]), Normal([0.0])]), {0: 2.0})
+    assert near.conditional([0]) is None  # its values cannot be left open

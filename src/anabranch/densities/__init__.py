@@ -1,5 +1,6 @@
 """Densities: the two contracts, the closed forms, products and Gaussian mixtures."""
 
+from anabranch.densities.at_context import AtContext, at_context
 from anabranch.densities.bernoulli import Bernoulli
 from anabranch.densities.categorical import Categorical
 from anabranch.densities.closed_form import ClosedForm
@@ -9,13 +10,18 @@ from anabranch.densities.distribution_view import DensityDistribution
 from anabranch.densities.gaussian_mixture import GaussianMixture
 from anabranch.densities.independent import Independent
 from anabranch.densities.mixture import Mixture
+from anabranch.densities.moments import Moments
 from anabranch.densities.normal import Normal
 from anabranch.densities.parameters import Parameters
+from anabranch.densities.regardless import Regardless
+from anabranch.densities.reordered import Reordered
 from anabranch.densities.resampled import Resampled
 from anabranch.densities.student_t import StudentT
 from anabranch.densities.uniform import Uniform
+from anabranch.families.distribution_function import DistributionFunction
 
 __all__ = [
+    "AtContext",
     "Bernoulli",
     "Categorical",
     "ClosedForm",
@@ -23,12 +29,17 @@ __all__ = [
     "CompositeMixture",
     "Density",
     "DensityDistribution",
+    "DistributionFunction",
     "GaussianMixture",
     "Independent",
     "Mixture",
+    "Moments",
     "Normal",
     "Parameters",
+    "Regardless",
+    "Reordered",
     "Resampled",
     "StudentT",
     "Uniform",
+    "at_context",
 ]

@@ -57,3 +57,6 @@ class Bernoulli(ClosedForm):
     def numbers(self, context: Tensor | None) -> Tensor:
         """The logits: (*context batch, *event, 1)."""
         return self.theta(context)["logits"].unsqueeze(-1)
+
+    def _only(self, columns: list[int], context: Tensor | None) -> Bernoulli:
+        return Bernoulli(self.theta(context)["logits"][columns])

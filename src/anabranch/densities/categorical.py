@@ -59,3 +59,6 @@ class Categorical(ClosedForm):
     def numbers(self, context: Tensor | None) -> Tensor:
         """The logits: (*context batch, *event, levels)."""
         return self.theta(context)["logits"]
+
+    def _only(self, columns: list[int], context: Tensor | None) -> Categorical:
+        return Categorical(self.theta(context)["logits"][columns])

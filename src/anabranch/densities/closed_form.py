@@ -8,21 +8,26 @@ import torch
 from torch import Tensor
 
 from anabranch.densities.density import Density
+from anabranch.densities.moments import Moments, of_independent_numbers
 from anabranch.densities.parameters import Parameters
-from anabranch.families import Family
+from anabranch.densities.regardless import Regardless
+from anabranch.families import DistributionFunction, Family, PointMasses
 
 
 class ClosedForm(Density):
     r"""p(x \mid c) = prod_i p(x_i | theta_i(c)): independent numbers of one `Family`, at every context.
 
     To write your own: call `super().__init__(family, event_shape, parameters)` and define `numbers`, which puts the
-    unconstrained parameters `self.theta(context)` side by side as the family reads them.
+    unconstrained parameters `self.theta(context)` side by side as the family reads them. Moments and distribution functions
+    are then the family's; with `_only` there are marginals and conditionals too.
 
     Args:
         family: of each number.
         event_shape: the shape of one x, of any number of dimensions.
         parameters: where the parameters come from.
     """
+
+    leaves_open = True
 
     def __init__(self, family: Family, event_shape: torch.Size, parameters: Parameters) -> None:
         super().__init__(event_shape, parameters.context_shape)
@@ -42,3 +47,33 @@ class ClosedForm(Density):
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         theta = self.numbers(context)
         return self.family.sample(theta.expand(*shape, *theta.shape))
+
+    def _only(self, columns: list[int], context: Tensor | None) -> Density | None:
+        """A density of these columns (along the first dimension), in this order, with constants for parameters."""
+        return None
+
+    def _at_context(self, context: Tensor) -> Density | None:
+        with torch.no_grad():
+            return self._only(list(range(self.event_shape[0])), context)
+
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        """p(x_W | x_O, c) = p(x_W | c): the numbers are independent."""
+        if context is None and self.context_shape is not None:
+            return None
+        with torch.no_grad():
+            found = self._only(wanted, context)
+        return Regardless(found, len(observed)) if observed and values is None and found is not None else found
+
+    def _moments(self, context: Tensor | None) -> Moments | None:
+        theta = self.numbers(context)
+        variance = self.family.variance(theta)
+        return None if variance is None else of_independent_numbers(self.family.mean(theta), variance)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction:
+        return self.family.distribution_function(self.numbers(context)[0].double())
+
+    def point_masses(self, most: int, like: Tensor) -> list[PointMasses]:
+        """What the family says."""
+        return [self.family.point_masses(most, like)] * self.event_shape[0]

@@ -77,6 +77,14 @@ def gaussian_divergence(
     return (0.5 * (spread + shift - difference.shape[-1]) + growth.sum(dim=-1)).unsqueeze(-1)
 
 
+def gaussian_covariance(log_scale: Tensor, packed: Tensor | None) -> Tensor:
+    """L L^T, (..., D, D)."""
+    if packed is None:
+        return torch.diag_embed((2 * log_scale).exp())
+    lower = lower_factor(log_scale, packed)
+    return lower @ lower.mT
+
+
 def gaussian_sample(noise: Tensor, log_scale: Tensor, packed: Tensor | None) -> Tensor:
     """L noise, of covariance L L^T where noise (..., D) is standard normal."""
     if packed is None:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import matching, read_tensor, reference_tensor
 from anabranch.densities.gaussian import (
+    gaussian_covariance,
     gaussian_log_prob,
     gaussian_sample,
     lower_factor,
@@ -19,9 +19,12 @@ from anabranch.densities.gaussian import (
     read_loc,
     read_scale,
 )
+from anabranch.densities.gaussian_modes import from_means
 from anabranch.densities.mixture import Mixture
+from anabranch.densities.moments import Moments, of_sum
 from anabranch.densities.parameters import Parameters
 from anabranch.densities.weights import read_weights
+from anabranch.families.distribution_function import DistributionFunction
 from anabranch.families.draw_levels import draw_levels
 from anabranch.networks import Network
 
@@ -29,7 +32,7 @@ from anabranch.networks import Network
 class GaussianMixture(Mixture):
     r"""p(x) = sum_k w_k N(x; mu_k, L_k L_k^T) with diagonal or full covariances.
 
-    Marginals and conditionals are Gaussian mixtures again, and exact.
+    Marginals and conditionals are Gaussian mixtures again, and exact. They are made of copies.
 
     Args:
         loc: the means, (components, features).
@@ -54,6 +57,8 @@ class GaussianMixture(Mixture):
         >>> mixture.conditional([0], [2.0]).log_prob([[1.0]]).shape
         torch.Size([1])
     """
+
+    leaves_open = True
 
     def __init__(
         self,
@@ -80,49 +85,37 @@ class GaussianMixture(Mixture):
         """The weights w (*context batch, components)."""
         return torch.softmax(self.theta(self._checked_context(context))["logits"], dim=-1)
 
-    def marginal(self, columns: Sequence[int]) -> GaussianMixture:
-        """p(x_columns), the exact marginal over these columns, in this order: a copy, as in `conditional`.
-
-        Raises:
-            ValueError: a column that does not exist, or twice the same.
-        """
-        return self._derived((), self._columns(columns), None)
-
-    def conditional(self, columns: Sequence[int], values: Tensor | ArrayLike | None = None) -> GaussianMixture:
-        """p(x_rest | x_columns), the exact conditional density of the other columns, in their order.
-
-        It is made of copies: changing or fitting it leaves this mixture as it is, and the reverse.
-
-        Args:
-            columns: the observed columns.
-            values: (len(columns),), what was observed. Without it the result is a density with a context: the observed
-                values, followed by this mixture's own context if it has one.
-
-        Raises:
-            ValueError: a column that does not exist, all of them, or values of another shape.
-        """
-        observed = self._columns(columns)
-        rest = [i for i in range(self.event_shape[0]) if i not in observed]
-        if not rest:
-            raise ValueError("columns: expected some column to be left, got all of them")
-        if values is None:
-            return self._derived(observed, rest, None)
-        if self.context_shape is not None:
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> GaussianMixture:
+        """Made of copies: changing or fitting it leaves this mixture as it is, and the reverse."""
+        if context is not None:
+            return self._at_context(context)._given(wanted, observed, values, None)
+        if self.context_shape is not None and values is not None:
             raise ValueError(
                 "values: expected None, since this mixture takes a context; give both as the result's context"
             )
-        seen = read_tensor("values", values, reference_tensor(self))
-        matching("values", seen, torch.Size([len(observed)]), reference_tensor(self))
-        if seen.dim() != 1:
-            raise ValueError(f"values: expected shape ({len(observed)},), got {tuple(seen.shape)}")
-        return self._derived(observed, rest, seen)
+        return self._derived(observed, wanted, values)
 
-    def _columns(self, columns: Sequence[int]) -> list[int]:
-        chosen = [int(i) for i in columns]
-        features = self.event_shape[0]
-        if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= i < features for i in chosen):
-            raise ValueError(f"columns: expected different numbers from 0 to {features - 1}, got {chosen}")
-        return chosen
+    def _at_context(self, context: Tensor) -> GaussianMixture:
+        with torch.no_grad():
+            return of_constants(**self.theta(context))
+
+    def _moments(self, context: Tensor | None) -> Moments:
+        theta = self.theta(context)
+        covariances = gaussian_covariance(theta["log_scale"], theta.get("packed"))
+        pairs = zip(theta["loc"].unbind(dim=-2), covariances.unbind(dim=-3), strict=True)
+        return of_sum(theta["logits"].log_softmax(dim=-1), [Moments(*pair) for pair in pairs])
+
+    def peaks(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the fixed-point iteration makes of every mean; one between the means, as few mixtures have, is missed."""
+        with torch.no_grad():
+            theta = {name: value.double() for name, value in self.theta(context).items()}
+            return from_means(**theta), theta["log_scale"].exp().amin(dim=0)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction:
+        theta = self.theta(context)
+        return DistributionFunction.of_gaussians(theta["logits"], theta["loc"][:, 0], theta["log_scale"][:, 0])
 
     def _derived(self, observed: Sequence[int], wanted: Sequence[int], values: Tensor | None) -> GaussianMixture:
         derivation = _Derivation(copy.deepcopy(self), observed, wanted)
@@ -135,12 +128,7 @@ class GaussianMixture(Mixture):
                 return GaussianMixture(loc, scale_tril=factor, network=derivation)
             return GaussianMixture(loc, network=derivation)
         with torch.no_grad():
-            theta = derivation.theta(like.new_zeros(0) if values is None else values)
-            weights = torch.softmax(theta["logits"], dim=-1)
-            if not self.full:
-                return GaussianMixture(theta["loc"], scale=theta["log_scale"].exp(), weights=weights)
-            lower = lower_factor(theta["log_scale"], theta["packed"])
-            return GaussianMixture(theta["loc"], scale_tril=lower, weights=weights)
+            return of_constants(**derivation.theta(like.new_zeros(0) if values is None else values))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         theta = self.theta(context)
@@ -163,6 +151,14 @@ class GaussianMixture(Mixture):
         noise = torch.randn_like(loc)
         chosen_packed = None if packed is None else of_chosen(packed, 2)
         return loc + gaussian_sample(noise, of_chosen(theta["log_scale"], 2), chosen_packed)
+
+
+def of_constants(logits: Tensor, loc: Tensor, log_scale: Tensor, packed: Tensor | None = None) -> GaussianMixture:
+    """The Gaussian mixture of these unconstrained parameters."""
+    weights = torch.softmax(logits, dim=-1)
+    if packed is None:
+        return GaussianMixture(loc, scale=log_scale.exp(), weights=weights)
+    return GaussianMixture(loc, scale_tril=lower_factor(log_scale, packed), weights=weights)
 
 
 class _Derivation(Network):

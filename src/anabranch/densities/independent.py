@@ -8,10 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from anabranch.densities.at_context import at_context
 from anabranch.densities.composite import Composite
 from anabranch.densities.contexts import context_for, shape_for
 from anabranch.densities.density import Density
+from anabranch.densities.moments import Moments, of_product
+from anabranch.densities.reordered import given, in_order
 from anabranch.densities.score import Score
+from anabranch.families import DistributionFunction
 from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
 
@@ -92,6 +96,45 @@ class Independent(Composite):
         ]
         x = torch.cat([piece for piece, _ in pairs], dim=-len(self.event_shape))
         return x, torch.stack([log_p for _, log_p in pairs]).sum(dim=0)
+
+    def factors(self, context: Tensor | None) -> list[Density]:
+        """The parts, at the context."""
+        return [at_context(part, context_for(part, context)) for part in self]
+
+    def _at_context(self, context: Tensor) -> Independent:
+        return Independent(self.factors(context))
+
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        """Every part given what was observed of it, of the parts that have a wanted column."""
+        if (context is None and self.context_shape is not None) or (values is None and observed):
+            return None
+        left: list[Density] = []
+        joined: list[int] = []
+        start = 0
+        for part, size in zip(self.factors(context), self._sizes, strict=True):
+            within = range(start, start + size)
+            own, seen = [i for i in wanted if i in within], [i for i in observed if i in within]
+            if own:
+                told = None if values is None else values[[observed.index(i) for i in seen]]
+                one = given(part, [i - start for i in own], [i - start for i in seen], told)
+                if one is None:
+                    return None
+                left.append(one)
+                joined += own
+            start += size
+        whole = left[0] if len(left) == 1 else Independent(left)
+        return in_order(whole, [joined.index(i) for i in wanted])
+
+    def _moments(self, context: Tensor | None) -> Moments | None:
+        found = [part._moments(context_for(part, context)) for part in self]
+        known = [one for one in found if one is not None]
+        return of_product(known) if len(known) == len(found) else None
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction | None:
+        (part,) = self
+        return part._distribution_function(context_for(part, context))
 
 
 class _PieceByPiece(constraints.Constraint):

@@ -11,10 +11,21 @@ from torch import Tensor
 
 from anabranch.checks import as_shape
 from anabranch.densities.density import Density
-from anabranch.densities.gaussian import gaussian_divergence, gaussian_log_prob, gaussian_sample, read_loc, read_scale
+from anabranch.densities.gaussian import (
+    gaussian_covariance,
+    gaussian_divergence,
+    gaussian_log_prob,
+    gaussian_sample,
+    read_loc,
+    read_scale,
+)
+from anabranch.densities.gaussian_mixture import GaussianMixture, of_constants
+from anabranch.densities.moments import Moments
 from anabranch.densities.parameters import Parameters
+from anabranch.families.distribution_function import DistributionFunction
 from anabranch.networks import Network
 from anabranch.networks.network import Shape
+from anabranch.transforms import Transform
 
 
 class Normal(Density):
@@ -43,6 +54,8 @@ class Normal(Density):
         >>> Normal(torch.zeros(2), context=3).sample((5,), context=torch.randn(4, 3)).shape
         torch.Size([5, 4, 2])
     """
+
+    leaves_open = True
 
     def __init__(
         self,
@@ -96,3 +109,36 @@ class Normal(Density):
         loc = theta["loc"]
         noise = torch.randn(*shape, *loc.shape, dtype=loc.dtype, device=loc.device)
         return loc + gaussian_sample(noise, theta["log_scale"], theta.get("packed"))
+
+    def _as_mixture(self, context: Tensor | None) -> GaussianMixture:
+        """The Gaussian mixture of constants whose only component this is."""
+        with torch.no_grad():
+            theta = {name: value.unsqueeze(0) for name, value in self.theta(context).items()}
+            return of_constants(theta["loc"].new_zeros(1), **theta)
+
+    def _at_context(self, context: Tensor) -> GaussianMixture | None:
+        return self._as_mixture(context) if len(self.event_shape) == 1 else None
+
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        if context is None and self.context_shape is not None:
+            return None
+        return self._as_mixture(context)._given(wanted, observed, values, None)
+
+    def _moments(self, context: Tensor | None) -> Moments:
+        theta = self.theta(context)
+        return Moments(theta["loc"], gaussian_covariance(theta["log_scale"], theta.get("packed")))
+
+    def peaks(self, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """The mean."""
+        return self._as_mixture(context).peaks(None) if len(self.event_shape) == 1 else None
+
+    def noise_space(self, context: Tensor | None) -> tuple[list[Transform], Tensor | None] | None:
+        """The noise itself, of a standard normal density."""
+        theta = self.theta(context)
+        moved = any(bool(value.any()) for value in (theta["loc"], theta["log_scale"]))
+        return None if moved or "packed" in theta or self.context_shape is not None else ([], None)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction:
+        return self._as_mixture(context)._distribution_function(None)

@@ -59,3 +59,8 @@ class StudentT(ClosedForm):
         """Location, log-scale and log-df: (*context batch, *event, 3)."""
         theta = self.theta(context)
         return torch.stack([theta["loc"], theta["log_scale"], theta["log_df"]], dim=-1)
+
+    def _only(self, columns: list[int], context: Tensor | None) -> StudentT:
+        theta = self.theta(context)
+        loc, scale, df = theta["loc"], theta["log_scale"].exp(), theta["log_df"].exp()
+        return StudentT(loc[columns], scale=scale[columns], df=df[columns])

@@ -64,3 +64,7 @@ class Uniform(ClosedForm):
             low = low + theta["shift"]
             high = low + width
         return torch.stack([low, high], dim=-1)
+
+    def _only(self, columns: list[int], context: Tensor | None) -> Uniform:
+        low, high = self.numbers(context)[columns].unbind(dim=-1)
+        return Uniform(low, high)

@@ -4,11 +4,13 @@ from anabranch.families.atoms import Atoms
 from anabranch.families.bernoulli import Bernoulli
 from anabranch.families.column_by_column import ColumnByColumn
 from anabranch.families.curve import Curve
+from anabranch.families.distribution_function import DistributionFunction
 from anabranch.families.family import Family
 from anabranch.families.lattice import Lattice
 from anabranch.families.levels import Levels
 from anabranch.families.logistics import Logistics
 from anabranch.families.panel import Panel
+from anabranch.families.point_masses import PointMasses
 from anabranch.families.student_t import StudentT
 from anabranch.families.uniform import Uniform
 from anabranch.families.wrapped import Wrapped
@@ -18,11 +20,13 @@ __all__ = [
     "Bernoulli",
     "ColumnByColumn",
     "Curve",
+    "DistributionFunction",
     "Family",
     "Lattice",
     "Levels",
     "Logistics",
     "Panel",
+    "PointMasses",
     "StudentT",
     "Uniform",
     "Wrapped",

@@ -10,6 +10,7 @@ from torch import Tensor
 from anabranch.checks import instance_of
 from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family
+from anabranch.families.point_masses import PointMasses
 
 
 class Atoms(Family):
@@ -63,6 +64,9 @@ class Atoms(Family):
     def seen(self) -> tuple[float, float] | None:
         inner = self.inner.seen()
         return None if inner is None else (min(inner[0], *self.values), max(inner[1], *self.values))
+
+    def point_masses(self, most: int, like: Tensor) -> PointMasses:
+        return PointMasses(None if self.discrete else self._tensor(like), self.discrete)
 
     def sample(self, theta: Tensor) -> Tensor:
         log_w, rest = self._read(theta)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from anabranch.families.family import Family
+from anabranch.families.point_masses import PointMasses
 
 
 class Bernoulli(Family):
@@ -40,6 +41,9 @@ class Bernoulli(Family):
     def ends(self) -> tuple[float, float]:
         return 0.0, 1.0
 
+    def point_masses(self, most: int, like: Tensor) -> PointMasses:
+        return PointMasses(torch.arange(2).to(like) if most >= 2 else None, alone=True)
+
     def sample(self, theta: Tensor) -> Tensor:
         return torch.bernoulli(theta[..., 0].sigmoid())
 
@@ -56,6 +60,10 @@ class Bernoulli(Family):
 
     def mean(self, theta: Tensor) -> Tensor:
         return theta[..., 0].sigmoid()
+
+    def variance(self, theta: Tensor) -> Tensor:
+        p = theta[..., 0].sigmoid()
+        return p * (1 - p)
 
     def features(self, x: Tensor) -> Tensor:
         return x.unsqueeze(-1)

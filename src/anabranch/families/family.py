@@ -10,6 +10,8 @@ from torch import Tensor
 
 from anabranch.checks import positive_int
 from anabranch.described import Described
+from anabranch.families.distribution_function import DistributionFunction
+from anabranch.families.point_masses import PointMasses
 
 
 class Family(Described, ABC):
@@ -74,6 +76,10 @@ class Family(Described, ABC):
     def mean(self, theta: Tensor) -> Tensor:
         """The mean (*batch); infinite or NaN where there is none."""
 
+    def variance(self, theta: Tensor) -> Tensor | None:
+        """The variance (*batch), infinite or NaN where there is none; None, the default, where it has no closed form."""
+        return None
+
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """What a network reads of observed x (*batch): (*batch, inputs)."""
@@ -93,6 +99,29 @@ class Family(Described, ABC):
     def ends(self) -> tuple[float, float]:
         """The least and the largest x that can be, whatever theta; infinite where there is no end, the default."""
         return -math.inf, math.inf
+
+    def point_masses(self, most: int, like: Tensor) -> PointMasses:
+        """The values that have a probability of their own, of the dtype of `like`, where they are at most about so many; by
+        default none is told.
+        """
+        return PointMasses(None, self.discrete)
+
+    def distribution_function(self, theta: Tensor) -> DistributionFunction:
+        """That of one theta, (parameters)."""
+        theta = theta.detach()
+
+        def below(x: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.no_grad():
+                left, right = self.below(x.to(theta), theta.expand(*x.shape, -1))
+            ends = (x > 0).double()
+            left, right = (torch.where(x.isinf(), ends, p.double().cpu()) for p in (left, right))
+            return left, right
+
+        def quantile(u: Tensor) -> Tensor:
+            with torch.no_grad():
+                return self.quantile(u.to(theta), theta.expand(*u.shape, -1)).double().cpu()
+
+        return DistributionFunction(below, quantile, self.nearest)
 
     def seen(self) -> tuple[float, float] | None:
         """The least and the largest x of the sample that `initialize` was given; None, the default, where none is kept.

@@ -11,6 +11,7 @@ from anabranch.checks import positive
 from anabranch.families.curve import Curve, Tail, curved, log_slope, straightened, width_of_cell
 from anabranch.families.family import Family
 from anabranch.families.logistics import Logistics, mixture_log_probability
+from anabranch.families.point_masses import PointMasses
 
 # between two ends so near the mean is summed up cell by cell
 _MOST_CELLS = 1000
@@ -105,6 +106,9 @@ class Lattice(Family):
         step, _, low, *rest = self._tensors(like)
         u = low + step * torch.arange(round((self.high - self.low) / self.step) + 1, device=like.device).to(like.dtype)
         return curved(u, *rest[1:8])
+
+    def point_masses(self, most: int, like: Tensor) -> PointMasses:
+        return PointMasses(self.points(like) if self.high - self.low <= most * self.step else None, alone=True)
 
     def sample(self, theta: Tensor) -> Tensor:
         return self._point(self.smooth.sample(theta))

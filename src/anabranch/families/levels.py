@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot, pad
 from anabranch.checks import positive_int
 from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family
+from anabranch.families.point_masses import PointMasses
 
 
 class Levels(Family):
@@ -47,6 +48,9 @@ class Levels(Family):
     def ends(self) -> tuple[float, float]:
         return 0.0, self.count - 1.0
 
+    def point_masses(self, most: int, like: Tensor) -> PointMasses:
+        return PointMasses(torch.arange(self.count).to(like) if self.count <= most else None, alone=True)
+
     def sample(self, theta: Tensor) -> Tensor:
         return draw_levels(theta).to(theta.dtype)
 
@@ -66,6 +70,10 @@ class Levels(Family):
 
     def mean(self, theta: Tensor) -> Tensor:
         return theta.softmax(dim=-1) @ torch.arange(self.count, dtype=theta.dtype, device=theta.device)
+
+    def variance(self, theta: Tensor) -> Tensor:
+        levels = torch.arange(self.count, dtype=theta.dtype, device=theta.device)
+        return (theta.softmax(dim=-1) * (levels - self.mean(theta).unsqueeze(-1)).square()).sum(dim=-1)
 
     def features(self, x: Tensor) -> Tensor:
         level = self._level(x)

@@ -50,6 +50,12 @@ class StudentT(Family):
     def mean(self, theta: Tensor) -> Tensor:
         return torch.where(theta[..., 2] > 0, theta[..., 0], torch.nan)
 
+    def variance(self, theta: Tensor) -> Tensor:
+        """Infinite for degrees of freedom from 1 to 2, NaN below."""
+        df, scale = theta[..., 2].exp(), theta[..., 1].exp()
+        finite = scale.square() * df / (df - 2).clamp(min=torch.finfo(df.dtype).tiny)
+        return torch.where(df > 2, finite, torch.where(df > 1, torch.inf, torch.nan).to(finite))
+
     def features(self, x: Tensor) -> Tensor:
         return x.unsqueeze(-1)
 

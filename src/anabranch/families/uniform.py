@@ -45,6 +45,10 @@ class Uniform(Family):
     def mean(self, theta: Tensor) -> Tensor:
         return theta.mean(dim=-1)
 
+    def variance(self, theta: Tensor) -> Tensor:
+        low, high = _ends(theta)
+        return (high - low).square() / 12
+
     def features(self, x: Tensor) -> Tensor:
         return x.unsqueeze(-1)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import positive_int
-from anabranch.densities import Density
+from anabranch.densities import AtContext, Density
 from anabranch.densities.contexts import at_every_context
 from anabranch.families import Family, Logistics
 from anabranch.models.column_network import ColumnNetwork
@@ -71,6 +70,8 @@ class AnyOrder(OrderedColumns):
         torch.Size([5, 2])
     """
 
+    leaves_open = True
+
     def __init__(
         self,
         families: Sequence[Family] | int,
@@ -108,30 +109,22 @@ class AnyOrder(OrderedColumns):
             if len(seen):
                 self.network.start(i, seen)
 
-    def marginal(self, columns: Sequence[int]) -> Density:
-        """p(x_columns) of the joint, a `Subset`, which shares this model's parameters.
+    def any_order(self, context: Tensor | None) -> tuple[AnyOrder, Tensor | None]:
+        """Itself."""
+        return self, context
 
-        It is exact for columns that come first in `order`, and has an integral otherwise.
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        """Of the joint, a `Subset`, which shares this model's parameters.
 
-        Raises:
-            ValueError: a column that does not exist, or twice the same.
+        It is exact for columns that come first in `order`, the observed ones before the wanted ones, and has an integral
+        otherwise.
         """
-        return Subset(self, columns)
-
-    def conditional(self, columns: Sequence[int], values: Tensor | ArrayLike | None = None) -> Density:
-        """p(x_rest | x_columns) of the joint, of the other columns in their order: a `Subset`, which shares this model's
-        parameters.
-
-        Args:
-            columns: the observed columns.
-            values: (len(columns),), what was observed. Without it the result is a density with a context: the observed
-                values, followed by this model's own context if it has one.
-
-        Raises:
-            ValueError: a column that does not exist, all of them, or values of another shape.
-        """
-        rest = [i for i in range(self.columns) if i not in set(columns)]
-        return Subset(self, rest, columns, values)
+        subset = Subset(self, wanted, observed, values)
+        if context is None:
+            return subset
+        return None if observed and values is None else AtContext(subset, context)
 
     def completed_loss(
         self, x: Tensor, observed: Tensor, context: Tensor | None = None, drawn_count: bool = True

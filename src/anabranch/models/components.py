@@ -53,6 +53,10 @@ class Components(Described):
         """log p_k(x_k | context) as the score says it: (*batch, K), for xs (K, *batch, *event)."""
 
     @abstractmethod
+    def each(self, context: Tensor | None) -> list[tuple[Density, Tensor | None]]:
+        """For each of them a density, and the context, (*batch, c), at which it is that component."""
+
+    @abstractmethod
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
         """One draw of each of the components numbered (n): (n, *event), for contexts (n, c)."""
 
@@ -106,6 +110,9 @@ class Separate(Components):
     def scores(self, xs: Tensor, context: Tensor | None, score: Score) -> Tensor:
         terms = [score(part, x, context_for(part, context)) for part, x in zip(self.parts(), xs, strict=True)]
         return torch.stack(torch.broadcast_tensors(*terms), dim=-1)
+
+    def each(self, context: Tensor | None) -> list[tuple[Density, Tensor | None]]:
+        return [(part, context_for(part, context)) for part in self.parts()]
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
         pieces, places = [], []
@@ -182,6 +189,13 @@ class Embedded(Components):
         if context is not None:
             vectors = torch.cat([vectors, context.expand(*vectors.shape[:-1], context.shape[-1])], dim=-1)
         return score(self.density, xs, vectors).movedim(0, -1)
+
+    def each(self, context: Tensor | None) -> list[tuple[Density, Tensor | None]]:
+        vectors = list(self.embeddings)
+        if context is not None:
+            batch = context.shape[:-1]
+            vectors = [torch.cat([vector.expand(*batch, -1), context], dim=-1) for vector in vectors]
+        return [(self.density, vector) for vector in vectors]
 
     def draw(self, component: Tensor, context: Tensor | None) -> Tensor:
         vectors = self.embeddings[component]

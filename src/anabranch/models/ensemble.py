@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import reference_tensor
-from anabranch.densities import CompositeMixture, Density, Mixture
+from anabranch.densities import CompositeMixture, Density, Mixture, Moments
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, context_rows
+from anabranch.densities.reordered import given
 from anabranch.densities.score import Score
 from anabranch.densities.weights import read_weights
+from anabranch.families import DistributionFunction
 from anabranch.families.draw_levels import draw_levels
+from anabranch.models import sums
 from anabranch.models.components import Separate
 
 
@@ -114,6 +117,41 @@ class Ensemble(CompositeMixture):
         x = self.member_densities.draw(member, own if self.member_densities.context_shape is not None else None)
         return x.reshape(*batch_shape, *self.event_shape)
 
+    def summands(self, context: Tensor | None) -> tuple[list[Density], Tensor]:
+        """The members that have a weight, at the context."""
+        return sums.settled(*self._told(context))
+
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        r"""sum_m w_m p_m(a) p_m(x | a) / sum_m w_m p_m(a): each conditional, weighted by how likely its member made a."""
+        parts, log_weights = self.summands(context)
+        if values is not None and observed:
+            seen = [given(part, observed) for part in parts]
+            known = [one for one in seen if one is not None]
+            if len(known) < len(parts):
+                return None
+            with torch.no_grad():
+                log_weights = log_weights + torch.stack([one.log_prob(values).to(log_weights) for one in known])
+        alive = [k for k, w in enumerate(log_weights.tolist()) if w > -math.inf]
+        if not alive:
+            raise ValueError("values: expected possible ones, but the density is 0 there, or below every float")
+        found = [given(parts[k], wanted, observed, values) for k in alive]
+        left = [one for one in found if one is not None]
+        return mixture_of(left, log_weights[alive]) if len(left) == len(found) else None
+
+    def _moments(self, context: Tensor | None) -> Moments | None:
+        return sums.moments(*self._told(context))
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction | None:
+        return sums.distribution_function(*self._told(context))
+
+    def _told(self, context: Tensor | None) -> tuple[list[sums.Told], Tensor]:
+        like = reference_tensor(self.member_densities)
+        return self.member_densities.each(context), self._log_weights(
+            torch.zeros(()) if like is None else like.detach()
+        )
+
     def _log_weights(self, x: Tensor) -> Tensor:
         """log w: (members,), in the dtype of the members' parameters, or of x (which may be whole) where they have none."""
         like = reference_tensor(self.member_densities)
@@ -121,3 +159,13 @@ class Ensemble(CompositeMixture):
         if self.log_weights is None:
             return like.new_full((self.member_densities.count,), -math.log(self.member_densities.count))
         return self.log_weights.to(like)
+
+
+def mixture_of(parts: Sequence[Density], log_weights: Tensor) -> Density:
+    """sum_k w_k p_k(x), of densities that are shared, not copied; of one alone, that one."""
+    if len(parts) == 1:
+        return parts[0]
+    normalised = log_weights.detach().log_softmax(dim=-1)
+    mixture = Ensemble(parts, weights=normalised.exp())
+    mixture.log_weights = normalised  # weights, as an ensemble reads them, may vanish
+    return mixture

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from anabranch.densities import Composite, Density
+from anabranch.checks import reference_tensor
+from anabranch.densities import Composite, Density, Moments, at_context
 from anabranch.densities.contexts import context_for, shape_for
 from anabranch.densities.events import EventDtype
+from anabranch.densities.reordered import given
 from anabranch.densities.score import Score
+from anabranch.families import DistributionFunction
 from anabranch.models.base import base_for, onto
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.transforms import Chain, Transform
@@ -79,6 +82,52 @@ class Flow(Composite):
         self._step.initialize(x, context)
         self.base.initialize(self._step(x, context)[0], context_for(self.base, context))
 
+    def noise_space(self, context: Tensor | None) -> tuple[list[Transform], Tensor | None] | None:
+        """The transform, and what makes noise of the base."""
+        inner = self.base.noise_space(context_for(self.base, context))
+        if inner is None or self._step.inversion not in ("closed", "sequential"):
+            return None
+        return [self._step, *inner[0]], context
+
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        """Of the base, behind what the transform does to each column, if that reads no other."""
+        if (values is None and observed) or (context is None and self.context_shape is not None):
+            return None
+        of_wanted, of_observed = (self._step.on_columns(some, context) for some in (wanted, observed))
+        if of_wanted is None or of_observed is None:
+            return None
+        seen = None
+        if values is not None:
+            seen = values if of_observed[0] is None else of_observed[0](values)[0]
+        base = at_context(self.base, context_for(self.base, context))
+        inner = given(base, of_wanted[1], of_observed[1], seen)
+        return inner if inner is None or of_wanted[0] is None else Flow(of_wanted[0], inner)
+
+    def _moments(self, context: Tensor | None) -> Moments | None:
+        r"""Of an affine transform: :math:`E[x] = f^{-1}(E[z])`, and J Cov[z] J^T with the derivative J of the inverse."""
+        inner = self.base._moments(context_for(self.base, context)) if self._step.affine else None
+        if inner is None:
+            return None
+        mean = self._step.inverse(inner.mean, context)[0]
+        if inner.covariance is None:
+            return Moments(mean, None)
+        features = self.event_shape[0]
+        # where 0 and the unit vectors go: (1 + D, *batch, D)
+        points = torch.eye(features + 1, features).roll(1, dims=0).to(mean)
+        points = points.reshape(features + 1, *[1] * (mean.dim() - 1), features).expand(-1, *mean.shape)
+        moved = self._step.inverse(points, context)[0]
+        jacobian = (moved[1:] - moved[0]).movedim(0, -1)
+        return Moments(mean, jacobian @ inner.covariance @ jacobian.mT)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction | None:
+        """Of one column, on which every transform rises or falls: the base's at f(x)."""
+        base = self.base._distribution_function(context_for(self.base, context)) if self._everywhere else None
+        if base is None or self._step.inversion == "none":
+            return None
+        return _through(self._step, context, base)
+
     def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         z, log_det = self._step(x, context)
         return score(self.base, z, context_for(self.base, context)) + log_det
@@ -97,3 +146,30 @@ class Flow(Composite):
     @property
     def _step(self) -> Transform:
         return self._onto[0]
+
+
+def _through(transform: Transform, context: Tensor | None, base: DistributionFunction) -> DistributionFunction:
+    """The distribution function of x, for that of z = f(x), one number."""
+    like = reference_tensor(transform)
+    dtype, device = (torch.get_default_dtype(), torch.device("cpu")) if like is None else (like.dtype, like.device)
+
+    def there(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            z = transform(x.to(device, dtype).unsqueeze(-1), context)[0].squeeze(-1).double().cpu()
+        # an infinity is an end, which a transform need not know
+        return torch.where(x.isinf(), x if rises else -x, z)
+
+    def back(z: Tensor) -> Tensor:
+        with torch.no_grad():
+            return transform.inverse(z.to(device, dtype).unsqueeze(-1), context)[0].squeeze(-1).double().cpu()
+
+    low, high = back(base.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64))).tolist()
+    rises = low <= high
+
+    def below(x: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = base.below(there(x))
+        return (left, right) if rises else (1 - right, 1 - left)
+
+    return DistributionFunction(
+        below, lambda u: back(base.quantile(u if rises else 1 - u)), lambda x: back(base.nearest(there(x)))
+    )

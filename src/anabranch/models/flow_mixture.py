@@ -12,16 +12,20 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import finite_rows, fraction, instance_of, numbers_below, one_of
-from anabranch.densities import CompositeMixture, Density
+from anabranch.densities import CompositeMixture, Density, Moments
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.densities.events import EventDtype
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
+from anabranch.densities.reordered import given
 from anabranch.densities.score import Score
 from anabranch.densities.weights import read_weights
+from anabranch.families import DistributionFunction
 from anabranch.families.draw_levels import draw_levels
+from anabranch.models import sums
 from anabranch.models.base import onto
 from anabranch.models.components import Components, Separate
+from anabranch.models.ensemble import mixture_of
 from anabranch.models.heads import Heads
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import Network, Select
@@ -263,6 +267,30 @@ class FlowMixture(CompositeMixture):
         if self.trunk is not None:
             z, _ = self._step.inverse(z, self._for_trunk(own))
         return z.reshape(*batch_shape, *self.event_shape)
+
+    def summands(self, context: Tensor | None) -> tuple[list[Density], Tensor] | None:
+        """The components that have a weight, at the context; None where they share a trunk or stand behind heads."""
+        told = self._told(context)
+        return None if told is None else sums.settled(*told)
+
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        apart = self.summands(context)
+        return None if apart is None else given(mixture_of(*apart), wanted, observed, values)
+
+    def _moments(self, context: Tensor | None) -> Moments | None:
+        told = self._told(context)
+        return None if told is None else sums.moments(*told)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction | None:
+        told = self._told(context)
+        return None if told is None else sums.distribution_function(*told)
+
+    def _told(self, context: Tensor | None) -> tuple[list[sums.Told], Tensor] | None:
+        if self.trunk is not None or self.heads is not None:
+            return None
+        return self.component_densities.each(self._for_parts(context)), self._log_weights()
 
     def _log_weights(self) -> Tensor:
         return self.logits.masked_fill(~self.get_buffer("alive"), -torch.inf).log_softmax(dim=-1)

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from anabranch.checks import positive_int
-from anabranch.densities import Density
+from anabranch.densities import Density, Moments
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.draws import drawing
-from anabranch.families import ColumnByColumn, Family
+from anabranch.families import ColumnByColumn, DistributionFunction, Family, PointMasses
 from anabranch.models.chain_rule import leave_one_out, terms
 from anabranch.models.column_network import ColumnNetwork, Walk
 
@@ -113,6 +113,22 @@ class OrderedColumns(Density):
         """
         x, context = self._checked(x, context)
         return leave_one_out(self.network, x, context)
+
+    def point_masses(self, most: int, like: Tensor) -> list[PointMasses]:
+        """What the families say."""
+        return [self.family(i).point_masses(most, like) for i in range(self.columns)]
+
+    def _moments(self, context: Tensor | None) -> Moments | None:
+        """The mean of the only column of a model that has one."""
+        if self.columns > 1:
+            return None
+        return Moments(self.family(0).mean(self._only_parameters(context)).unsqueeze(-1), None)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction:
+        return self.family(0).distribution_function(self._only_parameters(context))
+
+    def _only_parameters(self, context: Tensor | None) -> Tensor:
+        return self.parameters_given(self.network.heads.weight.new_full((1,), torch.nan), 0, context)
 
     def parameters_given(self, x: Tensor, column: int, context: Tensor | None = None) -> Tensor:
         """theta of p(x_column | all others that x has): (*batch, parameters); what x has in that column is not read."""

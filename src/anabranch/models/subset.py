@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from anabranch.checks import instance_of, matching, positive_int, read_tensor, reference_tensor, seed_number
-from anabranch.densities import Density
+from anabranch.densities import AtContext, Density, Moments
 from anabranch.densities.contexts import context_batch, context_rows, joint_batch
 from anabranch.densities.log_weights import log_mean_weight
 from anabranch.draws import drawing
-from anabranch.families import ColumnByColumn
+from anabranch.families import ColumnByColumn, DistributionFunction, PointMasses
 from anabranch.models.ordered_columns import OrderedColumns
 from anabranch.models.weighted_completions import (
     chosen_completions,
@@ -127,9 +127,11 @@ class Subset(Density):
     def relative_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """What rises and falls with log_prob, without integrals, (*batch), nats: for climbing to a mode.
 
-        Where W and O are all columns, log p(x_W, x_O). Otherwise log p(x_W | x_O) as the network says it directly, O first
-        and the columns W next in their order.
+        log_prob where that has none. Otherwise, where W and O are all columns, log p(x_W, x_O), and else
+        log p(x_W | x_O) as the network says it directly, O first and the columns W next in their order.
         """
+        if self.closed:
+            return self.log_prob(x, context)
         x, context = self._checked(x, context)
         batch = joint_batch(self, x, context)
         filled, own = self._filled(batch, context, x)
@@ -137,6 +139,34 @@ class Subset(Density):
         if len(self.wanted) + len(self.observed) == self.model.columns:
             return self.model.log_prob(filled, own)
         return self.model.terms(filled, self.wanted, self.observed, own).sum(dim=-1)
+
+    def point_masses(self, most: int, like: Tensor) -> list[PointMasses]:
+        """What the families of the columns say."""
+        return [self.model.family(i).point_masses(most, like) for i in self.wanted]
+
+    def _given(self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None) -> Density:
+        before, own = self.values, context
+        if before is None and self.observed and context is not None:
+            before, own = context[: len(self.observed)], context[len(self.observed) :]
+        both = [one for one in (before, values) if one is not None]
+        seen = [*self.observed, *(self.wanted[i] for i in observed)]
+        subset = Subset(self.model, [self.wanted[i] for i in wanted], seen, torch.cat(both) if both else None)
+        return subset if subset.context_shape is None or own is None else AtContext(subset, own)
+
+    def _moments(self, context: Tensor | None) -> Moments | None:
+        """The mean of an only column that has no integral."""
+        if not self.closed or len(self.wanted) > 1:
+            return None
+        return Moments(self.model.family(self.wanted[0]).mean(self._only_parameters(context)).unsqueeze(-1), None)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction | None:
+        if not self.closed:
+            return None
+        return self.model.family(self.wanted[0]).distribution_function(self._only_parameters(context))
+
+    def _only_parameters(self, context: Tensor | None) -> Tensor:
+        filled, own = self._filled(context_batch(self, context), context, self.model.network.heads.weight)
+        return self.model.parameters_given(filled, self.wanted[0], own)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self._estimate(x, context, None)[0]

@@ -1,7 +1,7 @@
 """Questions to any density: marginals, conditionals, expectations, probabilities, quantiles, modes, and gaps filled."""
 
+from anabranch.densities import AtContext
 from anabranch.queries.answer import Answer, Line
-from anabranch.queries.at_context import AtContext
 from anabranch.queries.columns import Columns, Plain
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning

@@ -7,39 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from anabranch.densities import GaussianMixture
-from anabranch.densities.gaussian import lower_factor
-
-_FIXED_POINTS = 500
 _HALVINGS = 12
 
 LogProb = Callable[[Tensor], Tensor]
-
-
-def from_means(mixture: GaussianMixture) -> Tensor:
-    r"""Where the fixed-point iteration comes to from each mean of a Gaussian mixture of constants: (components, D).
-
-    .. math:: x \leftarrow \Big(\sum_k r_k(x) \Sigma_k^{-1}\Big)^{-1} \sum_k r_k(x) \Sigma_k^{-1} \mu_k
-
-    It never goes down. Source: Carreira-Perpiñán, 2000, "Mode-finding for mixtures of Gaussian distributions", equation 8.
-    """
-    with torch.no_grad():
-        theta = mixture.theta(None)
-        loc = theta["loc"]
-        if "packed" in theta:
-            precision = torch.cholesky_inverse(lower_factor(theta["log_scale"], theta["packed"]))
-        else:
-            precision = torch.diag_embed((-2 * theta["log_scale"]).exp())
-        pulled = (precision @ loc.unsqueeze(-1)).squeeze(-1)
-        x = loc.clone()
-        for _ in range(_FIXED_POINTS):
-            r = mixture.responsibilities(x)
-            moved = torch.linalg.solve(torch.einsum("nk,kij->nij", r, precision), r @ pulled)
-            still = bool(((moved - x).abs() <= 1e-10 * (1 + x.abs())).all())
-            x = moved
-            if still:
-                break
-        return x
 
 
 def climb(log_prob: LogProb, x: Tensor, scale: Tensor, moving: Tensor, steps: int) -> Tensor:

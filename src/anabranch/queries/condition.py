@@ -8,12 +8,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.densities import Density
-from anabranch.queries.at_context import settled
-from anabranch.queries.closed_condition import closed_condition
+from anabranch.densities import Density, at_context
+from anabranch.densities.reordered import given
 from anabranch.queries.columns import others, pairs, read_observed
 from anabranch.queries.estimate import ImpossibleError
 from anabranch.queries.estimated_subset import EstimatedSubset
+from anabranch.queries.log_prob_at import log_prob_at
 
 
 def condition(
@@ -61,27 +61,24 @@ def condition(
         (torch.Size([100, 1]), True)
     """
     columns, values = read_observed(observed, density)
-    fixed = settled(density, context)
+    fixed = at_context(density, context)
     if not columns:
         return fixed
     if not others(columns, fixed.event_shape[0]):
         raise ValueError("observed: expected some column to be left, got all of them; log_prob gives their density")
-    if isinstance(fixed, EstimatedSubset):
-        further = fixed.given(columns, values)
-        further.normaliser()
-        return further
-    found = closed_condition(fixed, columns, values)
-    if found is None:
-        rest = others(columns, fixed.event_shape[0])
-        estimated = EstimatedSubset(fixed, rest, columns, values, proposals, chains, moves, seed)
-        estimated.normaliser()  # what is impossible is found here, not with the first sample
-        return estimated
-    result, log_p = found
-    check_possible(columns, values, log_p)
-    return result
+    seen = given(fixed, columns)
+    if seen is not None:
+        _check_possible(columns, values, log_prob_at(seen, values).value)
+        found = fixed.conditional(columns, values)
+        if found is not None:
+            return found
+    rest = others(columns, fixed.event_shape[0])
+    estimated = EstimatedSubset(fixed, rest, columns, values, proposals, chains, moves, seed)
+    estimated.normaliser()  # what is impossible is found here, not with the first sample
+    return estimated
 
 
-def check_possible(columns: list[int], values: Tensor, log_p: Tensor) -> None:
+def _check_possible(columns: list[int], values: Tensor, log_p: Tensor) -> None:
     """Raise ImpossibleError where what was observed has no probability, or less than any float."""
     if not bool(torch.isfinite(log_p) | log_p.isposinf()):
         raise ImpossibleError(

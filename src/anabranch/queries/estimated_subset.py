@@ -178,20 +178,18 @@ class EstimatedSubset(Density):
             self._warn_of(float(found.effective_samples), proposals)
         return known.normaliser
 
-    def only(self, columns: Sequence[int]) -> EstimatedSubset:
-        """The marginal over some of its columns, by their place among these."""
-        wanted = [self.wanted[i] for i in read_columns(columns, len(self.wanted))]
-        return self._like(wanted, self.observed, self._a)
-
-    def given(self, columns: Sequence[int], values: Tensor) -> EstimatedSubset:
-        """The conditional given some of its columns too, by their place among these."""
-        more = [self.wanted[i] for i in read_columns(columns, len(self.wanted))]
-        wanted = [i for i in self.wanted if i not in more]
-        return self._like(wanted, [*self.observed, *more], torch.cat([self._a, values]))
-
-    def _like(self, wanted: Sequence[int], observed: Sequence[int], values: Tensor) -> EstimatedSubset:
-        options = self.proposals, self.chains, self.moves, self.seed
-        return EstimatedSubset(self.density, wanted, observed, values, *options)
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> EstimatedSubset:
+        """An estimated one again, of the same density."""
+        chosen, seen = [self.wanted[i] for i in wanted], [*self.observed, *(self.wanted[i] for i in observed)]
+        a = self._a if values is None else torch.cat([self._a, values])
+        subset = EstimatedSubset(self.density, chosen, seen, a, self.proposals, self.chains, self.moves, self.seed)
+        if observed:
+            subset.normaliser()  # what is impossible is found here, not with the first sample
+        else:
+            subset._known = _Known(state_of(subset), self._remembered().normaliser)
+        return subset
 
     def walk(self) -> _Walk:
         """Chains that go on from where those of `diagnosis` ended, for means over many of their states."""
@@ -212,6 +210,10 @@ class EstimatedSubset(Density):
                 stacklevel=4,
             )
         return found.value
+
+    def _estimate(self, x: Tensor, context: Tensor | None, samples: int | None) -> tuple[Tensor, Tensor]:
+        found = self._estimated(x)
+        return found.value, found.standard_error
 
     def _estimated(self, x: Tensor) -> Estimate:
         batch, rows = x.shape[:-1], x.reshape(-1, x.shape[-1])

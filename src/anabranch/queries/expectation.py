@@ -11,15 +11,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import one_of
-from anabranch.densities import Density
+from anabranch.densities import Density, Moments, at_context
+from anabranch.densities.reordered import given as given_columns
 from anabranch.draws import drawing
-from anabranch.queries.at_context import settled
-from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
-from anabranch.queries.moments import closed_moments
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import Values, single_values
 from anabranch.queries.sampling import Sampling
@@ -122,7 +120,7 @@ def expected(
     if isinstance(f, str):
         one_of("f", f, _MOMENTS)
     observed, values = read_observed(given, density)
-    fixed = settled(density, context)
+    fixed = at_context(density, context)
     if Inquiry.takes(fixed):
         inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         return _of_inquiry(inquiry, f, wanted, single_values(given))
@@ -211,16 +209,15 @@ def _closed(
     return Estimate.closed(mean if f == "mean" else torch.diagonal(covariance))
 
 
-def _of_columns(density: Density, columns: list[int], only_mean: bool) -> tuple[Tensor, Tensor | None] | None:
-    joint = closed_marginal(density, columns)
-    moments = None if joint is None else closed_moments(joint)
-    if moments is not None or not only_mean:
-        return moments
-    means = []
-    for column in columns:
-        one = closed_marginal(density, [column])
-        moments = None if one is None else closed_moments(one)
-        if moments is None:
-            return None
-        means.append(moments[0])
-    return torch.cat(means), None
+def _of_columns(density: Density, columns: list[int], only_mean: bool) -> Moments | None:
+    found = _moments(density, columns)
+    if found is not None or not only_mean:
+        return found
+    each = [_moments(density, [column]) for column in columns]
+    known = [one.mean for one in each if one is not None]
+    return Moments(torch.cat(known), None) if len(known) == len(each) else None
+
+
+def _moments(density: Density, columns: list[int]) -> Moments | None:
+    marginal = given_columns(density, columns)
+    return None if marginal is None else marginal.moments()

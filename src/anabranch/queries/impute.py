@@ -10,28 +10,16 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import finite_rows, one_of, positive_int, read_tensor, reference_tensor
-from anabranch.densities import (
-    Bernoulli,
-    Categorical,
-    Density,
-    GaussianMixture,
-    Independent,
-    Normal,
-    StudentT,
-    Uniform,
-)
+from anabranch.densities import Density, at_context
+from anabranch.densities.reordered import given
 from anabranch.draws import drawing
 from anabranch.families.draw_levels import draw_levels
-from anabranch.models import AnyOrder
-from anabranch.queries.at_context import AtContext, gaussian_mixture, settled
-from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others
 from anabranch.queries.diagnostics import r_hat
 from anabranch.queries.estimate import QueryWarning
 from anabranch.queries.importance import Joint, poor
 from anabranch.queries.impute_any_order import best_guess, fill
 from anabranch.queries.moves import Moves
-from anabranch.queries.parts import parts_of
 from anabranch.queries.student_mixture import StudentMixture, discrete_columns, stand_in
 from anabranch.transforms.domain import is_everything
 
@@ -128,58 +116,67 @@ class _Filler:
 
     def draws(self, density: Density, x: Tensor, contexts: Tensor | None, count: int) -> Tensor:
         """(count, rows, D)."""
-        if isinstance(density, AnyOrder):
-            many = None if contexts is None else contexts.repeat(count, 1)
-            return fill(density, x.repeat(count, 1), many).reshape(count, *x.shape)
+        found = density.any_order(contexts)
+        if found is not None:
+            model, own = found
+            many = None if own is None else own.expand(len(x), -1).repeat(count, 1)
+            return fill(model, x.repeat(count, 1), many).reshape(count, *x.shape)
         result = x.expand(count, *x.shape).clone()
         for at, c in _by_context(contexts, len(x), x.device):
-            result[:, at] = self._at_one(settled(density, c), x[at], count)
+            result[:, at] = self._at_one(at_context(density, c), x[at], count)
         return result
 
     def best(self, density: Density, x: Tensor, contexts: Tensor | None, kind: str) -> Tensor:
         """(rows, D)."""
-        if isinstance(density, AnyOrder):
-            return best_guess(density, x, kind, contexts)
-        if isinstance(density, (Normal, GaussianMixture)) and kind == "mean":
+        found = density.any_order(contexts)
+        if found is not None:
+            model, own = found
+            return best_guess(model, x, kind, None if own is None else own.expand(len(x), -1))
+        everywhere = is_everything(density.support)
+        if kind == "mean" and everywhere:
+            known = [(at, _mean(at_context(density, c), x[at])) for at, c in _by_context(contexts, len(x), x.device)]
             result = x.clone()
-            for at, c in _by_context(contexts, len(x), x.device):
-                result[at] = _mean_of_gaussians(gaussian_mixture(density, c), x[at])
-            return result
+            for at, mean in known:
+                if mean is not None:
+                    result[at] = mean
+            if all(mean is not None for _, mean in known):
+                return result
         drawn = self.draws(density, x, contexts, _BEHIND_A_BEST)
         columns = range(x.shape[1])
-        discrete = set() if is_everything(density.support) else set(_discrete(density, contexts))
+        discrete = set() if everywhere else set(_discrete(density, contexts))
         each = [_most_frequent(drawn[..., i]) if i in discrete else _middle(drawn[..., i], kind) for i in columns]
         return torch.stack(each, dim=-1)
 
+    def _means(self, density: Density, x: Tensor, contexts: Tensor | None) -> Tensor | None:
+        result = x.clone()
+        for at, c in _by_context(contexts, len(x), x.device):
+            mean = _mean(at_context(density, c), x[at])
+            if mean is None:
+                return None
+            result[at] = mean
+        return result
+
     def _at_one(self, density: Density, x: Tensor, count: int) -> Tensor:
         """Of a density without a context: (count, rows, D)."""
-        inner = density.density if isinstance(density, AtContext) else density
-        if isinstance(inner, AnyOrder):
-            own = density.context.expand(len(x), -1) if isinstance(density, AtContext) else None
-            return self.draws(inner, x, own, count)
-        if isinstance(density, Independent):
-            sizes = [part.event_shape[0] for part in density]
-            pieces = zip(density, x.split(sizes, dim=-1), strict=True)
+        if density.any_order(None) is not None:
+            return self.draws(density, x, None, count)
+        factors = density.factors(None)
+        if factors is not None:
+            pieces = zip(factors, x.split([part.event_shape[0] for part in factors], dim=-1), strict=True)
             return torch.cat([self._at_one(part, piece, count) for part, piece in pieces], dim=-1)
-        apart = parts_of(density)
+        apart = density.summands(None)
         columns = range(x.shape[1])
-        if apart is not None and all(closed_marginal(part, [i]) is not None for part in apart[0] for i in columns):
+        if apart is not None and all(given(part, [i]) is not None for part in apart[0] for i in columns):
             return self._of_mixture(*apart, x, count)
         result = x.expand(count, *x.shape).clone()
-        gaussian = gaussian_mixture(density) if isinstance(density, (Normal, GaussianMixture)) else None
         for rows, observed in _by_pattern(x):
-            hidden = others(observed, x.shape[1])
             if not observed:
                 result[:, rows] = density.sample((count, len(rows)))
                 continue
+            hidden = others(observed, x.shape[1])
             seen = x[rows][:, observed]
-            if gaussian is not None:
-                _check_rows(gaussian.marginal(observed).log_prob(seen), rows)
-                drawn = gaussian.conditional(observed).sample((count,), seen)
-            elif _columns_independent(density):
-                _check_rows(_marginal(density, observed).log_prob(seen), rows)
-                drawn = _marginal(density, hidden).sample((count, len(rows)))
-            else:
+            drawn = _conditional_draws(density, observed, seen, rows, count)
+            if drawn is None:
                 joint = Joint(density, observed, hidden)
                 drawn = self._by_chains(joint, stand_in(density, seed=0), seen, rows, count)
             filled = result[:, rows]
@@ -260,15 +257,28 @@ def _by_context(contexts: Tensor | None, rows: int, device: torch.device) -> Ite
 
 
 def _marginal(density: Density, columns: list[int]) -> Density:
-    found = closed_marginal(density, columns)
+    found = given(density, columns)
     if found is None:
         raise ValueError(f"density: expected one whose marginals have a closed form, got {type(density).__name__}")
     return found
 
 
-def _columns_independent(density: Density) -> bool:
-    """Closed forms of independent numbers."""
-    return isinstance(density, (StudentT, Uniform, Bernoulli, Categorical))
+def _conditional_draws(density: Density, observed: list[int], seen: Tensor, rows: Tensor, count: int) -> Tensor | None:
+    """(count, rows, H) of the conditional in closed form, given what rows have (rows, O); None without one."""
+    marginal = given(density, observed)
+    if marginal is None:
+        return None
+    _check_rows(marginal.log_prob(seen), rows)
+    of_context = density.conditional(observed)
+    if of_context is not None:
+        return of_context.sample((count,), seen)
+    drawn = []
+    for values in seen:
+        one = density.conditional(observed, values)
+        if one is None:
+            return None
+        drawn.append(one.sample((count,)))
+    return torch.stack(drawn, dim=1)
 
 
 def _check_rows(log_p: Tensor, rows: Tensor) -> None:
@@ -280,19 +290,27 @@ def _check_rows(log_p: Tensor, rows: Tensor) -> None:
         )
 
 
-def _mean_of_gaussians(mixture: GaussianMixture, x: Tensor) -> Tensor:
+def _mean(density: Density, x: Tensor) -> Tensor | None:
+    """Rows with their gaps' means given what they have; None without a closed form for rows of any values, or a mean."""
+    factors = density.factors(None)
+    if factors is not None:
+        pieces = zip(factors, x.split([part.event_shape[0] for part in factors], dim=-1), strict=True)
+        means = [_mean(part, piece) for part, piece in pieces]
+        known = [mean for mean in means if mean is not None]
+        return torch.cat(known, dim=-1) if len(known) == len(means) else None
     result = x.clone()
     for rows, observed in _by_pattern(x):
-        if not observed:
-            theta = mixture.theta(None)
-            result[rows] = theta["logits"].softmax(dim=-1) @ theta["loc"]
-            continue
-        seen = x[rows][:, observed]
-        _check_rows(mixture.marginal(observed).log_prob(seen), rows)
-        theta = mixture.conditional(observed).theta(seen)
-        means = torch.einsum("nk,nkd->nd", theta["logits"].softmax(dim=-1), theta["loc"])
+        of_context = density.conditional(observed) if observed else density
+        if of_context is None:
+            return None
+        seen = x[rows][:, observed] if observed else None
+        moments = of_context.moments(seen)
+        if moments is None or not bool(moments.mean.isfinite().all()):
+            return None
+        if seen is not None:
+            _check_rows(_marginal(density, observed).log_prob(seen), rows)
         filled = result[rows]
-        filled[:, others(observed, x.shape[1])] = means
+        filled[:, others(observed, x.shape[1])] = moments.mean
         result[rows] = filled
     return result
 

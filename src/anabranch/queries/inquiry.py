@@ -13,7 +13,6 @@ from anabranch.densities import Density
 from anabranch.families import Levels
 from anabranch.models import AnyOrder
 from anabranch.queries.any_order_rows import any_order_rows
-from anabranch.queries.at_context import AtContext
 from anabranch.queries.combined import exponential, logarithm, signed_sum, total, with_orders
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
 from anabranch.queries.near import COMMON, ENOUGH, share_near, warn_of_few
@@ -79,13 +78,13 @@ class Inquiry:
         tolerance: float | None = None,
         most: int = 1_000_000,
     ) -> None:
-        model = density.density if isinstance(density, AtContext) else density
-        if not isinstance(model, AnyOrder) or density.context_shape is not None:
+        found = density.any_order(None) if density.context_shape is None else None
+        if found is None:
             raise ValueError(
                 f"density: expected an AnyOrder, at a context if it takes one, got a {type(density).__name__}"
             )
-        self.model = model
-        self.context = density.context if isinstance(density, AtContext) else None
+        self.model: AnyOrder = found[0]
+        self.context = found[1]
         self.samples = positive_int("samples", samples, least=2)
         self.seed = seed_of(seed)
         self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
@@ -95,8 +94,7 @@ class Inquiry:
     @staticmethod
     def takes(density: Density) -> bool:
         """Whether a density is one that this answers for."""
-        inner = density.density if isinstance(density, AtContext) else density
-        return isinstance(inner, AnyOrder) and density.context_shape is None
+        return density.context_shape is None and density.any_order(None) is not None
 
     def probability(self, region: Mapping[int, Values], given: Mapping[int, Values] | None = None) -> Estimate:
         """P(x in region | given).

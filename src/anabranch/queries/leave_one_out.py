@@ -8,10 +8,9 @@ from torch import Tensor
 
 from anabranch.checks import read_tensor, reference_tensor
 from anabranch.densities import Density
-from anabranch.models import AnyOrder
 from anabranch.queries.columns import check_density, others
 from anabranch.queries.estimate import Estimate
-from anabranch.queries.estimated_subset import EstimatedSubset
+from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
 
 
@@ -53,9 +52,11 @@ def leave_one_out(
         tensor([[-8.2261, -8.2261]])
     """
     features = check_density(density)
-    if isinstance(density, AnyOrder):
+    joint = density.any_order(None if context is None else density._checked_context(context))
+    if joint is not None:
+        model, own = joint
         with torch.no_grad():
-            return Estimate.closed(density.leave_one_out(x, context))
+            return Estimate.closed(model.leave_one_out(x, own))
     if density.context_shape is not None:
         raise ValueError(
             f"density: expected one without a context, or an AnyOrder, got a {type(density).__name__} that takes one"
@@ -66,7 +67,7 @@ def leave_one_out(
         if features == 1:
             return Estimate.closed(log_p.unsqueeze(-1))
         found = [
-            _of_rest(marginal(density, rest, proposals=proposals, seed=seed), rows[..., rest])
+            log_prob_at(marginal(density, rest, proposals=proposals, seed=seed), rows[..., rest])
             for rest in (others([i], features) for i in range(features))
         ]
     value = log_p.unsqueeze(-1) - torch.stack([one.value.to(log_p) for one in found], dim=-1)
@@ -75,10 +76,4 @@ def leave_one_out(
         torch.stack([one.standard_error.to(log_p) for one in found], dim=-1),
         torch.stack([one.effective_samples.to(log_p) for one in found], dim=-1),
         exact=all(one.exact for one in found),
-    )
-
-
-def _of_rest(density: Density, x: Tensor) -> Estimate:
-    return (
-        density.log_prob_with_error(x) if isinstance(density, EstimatedSubset) else Estimate.closed(density.log_prob(x))
     )

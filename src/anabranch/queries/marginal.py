@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.densities import Density
-from anabranch.queries.at_context import settled
-from anabranch.queries.closed_marginal import closed_marginal
+from anabranch.densities import Density, at_context
+from anabranch.densities.reordered import given
 from anabranch.queries.columns import check_density, read_columns
 from anabranch.queries.estimated_subset import EstimatedSubset
 
@@ -52,8 +51,6 @@ def marginal(
         torch.Size([5, 2])
     """
     chosen = read_columns(columns, check_density(density))
-    fixed = settled(density, context)
-    if isinstance(fixed, EstimatedSubset):
-        return fixed.only(chosen)
-    closed = closed_marginal(fixed, chosen)
+    fixed = at_context(density, context)
+    closed = given(fixed, chosen)
     return EstimatedSubset(fixed, chosen, proposals=proposals, seed=seed) if closed is None else closed

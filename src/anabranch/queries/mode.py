@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,13 +12,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import positive_int
-from anabranch.densities import Density, GaussianMixture, Normal
+from anabranch.checks import positive_int, reference_tensor
+from anabranch.densities import Density
 from anabranch.draws import drawing
-from anabranch.families import Atoms, Family, Lattice, Levels
-from anabranch.models import AnyOrder, Subset
-from anabranch.queries.ascent import LogProb, climb, from_means, polish, try_levels
-from anabranch.queries.at_context import AtContext, gaussian_mixture
+from anabranch.families.point_masses import PointMasses
+from anabranch.queries.ascent import LogProb, climb, polish, try_levels
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, QueryWarning
@@ -108,8 +107,9 @@ def mode(
             raise ValueError(f"columns: expected some that were not observed, got {both}")
         rest = others(observed, features)
         target = marginal(target, [rest.index(i) for i in free], proposals=sampling.get("proposals", 1024), seed=seed)
-    if isinstance(target, (Normal, GaussianMixture)):
-        top, agreed, tried = _of_gaussians(gaussian_mixture(target))
+    peaks = target.peaks(None)
+    if peaks is not None:
+        top, agreed, tried = _of_peaks(target, *peaks)
     else:
         with drawing(seed):
             top, agreed, tried = _of_any(target, starts, steps)
@@ -121,16 +121,14 @@ def mode(
     return Mode(x, log_p, agreed, tried)
 
 
-def _of_gaussians(mixture: GaussianMixture) -> tuple[Tensor, int, int]:
-    like = mixture.theta(None)["loc"]
-    double = mixture.double()
-    ends = from_means(double)
+def _of_peaks(density: Density, ends: Tensor, unit: Tensor) -> tuple[Tensor, int, int]:
+    """The highest of a density's own peaks, brought to its top."""
+    like = reference_tensor(density)
+    double = copy.deepcopy(density).double()
     with torch.no_grad():
         top = polish(double.log_prob, ends[double.log_prob(ends).argmax()], torch.ones_like(ends[0]), _all(ends))
-        spread = (top - ends).abs()
-        unit = double.theta(None)["log_scale"].exp().amin(dim=0)
-        agreed = int((spread <= _SAME_PLACE * unit).all(dim=-1).sum())
-    return top.to(like), max(1, agreed), len(ends)
+        agreed = int(((top - ends).abs() <= _SAME_PLACE * unit).all(dim=-1).sum())
+    return top if like is None else top.to(like), max(1, agreed), len(ends)
 
 
 def _of_any(density: Density, starts: int, steps: int) -> tuple[Tensor, int, int]:
@@ -138,8 +136,10 @@ def _of_any(density: Density, starts: int, steps: int) -> tuple[Tensor, int, int
         # estimates along the way need not be good; what is returned is told with its error
         warnings.simplefilter("ignore", QueryWarning)
         drawn = density.sample((_DRAWS if not isinstance(density, EstimatedSubset) else 1024,))
-        height = _height(density)
-        hill = _Hill(height, _spread(drawn), _levels(density, drawn), _atoms(density, drawn))
+        # log p, or where that has integrals, what comes near to it
+        height = density.relative_log_prob
+        masses = density.point_masses(_MOST_LEVELS, drawn)
+        hill = _Hill(height, _spread(drawn), _levels(masses, density, drawn), _atoms(masses))
         log_p = torch.cat([height(some) for some in drawn.split(1024)]).nan_to_num(nan=-torch.inf)
     # half of them the highest, which crowd on one hill, half of them wherever the mass is
     highest = log_p.argsort(descending=True)[: (starts + 1) // 2]
@@ -203,45 +203,21 @@ class _Hill:
         return moving
 
 
-def _levels(density: Density, drawn: Tensor) -> dict[int, Tensor]:
-    """The values to try in each discrete column: all of them, if the density's families say so, or those drawn."""
-    families = _families(density)
-    if families is None:
-        columns = discrete_columns(density, drawn)
-    else:
-        columns = [i for i, family in enumerate(families) if family.discrete]
+def _levels(masses: list[PointMasses] | None, density: Density, drawn: Tensor) -> dict[int, Tensor]:
+    """The values to try in each discrete column: all of them, if the density tells, or those drawn most often."""
+    alone = None if masses is None else [i for i, one in enumerate(masses) if one.alone]
+    columns = discrete_columns(density, drawn) if alone is None else alone
     found = {}
     for i in columns:
-        family = None if families is None else families[i]
+        told = None if masses is None else masses[i].values
         values, counts = drawn[:, i].unique(return_counts=True)
-        found[i] = values[counts.argsort(descending=True)[:_MOST_LEVELS]]
-        if isinstance(family, Levels) and family.count <= _MOST_LEVELS:
-            found[i] = torch.arange(family.count).to(drawn)
-        elif isinstance(family, Lattice) and family.high - family.low <= _MOST_LEVELS * family.step:
-            found[i] = family.points(drawn)
+        found[i] = values[counts.argsort(descending=True)[:_MOST_LEVELS]] if told is None else told
     return found
 
 
-def _atoms(density: Density, drawn: Tensor) -> dict[int, Tensor]:
+def _atoms(masses: list[PointMasses] | None) -> dict[int, Tensor]:
     """The values that have a probability of their own in continuous columns."""
-    families = _families(density) or []
-    return {i: drawn.new_tensor(family.values) for i, family in enumerate(families) if isinstance(family, Atoms)}
-
-
-def _families(density: Density) -> list[Family] | None:
-    one = density.density if isinstance(density, AtContext) else density
-    if isinstance(one, AnyOrder):
-        return [one.family(i) for i in range(one.columns)]
-    return [one.model.family(i) for i in one.wanted] if isinstance(one, Subset) else None
-
-
-def _height(density: Density) -> LogProb:
-    """What is climbed: log p, or where that has integrals, what comes near to it."""
-    one = density.density if isinstance(density, AtContext) else density
-    if not isinstance(one, Subset) or one.closed:
-        return density.log_prob
-    context = density.context if isinstance(density, AtContext) else None
-    return lambda x: one.relative_log_prob(x, context)
+    return {i: one.values for i, one in enumerate(masses or []) if not one.alone and one.values is not None}
 
 
 def _spread(x: Tensor) -> Tensor:

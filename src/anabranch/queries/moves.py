@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anabranch.densities import Density, Normal
-from anabranch.models import Flow
+from anabranch.densities import Density
 from anabranch.models.weighted_completions import resampled
-from anabranch.queries.at_context import AtContext
 from anabranch.queries.importance import Joint, mean_weight
 from anabranch.queries.student_mixture import StudentMixture
-from anabranch.transforms import Transform
+from anabranch.transforms import Chain, Transform
 
 _LEAPFROGS = 4
 # moves from the stand-in in a sweep: they take a tenth of the time of the others
@@ -170,16 +168,11 @@ class Moves:
 
 def noise_space(density: Density) -> tuple[Transform, Tensor | None] | None:
     """The transform (and its context) of a flow with a standard normal base that can be run both ways, or None."""
-    context = density.context if isinstance(density, AtContext) else None
-    flow = density.density if isinstance(density, AtContext) else density
-    if not isinstance(flow, Flow) or flow.transform.inversion not in ("closed", "sequential"):
+    found = density.noise_space(None)
+    if found is None or not found[0]:
         return None
-    if not isinstance(flow.base, Normal) or flow.base.context_shape is not None or "packed" in flow.base.theta(None):
-        return None
-    theta = flow.base.theta(None)
-    if bool(theta["loc"].any()) or bool(theta["log_scale"].any()):
-        return None
-    return flow.transform, context
+    transforms, context = found
+    return (transforms[0] if len(transforms) == 1 else Chain(transforms)), context
 
 
 def _standard(z: Tensor) -> Tensor:

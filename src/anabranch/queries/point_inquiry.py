@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from anabranch.checks import reference_tensor
-from anabranch.densities import Density
-from anabranch.queries.at_context import settled
+from anabranch.densities import Density, at_context
 from anabranch.queries.columns import others, tensor_like
 from anabranch.queries.condition import condition
 from anabranch.queries.drawn_inquiry import DrawnInquiry
@@ -91,7 +90,7 @@ class PointInquiry:
 
     def near(self, given: Mapping[int, Values]) -> float:
         """The share of all rows that are near what is given."""
-        return DrawnInquiry(settled(self.density, self.context), seed=self.seed).near(given)
+        return DrawnInquiry(at_context(self.density, self.context), seed=self.seed).near(given)
 
 
 def points_of(given: Mapping[int, Values]) -> dict[int, float]:

@@ -11,11 +11,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.densities import Density
+from anabranch.densities import Density, DistributionFunction, at_context
+from anabranch.densities.reordered import given as given_columns
 from anabranch.draws import drawing
-from anabranch.queries.at_context import settled
-from anabranch.queries.closed_condition import closed_condition
-from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed, tensor_like
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate, QueryWarning
@@ -23,7 +21,6 @@ from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import Interval, Region, Values, disjoint, inside, read_region, single_values
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.univariate import Univariate, univariate
 
 # fewer draws than this in a region say little of its probability
 _LEAST_HITS = 10
@@ -72,7 +69,7 @@ def probability(
     """
     features = check_density(density)
     observed, values = read_observed(given, density)
-    fixed = settled(density, context)
+    fixed = at_context(density, context)
     if Inquiry.takes(fixed) and isinstance(region, Mapping):
         intervals = read_region(region)
         if intervals:
@@ -96,7 +93,7 @@ def probability(
         if factor == 0 or not intervals:
             return Estimate.closed(torch.tensor(factor, dtype=torch.float64))
         only = next(iter(intervals))
-        known = _univariate(conditional, rest.index(only)) if len(intervals) == 1 else None
+        known = _distribution_function(conditional, rest.index(only)) if len(intervals) == 1 else None
         if known is not None:
             p = factor * within(known, intervals[only])
             return Estimate.closed(torch.tensor(p, dtype=torch.float64))
@@ -131,12 +128,12 @@ def probability(
     return found
 
 
-def within(known: Univariate, values: Values) -> float:
+def within(known: DistributionFunction, values: Values) -> float:
     """P(X in values)."""
     return min(1.0, sum(_within_run(known, run) for run in disjoint(values)))
 
 
-def _within_run(known: Univariate, run: Interval) -> float:
+def _within_run(known: DistributionFunction, run: Interval) -> float:
     if run.point is not None:
         return mass_at(known, run.point)
     ends = torch.tensor([run.low, run.high], dtype=torch.float64)
@@ -146,7 +143,7 @@ def _within_run(known: Univariate, run: Interval) -> float:
     return max(0.0, high - low)
 
 
-def mass_at(known: Univariate, number: float) -> float:
+def mass_at(known: DistributionFunction, number: float) -> float:
     """P(X = number)."""
     left, right = known.below(torch.tensor([number], dtype=torch.float64))
     nearest = float(known.nearest(torch.tensor([number], dtype=torch.float64)))
@@ -164,7 +161,7 @@ def _points_first(
     factor = 1.0
     for column in [i for i, interval in intervals.items() if interval.point is not None]:
         point = intervals[column].point
-        known = _univariate(density, rest.index(column))
+        known = _distribution_function(density, rest.index(column))
         if known is None or point is None:
             continue
         factor *= mass_at(known, point)
@@ -172,18 +169,18 @@ def _points_first(
         if factor == 0 or not intervals:
             break
         value = tensor_like([point], values)
-        found = closed_condition(density, [rest.index(column)], value)
+        found = density.conditional([rest.index(column)], value)
         if found is None:
             raise ValueError(f"region: expected a conditional given column {column}, got none")
-        density = found[0]
+        density = found
         rest = [i for i in rest if i != column]
         observed, values = [*observed, column], torch.cat([values, value])
     return factor, density, rest, observed, values
 
 
-def _univariate(density: Density, place: int) -> Univariate | None:
-    one = closed_marginal(density, [place])
-    return None if one is None else univariate(one)
+def _distribution_function(density: Density, place: int) -> DistributionFunction | None:
+    one = given_columns(density, [place])
+    return None if one is None else one.distribution_function()
 
 
 def _share(hits: Tensor, factor: float) -> Estimate:

@@ -10,19 +10,16 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import read_tensor
-from anabranch.densities import Density
+from anabranch.densities import Density, at_context
+from anabranch.densities.reordered import given as given_columns
 from anabranch.draws import drawing
-from anabranch.queries.at_context import settled
-from anabranch.queries.closed_marginal import closed_marginal
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.condition import condition
 from anabranch.queries.estimate import Estimate
-from anabranch.queries.estimated_subset import EstimatedSubset
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import single_values
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.univariate import univariate
 
 
 def quantile(
@@ -72,19 +69,19 @@ def quantile(
     observed, _ = read_observed(given, density)
     if column in observed:
         raise ValueError(f"column: expected one that was not observed, got {column}")
-    fixed = settled(density, context)
+    fixed = at_context(density, context)
     if Inquiry.takes(fixed):
         inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         found = inquiry.quantile(column, u.reshape(-1), single_values(given))
         return found.shaped(u.shape)
     conditional = condition(density, given or {}, context, **sampling)
     place = others(observed, features).index(column)
-    one = closed_marginal(conditional, [place])
-    known = None if one is None else univariate(one)
-    if known is not None:
-        return Estimate.closed(known.quantile(u.reshape(-1)).reshape(u.shape))
-    if isinstance(conditional, EstimatedSubset):
-        conditional, place = conditional.only([place]), 0
+    one = given_columns(conditional, [place])
+    if one is not None:
+        known = one.distribution_function()
+        if known is not None:
+            return Estimate.closed(known.quantile(u.reshape(-1)).reshape(u.shape))
+        conditional, place = one, 0
     with drawing(seed):
         return monte_carlo(
             "quantile", conditional, lambda drawn: _statistic(drawn[..., place], u), samples, tolerance, most

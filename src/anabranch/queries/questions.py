@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import positive_int
-from anabranch.densities import Density
+from anabranch.densities import Density, at_context
 from anabranch.queries.answer import Answer, Line
-from anabranch.queries.at_context import settled
 from anabranch.queries.clock import clock_of, plain
 from anabranch.queries.columns import Columns, check_density
 from anabranch.queries.conditions import Conditions
@@ -138,7 +137,7 @@ class _Evaluator:
         question = asked.question
         self.given = self.words.values(question.given)
         self.told = [one.text for one in (*asked.beside, *question.given)]
-        fixed = settled(density, context) if density.context_shape is None or context is not None else density
+        fixed = at_context(density, context) if density.context_shape is None or context is not None else density
         self.inquiry: Inquiry | DrawnInquiry | PointInquiry
         if Inquiry.takes(fixed):
             self.inquiry = Inquiry(fixed, samples, self.seed, tolerance)

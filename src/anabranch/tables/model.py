@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density
 from anabranch.described import Described
-from anabranch.models import AnyOrder
+from anabranch.models import AnyOrder, Subset
 from anabranch.queries import Answer, condition, marginal
 from anabranch.queries.sampling import Sampling
 from anabranch.tables.columns.column import Float64
@@ -220,7 +220,7 @@ class TableModel(Described):
         """
         numbers = self._numbers(columns)
         if isinstance(self.density, AnyOrder):
-            return TableModel(self.schema.select(columns), self.density.marginal(numbers), self.rows)
+            return TableModel(self.schema.select(columns), Subset(self.density, numbers), self.rows)
         if self.schema.given:
             raise ValueError(
                 f"marginal: expected a model without given columns; take conditional of {', '.join(self.schema.given)} first"
@@ -255,7 +255,7 @@ class TableModel(Described):
             )
         some = [name for name in self.schema.given if values.get(name) is not None]
         if isinstance(self.density, AnyOrder) and not some:
-            return TableModel(self.schema.select(rest), self.density.conditional(seen, numbers))
+            return TableModel(self.schema.select(rest), Subset(self.density, self._numbers(rest), seen, numbers))
         context = encoded.tensor(given_values(self.schema, dict(values))) if self.schema.given else None
         density = condition(self.density, dict(zip(seen, numbers.tolist(), strict=True)), context)
         return TableModel(Schema([self.schema.column(name) for name in rest]), density)

@@ -21,6 +21,7 @@ from anabranch.densities.contexts import context_batch
 from anabranch.draws import drawing
 from anabranch.storage import load, save
 from anabranch.testing.bounds import check_bound
+from anabranch.testing.closed_forms import check_closed_forms
 from anabranch.testing.expectations import checking, expect, expect_close, expect_fullgraph, expecting_value_error
 from anabranch.testing.mixtures import check_mixture
 from anabranch.testing.normalisation import check_normalised, check_samples
@@ -39,11 +40,11 @@ def check_density(
     """Put a density through the contract; a mixture through that of mixtures too.
 
     Shapes for any batch; that it integrates (or sums) to one; that samples come with their own log-density and, by their
-    share in regions, from the density; the support; loss, gradients, NaN, the `torch.distributions` view; ValueError for
-    what does not fit; `torch.compile(fullgraph=True)`; copies and files that give equal numbers;
-    draws that are the generator's, from several threads too, and leave the global generators alone. Of a density of which
-    a bound is known, that it lies below log p(x), that the estimate is right, and that log_prob is refused. Draws are
-    seeded.
+    share in regions, from the density; the support; what it says in closed form; loss, gradients, NaN, the
+    `torch.distributions` view; ValueError for what does not fit; `torch.compile(fullgraph=True)`; copies and files that give
+    equal numbers; draws that are the generator's, from several threads too, and leave the global generators alone. Of a
+    density of which a bound is known, that it lies below log p(x), that the estimate is right, and that log_prob is refused.
+    Draws are seeded.
 
     Args:
         density: the density, in float32, with weights away from their start (`randomize`).
@@ -73,6 +74,7 @@ def check_density(
             "total probability": lambda: check_normalised(density, context, draws),
             "samples against log_prob": lambda: check_samples(density, context, draws),
             "support": lambda: check_support(density, context),
+            "closed forms": lambda: check_closed_forms(density, context, draws),
             "gradients": lambda: check_gradients(density, context),
             "NaN": lambda: check_nan_rows(density, context),
             "distribution()": lambda: check_view(density, context),

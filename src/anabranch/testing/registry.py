@@ -12,12 +12,15 @@ from torch import Tensor
 from anabranch import flows
 from anabranch.datasets import Circles, Pinwheel
 from anabranch.densities import (
+    AtContext,
     Bernoulli,
     Categorical,
     Density,
     GaussianMixture,
     Independent,
     Normal,
+    Regardless,
+    Reordered,
     Resampled,
     StudentT,
     Uniform,
@@ -423,6 +426,9 @@ DENSITIES: dict[str, Case] = {
     "independent": Case(lambda: Independent([Normal([0.0], learnable=True), StudentT([1.0], df=5.0)])),
     "independent, mixed": Case(lambda: Independent([Normal([0.0, 1.0]), Categorical(torch.zeros(3), learnable=True)])),
     "independent of context": Case(lambda: Independent([Normal([0.0], context=2), Normal([1.0])]), context=2),
+    "reordered": Case(lambda: Reordered(Independent([Normal([0.0, 1.0]), Categorical(torch.zeros(3))]), [2, 0, 1])),
+    "at a context": Case(lambda: AtContext(StudentT([0.0, 1.0], df=6.0, context=2, hidden=(8,)), torch.ones(2))),
+    "regardless of context": Case(lambda: Regardless(StudentT([0.0, 1.0], df=5.0, learnable=True), 2), context=2),
     "Gaussian mixture": Case(_mixture),
     "full Gaussian mixture": Case(lambda: _mixture(full=True)),
     "Gaussian mixture of context": Case(lambda: _mixture(context=2), context=2),

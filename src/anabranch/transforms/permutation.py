@@ -27,12 +27,18 @@ class Permutation(Transform):
     """
 
     rearranges = True
+    affine = True
 
     def __init__(self, order: Sequence[int]) -> None:
         places = as_order(order, len(order))
         super().__init__((len(places),))
         self.register_buffer("order", places, persistent=False)
         self.register_buffer("places", places.argsort(), persistent=False)
+
+    def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[None, list[int]]:
+        """They stay as they are, in other places."""
+        places = self.get_buffer("places").tolist()
+        return None, [places[i] for i in columns]
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return x.index_select(-1, self.get_buffer("order")), x.new_zeros(x.shape[:-1])

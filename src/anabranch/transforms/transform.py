@@ -50,6 +50,7 @@ class Transform(Described, ABC):
         context_shape: the shape of one context, or None if the transform takes none. A transform that takes none
             ignores a context that it is given: in a chain, context reaches every layer.
         inversion: what the inverse costs: "closed", "sequential", "iterative" or "none".
+        affine: whether f(x) = A x + b at every context.
         domain: the x for which f is defined, a `torch.distributions` constraint; by default all. Outside it forward gives
             a log_det of -inf, so that a density is 0 there, and some finite z; a NaN stays NaN. (A chain leaves that to
             its blocks: each has its own domain, and log_det stays -inf.)
@@ -84,6 +85,7 @@ class Transform(Described, ABC):
     event_dim: int = 1
     inversion: Inversion = "closed"
     rearranges: bool = False
+    affine: bool = False
     _checks_dtype: ClassVar[bool] = True
 
     def __init__(
@@ -166,6 +168,21 @@ class Transform(Described, ABC):
         batch = context.shape[: context.dim() - len(self.context_shape)]
         batch = torch.broadcast_shapes(x.shape[: x.dim() - event_dim], batch)
         return x.expand(*batch, *x.shape[x.dim() - event_dim :])
+
+    def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[Transform | None, list[int]] | None:
+        """What f does to chosen features of vectors, if it reads no others: None, the default, if it may read them.
+
+        May be overridden.
+
+        Args:
+            columns: the features of x, maybe none.
+            context: one context, (c), or None.
+
+        Returns:
+            a transform of these features alone, without a context, or None if they stay as they are; and the features of z
+            that come of them.
+        """
+        return None
 
     @abstractmethod
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
