@@ -52,8 +52,8 @@ def gaussians(dtype=torch.float64):
 
 @functools.cache  # what stands in for a density is fitted once for each object
 def secret(density=None):
-    """The same density as a flow over it, whose closed form no query knows."""
-    chain = Chain([Permutation([2, 0, 1]), Permutation([1, 2, 0])])
+    """The same density as a flow over it, whose closed form no query knows: of an inverse it is not known what it reads."""
+    chain = Chain([Permutation([2, 0, 1]), Inverse(Permutation([2, 0, 1]))])
     return ab.Flow(chain, gaussians() if density is None else density)
 
 

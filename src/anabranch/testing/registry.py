@@ -428,6 +428,15 @@ DENSITIES: dict[str, Case] = {
     "independent of context": Case(lambda: Independent([Normal([0.0], context=2), Normal([1.0])]), context=2),
     "reordered": Case(lambda: Reordered(Independent([Normal([0.0, 1.0]), Categorical(torch.zeros(3))]), [2, 0, 1])),
     "at a context": Case(lambda: AtContext(StudentT([0.0, 1.0], df=6.0, context=2, hidden=(8,)), torch.ones(2))),
+    "flow that reads each column alone": Case(
+        lambda: Flow([ActNorm(2), Permutation([1, 0]), Elementwise(Affine(), 2)], _mixture(full=True))
+    ),
+    "flow that reads each column alone, of context": Case(
+        lambda: Flow(Elementwise(_spline(), 2, network=MLP(2, 2 * _spline().size, hidden=(4,))), _mixture(full=True)),
+        context=2,
+    ),
+    "affine flow": Case(lambda: Flow([LULinear(2), Householder(2)], StudentT([0.0, 1.0], df=6.0))),
+    "flow of one column": Case(lambda: Flow(Elementwise(_spline(), 1), Normal([0.3]))),
     "regardless of context": Case(lambda: Regardless(StudentT([0.0, 1.0], df=5.0, learnable=True), 2), context=2),
     "Gaussian mixture": Case(_mixture),
     "full Gaussian mixture": Case(lambda: _mixture(full=True)),

@@ -28,6 +28,8 @@ class ActNorm(Transform):
         True
     """
 
+    affine = True
+
     def __init__(self, features: int) -> None:
         super().__init__((positive_int("features", features),))
         self.loc = nn.Parameter(torch.zeros(features))
@@ -48,6 +50,17 @@ class ActNorm(Transform):
             self.loc.copy_(rows.mean(dim=0))
             self.log_scale.copy_(-torch.where(spread, deviation, torch.ones_like(deviation)).log())
             self.get_buffer("initialized").fill_(True)
+
+    def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[ActNorm | None, list[int]]:
+        """A copy for these features."""
+        if not columns:
+            return None, columns
+        part = ActNorm(len(columns)).to(self.loc)
+        with torch.no_grad():
+            part.loc.copy_(self.loc[columns])
+            part.log_scale.copy_(self.log_scale[columns])
+            part.get_buffer("initialized").fill_(True)
+        return part, columns
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return (x - self.loc) * self.log_scale.exp(), self.log_scale.sum().expand(x.shape[:-1])

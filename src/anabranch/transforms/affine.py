@@ -31,6 +31,8 @@ class Affine(UnivariateMap):
         (tensor([2.]), tensor([0.]))
     """
 
+    affine = True
+
     def __init__(self, max_scale: float = 1000.0) -> None:
         super().__init__(size=2)
         if positive("max_scale", max_scale) <= 1:
@@ -63,6 +65,8 @@ class Shift(UnivariateMap):
         >>> Shift()(torch.tensor([3.0]), torch.tensor([[1.0]]))
         (tensor([2.]), tensor([0.]))
     """
+
+    affine = True
 
     def __init__(self) -> None:
         super().__init__(size=1)

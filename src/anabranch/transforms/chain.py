@@ -69,6 +69,7 @@ class Chain(Transform):
         self._steps = tuple(steps)
         self.memory = as_memory(memory)
         self.memory.check(named)
+        self.affine = all(part.affine for part in parts)
         self.inversion = max((part.inversion for part in parts), key=INVERSIONS.index)
         self.rearranges = all(part.rearranges for part in parts)
 
@@ -127,6 +128,18 @@ class Chain(Transform):
         for block in self._steps:
             block.initialize(x, context)
             x, _ = block(x, context)
+
+    def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[Transform | None, list[int]] | None:
+        """Block after block, if each reads no other features."""
+        parts = []
+        for block in self:
+            found = block.on_columns(columns, context)
+            if found is None:
+                return None
+            part, columns = found
+            if part is not None:
+                parts.append(part)
+        return (Chain(parts) if parts else None), columns
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.memory.run(self._steps, x, context)

@@ -64,6 +64,7 @@ class Elementwise(Transform):
         super().__init__(shape, None if network is None else network.in_shape)
         if shape is None:
             self.event_dim = positive_int("event_dim", event_dim)
+        self.affine = univariate.affine
         self.univariate = univariate
         self.network = network
         self.constants = None if network is not None else nn.Parameter(torch.zeros(*(shape or (0,)), univariate.size))
@@ -77,6 +78,16 @@ class Elementwise(Transform):
     def codomain(self) -> Constraint:
         """Vectors of numbers that the univariate map reaches."""
         return of_features(self.univariate.codomain, self.event_dim)
+
+    def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[Elementwise | None, list[int]]:
+        """The same map, with a copy of the parameters that these features have at the context."""
+        if not columns:
+            return None, columns
+        part = Elementwise(self.univariate, len(columns))
+        if self.univariate.size and part.constants is not None:
+            with torch.no_grad():
+                part.constants = nn.Parameter(self._map_parameters(context)[columns].clone())
+        return part, columns
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_derivative = self.univariate(x, self._map_parameters(context))

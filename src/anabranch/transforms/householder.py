@@ -28,6 +28,8 @@ class Householder(Transform):
         True
     """
 
+    affine = True
+
     def __init__(self, features: int, reflections: int | None = None) -> None:
         super().__init__((positive_int("features", features),))
         count = features if reflections is None else positive_int("reflections", reflections)

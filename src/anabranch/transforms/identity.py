@@ -22,10 +22,15 @@ class Identity(Transform):
     """
 
     rearranges = True
+    affine = True
 
     def __init__(self, event_dim: int = 1) -> None:
         super().__init__()
         self.event_dim = positive_int("event_dim", event_dim)
+
+    def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[None, list[int]]:
+        """They stay as they are."""
+        return None, columns
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(x.shape[: x.dim() - self.event_dim])

@@ -38,6 +38,7 @@ class Inverse(Transform):
         self.event_dim = transform.noise_dim
         self.inversion = transform.inversion
         self.rearranges = transform.rearranges
+        self.affine = transform.affine
         self.transform = transform
 
     @property

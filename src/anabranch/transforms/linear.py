@@ -27,6 +27,8 @@ class Linear(Transform):
         tensor([1., 2.])
     """
 
+    affine = True
+
     def __init__(self, features: int) -> None:
         super().__init__((positive_int("features", features),))
         self.weight = nn.Parameter(torch.eye(features))
@@ -60,6 +62,8 @@ class LULinear(Transform):
         >>> LULinear(2)(torch.tensor([1.0, 2.0]))[0].detach()
         tensor([1., 2.])
     """
+
+    affine = True
 
     def __init__(self, features: int) -> None:
         super().__init__((positive_int("features", features),))

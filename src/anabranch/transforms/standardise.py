@@ -36,6 +36,8 @@ class Standardise(Transform):
         (True, True)
     """
 
+    affine = True
+
     def __init__(self, features: int, scaled: bool = True) -> None:
         super().__init__((positive_int("features", features),))
         self.scaled = bool(scaled)
@@ -53,6 +55,17 @@ class Standardise(Transform):
             self.get_buffer("loc").copy_(torch.where(far, loc, 0.0))
             self.get_buffer("scale").copy_(torch.where(far & self.scaled, scale, 1.0))
             self.get_buffer("initialized").fill_(True)
+
+    def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[Standardise | None, list[int]]:
+        """A copy for these features."""
+        if not columns:
+            return None, columns
+        part = Standardise(len(columns), self.scaled).to(self.get_buffer("loc"))
+        with torch.no_grad():
+            part.get_buffer("loc").copy_(self.get_buffer("loc")[columns])
+            part.get_buffer("scale").copy_(self.get_buffer("scale")[columns])
+            part.get_buffer("initialized").fill_(True)
+        return part, columns
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         scale = self.get_buffer("scale")

@@ -32,12 +32,14 @@ class UnivariateMap(Described, ABC):
     `torch.distributions.constraints`: what is outside them never comes to the two methods of a map in `Elementwise`.
 
     Attributes:
+        affine: whether g(x; theta) = a x + b for every theta.
         fused: whether to run compiled loops where the map has any; `Density.compile` sets it.
 
     Args:
         size: how many parameters one number takes; 0 for a fixed function.
     """
 
+    affine: bool = False
     fused: bool = False
 
     def __init__(self, size: int) -> None:
