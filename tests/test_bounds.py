@@ -199,12 +199,12 @@ def test_a_density_without_terms_is_refused(objective):
 
 
 def test_a_mixture_of_bounds_sums_weights_and_not_bounds():
-    # log sum exp of single bounds may lie above log p: of a posterior much too wide it does, by far
+    # the log sum exp of single bounds may lie above log p in the mean: here it would, by 0.1 to 0.4 nats
     density = linear_gaussian()
     with torch.no_grad():
-        density.posterior.theta.log_scale.fill_(2.0)
-        density.decoder.theta.log_scale.fill_(-2.0)
-    mixture, truth = ab.FlowMixture([density, density]), marginal(density)
+        density.posterior.theta.log_scale.fill_(0.0)
+        density.decoder.theta.log_scale.fill_(0.0)
+    mixture, truth = ab.FlowMixture([density] * 8), marginal(density)
     x = truth.sample((4,), generator=0)
     bound = mixture.lower_bound(x.expand(4_000, 4, 2), generator=0)
     assert bool((bound.mean(0) < truth.log_prob(x)).all())
