@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Hashable
 from typing import Any, Literal
 
@@ -148,7 +149,10 @@ class Recorded:
         here = torch.cuda.current_stream()
         self.side.wait_stream(here)
         try:
-            torch.cuda.set_sync_debug_mode("error")
+            with warnings.catch_warnings():
+                # PyTorch warns that not all that waits is seen
+                warnings.simplefilter("ignore")
+                torch.cuda.set_sync_debug_mode("error")
             with torch.cuda.stream(self.side), drawing(seed):
                 self.step.gradients(shape.rows, shape.index, progress)
         finally:
