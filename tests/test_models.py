@@ -16,12 +16,14 @@ from anabranch.testing import check_normalised, randomize
 def mixture(seed=0, **options):
     torch.manual_seed(seed)
     chain = ab.flows.nsf(2, blocks=3, bins=4, hidden=(8,))
+    options = {"lead": 0.0} | options
     return randomize(ab.DepthMixture(chain, hidden=(8,), **options), scale=0.4, seed=seed).double()
 
 
+@pytest.mark.parametrize("heads", ["none", "linear", "spline"])
 @pytest.mark.parametrize("gate", ["network", "constant"])
-def test_the_joint_is_the_formula(gate):
-    model = mixture(gate=gate)
+def test_the_joint_is_the_formula(gate, heads):
+    model = mixture(gate=gate, heads=heads)
     x = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     joint = model.joint_log_prob(x)
     z = x
@@ -29,9 +31,10 @@ def test_the_joint_is_the_formula(gate):
     for k, block in enumerate(model.chain):
         z, step = block(z)
         log_det = log_det + step
-        base = (-0.5 * z.square() - 0.5 * math.log(2 * math.pi)).sum(-1)
-        weight = torch.log_softmax(model.gate(z), -1)[:, k]
-        assert torch.allclose(joint[:, k], weight + base + log_det, atol=1e-10)
+        u, more = (z, 0.0) if model.heads is None else model.heads[k](z)
+        base = (-0.5 * u.square() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        weight = torch.log_softmax(model.gate(u), -1)[:, k]
+        assert torch.allclose(joint[:, k], weight + base + log_det + more, atol=1e-10)
     assert torch.allclose(model.weights(z).sum(-1), torch.ones(6, dtype=torch.float64))
 
 
@@ -102,12 +105,15 @@ def probabilities_of_cells(density, edges):
     return cells
 
 
-@pytest.mark.parametrize("options", [{}, {"gate": "constant"}, {"depths": [0, 2]}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"gate": "constant"}, {"depths": [0, 2]}, {"heads": "none"}], ids=str)
 def test_samples_fall_into_regions_as_often_as_the_density_says(options):
     # a gate and blocks far from their start, so that no depth looks like another
     torch.manual_seed(3)
-    model = randomize(ab.DepthMixture(ab.flows.nsf(2, blocks=3, bins=4, hidden=(8,)), hidden=(8,), **options), 1.0)
-    model = model.double()
+    chain = ab.flows.nsf(2, blocks=3, bins=4, hidden=(8,))
+    model = randomize(ab.DepthMixture(chain, hidden=(8,), lead=0.0, **options), 0.7).double()
+    with torch.no_grad():  # heads so far off as the blocks would leave the square that is looked at
+        for parameter in model.heads.parameters() if model.heads else []:
+            parameter.mul_(0.3)
     edges = torch.tensor([-3.0, -1.0, -0.3, 0.3, 1.0, 3.0], dtype=torch.float64)
     cells = probabilities_of_cells(model, edges.tolist()).flatten()
     count = 40_000
@@ -118,7 +124,7 @@ def test_samples_fall_into_regions_as_often_as_the_density_says(options):
     seen = torch.bincount(5 * i + j, minlength=25) / count
     error = (cells * (1 - cells) / count).sqrt() + 1e-4
     assert float(((seen - cells).abs() / error).max()) < 4.5
-    assert 0.3 < float(cells.sum()) < 0.999
+    assert 0.15 < float(cells.sum()) < 0.999
 
 
 def test_sampling_keeps_rows_with_their_contexts():
@@ -188,14 +194,14 @@ def test_truncation_to_the_full_depth_changes_nothing():
 
 
 def test_truncation_of_chosen_depths():
-    model = mixture(depths=[0, 2])
+    model = mixture(depths=[0, 2], heads="none")
     assert model.truncate(1).depths == (0,)
     x = torch.randn(5, 2, dtype=torch.float64)
     assert torch.allclose(model.truncate(0).log_prob(x), model.base.log_prob(x))
 
 
 def test_depth_zero_is_the_base_itself():
-    model = mixture(depths=[0, 2], gate="constant")
+    model = mixture(depths=[0, 2], gate="constant", heads="none")
     x = torch.randn(5, 2, dtype=torch.float64)
     assert torch.allclose(model.joint_log_prob(x)[:, 0], model.base.log_prob(x) + model.gate.values.log_softmax(-1)[0])
 
@@ -278,7 +284,7 @@ def test_initialize_reaches_chain_and_base_once():
 
 def test_nested_mixtures_sum_over_all_pairs():
     inner = mixture(seed=1)
-    outer = ab.DepthMixture(mixture(seed=2).chain, base=inner, gate="constant").double()
+    outer = ab.DepthMixture(mixture(seed=2).chain, base=inner, gate="constant", lead=0.0).double()
     x = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     total = []
     for z, log_det in outer.chain.prefixes(x):
@@ -379,7 +385,7 @@ def test_weights_at_what_is_no_z(z):
 
 
 def test_weights_at_an_array():
-    weights = ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,))).weights([[0.0, 1.0]])
+    weights = ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,)), lead=0.0).weights([[0.0, 1.0]])
     assert weights.tolist() == [[0.5, 0.5]]
 
 

@@ -763,7 +763,7 @@ def test_guesses_to_start_from_and_annihilation_go_together():
 
 def depth_mixture(gate="constant"):
     torch.manual_seed(0)
-    return ab.DepthMixture(ab.flows.nsf(2, blocks=3, bins=4, hidden=(8,)), gate=gate, hidden=(8,))
+    return ab.DepthMixture(ab.flows.nsf(2, blocks=3, bins=4, hidden=(8,)), gate=gate, hidden=(8,), lead=0.0)
 
 
 def test_depth_is_the_mean_depth_and_its_gradient_goes_to_the_gate_alone():

@@ -286,26 +286,26 @@ def test_half_spaces_are_defined_on_their_side_alone():
 def depth_mixture(gate="network", features=2, **options):
     torch.manual_seed(0)
     chain = ab.flows.nsf(features, blocks=3, bins=4, hidden=(8,))
-    model = ab.DepthMixture(chain, gate=gate, hidden=(8,), **options)
+    model = ab.DepthMixture(chain, gate=gate, hidden=(8,), lead=0.0, **options)
     return randomize(model, scale=0.4, seed=0).double()
 
 
 @pytest.mark.parametrize("gate", ["network", "constant"])
-def test_a_log_prob_up_to_a_depth_renormalises_the_gate_at_every_z(gate):
+def test_a_mixture_up_to_a_depth_renormalises_the_gate_at_every_u(gate):
     model, x = depth_mixture(gate), rows()
     base = Normal.standard(2).double()
-    zs = list(model.chain.prefixes(x))
+    us = model._images(x)
     for depth in (1, 2, 3):
         terms = []
         for k in range(depth):
-            z, log_det = zs[k]
-            terms.append(torch.log_softmax(model.gate(z)[:, :depth], -1)[:, k] + base.log_prob(z) + log_det)
+            u, log_det = us[k]
+            terms.append(torch.log_softmax(model.gate(u)[:, :depth], -1)[:, k] + base.log_prob(u) + log_det)
         wanted = torch.stack(terms, -1).logsumexp(-1)
-        assert torch.allclose(model.log_prob(x, max_depth=depth), wanted)
+        assert torch.allclose(model.up_to(depth).log_prob(x), wanted)
         assert torch.allclose(model.truncate(depth).log_prob(x), wanted)
-    assert torch.equal(model.log_prob(x, max_depth=9), model.log_prob(x))
+    assert torch.equal(model.up_to(9).log_prob(x), model.log_prob(x))
     with pytest.raises(ValueError, match="depth: expected at least 1, the shallowest component's, got 0"):
-        model.log_prob(x, max_depth=0)
+        model.up_to(0)
 
 
 def test_up_to_shares_what_truncate_copies():
@@ -338,7 +338,7 @@ def test_pruning_a_depth_mixture_keeps_the_depths_that_are_used():
     assert pruned.depths == (1, 2) and len(pruned.chain) == 2
     weights = torch.tensor([0.2, 0.797], dtype=torch.float64) / 0.997
     assert torch.allclose(pruned.weights(rows(1))[0], weights)
-    assert torch.allclose(pruned.log_prob(x), model.log_prob(x, max_depth=2))
+    assert torch.allclose(pruned.log_prob(x), model.up_to(2).log_prob(x))
     assert model.prune(0.9).depths == (2,)
     with pytest.raises(ValueError, match="threshold"):
         model.prune(-0.1)

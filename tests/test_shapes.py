@@ -66,6 +66,27 @@ class TestMultiScale:
     def test_the_flow_conforms(self):
         check_density(randomize(ab.Flow(multi_scale()), scale=0.02), compiles=False)
 
+    @pytest.mark.parametrize("base", [Normal.standard(64), Normal.standard((4, 4, 4))])
+    @pytest.mark.parametrize("heads", ["auto", "none"])
+    def test_every_depth_reads_the_shared_base(self, base, heads):
+        mixture = randomize(ab.DepthMixture(multi_scale(), base=base, hidden=(8,), heads=heads), scale=0.1).double()
+        x = images().double()
+        terms = []
+        for k, (z, log_det) in enumerate(mixture.chain.prefixes(x)):
+            u, more = z.reshape(3, *base.event_shape), 0.0
+            if mixture.heads is not None:
+                u, more = mixture.heads[k](u)
+            terms.append(mixture.base.log_prob(u) + log_det + more + mixture.weights(u)[:, k].log())
+        assert torch.allclose(mixture.log_prob(x), torch.stack(terms, -1).logsumexp(-1))
+        drawn, log_p = mixture.sample_and_log_prob((40,), generator=0)
+        assert drawn.shape == (40, 1, 8, 8)
+        assert torch.allclose(mixture.log_prob(drawn), log_p)
+        assert mixture.truncate(1).log_prob(x).shape == (3,)
+
+    def test_the_depth_mixture_conforms(self):
+        mixture = ab.DepthMixture(multi_scale(), gate="constant", lead=0.0)
+        check_density(randomize(mixture, scale=0.02), compiles=False)
+
     def test_shapes_fold(self):
         chain = multi_scale()
         assert chain.prefix_shapes((1, 8, 8)) == [(1, 8, 8)] + [(4, 4, 4)] * 5

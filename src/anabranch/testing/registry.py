@@ -68,6 +68,7 @@ from anabranch.transforms import (
     OnPart,
     Permutation,
     Pointwise,
+    QuadraticSpline,
     RationalQuadraticSpline,
     Reshape,
     Shift,
@@ -197,6 +198,7 @@ UNIVARIATE_MAPS: dict[str, Case] = {
     "affine": Case(Affine),
     "shift": Case(Shift),
     "rational-quadratic spline": Case(_spline),
+    "quadratic spline": Case(lambda: QuadraticSpline(bins=4, bound=3.0)),
     "exp": Case(Exp),
     "log": Case(Log, domain=torch.exp),
     "sigmoid": Case(Sigmoid),
@@ -248,6 +250,7 @@ _KW: dict[str, Any] = {"hidden": (12,), "activation": "tanh"}
 TRANSFORMS: dict[str, Case] = {
     "elementwise affine": Case(lambda: _elementwise(Affine())),
     "elementwise spline": Case(lambda: _elementwise(_spline())),
+    "elementwise quadratic spline": Case(lambda: _elementwise(QuadraticSpline(bins=4, bound=3.0))),
     "elementwise affine of context": Case(lambda: _elementwise(Affine(), MLP(2, 6, hidden=(8,))), context=2),
     "elementwise softplus": Case(lambda: Elementwise(Softplus())),
     "elementwise logit": Case(lambda: Elementwise(Logit()), domain=torch.sigmoid),
@@ -474,7 +477,9 @@ DENSITIES: dict[str, Case] = {
     "conditional of any order, of context": Case(
         lambda: Subset(_any_order(context=1), [1, 0], [2]), context=2, compiles=False
     ),
-    "base of one depth": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).component_base(2), compiles=False),
+    "base of one depth": Case(
+        lambda: DepthMixture(_nsf(blocks=3), hidden=(8,), lead=0.0).component_base(2), compiles=False
+    ),
     "pinwheel": Case(lambda: Pinwheel(3), compiles=False),
     "circles": Case(lambda: Circles((1.0, 0.5), noise=0.05)),
     "mixture of flows": Case(
@@ -548,6 +553,18 @@ DENSITIES: dict[str, Case] = {
     "flow on categories": Case(lambda: Flow(Permutation([1, 0]), base=Categorical(torch.zeros(2, 3), learnable=True))),
     "flow on a Gaussian mixture": Case(lambda: Flow(_nsf(), base=_mixture())),
     "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
+    "depth mixture without heads": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,), heads="none", lead=0.0)),
+    "depth mixture with linear heads": Case(
+        lambda: DepthMixture(_nsf(blocks=2), hidden=(8,), heads="linear", depths=[0, 1, 2], lead=1.0)
+    ),
+    "depth mixture with heads of its own": Case(
+        lambda: DepthMixture(
+            _nsf(blocks=2),
+            hidden=(8,),
+            heads=[Householder(2), Chain([LULinear(2), Elementwise(_spline(), 2)])],
+            lead=0.5,
+        )
+    ),
     "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3, blocks=2), hidden=(8,))),
     "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=2), gate="constant")),
     "depth mixture with checkpoints": Case(
@@ -593,6 +610,16 @@ DENSITIES: dict[str, Case] = {
         lambda: Flow(Chain([_of_images(Affine(), "channels", (1, 2, 2)), Pointwise(LULinear(2))])), context=(1, 2, 2)
     ),
     "flow of images on a base of vectors": Case(lambda: Flow(Pointwise(LULinear(2)), base=Normal.standard(_IMAGE))),
+    "depth mixture of images": Case(
+        lambda: DepthMixture(Chain([_of_images(Affine(), "channels"), Pointwise(LULinear(2))]), hidden=(8,))
+    ),
+    "depth mixture of images, of an image": Case(
+        lambda: DepthMixture(Chain([_of_images(Affine(), "channels", (1, 2, 2))] * 2), hidden=(8,)), context=(1, 2, 2)
+    ),
+    "multi-scale depth mixture": Case(lambda: DepthMixture(_two_levels(), gate="constant", heads="none")),
+    "depth mixture of maps of any shape": Case(
+        lambda: DepthMixture(Chain([Elementwise(Logit()), Identity()]), base=Normal(torch.zeros(1, 2, 1)), hidden=(8,))
+    ),
     "multi-scale flow": Case(lambda: Flow(_two_levels(), base=Normal.standard(16))),
     "flow on a depth mixture": Case(lambda: Flow(_nsf(), base=DepthMixture(_nsf(blocks=2), hidden=(8,)))),
 }

@@ -18,6 +18,7 @@ from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Ta
 from anabranch.transforms.on_part import OnPart
 from anabranch.transforms.permutation import Permutation
 from anabranch.transforms.pointwise import Pointwise
+from anabranch.transforms.quadratic_spline import QuadraticSpline
 from anabranch.transforms.rational_quadratic import RationalQuadraticSpline
 from anabranch.transforms.reshape import Reshape
 from anabranch.transforms.squeeze import Squeeze
@@ -51,6 +52,7 @@ __all__ = [
     "OnPart",
     "Permutation",
     "Pointwise",
+    "QuadraticSpline",
     "RationalQuadraticSpline",
     "Reshape",
     "Shift",

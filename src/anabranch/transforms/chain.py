@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from anabranch.checks import positive_int
+from anabranch.checks import as_shape, positive_int
+from anabranch.networks.network import Shape
 from anabranch.transforms.blockwise import lifted
 from anabranch.transforms.memory import Memory, as_memory
 from anabranch.transforms.transform import INVERSIONS, Transform, common_shape
@@ -27,6 +28,7 @@ class Chain(Transform):
             run again; "invert", every eighth of those values only, from which the others are recovered through the
             blocks' inverses. Or a strategy with settings of its own (`Checkpoint(every=4)`); `Memory` compares them.
         event_dim: how many dimensions an event has at least; more, if a block asks for more.
+        event_shape: the shape of an event, where no block knows it.
 
     Raises:
         ValueError: no block, one that does not take the shape that the block before it gives, blocks that disagree about
@@ -48,6 +50,7 @@ class Chain(Transform):
         blocks: Sequence[Transform] | Mapping[str, Transform],
         memory: str | Memory = "store",
         event_dim: int = 1,
+        event_shape: Shape | None = None,
     ) -> None:
         named = dict(blocks) if isinstance(blocks, Mapping) else {str(i): block for i, block in enumerate(blocks)}
         if not named:
@@ -56,12 +59,13 @@ class Chain(Transform):
             if not isinstance(block, Transform):
                 raise ValueError(f"blocks: expected transforms, got a {type(block).__name__} as block {name!r}")
         parts = list(named.values())
-        steps = _steps(parts, positive_int("event_dim", event_dim))
-        event_shape = _event_shape(named, steps)
+        given = None if event_shape is None else as_shape("event_shape", event_shape)
+        steps = _steps(parts, max(positive_int("event_dim", event_dim), 1 if given is None else len(given)))
+        shape = common_shape("event_shape", [given, _event_shape(named, steps)])
         super().__init__(
-            event_shape,
+            shape,
             common_shape("context_shape", [part.context_shape for part in parts]),
-            None if event_shape is None else _folded(named, steps, event_shape),
+            None if shape is None else _folded(named, steps, shape),
         )
         self.event_dim = steps[0].event_dim
         self.blocks = nn.ModuleDict(named)
@@ -86,8 +90,11 @@ class Chain(Transform):
         if not isinstance(index, slice):
             raise ValueError(f"index: expected a slice such as chain[:2], got {index!r}")
         chosen = range(len(self))[index]
-        event_dim = self._steps[chosen[0]].event_dim if chosen else 1
-        return Chain(dict(list(zip(self.blocks, self, strict=True))[index]), self.memory, event_dim)
+        named = dict(list(zip(self.blocks, self, strict=True))[index])
+        if not chosen:
+            return Chain(named, self.memory)
+        shape = None if self.event_shape is None else self.prefix_shapes(self.event_shape)[chosen[0]]
+        return Chain(named, self.memory, self._steps[chosen[0]].event_dim, shape)
 
     @property
     def steps(self) -> tuple[Transform, ...]:
