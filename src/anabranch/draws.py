@@ -94,7 +94,7 @@ class _Source:
         self.alike, self.recorded = alike, recorded
         self.made: dict[torch.device, torch.Generator] = {}
         if isinstance(source, torch.Generator):
-            self.made[source.device] = source
+            self.made[_numbered(source.device)] = source
             self.seed: Callable[[], int] = lambda: int(
                 torch.randint(2**63 - 1, (), generator=source, device=source.device)
             )
@@ -111,12 +111,19 @@ class _Source:
         if device.type == "cuda":
             if torch.cuda.is_current_stream_capturing() and not self.recorded:
                 return None
-            device = torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
+            device = _numbered(device)
         if device not in self.made:
             if self.recorded:  # a graph would repeat the numbers that are drawn now
                 raise RuntimeError(f"random numbers are drawn on {device}")
             self.made[device] = torch.Generator(device).manual_seed(self.seed())
         return self.made[device]
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device with its number: "cuda" is the current one."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 class _Mode(TorchFunctionMode):
