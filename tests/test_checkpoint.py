@@ -261,7 +261,7 @@ class TestRefuses:
             ),
             ({"minutes": 3.0}, "minutes was None and is 3.0"),
         ],
-        ids=str,
+        ids=lambda value: value if isinstance(value, str) else " ".join(value),
     )
     def test_what_differs_is_said(self, file, change, said):
         assert said in self.complaint(file, **change)

@@ -251,7 +251,7 @@ def test_a_row_where_the_deepest_is_not_defined_trains_the_others():
         ({"lead": math.nan}, "lead: expected"),
         ({"flow_weight": -1.0}, "flow_weight: expected"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_heads_and_leads_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

@@ -121,7 +121,7 @@ class _Source:
 
 def _numbered(device: torch.device) -> torch.device:
     """The device with its number: "cuda" is the current one."""
-    if device.type == "cuda" and device.index is None:
+    if str(device) == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
     return device
 
