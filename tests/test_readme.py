@@ -19,7 +19,7 @@ def blocks_of(page):
 def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(ROOT / "README.md")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     torch.manual_seed(0)
     x = torch.randn(400, 7)
     names = {"x": x}
@@ -37,6 +37,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     assert (names["outliers"] == -1).sum() == 4
     rings, mixture = names["rings"], names["mixture"]
     assert mixture.log_prob(rings).shape == mixture.gap(rings).shape == (400,)
+    assert names["latent"].likelihood == "bound" and names["latent"].estimate(rings, samples=2)[1].shape == (400,)
 
 
 @pytest.mark.filterwarnings("ignore:values that the model was not fitted to")  # which docs/tables.md shows
