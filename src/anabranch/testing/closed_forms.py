@@ -50,8 +50,7 @@ def _check_conditional(density: Density, fixed: Density, x: Tensor, context: Ten
     seen = density.marginal(observed, context)
     if seen is None:
         return
-    with torch.no_grad():
-        joint = fixed.log_prob(x)
+    joint, error_joint = fixed.estimate(x)
     log_seen, error_seen = seen.estimate(x[:, observed])
     open_one = density.conditional(observed) if context is None else None
     for k, row in enumerate(x):
@@ -59,7 +58,7 @@ def _check_conditional(density: Density, fixed: Density, x: Tensor, context: Ten
         if left is None:
             return
         log_left, error = left.estimate(row[rest])
-        allowed = _TOLERANCE * (1 + joint[k].abs()) + _ERRORS * (error + error_seen[k])
+        allowed = _TOLERANCE * (1 + joint[k].abs()) + _ERRORS * (error + error_seen[k] + error_joint[k])
         off = (log_left + log_seen[k] - joint[k]).abs()
         expect(
             bool(off <= allowed),
@@ -106,7 +105,8 @@ def _check_distribution_function(density: Density, marginal: Density, x: Tensor)
     edges = 0.5 * (q + known.quantile(u + 0.05)) + 1e-6
     shares = (x.double().cpu().unsqueeze(-1) <= edges).double().mean(dim=0)
     p = known.below(edges)[1]
-    error = _ERRORS * (p * (1 - p) / len(x)).sqrt() + 1e-3
+    # weights of float32 may sum to a little more than one
+    error = _ERRORS * (p * (1 - p) / len(x)).clamp(min=0).sqrt() + 1e-3
     expect(
         bool(((shares - p).abs() <= error).all()),
         density,
