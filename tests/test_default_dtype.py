@@ -52,7 +52,7 @@ def test_densities_keep_their_dtype(doubles):
         x = torch.tensor(X, dtype=dtype)
         found = [density.log_prob(x), density.sample((3,), generator=0), density.sample_and_log_prob((3,))[1]]
         found += [ab.queries.marginal(density, [0], proposals=64).log_prob([[0.1]])]
-        given = ab.queries.condition(density, {0: 0.1}, **FEW)
+        given = ab.queries.conditional(density, {0: 0.1}, **FEW)
         found += [given.log_prob([[0.1]]), given.sample((2,)), ab.queries.impute(density, x[:3], seed=0)]
         if name != "Student t":
             ab.fit(density, x, epochs=1, seed=0, progress=False)

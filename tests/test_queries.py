@@ -133,7 +133,7 @@ def test_marginals_of_products_keep_their_order():
     ]
     assert torch.allclose(derived.log_prob(x), sum(terms))
     assert derived.sample((4,)).shape == (4, 6)
-    given = queries.condition(product, {3: 1.0, 0: 0.2, 7: 0.3})
+    given = queries.conditional(product, {3: 1.0, 0: 0.2, 7: 0.3})
     parted = torch.tensor([[0.4, -0.1, 0.2, 0.5, 1.0]])
     exact = parts[0].conditional([0], [0.2]).log_prob(parted[:, :2])
     exact = exact + parts[2].log_prob(parted[:, 2:4]) + Bernoulli([0.3]).log_prob(parted[:, 4:])
@@ -169,26 +169,26 @@ def test_a_poor_marginal_warns_and_says_what_to_raise():
         queries.marginal(wide, [0], proposals=20).log_prob(torch.zeros(2, 1, dtype=torch.float64))
 
 
-# condition
+# conditional
 
 
 def test_conditionals_of_closed_forms_are_exact():
     x = torch.randn(5, 1, dtype=torch.float64)
     wanted = gaussians().conditional([0, 2], [0.3, -0.5]).log_prob(x)
-    assert torch.allclose(queries.condition(gaussians(), {2: -0.5, 0: 0.3}).log_prob(x), wanted)
+    assert torch.allclose(queries.conditional(gaussians(), {2: -0.5, 0: 0.3}).log_prob(x), wanted)
     shuffled = ab.Flow(Permutation([2, 0, 1]), gaussians())  # its columns are 1, 2, 0 of the mixture
-    assert torch.allclose(queries.condition(shuffled, {2: 0.3, 1: -0.5}).log_prob(x), wanted)
+    assert torch.allclose(queries.conditional(shuffled, {2: 0.3, 1: -0.5}).log_prob(x), wanted)
     # a mixture of mixtures, weighted by the likelihoods of what was observed, is the mixture of all
     parts = [GaussianMixture(torch.tensor(LOC[k : k + 1]), scale_tril=torch.tensor(TRIL[k : k + 1])) for k in range(3)]
     for whole in (ab.FlowMixture(parts, weights=[0.5, 0.3, 0.2]), ab.Ensemble(parts, weights=[0.5, 0.3, 0.2])):
-        derived = queries.condition(whole.double(), {2: -0.5, 0: 0.3})
+        derived = queries.conditional(whole.double(), {2: -0.5, 0: 0.3})
         assert torch.allclose(derived.log_prob(x), wanted, atol=1e-6)
-    once = queries.condition(queries.condition(gaussians(), {0: 0.3}), {1: -0.5})
+    once = queries.conditional(queries.conditional(gaussians(), {0: 0.3}), {1: -0.5})
     assert torch.allclose(once.log_prob(x), wanted)
 
 
 def test_an_estimated_conditional_is_that_of_the_closed_form():
-    derived = queries.condition(secret(), {2: -0.5})
+    derived = queries.conditional(secret(), {2: -0.5})
     exact = gaussians().conditional([2], [-0.5])
     x = exact.sample((100,))
     found = derived.log_prob_with_error(x)
@@ -208,7 +208,7 @@ def test_an_estimated_conditional_is_that_of_the_closed_form():
     wanted = exact.marginal([1]).log_prob(y)
     both = queries.marginal(derived, 1).log_prob_with_error(y)
     assert float((both.value - wanted).abs()) < 4.5 * float(both.standard_error)
-    twice = queries.condition(derived, {0: 0.1}).log_prob_with_error(y)
+    twice = queries.conditional(derived, {0: 0.1}).log_prob_with_error(y)
     wanted = gaussians().conditional([0, 2], [0.1, -0.5]).log_prob(y)
     assert float((twice.value - wanted).abs()) < 4.5 * float(twice.standard_error)
 
@@ -220,7 +220,7 @@ def test_a_conditional_of_a_flow_is_that_of_the_grid(on_grid, value):
     with torch.no_grad():
         p = model.log_prob(rows).exp()
     p = p / (p.sum() * STEP)
-    derived = queries.condition(model, {0: value})
+    derived = queries.conditional(model, {0: value})
     found = derived.log_prob_with_error(GRID[200:300:10].unsqueeze(-1))
     assert float(((found.value - p[200:300:10].log()) / found.standard_error).abs().max()) < 4.5
     torch.manual_seed(0)
@@ -269,7 +269,7 @@ def test_chains_that_start_badly_still_come_to_the_conditional():
     assert set(moves.accepted) == {"independent", "noise", "hamiltonian"}
     assert 0.6 < moves.accepted["hamiltonian"] < 0.9 and moves.accepted["independent"] < 0.2
     torch.manual_seed(1)
-    drawn = queries.condition(exact, {1: 0.5}).sample((4000,))
+    drawn = queries.conditional(exact, {1: 0.5}).sample((4000,))
     for column in range(3):
         assert stats.ks_2samp(chains.x[:, 0, column], drawn[:, column]).pvalue > 1e-3
         assert len(chains.x[:, 0, column].unique()) > 250
@@ -279,7 +279,7 @@ def test_impossible_and_wrong_observations_are_refused():
     bounded = ab.Flow(Chain({"in": Inverse(Elementwise(Sigmoid(), 2))}), secret2())
     for density in (Independent([Uniform([0.0], [1.0]), Normal.standard(1)]), mixed(), bounded):
         with pytest.raises(queries.ImpossibleError, match=r"possible, got 7\.5 in column 0"):
-            queries.condition(density, {0: 7.5})
+            queries.conditional(density, {0: 7.5})
     for observed, text in (
         ({0: math.nan}, "leave out"),
         ({0: math.inf}, "finite"),
@@ -292,11 +292,11 @@ def test_impossible_and_wrong_observations_are_refused():
     ):
         for density in (gaussians(), secret()):
             with pytest.raises(ValueError, match=text):
-                queries.condition(density, observed)
+                queries.conditional(density, observed)
     for columns in ([], [0, 0], [3], [True], ["a"], [0.5]):
         with pytest.raises(ValueError, match="columns: expected different whole numbers"):
             queries.marginal(secret(), columns)
-    assert queries.condition(gaussians(), {}).event_shape == (3,)
+    assert queries.conditional(gaussians(), {}).event_shape == (3,)
     image = ab.densities.Normal.standard(2)
     image.event_shape = torch.Size([2, 1])
     with pytest.raises(ValueError, match="over vectors"):
@@ -318,24 +318,24 @@ def test_contexts_are_fixed_first():
     x = torch.randn(4, 1)
     assert torch.allclose(queries.marginal(many, [1], c).log_prob(x), many.marginal([1]).log_prob(x, c), atol=1e-5)
     wanted = many.conditional([0, 2]).log_prob(x, torch.cat([torch.tensor([0.1, 0.2]), c]))
-    assert torch.allclose(queries.condition(many, {0: 0.1, 2: 0.2}, c).log_prob(x), wanted, atol=1e-5)
+    assert torch.allclose(queries.conditional(many, {0: 0.1, 2: 0.2}, c).log_prob(x), wanted, atol=1e-5)
     curved, one = flow(context=2), torch.tensor([0.3, -1.0], dtype=torch.float64)
     rows = torch.tensor([[0.2, 0.5], [0.2, -0.5]], dtype=torch.float64)
-    derived = queries.condition(curved, {0: 0.2}, one)
+    derived = queries.conditional(curved, {0: 0.2}, one)
     difference = derived.log_prob(rows[:, 1:]) - curved.log_prob(rows, one)
     assert torch.allclose(difference[0], difference[1])
     ordered = mixed(context=2, order=[1, 3, 0, 2])  # what is observed comes first
     values = torch.tensor([[1.0, 2.0]])
-    derived = queries.condition(ordered, {1: 0.4}, c)
+    derived = queries.conditional(ordered, {1: 0.4}, c)
     wanted = ordered.conditional([1])
     full = torch.tensor([[1.0, 2.0, 0.0]])
     assert torch.allclose(derived.log_prob(full), wanted.log_prob(full, torch.cat([torch.tensor([0.4]), c])))
-    twice = queries.condition(derived, {2: 0.0})
+    twice = queries.conditional(derived, {2: 0.0})
     terms = ordered.terms(torch.tensor([[1.0, 0.4, 2.0, 0.0]]), [0, 2], [1, 3], c)
     assert torch.allclose(twice.log_prob(values), terms.sum(-1))
     one_flow = randomize(ab.Flow(ab.flows.realnvp(features=2, blocks=2, context=3, hidden=(8,))), 0.2)
     embedded = ab.FlowMixture(Embedded(one_flow, components=2, size=1))
-    assert queries.condition(embedded, {0: 0.1}, c).sample((3,)).shape == (3, 1)
+    assert queries.conditional(embedded, {0: 0.1}, c).sample((3,)).shape == (3, 1)
     for bad in (None, torch.zeros(3), torch.zeros(4, 2)):
         with pytest.raises(ValueError, match="context: expected"):
             queries.marginal(many, [0], bad)
@@ -344,7 +344,7 @@ def test_contexts_are_fixed_first():
 
 
 def test_dtypes_copies_and_changes(tmp_path):
-    derived = queries.condition(copy.deepcopy(flow()), {0: 0.3}, proposals=64, chains=32, moves=16)
+    derived = queries.conditional(copy.deepcopy(flow()), {0: 0.3}, proposals=64, chains=32, moves=16)
     x = torch.tensor([[0.2], [1.0]], dtype=torch.float64)
     assert derived.log_prob(x).dtype == torch.float64 and derived.sample().shape == (1,)
     before = derived.log_prob(x)
@@ -877,7 +877,7 @@ def test_a_closed_form_of_ones_own_is_asked_whatever_holds_it():
         assert float(queries.marginal(density, [2, 0], **told).log_prob(x[[2, 0]])) == pytest.approx(
             float(Laplace([2.0, 0.0]).log_prob(x[[2, 0]]))
         ), name
-        conditional = queries.condition(density, {1: -0.5}, **told)
+        conditional = queries.conditional(density, {1: -0.5}, **told)
         assert float(conditional.log_prob(x[[0, 2]])) == pytest.approx(float(near.marginal([0, 2]).log_prob(x[[0, 2]])))
         spread = queries.expectation(density, "covariance", {1: 9.0}, **told)
         assert spread.exact and torch.allclose(spread.value, torch.diag(torch.tensor([2.0, 0.0, 2.0])).double())
@@ -903,5 +903,5 @@ def test_a_closed_form_of_ones_own_is_asked_whatever_holds_it():
         0.25 * float(stats.laplace.sf(5.0)) + 0.375
     )
     with pytest.raises(queries.ImpossibleError):
-        queries.condition(Independent([Uniform([0.0], [1.0]), Normal([0.0])]), {0: 2.0})
+        queries.conditional(Independent([Uniform([0.0], [1.0]), Normal([0.0])]), {0: 2.0})
     assert near.conditional([0]) is None  # its values cannot be left open

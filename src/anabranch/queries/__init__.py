@@ -3,7 +3,7 @@
 from anabranch.densities import AtContext
 from anabranch.queries.answer import Answer, Line
 from anabranch.queries.columns import Columns, Plain
-from anabranch.queries.condition import condition
+from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
 from anabranch.queries.estimated_subset import Diagnosis, EstimatedSubset
 from anabranch.queries.expectation import expectation
@@ -35,7 +35,7 @@ __all__ = [
     "Question",
     "QuestionError",
     "ask",
-    "condition",
+    "conditional",
     "expectation",
     "impute",
     "leave_one_out",

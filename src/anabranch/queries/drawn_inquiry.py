@@ -11,7 +11,7 @@ from anabranch.checks import positive_int
 from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.queries.columns import others, read_observed
-from anabranch.queries.condition import condition
+from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate, ImpossibleError
 from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
@@ -35,7 +35,7 @@ class DrawnInquiry:
         seed: of the draws; None takes one from torch's global generator.
         tolerance: or until the standard error is at most this.
         most: but no more draws than this.
-        sampling: `proposals`, `chains` and `moves` of `condition`.
+        sampling: `proposals`, `chains` and `moves` of `conditional`.
 
     Example:
         >>> import anabranch as ab
@@ -70,6 +70,14 @@ class DrawnInquiry:
         """E[f(x) | given] of a function of rows (n, D) -> (n, ...)."""
         return self._of_rows(given, lambda rows: rows.mean(f(rows.x), judged=True))
 
+    def moment(self, column: int, squared: bool, given: Mapping[int, Values]) -> Estimate | None:
+        """None: the mean of a column, or its variance, has no way of its own."""
+        return None
+
+    def seen(self, column: int) -> tuple[float, float] | None:
+        """None: nothing is known of what a column was fitted to."""
+        return None
+
     def quantile(self, column: int, levels: Tensor, given: Mapping[int, Values]) -> Estimate:
         """Quantiles of a column, for levels (k)."""
         return self._of_rows(given, lambda rows: rows.quantile(rows.x[:, column], levels))
@@ -83,10 +91,10 @@ class DrawnInquiry:
         for i, number in at.items():
             if i in events and not bool(events[i].contains(torch.tensor(number, dtype=torch.float64))):
                 return Estimate.closed(torch.tensor(-torch.inf, dtype=torch.float64))
-        conditional = condition(self.density, points, seed=self.seed, **self.sampling)
+        remaining = conditional(self.density, points, seed=self.seed, **self.sampling)
         rest = others(points, self.density.event_shape[0])
         proposals = self.sampling.get("proposals", 1024)
-        wanted = marginal(conditional, [rest.index(i) for i in at], proposals=proposals, seed=self.seed)
+        wanted = marginal(remaining, [rest.index(i) for i in at], proposals=proposals, seed=self.seed)
         value = read_observed(dict(enumerate(at.values())), wanted)[1]
         pieces = [(log_prob_at(wanted, value), 1.0), (self._log_share(points, events), -1.0)]
         free = {i: values for i, values in events.items() if i not in at}
@@ -131,18 +139,18 @@ class DrawnInquiry:
         return found
 
     def _log_share(self, points: Mapping[int, float], events: Mapping[int, Values]) -> Estimate:
-        conditional = self._conditional(points)
+        remaining = self._conditional(points)
         rest = others(points, self.density.event_shape[0])
         options = {"samples": self.samples, "seed": self.seed, "tolerance": None, "most": self.most}
         region = {rest.index(i): values for i, values in events.items()}
-        found = probability(conditional, region, **options)  # type: ignore[arg-type]
+        found = probability(remaining, region, **options)  # type: ignore[arg-type]
         relative = found.standard_error / found.value
         return Estimate(found.value.log(), relative.nan_to_num(), found.effective_samples, found.exact)
 
     def _conditional(self, points: Mapping[int, float]) -> Density:
         key = tuple(sorted(points.items()))
         if key not in self._conditionals:
-            self._conditionals[key] = condition(self.density, dict(points), seed=self.seed, **self.sampling)
+            self._conditionals[key] = conditional(self.density, dict(points), seed=self.seed, **self.sampling)
         return self._conditionals[key]
 
     def _drawn(self, points: Mapping[int, float], count: int) -> Tensor:
@@ -152,10 +160,10 @@ class DrawnInquiry:
         have = self._all.get(key)
         begin = 0 if have is None else len(have)
         if begin < count:
-            conditional, rest = self._conditional(points), others(points, features)
+            remaining, rest = self._conditional(points), others(points, features)
             sizes = [min(_ROWS_AT_A_TIME, count - k) for k in range(begin, count, _ROWS_AT_A_TIME)]
             with drawing(self.seed + begin), torch.no_grad():
-                drawn = torch.cat([conditional.sample((size,)) for size in sizes])
+                drawn = torch.cat([remaining.sample((size,)) for size in sizes])
             x = drawn.new_empty(len(drawn), features)
             x[:, rest] = drawn
             for column, value in points.items():

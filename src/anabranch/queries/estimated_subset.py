@@ -53,7 +53,7 @@ class EstimatedSubset(Density):
 
     .. math:: \log p(x_W \mid a) = \log \int p(x_W, a, x_H)\, dx_H - \log \int p(a, x_H, x_W)\, dx_H\, dx_W
 
-    `marginal` and `condition` make one where there is no closed form. An integral over no column is exact; any other is
+    `marginal` and `conditional` make one where there is no closed form. An integral over no column is exact; any other is
     estimated by importance sampling from a `StudentMixture` that stands in for the density, always with the same random
     numbers, so that log_prob stays what it is: `log_prob_with_error` gives its standard error. Samples are draws of the
     density with columns dropped, if nothing was observed, and otherwise the ends of Markov chains (`Moves`) that start from
@@ -297,8 +297,8 @@ class EstimatedSubset(Density):
         if float(spread.max()) > _MOST_R_HAT:
             worst = self.wanted[int(spread.argmax())]
             warnings.warn(
-                f"condition: chains have not mixed, R-hat is {float(spread.max()):.2f} in column {worst}; raise moves, now "
-                f"{self.moves}",
+                f"conditional: chains have not mixed, R-hat is {float(spread.max()):.2f} in column {worst}; raise moves, "
+                f"now {self.moves}",
                 QueryWarning,
                 stacklevel=5,
             )
@@ -307,7 +307,7 @@ class EstimatedSubset(Density):
     def _warn_of(self, effective: float, proposals: int) -> None:
         if effective < _LEAST_EFFECTIVE:
             warnings.warn(
-                f"condition: log p(observed) rests on an effective sample size of {effective:.1f} of {proposals:,}; raise "
+                f"conditional: log p(observed) rests on an effective sample size of {effective:.1f} of {proposals:,}; raise "
                 f"proposals, now {self.proposals:,}",
                 QueryWarning,
                 stacklevel=6,

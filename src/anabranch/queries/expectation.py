@@ -15,7 +15,7 @@ from anabranch.densities import Density, Moments, at_context
 from anabranch.densities.reordered import given as given_columns
 from anabranch.draws import drawing
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
-from anabranch.queries.condition import condition
+from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
@@ -43,7 +43,7 @@ def expectation(
 
     Moments that have a closed form are exact: those of Gaussians and their mixtures, of closed forms, products and
     mixtures of them. Everything else is a mean over draws: of an `AnyOrder` over weighted rows of its joint (`Inquiry`), of
-    others over `condition`'s chains if something was observed and the conditional has no closed form. The tail of what is
+    others over `conditional`'s chains if something was observed and the conditional has no closed form. The tail of what is
     averaged is looked at: `Estimate.heavy` says that the mean cannot be told from draws.
 
     Args:
@@ -57,13 +57,13 @@ def expectation(
         samples: draws to begin with, and all if no tolerance is asked for.
         most: draws at most.
         seed: of the draws; by default torch's global generator goes on.
-        sampling: `proposals`, `chains` and `moves` of `condition`.
+        sampling: `proposals`, `chains` and `moves` of `conditional`.
 
     Returns:
         an `Estimate` in float64, of the shape of f of one row.
 
     Raises:
-        ValueError: as `condition`; an f that gives other than finite numbers, one or several for each row.
+        ValueError: as `conditional`; an f that gives other than finite numbers, one or several for each row.
 
     Warns:
         QueryWarning: too few effective samples, or a tolerance that was not met; draws of f with so heavy a tail (Pareto k
@@ -124,10 +124,10 @@ def expected(
     if Inquiry.takes(fixed):
         inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         return _of_inquiry(inquiry, f, wanted, single_values(given))
-    conditional = condition(density, given or {}, context, **sampling)
+    remaining = conditional(density, given or {}, context, **sampling)
     rest = others(observed, features)
     if isinstance(f, str):
-        exact = _closed(conditional, f, wanted, rest, observed, values)
+        exact = _closed(remaining, f, wanted, rest, observed, values)
         if exact is not None:
             return exact
 
@@ -138,9 +138,7 @@ def expected(
         return full[..., wanted]
 
     with drawing(seed):
-        return monte_carlo(
-            "expectation", conditional, lambda drawn: _statistic(f, rows(drawn)), samples, tolerance, most
-        )
+        return monte_carlo("expectation", remaining, lambda drawn: _statistic(f, rows(drawn)), samples, tolerance, most)
 
 
 def _of_inquiry(
@@ -186,7 +184,7 @@ def _of_function(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _closed(
-    conditional: Density, f: str, wanted: list[int], rest: list[int], observed: list[int], values: Tensor
+    remaining: Density, f: str, wanted: list[int], rest: list[int], observed: list[int], values: Tensor
 ) -> Estimate | None:
     """Moments of the columns wanted, of which those observed are constants."""
     free = [i for i in wanted if i in rest]
@@ -196,7 +194,7 @@ def _closed(
         mean[wanted.index(i)] = values[observed.index(i)].double()
     places = [wanted.index(i) for i in free]
     if free:
-        moments = _of_columns(conditional, [rest.index(i) for i in free], f == "mean")
+        moments = _of_columns(remaining, [rest.index(i) for i in free], f == "mean")
         if moments is None:
             return None
         mean[places] = moments[0].to(mean)

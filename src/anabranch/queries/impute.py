@@ -47,7 +47,7 @@ def impute(
     Draws are exact for Gaussians and their mixtures, closed forms, products, and mixtures of those. Of an `AnyOrder` they
     are exact where all gaps of a row come behind what was observed in its order, and otherwise approximately those of its
     joint, by importance resampling from 4 to 64 draws of the network (`impute_any_order.fill`). Of all else each row has
-    chains of its own, by importance resampling and the moves of `condition`.
+    chains of its own, by importance resampling and the moves of `conditional`.
 
     Several draws are multiple imputations: what is computed from each differs by as much as is not known. The single best
     minimises an expected error instead, and has no spread: the mean, or median, of a continuous column, the most probable

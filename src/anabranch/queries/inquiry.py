@@ -17,7 +17,7 @@ from anabranch.queries.combined import exponential, logarithm, signed_sum, total
 from anabranch.queries.estimate import Estimate, ImpossibleError, QueryWarning
 from anabranch.queries.near import COMMON, ENOUGH, share_near, warn_of_few
 from anabranch.queries.other_orders import rows_of_other_orders
-from anabranch.queries.possible import settled_by_family
+from anabranch.queries.possible import seen_ends, settled_by_family
 from anabranch.queries.rare_values import rare_values_apart
 from anabranch.queries.region import Interval, Values, inside
 from anabranch.queries.sampling import seed_of
@@ -133,6 +133,14 @@ class Inquiry:
     ) -> Estimate:
         """E[f(x) | given] of a function of rows (n, D) -> (n, ...) that reads these columns."""
         return self._of_rows(columns, given or {}, lambda rows: rows.mean(f(rows.x), judged=True))
+
+    def moment(self, column: int, squared: bool, given: Mapping[int, Values]) -> Estimate | None:
+        """None: the mean of a column, or its variance, has no way of its own."""
+        return None
+
+    def seen(self, column: int) -> tuple[float, float] | None:
+        """The ends of what a column was initialized with, if that is known."""
+        return seen_ends(self.model, column)
 
     def quantile(self, column: int, levels: Tensor, given: Mapping[int, Values] | None = None) -> Estimate:
         """Quantiles of a column, for levels (k)."""

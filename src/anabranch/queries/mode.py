@@ -18,7 +18,7 @@ from anabranch.draws import drawing
 from anabranch.families.point_masses import PointMasses
 from anabranch.queries.ascent import LogProb, climb, polish, try_levels
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
-from anabranch.queries.condition import condition
+from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.estimated_subset import EstimatedSubset
 from anabranch.queries.log_prob_at import log_prob_at
@@ -80,10 +80,10 @@ def mode(
         starts: how many, of draws.
         steps: of each climb.
         seed: of the draws.
-        sampling: `proposals`, `chains` and `moves` of `condition`.
+        sampling: `proposals`, `chains` and `moves` of `conditional`.
 
     Raises:
-        ValueError: as `condition`; a column that was observed.
+        ValueError: as `conditional`; a column that was observed.
 
     Warns:
         QueryWarning: only one of several starts came to the mode, so there may be a higher one.
@@ -98,7 +98,7 @@ def mode(
     features = check_density(density)
     starts, steps = positive_int("starts", starts), positive_int("steps", steps)
     observed, values = read_observed(given, density)
-    target = condition(density, given or {}, context, seed=seed, **sampling)
+    target = conditional(density, given or {}, context, seed=seed, **sampling)
     free = others(observed, features)
     if columns is not None:
         free = read_columns(columns, features)

@@ -10,7 +10,7 @@ from torch import Tensor
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density, at_context
 from anabranch.queries.columns import others, tensor_like
-from anabranch.queries.condition import condition
+from anabranch.queries.conditional import conditional
 from anabranch.queries.drawn_inquiry import DrawnInquiry
 from anabranch.queries.estimate import Estimate
 from anabranch.queries.expectation import expected
@@ -31,7 +31,7 @@ class PointInquiry:
         samples: draws to begin with, where an answer takes any.
         seed: of the draws; None takes one from torch's global generator.
         tolerance: largest standard error wanted.
-        sampling: `proposals`, `chains` and `moves` of `condition`.
+        sampling: `proposals`, `chains` and `moves` of `conditional`.
 
     Example:
         >>> import anabranch as ab
@@ -75,6 +75,10 @@ class PointInquiry:
         f = "variance" if squared else "mean"
         return expected(self.density, f, points_of(given), columns=column, **self._options)
 
+    def seen(self, column: int) -> tuple[float, float] | None:
+        """None: nothing is known of what a column was fitted to."""
+        return None
+
     def quantile(self, column: int, levels: Tensor, given: Mapping[int, Values]) -> Estimate:
         """Quantiles of a column, for levels (k)."""
         return quantile(self.density, column, levels.tolist(), points_of(given), **self._options)
@@ -82,10 +86,10 @@ class PointInquiry:
     def log_density(self, at: Mapping[int, float], given: Mapping[int, Values]) -> Estimate:
         """log p(x_at | given), nats."""
         points = points_of(given)
-        conditional = condition(self.density, points, self.context, seed=self.seed, **self.sampling)
+        remaining = conditional(self.density, points, self.context, seed=self.seed, **self.sampling)
         rest = others(points, self.density.event_shape[0])
         draws = self.sampling.get("proposals", 1024)
-        wanted = marginal(conditional, [rest.index(i) for i in at], proposals=draws, seed=self.seed)
+        wanted = marginal(remaining, [rest.index(i) for i in at], proposals=draws, seed=self.seed)
         return log_prob_at(wanted, tensor_like(list(at.values()), reference_tensor(self.density)))
 
     def near(self, given: Mapping[int, Values]) -> float:

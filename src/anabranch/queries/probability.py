@@ -15,7 +15,7 @@ from anabranch.densities import Density, DistributionFunction, at_context
 from anabranch.densities.reordered import given as given_columns
 from anabranch.draws import drawing
 from anabranch.queries.columns import check_density, others, read_columns, read_observed, tensor_like
-from anabranch.queries.condition import condition
+from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
@@ -53,7 +53,7 @@ def probability(
         given, context, tolerance, samples, most, seed, sampling: as of `expectation`.
 
     Raises:
-        ValueError: as `condition`; a region that is none.
+        ValueError: as `conditional`; a region that is none.
 
     Warns:
         QueryWarning: fewer than 10 draws in the region; too few effective samples; a tolerance that was not met.
@@ -76,7 +76,7 @@ def probability(
             read_columns(intervals, features)
         inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         return inquiry.probability(intervals, single_values(given))
-    conditional = condition(density, given or {}, context, **sampling)
+    remaining = conditional(density, given or {}, context, **sampling)
     rest = others(observed, features)
     factor = 1.0
     if isinstance(region, Mapping):
@@ -89,11 +89,11 @@ def probability(
         for i in set(intervals) & set(observed):
             if not bool(intervals.pop(i).contains(values[observed.index(i)])):
                 return Estimate.closed(torch.zeros((), dtype=torch.float64))
-        factor, conditional, rest, observed, values = _points_first(conditional, intervals, rest, observed, values)
+        factor, remaining, rest, observed, values = _points_first(remaining, intervals, rest, observed, values)
         if factor == 0 or not intervals:
             return Estimate.closed(torch.tensor(factor, dtype=torch.float64))
         only = next(iter(intervals))
-        known = _distribution_function(conditional, rest.index(only)) if len(intervals) == 1 else None
+        known = _distribution_function(remaining, rest.index(only)) if len(intervals) == 1 else None
         if known is not None:
             p = factor * within(known, intervals[only])
             return Estimate.closed(torch.tensor(p, dtype=torch.float64))
@@ -115,7 +115,7 @@ def probability(
         return _share(hits, factor)
 
     with drawing(seed):
-        found = monte_carlo("probability", conditional, statistic, samples, tolerance, most)
+        found = monte_carlo("probability", remaining, statistic, samples, tolerance, most)
     n = float(found.effective_samples)
     hits = float(found.value) / factor * n
     if hits < _LEAST_HITS:

@@ -14,7 +14,7 @@ from anabranch.densities import Density, at_context
 from anabranch.densities.reordered import given as given_columns
 from anabranch.draws import drawing
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
-from anabranch.queries.condition import condition
+from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
@@ -50,7 +50,7 @@ def quantile(
         an `Estimate` in float64, of the shape of levels.
 
     Raises:
-        ValueError: as `condition`; levels that are not between 0 and 1; a column that was observed.
+        ValueError: as `conditional`; levels that are not between 0 and 1; a column that was observed.
 
     Warns:
         QueryWarning: too few effective samples, or a tolerance that was not met.
@@ -74,17 +74,17 @@ def quantile(
         inquiry = Inquiry(fixed, samples, seed, tolerance, most)
         found = inquiry.quantile(column, u.reshape(-1), single_values(given))
         return found.shaped(u.shape)
-    conditional = condition(density, given or {}, context, **sampling)
+    remaining = conditional(density, given or {}, context, **sampling)
     place = others(observed, features).index(column)
-    one = given_columns(conditional, [place])
+    one = given_columns(remaining, [place])
     if one is not None:
         known = one.distribution_function()
         if known is not None:
             return Estimate.closed(known.quantile(u.reshape(-1)).reshape(u.shape))
-        conditional, place = one, 0
+        remaining, place = one, 0
     with drawing(seed):
         return monte_carlo(
-            "quantile", conditional, lambda drawn: _statistic(drawn[..., place], u), samples, tolerance, most
+            "quantile", remaining, lambda drawn: _statistic(drawn[..., place], u), samples, tolerance, most
         )
 
 

@@ -83,7 +83,7 @@ def ask(
         seed: of the draws; None takes one from torch's global generator.
         rows: to how many the density was fitted. An answer says so where hardly any of them is like what is given, but not
             where the density takes a context: how many rows have that is not known.
-        sampling: `proposals`, `chains` and `moves` of `condition`.
+        sampling: `proposals`, `chains` and `moves` of `conditional`.
 
     Raises:
         QuestionError: the question cannot be read, names an unknown column, or what is given is impossible; the message

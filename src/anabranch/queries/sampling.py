@@ -1,4 +1,4 @@
-"""How draws of a query are made: by which seed, and what a query that conditions hands on to `condition`."""
+"""How draws of a query are made: by which seed, and what a query that conditions hands on to `conditional`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anabranch.checks import seed_number
 
 
 class Sampling(TypedDict, total=False):
-    """How a conditional that has no closed form is sampled, as `condition` takes it.
+    """How a conditional that has no closed form is sampled, as `conditional` takes it.
 
     Attributes:
         proposals: draws of the stand-in.

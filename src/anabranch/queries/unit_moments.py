@@ -18,7 +18,6 @@ from anabranch.queries.drawn_inquiry import DrawnInquiry
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.point_inquiry import PointInquiry
-from anabranch.queries.possible import seen_ends
 from anabranch.queries.region import Values
 from anabranch.queries.tails import HEAVY, LIMITLESS
 
@@ -53,9 +52,9 @@ class UnitMoments:
             QueryWarning: the mean cannot be told from draws; it is that of cut values then.
         """
         affine = self.columns.affine(column)
-        if affine is not None and clock is None and isinstance(self.inquiry, PointInquiry):
+        if affine is not None and clock is None:
             found = self.inquiry.moment(column, squared, self.given)
-            if found.exact or not found.heavy:
+            if found is not None and (found.exact or not found.heavy):
                 loc, scale = (0.0, affine[1] ** 2) if squared else affine
                 missing = found.exact and not bool(found.value.isfinite().all())
                 in_unit = replace(found, value=loc + scale * found.value, standard_error=scale * found.standard_error)
@@ -94,10 +93,9 @@ class UnitMoments:
 
     def _cut(self, column: int) -> tuple[tuple[float, float], str]:
         """Where values are cut whose mean cannot be told, and why there."""
-        if isinstance(self.inquiry, Inquiry):
-            ends = seen_ends(self.inquiry.model, column)
-            if ends is not None:
-                return ends, "the ends of what was seen"
+        ends = self.inquiry.seen(column)
+        if ends is not None:
+            return ends, "the ends of what was seen"
         levels = torch.tensor(_OUTERMOST, dtype=torch.float64)
         low, high = self.inquiry.quantile(column, levels, self.given).value.tolist()
         return (low, high), "the quantiles of 0.03 % and 99.97 %"

@@ -14,7 +14,7 @@ from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density
 from anabranch.described import Described
 from anabranch.models import AnyOrder, Subset
-from anabranch.queries import Answer, condition, marginal
+from anabranch.queries import Answer, conditional, marginal
 from anabranch.queries.sampling import Sampling
 from anabranch.tables.columns.column import Float64
 from anabranch.tables.encoded_density import EncodedDensity
@@ -153,7 +153,7 @@ class TableModel(Described):
             tolerance: largest standard error wanted, of means, probabilities and quantiles, in encoded units.
             samples: draws to begin with, where the answer takes any.
             seed: of the draws.
-            sampling: `proposals`, `chains` and `moves` of `queries.condition`, where the density has no closed form.
+            sampling: `proposals`, `chains` and `moves` of `queries.conditional`, where the density has no closed form.
 
         Raises:
             QuestionError: it cannot be read, names an unknown column, a value that its column cannot hold, or what is
@@ -232,7 +232,7 @@ class TableModel(Described):
 
         Exact for Gaussian mixtures and others of closed form; of `AnyOrder` by weighted draws where others come before these
         columns in its order (`models.Subset`); otherwise sampled by Markov chains, with an estimated normaliser
-        (`queries.condition`).
+        (`queries.conditional`).
 
         Args:
             values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing. If the
@@ -257,7 +257,7 @@ class TableModel(Described):
         if isinstance(self.density, AnyOrder) and not some:
             return TableModel(self.schema.select(rest), Subset(self.density, self._numbers(rest), seen, numbers))
         context = encoded.tensor(given_values(self.schema, dict(values))) if self.schema.given else None
-        density = condition(self.density, dict(zip(seen, numbers.tolist(), strict=True)), context)
+        density = conditional(self.density, dict(zip(seen, numbers.tolist(), strict=True)), context)
         return TableModel(Schema([self.schema.column(name) for name in rest]), density)
 
     def log_prob_encoded(

@@ -16,7 +16,7 @@ from anabranch.queries.estimated_subset import EstimatedSubset
 from anabranch.queries.log_prob_at import log_prob_at
 
 
-def condition(
+def conditional(
     density: Density,
     observed: Mapping[int, float],
     context: Tensor | ArrayLike | None = None,
@@ -53,10 +53,10 @@ def condition(
         >>> import torch
         >>> import anabranch as ab
         >>> mixture = ab.densities.GaussianMixture([[0.0, 1.0], [4.0, 2.0]])
-        >>> ab.queries.condition(mixture, {0: 4.0}).log_prob(torch.tensor([2.0]))
+        >>> ab.queries.conditional(mixture, {0: 4.0}).log_prob(torch.tensor([2.0]))
         tensor(-0.9191)
         >>> flow = ab.Flow(ab.flows.realnvp(features=2, blocks=2))
-        >>> given = ab.queries.condition(flow, {0: 0.5})
+        >>> given = ab.queries.conditional(flow, {0: 0.5})
         >>> given.sample((100,)).shape, bool(given.diagnosis().r_hat < 1.05)
         (torch.Size([100, 1]), True)
     """
