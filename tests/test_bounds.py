@@ -257,7 +257,7 @@ def test_who_needs_numbers_refuses_a_bound_in_one_line(tmp_path, capsys):
     density, x = model(), rows()
     for call in (
         lambda: queries.marginal(density, [0]),
-        lambda: queries.condition(density, {0: 1.0}),
+        lambda: queries.conditional(density, {0: 1.0}),
         lambda: queries.mode(density),
     ):
         with pytest.raises(ValueError, match=r"expected .* exact, .*got a LatentVariable"):
