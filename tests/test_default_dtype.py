@@ -115,7 +115,7 @@ def test_estimators(name, run, dtype):
 def test_tables_of_any_kind(options):
     frame = FRAME.assign(b=GAPS[:, 1])
     model, report = fit_table(frame, epochs=1, progress=False, **options)
-    assert model.dtype == torch.float64
+    assert model.encoded.dtype == torch.float64
     assert all(np.isfinite(score.mean) for score in report.scores)
     assert "P(a > 0" in str(model.ask("P(a > 0 | k = u)"))
     assert np.isfinite(model.log_prob(frame)).all()
@@ -125,6 +125,6 @@ def test_tables_of_any_kind(options):
 @pytest.mark.usefixtures("default_double")
 def test_tables_of_numbers():
     model, _ = fit_table(FRAME[["a", "b"]], epochs=1, progress=False, hidden=(8,))
-    assert model.dtype == torch.float64
+    assert model.encoded.dtype == torch.float64
     assert "P(a > 0" in str(model.ask("P(a > 0)", seed=0, samples=200))
     assert model.sample(3, seed=0).num_rows == 3

@@ -30,8 +30,8 @@ class Reordered(Composite):
     Example:
         >>> import torch
         >>> from anabranch.densities import Normal, Reordered
-        >>> Reordered(Normal([0.0, 5.0], scale=0.01), [1, 0]).sample().round()
-        tensor([5., 0.])
+        >>> Reordered(Normal([3.0, 5.0], scale=0.01), [1, 0]).sample().round()
+        tensor([5., 3.])
     """
 
     def __init__(self, density: Density, columns: Sequence[int]) -> None:
