@@ -5,13 +5,17 @@ BIN := .venv/bin
 # The tests run in several processes: one thread each, or they fight for the cores.
 TEST_WORKERS ?= 2
 
-.PHONY: demo test lint pictures results bench clean
+.PHONY: demo test test-all lint pictures results bench clean
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+# The slow ones too: pages of the docs, whole compilations, claims over several seeds.
+test-all: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m ""
 
 lint: .venv/ready
 	$(BIN)/ruff check .

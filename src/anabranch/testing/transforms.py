@@ -83,9 +83,14 @@ def check_transform(
             save(transform, path)
             _check_same_numbers(transform, load(path), x, context, "what a file gives back")
     if compiles:
-        expect_fullgraph(transform, (x, context), transform)
-        if _invertible(transform):
-            expect_fullgraph(transform.inverse, (transform(x, context)[0].detach(), context), transform)
+        check_compiles(transform, x, context)
+
+
+def check_compiles(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
+    """`torch.compile(fullgraph=True)` takes both directions, or the one there is."""
+    expect_fullgraph(transform, (x, context), transform)
+    if _invertible(transform):
+        expect_fullgraph(transform.inverse, (transform(x, context)[0].detach(), context), transform)
 
 
 def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None, empty: bool = True) -> None:
