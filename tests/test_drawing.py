@@ -248,11 +248,11 @@ def test_without_a_seed_the_global_generator_goes_on(rows, table):
 def test_draws_between_questions_are_all_distinct(table):
     torch.manual_seed(1)
     drawn = []
-    for _ in range(100):
+    for _ in range(20):
         drawn.append(torch.rand(1000, dtype=torch.float64))
         table.ask("P(a > 0 | k = u)")
         table.sample(1, seed=0)
-    assert len(torch.cat(drawn).unique()) == 100_000
+    assert len(torch.cat(drawn).unique()) == 20_000
 
 
 def test_threads_draw_and_score_as_one_does(rows, table, frame):
@@ -332,7 +332,7 @@ class Shaken(Density):
         return -self._log_prob(x + torch.rand_like(x), context)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_a_compiled_loss_draws_of_the_generator(backend):
     model = Shaken()
     model.compile(backend=backend, fullgraph=True)

@@ -224,6 +224,7 @@ def test_ordinal_numbers_get_the_level_next_to_the_mean():
         assert set(imputer.transform(frame)["level"][:20]) == {10.5}  # the most probable is 0.5
 
 
+@pytest.mark.slow
 def test_rows_with_a_value_that_contradicts_the_others_are_outliers():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=400)})
@@ -273,6 +274,7 @@ def equal_numbers(one, other):
     return np.allclose(one, other)
 
 
+@pytest.mark.slow
 def test_pipelines_and_searches():
     from sklearn.model_selection import GridSearchCV, cross_val_score
     from sklearn.pipeline import make_pipeline

@@ -14,7 +14,7 @@ def unequal(seed):
     return x, np.repeat([0, 1, 2], [880, 15, 5])
 
 
-@pytest.mark.parametrize("balance", [0.0, 1.0])
+@pytest.mark.parametrize("balance", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_clusters_of_very_different_sizes(balance):
     x, truth = unequal(int(balance))
     model = MixtureClusterer(3, balance=balance, epochs=30, random_state=0).fit(x)

@@ -238,7 +238,10 @@ def test_autocast_in_the_backward_pass_is_as_it_was_in_the_forward_pass(strategy
         assert len(seen) == 2 * len(chain) and set(seen) == {outside}
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "strategy",
+    [name if name in ("checkpoint", "invert") else pytest.param(name, marks=pytest.mark.slow) for name in STRATEGIES],
+)
 def test_compiled_chains_have_the_same_gradients(strategy):
     stored, chain = chain_of("context", "store"), chain_of("context", STRATEGIES[strategy])
     x, context = data()
@@ -318,6 +321,7 @@ def test_32_blocks_that_invert_peak_at_no_more_than_1_3_times_4_blocks(kind):
     assert peak(kind, 32, "checkpoint") < peak(kind, 32, "store") / 4
 
 
+@pytest.mark.slow
 def test_the_inverse_direction_and_prefixes_save_memory_too():
     def inverse(chain, x):
         return chain.inverse(x)

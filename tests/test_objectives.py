@@ -514,7 +514,7 @@ def test_a_component_whose_rows_have_not_changed_stays_where_it_is():
 
 
 @pytest.mark.parametrize(("centres", "wanted"), [(THREE, 3), (THREE[:2], 2), (THREE[:1], 1)], ids=str)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_surplus_components_vanish(centres, wanted, seed, caplog):
     x = blobs(centres, seed=seed)
     with caplog.at_level(logging.INFO, "anabranch"):
@@ -691,7 +691,7 @@ def test_more_components_than_rows_and_rows_many_times():
     assert annihilation.found == 1 and torch.isfinite(model.log_prob(same)).all()
 
 
-@pytest.mark.parametrize("validation", [0, 0.2])
+@pytest.mark.parametrize("validation", [0, pytest.param(0.2, marks=pytest.mark.slow)])
 def test_annihilation_of_flows_with_a_posterior_network_and_running_means(validation):
     x = blobs(THREE[:2])
     torch.manual_seed(0)
@@ -796,7 +796,7 @@ def test_depth_at_contexts_is_the_mean_over_them():
     assert float(value[0]) == pytest.approx(model.expected_depth(20_000, context[:2]), abs=0.03)
 
 
-@pytest.mark.parametrize("gate", ["constant", "network"])
+@pytest.mark.parametrize("gate", [pytest.param("constant", marks=pytest.mark.slow), "network"])
 def test_a_price_on_depth_lowers_it(gate):
     x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
     depth = {}

@@ -42,7 +42,8 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("ignore:values that the model was not fitted to")  # which docs/tables.md shows
 @pytest.mark.parametrize(
-    "page", [ROOT / "docs" / f"{name}.md" for name in ("mixtures", "queries", "tables")], ids=lambda p: p.name
+    "page",
+    ["mixtures", pytest.param("queries", marks=pytest.mark.slow), pytest.param("tables", marks=pytest.mark.slow)],
 )
 def test_the_python_blocks_of_a_page_run_on_rows_of_two_features(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -51,7 +52,7 @@ def test_the_python_blocks_of_a_page_run_on_rows_of_two_features(page, tmp_path,
         [torch.randn(20, 2) + torch.tensor(mean) for mean in ((-9.0, 0.0), (9.0, 0.0), (0.0, 9.0), (0.0, -9.0))]
     )
     names = {"ab": ab, "x": x}
-    for block in blocks_of(page):
+    for block in blocks_of(ROOT / "docs" / f"{page}.md"):
         exec(block, names)
         made = [value for value in names.values() if isinstance(value, Density) and value.event_shape == (2,)]
         assert all(bool(torch.isfinite(density.log_prob(x)).all()) for density in made if density.context_shape is None)
@@ -67,6 +68,7 @@ def test_all_pages_with_blocks_are_run():
     assert len(blocks_of(ROOT / "docs" / "mixtures.md")) == 5
 
 
+@pytest.mark.slow
 def test_the_page_on_estimators_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(ROOT / "docs" / "estimators.md")

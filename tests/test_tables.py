@@ -839,6 +839,7 @@ def test_nothing_lies_beyond_natural_ends_after_a_fit():
 
 
 @pytest.mark.usefixtures("no_baselines")
+@pytest.mark.slow
 def test_a_regression_trained_on_drawn_rows_predicts_real_ones():
     def real(seed):
         rng = np.random.default_rng(seed)

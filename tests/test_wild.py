@@ -134,6 +134,7 @@ def test_the_density_with_a_background_integrates_to_one():
     ).all()
 
 
+@pytest.mark.slow
 def test_wild_cells_of_rows_with_gaps():
     rng = np.random.default_rng(0)
     a = rng.normal(size=300)

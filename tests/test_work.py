@@ -38,8 +38,16 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("model", [ab.Flow, ab.DepthMixture])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        # all of one kind of layers, and the other kind of model once
+        *((name, ab.Flow) for name in ("spline autoregressive", "realnvp", "iaf")),
+        ("maf", ab.DepthMixture),
+        *(pytest.param(name, ab.Flow, marks=pytest.mark.slow) for name in ("spline coupling", "maf", "nice")),
+        *(pytest.param(name, ab.DepthMixture, marks=pytest.mark.slow) for name in RECIPES if name != "maf"),
+    ],
+)
 def test_log_prob_of_every_recipe_is_one_graph(name, model):
     density = model(RECIPES[name]())
     torch.compiler.reset()
@@ -116,6 +124,7 @@ class CountingBackend:
         return graph.forward
 
 
+@pytest.mark.slow
 def test_the_tenth_model_in_a_process_is_compiled_like_the_first_and_none_is_kept_alive():
     x, gone = torch.randn(5, 2), []
     for _ in range(10):
@@ -154,7 +163,7 @@ def test_what_takes_one_step_per_feature_is_not_unrolled(caplog):
     assert is_compiled(model)
 
 
-@pytest.mark.parametrize("model", [ab.Flow, ab.DepthMixture])
+@pytest.mark.parametrize("model", [ab.Flow, pytest.param(ab.DepthMixture, marks=pytest.mark.slow)])
 def test_sampling_is_compiled_where_inverses_are_formulas(model):
     density, backend = model(RECIPES["spline coupling"]()), CountingBackend()
     density.compile(backend=backend)
@@ -162,7 +171,7 @@ def test_sampling_is_compiled_where_inverses_are_formulas(model):
     assert backend.graphs > 0
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", ["maf", pytest.param("spline autoregressive", marks=pytest.mark.slow)])
 def test_derivatives_inside_what_is_compiled(name):
     """A compiler that looks into `torch.func` transforms must not meet operations that have no rules for them."""
     flow = randomize(ab.Flow(SMALLEST[name]()).double(), 0.3)
