@@ -211,12 +211,12 @@ def test_ended_components_are_gone_from_weights_and_q_and_never_drawn():
 @pytest.mark.parametrize(
     ("components", "message"),
     [
-        ([0, 1, 2], "components: expected some to stay alive, got all 3"),
-        ([3], r"components: expected numbers from 0 to 2, got \[3\]"),
-        ([-1], r"components: expected numbers from 0 to 2, got \[-1\]"),
-        ([True], r"components: expected numbers from 0 to 2, got \[True\]"),
-        (1, "components: expected a list of numbers from 0 to 2, got 1"),
-        (torch.tensor(1), r"components: expected a list of numbers from 0 to 2, got tensor\(1\)"),
+        ([0, 1, 2], "numbers: expected some components to stay alive, got all 3"),
+        ([3], r"numbers: expected numbers from 0 to 2, got \[3\]"),
+        ([-1], r"numbers: expected numbers from 0 to 2, got \[-1\]"),
+        ([True], r"numbers: expected numbers from 0 to 2, got \[True\]"),
+        (1, "numbers: expected a list of numbers from 0 to 2, got 1"),
+        (torch.tensor(1), r"numbers: expected a list of numbers from 0 to 2, got tensor\(1\)"),
     ],
 )
 def test_ending_what_cannot_be_ended(components, message):
@@ -236,7 +236,7 @@ def test_components_to_end_are_numbers_of_any_kind(chosen):
 def test_the_last_one_alive_stays():
     model = mixture()
     model.annihilate([0, 2])
-    with pytest.raises(ValueError, match="expected some to stay alive, got all 1"):
+    with pytest.raises(ValueError, match="expected some components to stay alive, got all 1"):
         model.annihilate([1])
     assert model.weights().tolist() == [0.0, 1.0, 0.0]
 
@@ -332,14 +332,14 @@ def test_a_class_without_a_labelled_row():
 def test_shapes_that_do_not_fit():
     normal = Normal.standard
     for build, message in [
-        (lambda: ab.FlowMixture([]), "components: expected at least one density"),
-        (lambda: ab.FlowMixture([MLP(2, 2)]), "components: expected densities, got a MLP"),
-        (lambda: ab.FlowMixture([normal(2), normal(3)]), "components: event_shape"),
+        (lambda: ab.FlowMixture([]), "densities: expected at least one density"),
+        (lambda: ab.FlowMixture([MLP(2, 2)]), "densities: expected densities, got a MLP"),
+        (lambda: ab.FlowMixture([normal(2), normal(3)]), "densities: event_shape"),
         (lambda: ab.FlowMixture([normal(2)] * 2, weights=[1, -1]), "weights: expected numbers of at least 0"),
         (lambda: ab.FlowMixture([normal(2)] * 2, weights=[0, 0]), "weights: expected numbers of at least 0, not all 0"),
         (lambda: ab.FlowMixture([normal(2)] * 2, weights=[1]), r"weights: expected shape \(2,\), got \(1,\)"),
         (lambda: ab.FlowMixture([normal(2)] * 2, posterior=MLP(2, 3)), "of 2 features and 2 outputs, got 2 and 3"),
-        (lambda: ab.FlowMixture([normal(2)] * 2, trunk=ab.flows.nsf(3)), r"components: expected event shape \(3,\)"),
+        (lambda: ab.FlowMixture([normal(2)] * 2, trunk=ab.flows.nsf(3)), r"densities: expected event shape \(3,\)"),
         (lambda: ab.FlowMixture([normal(2)] * 2, heads="full"), "heads: expected one of 'none', 'diagonal', 'affine'"),
         (lambda: ab.FlowMixture([ab.densities.Uniform([0.0], [1.0])], heads="affine"), "heads: expected 'none'"),
     ]:

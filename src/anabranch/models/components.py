@@ -86,17 +86,17 @@ class Separate(Components):
     def __init__(self, densities: Sequence[Density]) -> None:
         super().__init__()
         if isinstance(densities, Density):
-            raise ValueError("components: expected a list of densities, got one; `Embedded` makes many of it")
+            raise ValueError("densities: expected a list of densities, got one; `Embedded` makes many of it")
         parts = list(densities)
         if not parts:
-            raise ValueError("components: expected at least one density, got none")
+            raise ValueError("densities: expected at least one density, got none")
         for part in parts:
             if not isinstance(part, Density):
-                raise ValueError(f"components: expected densities, got a {type(part).__name__}")
+                raise ValueError(f"densities: expected densities, got a {type(part).__name__}")
         self.count = len(parts)
-        event_shape = common_shape("components: event_shape", [part.event_shape for part in parts])
+        event_shape = common_shape("densities: event_shape", [part.event_shape for part in parts])
         self.event_shape = parts[0].event_shape if event_shape is None else event_shape
-        self.context_shape = common_shape("components: context_shape", [part.context_shape for part in parts])
+        self.context_shape = common_shape("densities: context_shape", [part.context_shape for part in parts])
         self.densities = nn.ModuleList(parts)
 
     @property

@@ -51,7 +51,7 @@ class FlowMixture(CompositeMixture):
     Source: Pires and Figueiredo, 2020, "Variational mixture of normalizing flows", arXiv:2009.00585.
 
     Args:
-        components: a list of densities, or an `Embedded` density.
+        densities: of the components, a list, or an `Embedded` density.
         weights: w, (components,), at least 0; equal by default, normalised to sum to one, and trained.
         posterior: a network from x (flattened) to K numbers, the logits of q; with the mixture's context, if it takes one.
         trunk: a transform through which x passes before it meets the components.
@@ -75,19 +75,19 @@ class FlowMixture(CompositeMixture):
 
     def __init__(
         self,
-        components: Sequence[Density] | Components,
+        densities: Sequence[Density] | Components,
         weights: Tensor | ArrayLike | None = None,
         posterior: Network | None = None,
         trunk: Transform | None = None,
         heads: str = "none",
     ) -> None:
-        parts = components if isinstance(components, Components) else Separate(components)
+        parts = densities if isinstance(densities, Components) else Separate(densities)
         shapes = [parts.context_shape]
         event_shape, size = parts.event_shape, parts.event_shape.numel()
         step: Transform | None = None
         if trunk is not None:
             instance_of("trunk", trunk, Transform)
-            step = onto(trunk, parts, "components")
+            step = onto(trunk, parts, "densities")
             event_shape = step.inverse_shape(parts.event_shape)
             shapes.append(trunk.context_shape)
         if posterior is not None:
@@ -195,18 +195,21 @@ class FlowMixture(CompositeMixture):
         own = self.component_densities.own_parameters() + heads
         return own.clamp(min=self.event_shape.numel())
 
-    def annihilate(self, components: Sequence[int]) -> None:
+    def annihilate(self, numbers: Sequence[int]) -> None:
         """End components: their weights are 0 from now on, whatever a fit does. At least one must stay alive.
+
+        Args:
+            numbers: which, from 0.
 
         Raises:
             ValueError: no component would be left, or there is no such component.
         """
-        chosen = numbers_below("components", components, self.components)
+        chosen = numbers_below("numbers", numbers, self.components)
         alive = self.get_buffer("alive")
         after = alive.clone()
         after[chosen] = False
         if not bool(after.any()):
-            raise ValueError(f"components: expected some to stay alive, got all {int(alive.sum())} that are")
+            raise ValueError(f"numbers: expected some components to stay alive, got all {int(alive.sum())} that are")
         alive.copy_(after)
 
     def prune(self, threshold: float = 0.01) -> FlowMixture:
