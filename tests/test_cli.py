@@ -496,8 +496,15 @@ class TestProgram:
         assert "Traceback" not in told
         return process.returncode, shown, told
 
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    @pytest.mark.parametrize("epochs", [0, 2])
+    @pytest.mark.parametrize(
+        ("number", "code", "epochs"),
+        [
+            (signal.SIGTERM, 143, 0),
+            (signal.SIGINT, 130, 2),
+            pytest.param(signal.SIGINT, 130, 0, marks=pytest.mark.slow),
+            pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.slow),
+        ],
+    )
     def test_interrupted_in_a_fit(self, folder, tmp_path, number, code, epochs):
         output, kept = tmp_path / "m.safetensors", tmp_path / "m.interrupted.safetensors"
         output.write_text("old")
