@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,6 +49,12 @@ def mixture():
 
 
 QUICK = {"epochs": 6, "batch_size": 50, "seed": 0, "progress": False}
+
+
+def shaken(x, generator):
+    return x + 0.1 * torch.randn(x.shape, generator=generator) * torch.rand(())
+
+
 # what is fitted, to which rows, how
 FITS = {
     "flow": (small_flow, rows, {"average": 0.9, "noise": 0.3}),
@@ -64,6 +71,7 @@ FITS = {
         {"objective": lambda: Likelihood() + Annihilation(support=2), "epochs": 12},
     ),
     "weights": (small_flow, rows, {"weights": torch.arange(200) % 3, "validation": 0, "weight_decay": 0.1}),
+    "momentum": (small_flow, rows, {"optimizer": partial(torch.optim.SGD, momentum=0.9), "augment": shaken}),
     "budget": (small_flow, rows, {"minutes": 100.0, "epochs": 10, "average": 0.9}),
 }
 
@@ -260,11 +268,23 @@ class TestRefuses:
                 "the density is another",
             ),
             ({"minutes": 3.0}, "minutes was None and is 3.0"),
+            ({"augment": shaken}, "augment was None and is 'shaken'"),
+            ({"optimizer": partial(torch.optim.SGD, momentum=0.8)}, "is ['SGD', [], {'momentum': 0.8}]"),
         ],
         ids=lambda value: value if isinstance(value, str) else " ".join(value),
     )
     def test_what_differs_is_said(self, file, change, said):
         assert said in self.complaint(file, **change)
+
+    def test_functions_without_a_name_are_told_by_their_code(self, tmp_path):
+        def by(momentum):
+            return lambda groups: torch.optim.SGD(groups, momentum=momentum)
+
+        file = tmp_path / "fit.ckpt"
+        first, _ = fitted("labels", optimizer=by(0.5), checkpoint=file)
+        assert same(first, fitted("labels", optimizer=by(0.5), checkpoint=file)[0])
+        for other in (by(0.6), lambda groups: torch.optim.SGD(groups, momentum=0.5)):
+            assert "optimizer was 'TestRefuses" in self.complaint(file, optimizer=other)
 
     def test_a_torn_file_or_one_that_was_edited(self, file):
         whole = file.read_bytes()

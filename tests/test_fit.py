@@ -393,3 +393,93 @@ def test_refuses_weights_that_are_none(weights, complaint):
         ab.fit(normal(), rows(60), weights=weights, epochs=1)
     with pytest.raises(ValueError, match="fraction"):
         ab.fit(normal(), rows(60), validation_weights=torch.ones(6), epochs=1)
+
+
+def test_an_optimiser_by_hand_is_the_one_that_is_built_in():
+    def adamw(groups):
+        assert [group["lr"] for group in groups] == [5e-3, 5e-3]
+        assert [group["weight_decay"] for group in groups] == [1e-2, 0.0]
+        return torch.optim.AdamW(groups, fused=True)
+
+    one, other, third = small_flow(), small_flow(), small_flow()
+    options = {"epochs": 3, "seed": 0, "batch_size": 100, "weight_decay": 1e-2}
+    ab.fit(one, rows(), **options)
+    ab.fit(other, rows(), optimizer=adamw, **options)
+    ab.fit(third, rows(), optimizer=torch.optim.SGD, **options)
+    for p, q, r in zip(one.parameters(), other.parameters(), third.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert not torch.equal(p, r)
+
+
+def test_rates_are_shares_of_those_that_the_groups_of_an_optimiser_have():
+    def faster(groups):
+        return torch.optim.SGD([group | {"lr": 0.1} for group in groups])
+
+    one, other = normal(), normal()
+    options = {"epochs": 2, "batch_size": 400, "validation": 0, "warmup": 0.5, "clip": 1e9, "seed": 0}
+    ab.fit(one, rows(), optimizer=torch.optim.SGD, learning_rate=0.1, **options)
+    ab.fit(other, rows(), optimizer=faster, **options)
+    assert torch.equal(one.theta.loc, other.theta.loc)
+    assert (one.theta.loc - normal().theta.loc).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("sgd", "optimizer: expected a function or None, got str"),
+        (lambda groups: None, "expected a function that makes a torch.optim.Optimizer, got a NoneType"),
+        (lambda groups: torch.optim.LBFGS(groups[1]["params"]), "got an LBFGS, which asks for losses"),
+        (lambda groups: torch.optim.SGD(groups[1]["params"][:1]), "of all 2 parameters .* one that lacks 1; freeze"),
+    ],
+)
+def test_optimisers_that_are_none(optimizer, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        ab.fit(normal(), rows(), optimizer=optimizer, epochs=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_for_training_are_augmented_and_others_are_not():
+    seen = []
+
+    def shifted(x, generator):
+        seen.append(torch.rand((), generator=generator) + torch.rand(()))
+        return x + 100
+
+    density = normal()
+    state = torch.get_rng_state()
+    history = ab.fit(density, rows(), augment=shifted, epochs=2, batch_size=180, learning_rate=1e-4, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert history.epochs[0].loss > 10 * history.epochs[0].validation
+    drawn, seen = seen, []
+    ab.fit(normal(), rows(), augment=shifted, epochs=2, batch_size=180, learning_rate=1e-4, seed=0)
+    assert seen == drawn and len(set(map(float, drawn))) == 4
+
+
+def test_an_augmentation_is_drawn_apart_from_noise():
+    def noisy(x, generator):
+        return x + torch.randn(x.shape, generator=generator)
+
+    one, other = normal(), normal()
+    options = {"epochs": 1, "batch_size": 400, "validation": 0, "seed": 0, "learning_rate": 0.1, "warmup": 0}
+    losses = [
+        ab.fit(density, torch.zeros(400, 2).index_fill(0, torch.tensor([0]), 1.0), **options, **changes).epochs[0].loss
+        for density, changes in ((one, {"augment": noisy}), (other, {"augment": noisy, "noise": 20.0}))
+    ]
+    # noise of deviation 20 / 20 on top of the other, and not the same numbers twice: 1 + 1, and not 2 * 2
+    assert losses[0] == pytest.approx(math.log(math.tau) + 1, abs=0.15)
+    assert losses[1] == pytest.approx(math.log(math.tau) + 2, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (3, "augment: expected a function or None, got int"),
+        (lambda x, generator: None, "expected a function that gives a tensor, got NoneType"),
+        (lambda x, generator: x[:3], r"of shape \(360, 2\), got dtype torch.float32, on cpu, of shape \(3, 2\)"),
+        (lambda x, generator: x.double(), "got dtype torch.float64"),
+    ],
+)
+def test_augmentations_that_are_none(augment, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        ab.fit(normal(), rows(), augment=augment, epochs=1)
+    assert "\n" not in str(caught.value)

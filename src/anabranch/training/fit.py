@@ -20,8 +20,8 @@ from anabranch.draws import drawing
 from anabranch.objectives import Objective
 from anabranch.objectives.objective import UnsettledWarning
 from anabranch.training.background import check_background
+from anabranch.training.changes import Augment
 from anabranch.training.checkpoint import Checkpoint
-from anabranch.training.compiling import shall_compile, steps_within
 from anabranch.training.data import Data, read_data
 from anabranch.training.diagnosis import NonFiniteError
 from anabranch.training.graph import Graph
@@ -29,14 +29,13 @@ from anabranch.training.history import Epoch, History
 from anabranch.training.identity import identity
 from anabranch.training.loop import Loop
 from anabranch.training.off_scale import explain_scale, warn_if_behind
-from anabranch.training.plan import course_of
+from anabranch.training.optimiser import Factory
+from anabranch.training.plan import compiles, course_of
 from anabranch.training.precision import Precision
 from anabranch.training.rows import Rows, RowStream
 from anabranch.training.schedule import Schedule
 from anabranch.training.settings import Settings, drawn_seed
 
-# passes over the rows that a fit within a budget is taken to make, when it is weighed whether to compile
-_PASSES = 50
 # how a fit ends that is over; one that a callback has ended, or an interrupt, may go on
 _OVER = ("epochs", "patience", "plateau", "minutes", "schedule")
 
@@ -59,7 +58,9 @@ def fit(
     weight_decay: float = 1e-5,
     warmup: float = 0.05,
     clip: float = 5.0,
+    optimizer: Factory | None = None,
     noise: float = 0.0,
+    augment: Augment | None = None,
     average: float = 0.0,
     patience: int | None = 20,
     background: bool = False,
@@ -76,9 +77,9 @@ def fit(
 ) -> History:
     """Fit a density to rows by minimising its mean `loss`, and leave it with the best weights found.
 
-    AdamW with a linear warm-up and a half-cosine decay over all epochs, clipped gradients, and early stopping on the
-    validation rows, whose best weights are restored at the end (also after Ctrl-C, or an error). On several processes
-    started by `accelerate launch`, each takes its share of every batch.
+    AdamW, or another optimiser, with a linear warm-up and a half-cosine decay over all epochs, clipped gradients, and early
+    stopping on the validation rows, whose best weights are restored at the end (also after Ctrl-C, or an error). On several
+    processes started by `accelerate launch`, each takes its share of every batch.
 
     With `minutes` in place of epochs the rate stays constant after the warm-up, as long as the validation loss falls; when
     it no longer does, or the time left is just enough, the rate falls to zero over the last quarter of all steps, from
@@ -116,9 +117,16 @@ def fit(
             densities, for which 0 is no simpler than another value.
         warmup: the fraction of all steps spent raising the learning rate; with minutes, of 2,000 steps.
         clip: largest norm of the gradient.
+        optimizer: makes a `torch.optim.Optimizer` of parameter groups, in place of AdamW: a class (`torch.optim.SGD`),
+            `functools.partial(torch.optim.SGD, momentum=0.9)`, or a function. The groups hold "params", "lr", which is
+            `learning_rate`, and "weight_decay". The schedule takes shares of the rates that its groups have.
         noise: standard deviation of normal noise on the training rows, in units of each column's own; it falls to 0 over the
             first 70 % of the steps. It keeps a large model from fitting few rows one by one. It takes rows out of bounds,
             so a density must be defined there.
+        augment: a function of the rows of a batch, (rows, *event) on the device of the fit, and a `torch.Generator` there,
+            which gives training rows in their place: of the same shape and dtype, and in the same order, for contexts,
+            labels and weights stay. It is called before noise is added, and never for validation rows. The same seed gives
+            the same rows if it draws from the generator, or from PyTorch's global one.
         average: d in [0, 1); above 0, validation and result have weights averaged over about the last 1 / (1 - d) steps.
         patience: stop after so many epochs without a better validation loss; None for never. With minutes a number is not
             read: a fit ends when the loss has not fallen for a quarter of its steps (`training.plateau.Plateau`), or with
@@ -151,7 +159,8 @@ def fit(
         the `History` of the fit.
 
     Raises:
-        ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0; a
+        ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0; an
+            optimizer that lacks some of the parameters; augmented rows of another shape or dtype; a
             checkpoint that is of another fit, or torn: nothing is overwritten then.
         NonFiniteError: a loss or gradient became NaN or infinite; it names step, row and layer, and the density has the
             last good weights.
@@ -182,7 +191,9 @@ def fit(
         weight_decay=weight_decay,
         warmup=warmup,
         clip=clip,
+        optimizer=optimizer,
         noise=noise,
+        augment=augment,
         average=average,
         patience=patience,
         background=background,
@@ -240,7 +251,7 @@ def _run(
         with torch.inference_mode(False), torch.enable_grad(), drawing(settings.seed):
             course = course_of(settings, data)
             loop = Loop(density, data, history, settings, course, generator, target, graph)
-            history.compiled = _shall_compile(density, data, settings, course.steps, target)
+            history.compiled = compiles(density, data, settings, course.steps, target)
             with compiled(density) if history.compiled else nullcontext():
                 loop.run(callback=callback, progress=progress, clock=perf_counter, checkpoint=held)
             if held is not None and history.stopped in _OVER and loop.processes.main:
@@ -253,18 +264,6 @@ def _run(
     finally:
         density.to(home)
     return history
-
-
-def _shall_compile(density: Density, data: Data, settings: Settings, steps: int | None, device: torch.device) -> bool:
-    """Whether to train a compiled density; where a schedule is taken again, as before."""
-    rows = min(settings.batch_size, len(data.training))
-    wanted = settings.compile
-    if settings.schedule is not None and wanted == "auto":
-        wanted = settings.schedule.compiled
-    planned = steps or _PASSES * -(-len(data.training) // settings.batch_size)
-    if settings.minutes is not None:
-        planned = min(planned, steps_within(60 * settings.minutes, density, rows))
-    return shall_compile(wanted, density, device, rows, planned)
 
 
 def _end(density: Density, data: Data, history: History) -> dict[str, Any]:

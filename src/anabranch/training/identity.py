@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -35,7 +37,7 @@ def identity(density: Density, data: Data, settings: Settings, validation: Any, 
         validation: as `fit` was given it.
         others: more settings.
     """
-    own = settings.to_dict() | {name: _in_words(value) for name, value in others.items()}
+    own = {name: _in_words(value) for name, value in (settings.to_dict() | dict(others)).items()}
     own["objective"] = _in_words(data.objective)
     rows = _of_rows(data.given)
     if isinstance(validation, (int, float)):
@@ -98,7 +100,9 @@ def _some(values: Tensor) -> Tensor:
 
 
 def _in_words(value: Any) -> Any:
-    """A setting as plain data: an objective by its class and arguments, a function by its name."""
+    """A setting as plain data: an objective by its class and arguments, a function by its name, one that has none (a
+    lambda, or one within a function) by its code and all that it reads from around it too.
+    """
     if isinstance(value, Sum):
         return [[weight, _in_words(term)] for weight, term in value.terms]
     if isinstance(value, Objective):
@@ -110,6 +114,26 @@ def _in_words(value: Any) -> Any:
         return {str(key): _in_words(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_in_words(item) for item in value]
-    if isinstance(value, Callable):  # type: ignore[arg-type]
-        return getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, partial):
+        return [_in_words(value.func), _in_words(value.args), _in_words(value.keywords)]
+    if callable(value):
+        named = getattr(value, "__qualname__", type(value).__qualname__)
+        code = _code(value) if isinstance(value, FunctionType) and "<" in named else ""
+        return f"{named} {code}".strip()
     return fingerprint({"": value}) if isinstance(value, Tensor) else type(value).__qualname__
+
+
+def _code(function: FunctionType) -> str:
+    """A few digits that tell the code of a function, its defaults, and the variables that it reads from around it."""
+    code = function.__code__
+    around = [] if function.__closure__ is None else [_contents(cell) for cell in function.__closure__]
+    constants = [repr(value) for value in code.co_consts if not isinstance(value, CodeType)]
+    read = [constants, code.co_names, _in_words(around), _in_words(function.__defaults__)]
+    return fingerprint({}, code.co_code.hex(), json.dumps(read))[:12]
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing yet
+        return None

@@ -35,7 +35,7 @@ from anabranch.training.weights import Weights
 # Steps between two looks at what the device has come to: each waits for it.
 _BETWEEN_LOOKS = 25
 # what is drawn before a step, for its rows, within it, and after it
-_BEFORE, _ROWS, _WITHIN, _AFTER = range(4)
+_BEFORE, _ROWS, _WITHIN, _AFTER, _AUGMENT = range(5)
 
 
 class Loop:
@@ -67,9 +67,10 @@ class Loop:
         if isinstance(self.training, Rows) and self.objective is not None:
             epochs = -(-(course.steps or 0) // self.dealer.batches)
             self.objective.prepare(_all_rows(density, self.training, self.objective), epochs)
-        self.changes = Changes(self._noise())
+        self.changes = Changes(self._noise(), settings.augment)
         self.validation = None if data.held_out is None else self._judge(data.held_out)
-        optimiser = Optimiser(density, settings.learning_rate, settings.weight_decay, self.device)
+        rates = settings.learning_rate, settings.weight_decay
+        optimiser = Optimiser(density, *rates, self.device, settings.optimizer)
         self.weights = Weights(density, Average(density, settings.average), optimiser)
         self.step = Step(density, self.objective, optimiser, settings.clip, self.processes)
         records = shall_record(graph, self.step, self.device)
@@ -218,8 +219,8 @@ class Loop:
     def _changed(self, batch: Dealt, steps: int) -> tuple[Rows, float, int]:
         """The rows of a step as it takes them, after so many; the share of the fit that is done, and the seed within it."""
         progress = steps / self.course.planned if self.course.planned else 0.0
-        rows = self.changes(batch.rows, progress, seed_at(self.settings.seed, steps, _ROWS))
-        return rows, progress, seed_at(self.settings.seed, steps, _WITHIN)
+        noise, augment, within = (seed_at(self.settings.seed, steps, what) for what in (_ROWS, _AUGMENT, _WITHIN))
+        return self.changes(batch.rows, progress, (noise, augment)), progress, within
 
     def _prepare(self, batch: Dealt) -> None:
         """What comes before a step."""

@@ -33,6 +33,9 @@ class Optimiser:
         weight_decay: of the weight matrices of networks; see `decayed_and_not`.
         device: of the parameters.
         factory: makes the optimiser of parameter groups, which hold "params", "lr" and "weight_decay"; AdamW by default.
+
+    Raises:
+        ValueError: the factory makes something else, or leaves parameters out.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Optimiser:
         factory: Factory | None = None,
     ) -> None:
         groups = [group | {"lr": learning_rate} for group in decayed_and_not(density, weight_decay)]
-        self.inner = _adamw(groups, device) if factory is None else factory(groups)
+        self.inner = _adamw(groups, device) if factory is None else _made(factory, groups)
         self.highest = [float(group["lr"]) for group in self.inner.param_groups]
         self.on_device = device.type != "cpu" and leaves_updates_out(self.inner)
         if self.on_device:
@@ -97,7 +100,7 @@ class Optimiser:
                     if isinstance(value, Tensor):
                         now[name].copy_(value)
                     else:
-                        now[name] = value
+                        now[name] = copy.deepcopy(value)
 
     def state(self) -> dict[str, Any]:
         """All that it knows."""
@@ -131,6 +134,26 @@ def decayed_and_not(density: Density, weight_decay: float) -> Groups:
         {"params": [p for p in parameters if id(p) in weights], "weight_decay": weight_decay},
         {"params": [p for p in parameters if id(p) not in weights], "weight_decay": 0.0},
     ]
+
+
+def _made(factory: Factory, groups: Groups) -> torch.optim.Optimizer:
+    wanted = {id(parameter) for group in groups for parameter in group["params"]}
+    inner = factory(groups)
+    if not isinstance(inner, torch.optim.Optimizer):
+        raise ValueError(
+            f"optimizer: expected a function that makes a torch.optim.Optimizer, got a {type(inner).__name__}"
+        )
+    if isinstance(inner, torch.optim.LBFGS):
+        raise ValueError(
+            "optimizer: expected one that takes a step by gradients alone, got an LBFGS, which asks for losses"
+        )
+    missing = wanted - {id(parameter) for group in inner.param_groups for parameter in group["params"]}
+    if missing:
+        raise ValueError(
+            f"optimizer: expected one of all {len(wanted)} parameters of the groups that it is given, got one that lacks "
+            f"{len(missing)}; freeze those that are not to be trained"
+        )
+    return inner
 
 
 def _adamw(groups: Groups, device: torch.device) -> torch.optim.Optimizer:

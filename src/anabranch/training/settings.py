@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from anabranch.checks import fraction, instance_of, one_of, positive, positive_int
+from anabranch.training.changes import Augment
+from anabranch.training.optimiser import Factory
 from anabranch.training.precision import PRECISIONS, Precision
 from anabranch.training.schedule import Schedule
 
@@ -31,7 +33,9 @@ class Settings:
     weight_decay: float
     warmup: float
     clip: float
+    optimizer: Factory | None
     noise: float
+    augment: Augment | None
     average: float
     patience: int | None
     background: bool
@@ -41,6 +45,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
+        for name, function in {"optimizer": self.optimizer, "augment": self.augment}.items():
+            if function is not None and not callable(function):
+                raise ValueError(f"{name}: expected a function or None, got {type(function).__name__}")
         if self.schedule is not None:
             instance_of("schedule", self.schedule, Schedule)
             if self.epochs is not None or self.minutes is not None:
@@ -66,8 +73,8 @@ class Settings:
             object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain, JSON-ready data."""
-        return asdict(self) | {"schedule": None if self.schedule is None else self.schedule.to_dict()}
+        """Plain, JSON-ready data, but for `optimizer` and `augment`."""
+        return vars(self) | {"schedule": None if self.schedule is None else self.schedule.to_dict()}
 
 
 def drawn_seed() -> int:
