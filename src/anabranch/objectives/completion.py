@@ -78,6 +78,7 @@ class Completion(Objective):
 
     uses_labels = False
     by_epochs = False
+    takes_streams = True
 
     def __init__(self, passes: int = 4, observed: float = 0.3, conditions: float = 0.1) -> None:
         self.passes = positive_int("passes", passes)
@@ -113,8 +114,10 @@ class Completion(Objective):
 
     def prepare(self, rows: Batch, epochs: int) -> None:
         _completing(rows.density)
-        self._steps, self._phase, self._filled, self._gaps = 0, 0, rows.x.clone(), rows.x.isnan()
-        self._teacher = None
+        self._steps, self._phase, self._filled, self._gaps, self._teacher = 0, 0, None, None, None
+        if not len(rows.x):  # they do not lie in memory
+            return
+        self._filled, self._gaps = rows.x.clone(), rows.x.isnan()
         self._every = max(1, round(float(self._gaps.flatten(1).any(dim=0).sum()) / self.passes))
 
     def __call__(self, batch: Batch) -> Tensor:

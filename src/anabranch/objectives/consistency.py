@@ -21,7 +21,8 @@ class Consistency(Objective):
     Source: Sajjadi et al., 2016, arXiv:1606.04586; Hu et al., 2017 (IMSAT), arXiv:1702.08720.
 
     Args:
-        change: a number, the standard deviation of normal noise in units of each column's own; or a function from x (rows,
+        change: a number, the standard deviation of normal noise in units of each column's own, of a stream of rows in each
+            batch; or a function from x (rows,
             *event) to x'; or "neighbours", a random one of the nearest training rows, by the
             distance between rows as they are: scale columns that are to count alike.
         neighbours: of how many.
@@ -46,7 +47,7 @@ class Consistency(Objective):
     def prepare(self, rows: Batch, epochs: int) -> None:
         as_mixture(rows.density)
         x = rows.x
-        self._scale = x.std(dim=0, correction=0)
+        self._scale = x.std(dim=0, correction=0) if len(x) else None
         if self.change == "neighbours":
             from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 (slow to import)
 
@@ -56,6 +57,11 @@ class Consistency(Objective):
                 raise ValueError("x: expected at least two rows for neighbours, got one")
             found = NearestNeighbors(n_neighbors=count).fit(flat).kneighbors(return_distance=False)
             self._table, self._rows, self._contexts = torch.as_tensor(found), x, rows.context
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether x' is no other row."""
+        return self.change != "neighbours"
 
     @property
     def static(self) -> bool:

@@ -26,6 +26,7 @@ class Depth(Objective):
     """
 
     uses_labels = False
+    reads_rows = False
     static = True
 
     def __init__(self, samples: int = 256) -> None:

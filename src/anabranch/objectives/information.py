@@ -27,6 +27,7 @@ class Information(Objective):
     """
 
     uses_labels = False
+    reads_rows = False
     static = True
 
     def __init__(self, sureness: float = 1.0) -> None:

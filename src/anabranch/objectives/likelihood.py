@@ -33,6 +33,8 @@ class Likelihood(Objective):
         >>> objective = Likelihood(temperature=10)
     """
 
+    reads_rows = False
+
     def __init__(
         self,
         classification: float = 1.0,

@@ -34,6 +34,7 @@ class LowerBound(Objective):
     """
 
     uses_labels = False
+    reads_rows = False
 
     def __init__(self, beta: float = 1.0, warmup: float = 0.0, free: float = 0.0) -> None:
         self.beta = positive("beta", beta)

@@ -70,7 +70,8 @@ class Objective(ABC):
     `prepare`, `after_epoch` or `finish` too.
 
     What a fit asks of it has answers here, which a class of yours may give otherwise, as attributes or as properties:
-    `uses_labels`, `by_epochs`, `phases`, `settled`, `comparable`, `static` and `holds_labels`.
+    `uses_labels`, `by_epochs`, `phases`, `settled`, `comparable`, `static`, `holds_labels`, `reads_rows` and
+    `takes_streams`.
     """
 
     @property
@@ -114,6 +115,16 @@ class Objective(ABC):
         """Whether labels count to the end, so that a row is impossible once its label's component has ended."""
         return self.uses_labels
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether `prepare` reads the rows, and not the density alone: by default, if a class defines it."""
+        return type(self).prepare is not Objective.prepare
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether it does without rows in memory: `prepare` is shown none of a `RowStream`. By default if it reads none."""
+        return not self.reads_rows
+
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
         """(rows), nats."""
@@ -122,7 +133,8 @@ class Objective(ABC):
         """Called once, before the first step.
 
         Args:
-            rows: all training rows, with their labels if those hold (`holds_labels`).
+            rows: all training rows, with their labels if those hold (`holds_labels`); none, (0, *event), if it reads none
+                (`reads_rows`), or where they do not lie in memory.
             epochs: of the fit, at most.
 
         Raises:
@@ -235,6 +247,16 @@ class Sum(Objective):
     def static(self) -> bool:
         """Whether all are."""
         return all(term.static for _, term in self.terms)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether a term does."""
+        return any(term.reads_rows for _, term in self.terms)
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether all do."""
+        return all(term.takes_streams for _, term in self.terms)
 
     def state(self) -> dict[str, Any]:
         return {"ended": self._ended, "terms": [term.state() for _, term in self.terms]}

@@ -16,7 +16,8 @@ from anabranch.tables.frame import TableError
 from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
 from anabranch.tables.wild import Usual
-from anabranch.training.rows import Rows, RowStream
+from anabranch.training.row_stream import RowStream
+from anabranch.training.rows import Rows
 
 
 class EncodedStream(RowStream):

@@ -24,7 +24,7 @@ from anabranch.tables.prepared import Prepared, prepare
 from anabranch.tables.report import Report, Score, outcome
 from anabranch.tables.schema import Schema
 from anabranch.training import Epoch, History, NonFiniteError, fit
-from anabranch.training.rows import RowStream
+from anabranch.training.row_stream import RowStream
 from anabranch.training.schedule import Schedule
 
 # to spend on a fit, where nothing is said

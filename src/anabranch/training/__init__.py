@@ -6,6 +6,8 @@ from anabranch.training.ensembling import fit_ensemble
 from anabranch.training.fit import fit
 from anabranch.training.history import Epoch, History
 from anabranch.training.off_scale import ScaleWarning
+from anabranch.training.row_stream import RowStream
+from anabranch.training.rows import Rows
 from anabranch.training.schedule import Schedule
 from anabranch.training.starting import start_from
 
@@ -13,6 +15,8 @@ __all__ = [
     "Epoch",
     "History",
     "NonFiniteError",
+    "RowStream",
+    "Rows",
     "ScaleWarning",
     "Schedule",
     "fit",

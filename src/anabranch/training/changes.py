@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from anabranch.draws import drawing
+from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 # the share of the steps after which noise is gone
 _GONE = 0.7
+# rows of a stream that are looked at in one go
+_AT_ONCE = 4096
 
 
 class Changes:
@@ -56,6 +59,22 @@ def spread(x: Tensor) -> Tensor:
     if not bool(torch.isnan(x).any()):
         return x.std(dim=0, correction=0)
     return (x - x.nanmean(dim=0)).square().nanmean(dim=0).sqrt().nan_to_num(0.0)
+
+
+def spread_of_stream(stream: RowStream) -> Tensor:
+    """The same of rows that do not lie in memory, by one pass over them."""
+    place: Tensor | None = None
+    sums = [torch.zeros((), dtype=torch.float64)] * 3
+    dtype = torch.get_default_dtype()
+    for batch in stream.batches_of(_AT_ONCE, torch.Generator().manual_seed(0)):
+        x, dtype = batch.x.double(), batch.x.dtype
+        observed = ~torch.isnan(x)
+        # about the means of the first rows, for sums of squares about 0 may cancel
+        place = x.nanmean(dim=0).nan_to_num(0.0) if place is None else place
+        off = torch.where(observed, x - place, 0.0)
+        sums = [total + part.sum(dim=0) for total, part in zip(sums, (observed, off, off.square()), strict=True)]
+    count, first, second = sums[0].clamp(min=1), sums[1], sums[2]
+    return (second / count - (first / count).square()).clamp(min=0).sqrt().to(dtype)
 
 
 def _augmented(augment: Augment, x: Tensor, seed: int) -> Tensor:

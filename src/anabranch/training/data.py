@@ -12,7 +12,9 @@ from anabranch.checks import fraction, instance_of
 from anabranch.densities import Density
 from anabranch.objectives import Completion, Likelihood, Objective
 from anabranch.objectives.completion import Completes
-from anabranch.training.rows import Rows, RowStream, read_labels, read_rows, read_validation, split_rows
+from anabranch.objectives.objective import Sum
+from anabranch.training.row_stream import CheckedStream, RowStream
+from anabranch.training.rows import Rows, read_labels, read_rows, read_validation, split_rows
 from anabranch.training.settings import Settings
 
 
@@ -61,23 +63,28 @@ def read_data(
             "epochs: expected a number with noise, or with an objective that goes by epochs, got minutes alone"
         )
     if isinstance(x, RowStream):
-        _check_stream(
-            settings, validation, {"context": context, "labels": labels, "weights": weights, "objective": objective}
-        )
-        given: Rows | RowStream = x
+        _check_stream(settings, validation, {"context": context, "labels": labels, "weights": weights})
+        given: Rows | RowStream = CheckedStream(x, density)
     else:
         given = read_rows(density, x, context)
     if len(given) == 0:
         raise ValueError("x: expected at least one row, got none")
     if isinstance(given, Rows):
-        given, objective = _with_labels(density, given, labels, objective)
+        if labels is not None:
+            given.labels = read_labels(density, labels, len(given)).to(given.x.device)
         given = given if weights is None else given.with_weights(weights)
         if settings.background and given.gaps:
             raise ValueError(
                 "background: expected rows without gaps, for a broad density to stand behind, got some with NaN"
             )
+    objective = _of_labels(given, objective)
     if objective is None and isinstance(density, Completes) and (not isinstance(given, Rows) or given.gaps):
         objective = Completion()
+    if isinstance(given, RowStream) and objective is not None and not objective.takes_streams:
+        raise ValueError(
+            f"x: expected rows in memory with {_in_memory(objective)}, which looks at all of them before the first step, "
+            "got a stream of rows"
+        )
     training, held_out = _split(density, given, validation, validation_weights, generator)
     return Data(given, training, held_out, objective)
 
@@ -85,24 +92,23 @@ def read_data(
 def _check_stream(settings: Settings, validation: Any, others: dict[str, Any]) -> None:
     """Raise ValueError for what does not go with rows that do not lie in memory."""
     given = [name for name, value in others.items() if value is not None]
-    given += [name for name, value in {"noise": settings.noise, "background": settings.background}.items() if value]
     if given:
-        raise ValueError(f"x: expected rows in memory with {', '.join(given)}, got a stream of rows")
+        raise ValueError(f"{given[0]}: expected None with a stream of rows, whose batches hold them, got some")
+    if settings.background:
+        raise ValueError("x: expected rows in memory with background, got a stream of rows")
     if _is_fraction(validation) and validation:
         raise ValueError(f"validation: expected rows, or 0, with a stream of rows, got {validation}")
 
 
-def _with_labels(
-    density: Density, rows: Rows, labels: Any, objective: Objective | None
-) -> tuple[Rows, Objective | None]:
-    """The rows with labels, if there are any, and an objective that reads them."""
-    if labels is None:
-        return rows, objective
-    rows.labels = read_labels(density, labels, len(rows)).to(rows.x.device)
+def _of_labels(given: Rows | RowStream, objective: Objective | None) -> Objective | None:
+    """The objective, for rows with labels one that reads them."""
+    labelled = given.labelled if isinstance(given, RowStream) else given.labels is not None
+    if not labelled:
+        return objective
     objective = Likelihood() if objective is None else objective
     if not objective.uses_labels:
         raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
-    return rows, objective
+    return objective
 
 
 def _split(
@@ -120,3 +126,9 @@ def _split(
 
 def _is_fraction(validation: Any) -> bool:
     return isinstance(validation, (int, float, np.number))
+
+
+def _in_memory(objective: Objective) -> str:
+    """The name of what needs rows in memory."""
+    terms = [term for _, term in objective.terms] if isinstance(objective, Sum) else [objective]
+    return " + ".join(type(term).__name__ for term in terms if not term.takes_streams)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from anabranch.training.processes import Processes
-from anabranch.training.rows import Rows, RowStream
+from anabranch.training.row_stream import RowStream
+from anabranch.training.rows import Rows
 
 
 @dataclass

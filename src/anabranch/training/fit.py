@@ -32,7 +32,8 @@ from anabranch.training.off_scale import explain_scale, warn_if_behind
 from anabranch.training.optimiser import Factory
 from anabranch.training.plan import compiles, course_of
 from anabranch.training.precision import Precision
-from anabranch.training.rows import Rows, RowStream
+from anabranch.training.row_stream import RowStream
+from anabranch.training.rows import Rows
 from anabranch.training.schedule import Schedule
 from anabranch.training.settings import Settings, drawn_seed
 
@@ -92,8 +93,9 @@ def fit(
     Args:
         density: what to fit; it is changed in place.
         x: (rows, *event), a tensor of the density's dtype or an array. No infinity, and no NaN unless it
-            means a gap to the density. Or a `RowStream` of rows that do not lie in memory, contexts included, which takes no
-            labels, weights, objective, noise or background, and rows of one's own for validation, or none.
+            means a gap to the density. Or a `RowStream` of rows that do not lie in memory, contexts, labels and weights
+            included. With one, validation is rows of one's own, or 0, there is no background, and of the objectives those
+            are taken that need no look at all rows (`Objective.takes_streams`). Noise takes a pass for the deviations.
         context: (rows, c), if the density takes one.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.

@@ -18,7 +18,8 @@ from anabranch.fingerprint import fingerprint
 from anabranch.objectives import Objective
 from anabranch.objectives.objective import Sum
 from anabranch.training.data import Data
-from anabranch.training.rows import Rows, RowStream
+from anabranch.training.row_stream import RowStream
+from anabranch.training.rows import Rows
 from anabranch.training.settings import Settings
 
 # Of rows with more bytes so many are looked at, evenly spread: to read all takes as long as a pass.

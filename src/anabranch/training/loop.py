@@ -14,7 +14,7 @@ from anabranch.draws import drawing
 from anabranch.objectives import Batch, Objective
 from anabranch.training.averaging import Average
 from anabranch.training.background import broad_density
-from anabranch.training.changes import Changes, spread
+from anabranch.training.changes import Changes, spread, spread_of_stream
 from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.course import Course
 from anabranch.training.data import Data
@@ -26,6 +26,7 @@ from anabranch.training.optimiser import Optimiser
 from anabranch.training.precision import multiplying
 from anabranch.training.processes import Processes
 from anabranch.training.progress import FitProgress
+from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
 from anabranch.training.settings import Settings
 from anabranch.training.step import Step, seed_at
@@ -60,13 +61,14 @@ class Loop:
         self.processes = Processes(device, unused=data.objective is not None)
         self.device = self.processes.device
         self.density = density.to(self.device)
-        # an objective is shown all rows, and looks at them where the density is
-        together = self.objective is not None and isinstance(data.training, Rows)
-        self.training = data.training.to(self.device) if together and isinstance(data.training, Rows) else data.training
+        self.training = data.training
+        if self.objective is not None and self.objective.reads_rows and isinstance(self.training, Rows):
+            # an objective looks at them where the density is
+            self.training = self.training.to(self.device)
         self.dealer = Dealer(self.training, settings.batch_size, generator, self.processes)
-        if isinstance(self.training, Rows) and self.objective is not None:
+        if self.objective is not None:
             epochs = -(-(course.steps or 0) // self.dealer.batches)
-            self.objective.prepare(_all_rows(density, self.training, self.objective), epochs)
+            self.objective.prepare(_shown(density, self.training, self.objective), epochs)
         self.changes = Changes(self._noise(), settings.augment)
         self.validation = None if data.held_out is None else self._judge(data.held_out)
         rates = settings.learning_rate, settings.weight_decay
@@ -276,16 +278,20 @@ class Loop:
 
     def _noise(self) -> torch.Tensor | None:
         """The standard deviation of the noise at first."""
-        if not self.settings.noise or not isinstance(self.training, Rows):
+        if not self.settings.noise:
             return None
-        return (spread(self.training.x) * self.settings.noise).to(self.device)
+        scale = spread(self.training.x) if isinstance(self.training, Rows) else spread_of_stream(self.training)
+        return (scale * self.settings.noise).to(self.device)
 
     def _on_device(self) -> Any:
         """Streams and graphs are those of the current device."""
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
 
-def _all_rows(density: Density, rows: Rows, objective: Objective) -> Batch:
+def _shown(density: Density, rows: Rows | RowStream, objective: Objective) -> Batch:
     """The training rows as an objective is shown them at first: labels that are guesses are left out."""
-    numbers = torch.arange(len(rows), device=rows.x.device)
-    return Batch(density, rows.x, rows.context, rows.labels if objective.holds_labels else None, numbers, 0.0)
+    if isinstance(rows, Rows) and objective.reads_rows:
+        numbers = torch.arange(len(rows), device=rows.x.device)
+        return Batch(density, rows.x, rows.context, rows.labels if objective.holds_labels else None, numbers, 0.0)
+    none = torch.empty(0, *density.event_shape)
+    return Batch(density, none, None, None, torch.arange(0), 0.0)

@@ -11,7 +11,8 @@ from torch import Tensor
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density
 from anabranch.training.diagnosis import NonFiniteError
-from anabranch.training.rows import Rows, RowStream
+from anabranch.training.row_stream import RowStream
+from anabranch.training.rows import Rows
 from anabranch.transforms.standardise import off_standard, place_of
 
 # rows that are looked at, and how far behind a normal with their means and deviations is too far, nats for each column

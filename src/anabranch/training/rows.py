@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -91,26 +90,6 @@ class Rows:
         """All rows, in order, in batches of at most `size`."""
         for begin in range(0, len(self), size):
             yield self.take(torch.arange(begin, min(begin + size, len(self)), device=self.x.device))
-
-
-class RowStream(ABC):
-    """Rows that do not lie in memory: `fit` takes one in place of rows, and goes through it once an epoch.
-
-    .. code-block:: text
-
-        len(stream)                          how many rows there are
-        batches_of(size, generator)          -> all of them once, in random order, `size` at a time, as `Rows`
-    """
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def batches_of(self, size: int, generator: torch.Generator) -> Iterator[Rows]: ...
-
-    def identity(self) -> str:
-        """What tells its rows from those of another stream, for a checkpoint. By default their number alone."""
-        return f"{len(self)} rows"
 
 
 def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
