@@ -38,6 +38,7 @@ class Mixture(Density):
     are there, and log_posterior is the best q for the parts' bounds.
 
     Attributes:
+        loss_is_sum: whether `loss` is -logsumexp of -joint_loss in training mode too.
         variational: whether `log_posterior` is a network's guess, and `loss` the bound that trains both. The terms of that
             bound are sum_k q_k log K p(x, k) and the divergence of q from equal shares.
 
@@ -48,6 +49,7 @@ class Mixture(Density):
     """
 
     reparameterized: bool = False
+    loss_is_sum: bool = True
 
     def __init__(
         self,

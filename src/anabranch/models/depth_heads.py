@@ -36,7 +36,8 @@ def read_heads(
     if isinstance(heads, str):
         name = one_of("heads", heads, NAMES)
         fits = len(base.event_shape) == 1 and is_everything(base.support) and _reaches_everything(chain)
-        if name == "none" or (name == "auto" and not fits):
+        # a chain that moves no number leaves gaps where they are, and so do no heads
+        if name == "none" or (name == "auto" and (not fits or (base.gaps and chain.rearranges))):
             return None
         if not fits:
             raise ValueError(

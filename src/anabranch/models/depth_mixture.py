@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive, positive_int, reference_tensor
 from anabranch.densities import Density
+from anabranch.densities.composite import without_gaps
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
 from anabranch.densities.events import EventDtype
 from anabranch.densities.mixture import log_sum
@@ -118,6 +119,7 @@ class DepthMixture(Prunable):
         context_shape = common_shape("context_shape", contexts)
         super().__init__(len(self_depths), event_shape, context_shape)
         self.flow_weight = 0.0 if flow_weight == 0 else positive("flow_weight", flow_weight)
+        self.loss_is_sum = self.flow_weight == 0
         self.chain = chain
         self.base = base
         self.heads = None if parts is None else nn.ModuleList(parts)
@@ -208,14 +210,14 @@ class DepthMixture(Prunable):
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         if not self.training or self.flow_weight == 0:
             return super()._loss(x, context)
-        x = at_every_context(self, x, context)
-        us, log_dets = self._components(x, context)
+        whole = at_every_context(self, x, context)
+        us, log_dets = self._components(whole, context)
         log_p = ByLoss()(self.base, us, context_for(self.base, context))
         loss = -log_sum(log_p.movedim(0, -1) + self._rest(us, log_dets, context))
         flow = log_p[-1] + log_dets[..., -1]
         # a row outside the domain of the deepest component is no row for that flow
         flow = torch.where(flow.isneginf(), -loss, flow)
-        return (loss - self.flow_weight * flow) / (1 + self.flow_weight)
+        return without_gaps(self, x, (loss - self.flow_weight * flow) / (1 + self.flow_weight))
 
     def _components(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """u_l (components, *batch, *event) and log |det du_l/dx| (*batch, components) at the depths of the mixture."""

@@ -93,4 +93,6 @@ class Likelihood(Objective):
             return -density.weighed_bound(
                 batch.x, lambda likely, divergence: likely - temperature * divergence.sum(dim=-1), batch.context
             )
-        return -log_sum(batch.joint) if isinstance(density, Mixture) else density.loss(batch.x, batch.context)
+        if isinstance(density, Mixture) and density.loss_is_sum:
+            return -log_sum(batch.joint)
+        return density.loss(batch.x, batch.context)
