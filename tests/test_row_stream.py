@@ -9,7 +9,8 @@ import anabranch as ab
 from anabranch.objectives import Annihilation, Completion, Consistency, Information, Likelihood, LowerBound
 from anabranch.testing import randomize
 from anabranch.training import Rows, RowStream
-from anabranch.training.changes import spread, spread_of_stream
+from anabranch.training.changes import spread
+from anabranch.training.part import Part
 
 
 class Memory(RowStream):
@@ -71,9 +72,11 @@ def test_the_same_fit_as_that_of_rows_in_memory(given):
 
 def test_noise_is_in_units_of_each_column():
     x = rows() * torch.tensor([1.0, 1e3]) + torch.tensor([0.0, 1e6])
-    torch.testing.assert_close(spread_of_stream(Memory(x)), spread(x))
+    for given in (Memory(x), Part(Memory(x).rows)):
+        torch.testing.assert_close(spread(given), x.std(dim=0, correction=0))
     x[::3, 1] = torch.nan
-    torch.testing.assert_close(spread_of_stream(Memory(x)), spread(x))
+    for given in (Memory(x), Part(Memory(x).rows)):
+        torch.testing.assert_close(spread(given)[1], x[:, 1][~x[:, 1].isnan()].std(correction=0))
     one, other, without = normal(), normal(), normal()
     ab.fit(one, rows(), noise=0.5, **QUICK)
     ab.fit(other, Memory(rows()), noise=0.5, **QUICK)

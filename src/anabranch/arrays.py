@@ -59,7 +59,11 @@ def refuse_inexact(name: str, values: NDArray[Any], columns: Sequence[str] | Non
         ValueError: x: expected whole numbers up to 2^53, got 9007199254740993 in row 0; subtract an offset, or leave it out
     """
     if values.dtype.kind in "iu":
-        bad = (values > LARGEST_EXACT) | (values < -LARGEST_EXACT) if values.dtype.itemsize == 8 else np.zeros(0, bool)
+        # no array of truth values beside a large one that has none
+        within = not values.size or (values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT)
+        if values.dtype.itemsize < 8 or within:
+            return
+        bad = (values > LARGEST_EXACT) | (values < -LARGEST_EXACT)
     elif values.dtype.kind == "O":
         bad = np.array([_inexact(value) for value in values.ravel()], dtype=bool).reshape(values.shape)
     else:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from anabranch.arrays import refuse_inexact, unmasked
 
+# numbers that are looked at in one go
+_AT_ONCE = 2**22
+
 
 def positive_int(name: str, value: Any, least: int = 1) -> int:
     """Return `value` as an int of at least `least`, or raise ValueError."""
@@ -168,15 +171,36 @@ def broadcasting(name: str, shape: torch.Size, other_name: str, other: torch.Siz
             )
 
 
-def finite_rows(name: str, tensor: Tensor, gaps: bool = False) -> None:
-    """Raise ValueError naming row and column if a value of `tensor` (rows, ...) is infinite, or NaN without gaps."""
-    bad = torch.isinf(tensor) if gaps else ~torch.isfinite(tensor)
-    if not bool(bad.any()):
+def rows_at_once(tensor: Tensor) -> int:
+    """How many rows of a tensor (rows, ...) are looked at in one go, so that little memory is taken beside it."""
+    return max(1, _AT_ONCE * len(tensor) // max(1, tensor.numel()))
+
+
+def finite_rows(name: str, tensor: Tensor, gaps: bool = False, read: torch.dtype | None = None) -> None:
+    """Raise ValueError naming row and column if a value of `tensor` (rows, ...) is infinite, or NaN without gaps.
+
+    Args:
+        name: of the tensor.
+        tensor: to look at.
+        gaps: whether NaN is none of them.
+        read: the dtype in which it is read later; None for the one that it has.
+    """
+    if read is None and not tensor.is_floating_point() and not tensor.is_complex():
         return
-    where = bad.nonzero()
-    first = where[0].tolist()
-    value = tensor[tuple(first)].item()
-    rows = int(torch.unique(where[:, 0]).numel())
+    first: list[int] = []
+    value, rows, begin = 0.0, 0, 0
+    for part in tensor.split(rows_at_once(tensor)) if tensor.dim() else [tensor]:
+        some = part if read is None else part.to(read)
+        bad = torch.isinf(some) if gaps else ~torch.isfinite(some)
+        if bool(bad.any()):
+            where = bad.nonzero()
+            if not first:
+                value = some[tuple(where[0])].item()
+                first = [begin + int(where[0, 0]), *where[0, 1:].tolist()]
+            rows += int(torch.unique(where[:, 0]).numel())
+        begin += len(part)
+    if not first:
+        return
     column = f", column {first[1]}" if len(first) == 2 else (f", position {tuple(first[1:])}" if len(first) > 2 else "")
     raise ValueError(
         f"{name}: expected finite numbers, got {value} in row {first[0]}{column} ({rows} of {len(tensor)} rows "

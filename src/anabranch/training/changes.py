@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anabranch.draws import drawing
+from anabranch.training.part import Part
 from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
 
@@ -54,20 +55,17 @@ class Changes:
             return replace(rows, x=rows.x + left * self.scale * torch.randn_like(rows.x))
 
 
-def spread(x: Tensor) -> Tensor:
-    """The standard deviation of what is observed in each column of x (rows, *event), gaps left out."""
-    if not bool(torch.isnan(x).any()):
-        return x.std(dim=0, correction=0)
-    return (x - x.nanmean(dim=0)).square().nanmean(dim=0).sqrt().nan_to_num(0.0)
-
-
-def spread_of_stream(stream: RowStream) -> Tensor:
-    """The same of rows that do not lie in memory, by one pass over them."""
+def spread(training: Part | RowStream) -> Tensor:
+    """The standard deviation of what is observed in each entry of an event, gaps left out, by one pass over the rows."""
+    if isinstance(training, Part):
+        batches = training.batches()
+    else:
+        batches = training.batches_of(_AT_ONCE, torch.Generator().manual_seed(0))
     place: Tensor | None = None
     sums = [torch.zeros((), dtype=torch.float64)] * 3
     dtype = torch.get_default_dtype()
-    for batch in stream.batches_of(_AT_ONCE, torch.Generator().manual_seed(0)):
-        x, dtype = batch.x.double(), batch.x.dtype
+    for batch in batches:
+        x, dtype = batch.x.cpu().double(), batch.x.dtype
         observed = ~torch.isnan(x)
         # about the means of the first rows, for sums of squares about 0 may cancel
         place = x.nanmean(dim=0).nan_to_num(0.0) if place is None else place

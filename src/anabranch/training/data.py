@@ -13,8 +13,9 @@ from anabranch.densities import Density
 from anabranch.objectives import Completion, Likelihood, Objective
 from anabranch.objectives.completion import Completes
 from anabranch.objectives.objective import Sum
+from anabranch.training.part import Part, read_validation, weighted_part
 from anabranch.training.row_stream import CheckedStream, RowStream
-from anabranch.training.rows import Rows, read_labels, read_rows, read_validation, split_rows
+from anabranch.training.rows import Rows, read_labels, read_rows
 from anabranch.training.settings import Settings
 
 
@@ -30,8 +31,8 @@ class Data:
     """
 
     given: Rows | RowStream
-    training: Rows | RowStream
-    held_out: Rows | None
+    training: Part | RowStream
+    held_out: Part | None
     objective: Objective | None
 
 
@@ -62,30 +63,33 @@ def read_data(
         raise ValueError(
             "epochs: expected a number with noise, or with an objective that goes by epochs, got minutes alone"
         )
+    given: Rows | RowStream
     if isinstance(x, RowStream):
         _check_stream(settings, validation, {"context": context, "labels": labels, "weights": weights})
-        given: Rows | RowStream = CheckedStream(x, density)
+        given = CheckedStream(x, density)
     else:
         given = read_rows(density, x, context)
-    if len(given) == 0:
-        raise ValueError("x: expected at least one row, got none")
-    if isinstance(given, Rows):
         if labels is not None:
             given.labels = read_labels(density, labels, len(given)).to(given.x.device)
-        given = given if weights is None else given.with_weights(weights)
-        if settings.background and given.gaps:
-            raise ValueError(
-                "background: expected rows without gaps, for a broad density to stand behind, got some with NaN"
-            )
+    if len(given) == 0:
+        raise ValueError("x: expected at least one row, got none")
+    if isinstance(given, Rows) and weights is not None:
+        given = given.with_weights(weights)
+    counted = weighted_part(given) if isinstance(given, Rows) else given
+    gaps = not isinstance(counted, Part) or (density.gaps and counted.gaps)
+    if settings.background and gaps:
+        raise ValueError(
+            "background: expected rows without gaps, for a broad density to stand behind, got some with NaN"
+        )
     objective = _of_labels(given, objective)
-    if objective is None and isinstance(density, Completes) and (not isinstance(given, Rows) or given.gaps):
+    if objective is None and isinstance(density, Completes) and gaps:
         objective = Completion()
     if isinstance(given, RowStream) and objective is not None and not objective.takes_streams:
         raise ValueError(
             f"x: expected rows in memory with {_in_memory(objective)}, which looks at all of them before the first step, "
             "got a stream of rows"
         )
-    training, held_out = _split(density, given, validation, validation_weights, generator)
+    training, held_out = _split(density, counted, validation, validation_weights, generator)
     return Data(given, training, held_out, objective)
 
 
@@ -112,16 +116,15 @@ def _of_labels(given: Rows | RowStream, objective: Objective | None) -> Objectiv
 
 
 def _split(
-    density: Density, rows: Rows | RowStream, validation: Any, weights: Any, generator: torch.Generator
-) -> tuple[Rows | RowStream, Rows | None]:
+    density: Density, rows: Part | RowStream, validation: Any, weights: Any, generator: torch.Generator
+) -> tuple[Part | RowStream, Part | None]:
     """Rows to train on, and rows for validation: a fraction of them, or those that were given."""
     if _is_fraction(validation):
         if weights is not None:
             raise ValueError("validation_weights: expected None, since validation is a fraction of the rows, got some")
         share = fraction("validation", validation)
-        return split_rows(rows, share, generator) if isinstance(rows, Rows) else (rows, None)
-    held_out = read_validation(density, validation)
-    return rows, held_out if weights is None else held_out.with_weights(weights, name="validation_weights")
+        return rows.split(share, generator) if isinstance(rows, Part) else (rows, None)
+    return rows, read_validation(density, validation, weights)
 
 
 def _is_fraction(validation: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anabranch.training.part import Part
 from anabranch.training.processes import Processes
 from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
@@ -45,7 +46,7 @@ class Dealer:
         processes: of which this one takes its share of every batch.
     """
 
-    def __init__(self, rows: Rows | RowStream, size: int, generator: torch.Generator, processes: Processes) -> None:
+    def __init__(self, rows: Part | RowStream, size: int, generator: torch.Generator, processes: Processes) -> None:
         self.rows, self.size, self.batches = rows, size, -(-len(rows) // size)
         self.generator, self.processes = generator, processes
         # batches dealt of this pass, and the state in which the generator was before it
@@ -92,9 +93,9 @@ class Dealer:
         """The batches of one pass but for the first ones."""
         share = slice(self.processes.index, None, self.processes.count)
         device = self.processes.device
-        if isinstance(self.rows, Rows):
+        if isinstance(self.rows, Part):
             # once a pass to where the rows are, for a copy in every step would wait for the device
-            order = torch.randperm(len(self.rows), generator=self.generator).to(self.rows.x.device)
+            order = torch.randperm(len(self.rows), generator=self.generator).to(self.rows.device)
             for index in order.tensor_split(self.batches)[skipped:]:
                 mine = index[share]
                 yield Dealt(self.rows.take(mine).to(device, wait=False), mine, len(index))

@@ -100,7 +100,7 @@ def fit_ensemble(
     weights = None
     if background:
         like = reference_tensor(fitted[0])
-        rows = read_rows(fitted[0], x, None).x.to("cpu" if like is None else like.device)
+        rows = read_rows(fitted[0], x, None).read().x.to("cpu" if like is None else like.device)
         broad = broad_density(rows)
         unseen = [rows[torch.as_tensor(out, device=rows.device)] for out in outs]
         pairs = [(_scores(member, part), _scores(broad, part)) for member, part in zip(fitted, unseen, strict=True)]

@@ -30,10 +30,10 @@ from anabranch.training.identity import identity
 from anabranch.training.loop import Loop
 from anabranch.training.off_scale import explain_scale, warn_if_behind
 from anabranch.training.optimiser import Factory
+from anabranch.training.part import Part
 from anabranch.training.plan import compiles, course_of
 from anabranch.training.precision import Precision
 from anabranch.training.row_stream import RowStream
-from anabranch.training.rows import Rows
 from anabranch.training.schedule import Schedule
 from anabranch.training.settings import Settings, drawn_seed
 
@@ -92,9 +92,10 @@ def fit(
 
     Args:
         density: what to fit; it is changed in place.
-        x: (rows, *event), a tensor of the density's dtype or an array. No infinity, and no NaN unless it
-            means a gap to the density. Or a `RowStream` of rows that do not lie in memory, contexts, labels and weights
-            included. With one, validation is rows of one's own, or 0, there is no background, and of the objectives those
+        x: (rows, *event), a tensor of the density's dtype or an array. No infinity, and no NaN unless it means a gap to the
+            density. Tensors, and arrays mapped from files (`np.load(mmap_mode="r")`), stay where they are: batches are
+            gathered there, converted and moved. Or a `RowStream` of rows that do not lie in memory, with contexts, labels
+            and weights. Then validation is rows of one's own, or 0, there is no background, and of the objectives those
             are taken that need no look at all rows (`Objective.takes_streams`). Noise takes a pass for the deviations.
         context: (rows, c), if the density takes one.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
@@ -292,5 +293,5 @@ def _warn(density: Density, data: Data, history: History) -> None:
             UnsettledWarning,
             stacklevel=3,
         )
-    if isinstance(data.training, Rows):
+    if isinstance(data.training, Part):
         warn_if_behind(density, data.training)

@@ -45,7 +45,7 @@ def identity(density: Density, data: Data, settings: Settings, validation: Any, 
         own["validation"] = float(validation)
     elif data.held_out is not None:
         own["validation"] = "rows"
-        rows |= {f"validation {name}": value for name, value in _of_rows(data.held_out).items()}
+        rows |= {f"validation {name}": value for name, value in _of_rows(data.held_out.rows).items()}
     return {"density": _of_density(density), "rows": rows, "settings": own}
 
 

@@ -14,7 +14,7 @@ from anabranch.draws import drawing
 from anabranch.objectives import Batch, Objective
 from anabranch.training.averaging import Average
 from anabranch.training.background import broad_density
-from anabranch.training.changes import Changes, spread, spread_of_stream
+from anabranch.training.changes import Changes, spread
 from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.course import Course
 from anabranch.training.data import Data
@@ -23,6 +23,7 @@ from anabranch.training.graph import Graph, Recorded, shall_record
 from anabranch.training.history import Epoch, History
 from anabranch.training.keeping import Kept
 from anabranch.training.optimiser import Optimiser
+from anabranch.training.part import Part
 from anabranch.training.precision import multiplying
 from anabranch.training.processes import Processes
 from anabranch.training.progress import FitProgress
@@ -62,9 +63,9 @@ class Loop:
         self.device = self.processes.device
         self.density = density.to(self.device)
         self.training = data.training
-        if self.objective is not None and self.objective.reads_rows and isinstance(self.training, Rows):
+        if self.objective is not None and self.objective.reads_rows and isinstance(self.training, Part):
             # an objective looks at them where the density is
-            self.training = self.training.to(self.device)
+            self.training = Part(self.training.all().to(self.device))
         self.dealer = Dealer(self.training, settings.batch_size, generator, self.processes)
         if self.objective is not None:
             epochs = -(-(course.steps or 0) // self.dealer.batches)
@@ -270,27 +271,27 @@ class Loop:
         if self.processes.main and (now or checkpoint.due(seconds)):
             checkpoint.write(self.state(seconds), seconds)
 
-    def _judge(self, held_out: Rows) -> Validation:
+    def _judge(self, held_out: Part) -> Validation:
         broad = None
-        if self.settings.background and isinstance(self.training, Rows):
-            broad = broad_density(self.training.x).to(self.device)
+        if self.settings.background and isinstance(self.training, Part):
+            broad = broad_density(self.training.all().x).to(self.device)
         return Validation(self.density, held_out, max(self.settings.batch_size, 1024), self.processes, broad)
 
     def _noise(self) -> torch.Tensor | None:
         """The standard deviation of the noise at first."""
         if not self.settings.noise:
             return None
-        scale = spread(self.training.x) if isinstance(self.training, Rows) else spread_of_stream(self.training)
-        return (scale * self.settings.noise).to(self.device)
+        return (spread(self.training) * self.settings.noise).to(self.device)
 
     def _on_device(self) -> Any:
         """Streams and graphs are those of the current device."""
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
 
-def _shown(density: Density, rows: Rows | RowStream, objective: Objective) -> Batch:
+def _shown(density: Density, training: Part | RowStream, objective: Objective) -> Batch:
     """The training rows as an objective is shown them at first: labels that are guesses are left out."""
-    if isinstance(rows, Rows) and objective.reads_rows:
+    if isinstance(training, Part) and objective.reads_rows:
+        rows = training.all()
         numbers = torch.arange(len(rows), device=rows.x.device)
         return Batch(density, rows.x, rows.context, rows.labels if objective.holds_labels else None, numbers, 0.0)
     none = torch.empty(0, *density.event_shape)

@@ -11,6 +11,7 @@ from torch import Tensor
 from anabranch.checks import reference_tensor
 from anabranch.densities import Density
 from anabranch.training.diagnosis import NonFiniteError
+from anabranch.training.part import Part
 from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
 from anabranch.transforms.standardise import off_standard, place_of
@@ -40,22 +41,23 @@ def off_scale(rows: Rows) -> str:
     return f"column {column} lies about {float(loc[column]):g}, with a deviation of about {float(scale[column]):g}"
 
 
-def explain_scale(error: BaseException, training: Rows | RowStream) -> None:
+def explain_scale(error: BaseException, training: Part | RowStream) -> None:
     """Raise a loss that is not finite again with what is wrong with the scale of the rows, if anything is."""
-    if isinstance(error, NonFiniteError) and isinstance(training, Rows) and (said := off_scale(training)):
+    if isinstance(error, NonFiniteError) and isinstance(training, Part) and (said := off_scale(training.first(_ROWS))):
         text = f"{error}; {said}: standardise the rows first"
         raise NonFiniteError(text, error.step, error.row, error.layer) from error
 
 
-def warn_if_behind(density: Density, rows: Rows) -> None:
+def warn_if_behind(density: Density, training: Part) -> None:
     """Say so if a density fitted to rows far from mean 0 and deviation 1 is far behind a normal of their deviations.
 
     Warns:
         ScaleWarning: it is.
     """
+    rows = training.first(_ROWS)
     said = off_scale(rows)
     like = reference_tensor(density)
-    rows = rows.take(torch.arange(min(_ROWS, len(rows)))).to(rows.x.device if like is None else like.device)
+    rows = rows.to(training.device if like is None else like.device)
     x = _some(rows)
     if not said or x is None:
         return

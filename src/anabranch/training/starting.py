@@ -69,7 +69,7 @@ def start_from(
     """
     instance_of("mixture", mixture, FlowMixture)
     like = reference_tensor(mixture)
-    rows = read_rows(mixture, x, context)
+    rows = read_rows(mixture, x, context).read()
     rows = rows if like is None else rows.to(like.device)
     components = mixture.components
     if len(rows) < components:

@@ -8,6 +8,7 @@ from torch import Tensor
 from anabranch.densities import Density
 from anabranch.training.background import before_background
 from anabranch.training.diagnosis import NonFiniteError, explain_loss
+from anabranch.training.part import Part
 from anabranch.training.processes import Processes
 from anabranch.training.rows import Rows
 
@@ -24,10 +25,10 @@ class Validation:
     """
 
     def __init__(
-        self, density: Density, rows: Rows, size: int, processes: Processes, background: Density | None = None
+        self, density: Density, rows: Part, size: int, processes: Processes, background: Density | None = None
     ) -> None:
         self.density, self.rows, self.background, self.processes = density, rows, background, processes
-        self.index = torch.arange(processes.index, len(rows), processes.count, device=rows.x.device).split(size)
+        self.index = torch.arange(processes.index, len(rows), processes.count, device=rows.device).split(size)
         self.weight = len(rows) if rows.weights is None else float(rows.weights.sum())
 
     def __call__(self, step: int) -> float:
