@@ -10,13 +10,10 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import matching, read_tensor
+from anabranch.checks import matching, read_tensor, rows_at_once
 from anabranch.transforms.domain import EveryNumber
 
 EventDtype = Literal["floating", "whole"]
-
-# rows that are looked at in one go
-_ROWS = 2**14
 
 
 class HasEvents(Protocol):
@@ -59,8 +56,9 @@ def whole_rows(name: str, x: Tensor, density: HasEvents) -> None:
     if density.event_dtype != "whole":
         return
     numbers = _of_numbers(density.support)
-    for begin in range(0, len(x), _ROWS):
-        some = x[begin : begin + _ROWS]
+    count = rows_at_once(x)
+    for begin in range(0, len(x), count):
+        some = x[begin : begin + count]
         if numbers is None:
             wrong, wanted = ~density.support.check(some), "whole numbers that the density can be"
         else:
