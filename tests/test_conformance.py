@@ -66,7 +66,13 @@ def test_univariate_map(name):
     check_univariate_map(case.make(), case.domain(torch.linspace(-3.3, 3.3, 41)))
 
 
-@pytest.mark.parametrize("name", DENSITIES)
+# its density is an integral for each row
+SLOW = {"pinwheel"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in DENSITIES]
+)
 def test_density(name):
     case = DENSITIES[name]
     density = case.make()
