@@ -13,10 +13,9 @@ from anabranch.testing import (
     check_density,
     check_transform,
     check_univariate_map,
-    densities,
     transforms,
 )
-from anabranch.testing.composites import COMBINATIONS
+from anabranch.testing.composites import COMBINATIONS, PARTS
 from anabranch.testing.registry import CAUSAL_NETWORKS, DENSITIES, NETWORKS, TRANSFORMS, UNIVARIATE_MAPS
 from anabranch.transforms import Transform, UnivariateMap
 
@@ -32,12 +31,11 @@ def first_of_each(registry, seen):
     return names
 
 
+# an integral for each row; and as many passes as depths have depths
+SLOW = {"pinwheel", "depth mixture on a depth mixture", "mixture of depth mixtures"}
+QUICK = {name: case for name, case in DENSITIES.items() if name not in SLOW}
 SEEN: set[type] = set()
-COMPILED_TRANSFORMS, COMPILED_DENSITIES = first_of_each(TRANSFORMS, SEEN), first_of_each(DENSITIES, SEEN)
-
-
-def others(registry, compiled):
-    return [name for name, case in registry.items() if case.compiles and name not in compiled]
+COMPILED_TRANSFORMS, COMPILED_DENSITIES = first_of_each(TRANSFORMS, SEEN), first_of_each(QUICK, SEEN)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -47,17 +45,10 @@ def test_transform(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", others(TRANSFORMS, COMPILED_TRANSFORMS))
+@pytest.mark.parametrize("name", [name for name, case in TRANSFORMS.items() if case.compiles])
 def test_transform_compiles(name):
     case = TRANSFORMS[name]
     transforms.check_compiles(case.make(), case.x(), case.contexts())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", others(DENSITIES, COMPILED_DENSITIES))
-def test_density_compiles(name):
-    case = DENSITIES[name]
-    densities.check_compiles(case.make(), case.contexts())
 
 
 @pytest.mark.parametrize("name", UNIVARIATE_MAPS)
@@ -66,21 +57,36 @@ def test_univariate_map(name):
     check_univariate_map(case.make(), case.domain(torch.linspace(-3.3, 3.3, 41)))
 
 
-# its density is an integral for each row
-SLOW = {"pinwheel"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in DENSITIES]
-)
+@pytest.mark.parametrize("name", QUICK)
 def test_density(name):
     case = DENSITIES[name]
     density = case.make()
-    truth = None if case.truth is None else case.truth(density)
-    check_density(density, case.contexts(), compiles=name in COMPILED_DENSITIES, truth=truth)
+    check_density(
+        density, case.contexts(), compiles=name in COMPILED_DENSITIES, truth=truth_of(case, density), draws=3_000
+    )
 
 
-@pytest.mark.parametrize("name", COMBINATIONS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DENSITIES)
+def test_density_by_many_draws_and_compiled(name):
+    case = DENSITIES[name]
+    density = case.make()
+    check_density(density, case.contexts(), compiles=case.compiles, truth=truth_of(case, density))
+
+
+def truth_of(case, density):
+    return None if case.truth is None else case.truth(density)
+
+
+def a_third(combinations):
+    """Every third, in diagonals: each composition and each part is among them. The others are slow."""
+    return [
+        name if sum(divmod(k, len(PARTS))) % 3 == 0 else pytest.param(name, marks=pytest.mark.slow)
+        for k, name in enumerate(combinations)
+    ]
+
+
+@pytest.mark.parametrize("name", a_third(COMBINATIONS))
 def test_composite(name):
     combination = COMBINATIONS[name]
     composition, part = combination.composition, combination.awkward()

@@ -192,6 +192,7 @@ def test_log_p_is_of_densities_and_probabilities_in_the_own_units():
     assert np.exp(model.score_samples(alone)).sum() == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_gaps_get_the_most_probable_category_and_the_mean():
     rng = np.random.default_rng(0)
     a = rng.normal(size=800)

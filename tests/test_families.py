@@ -470,6 +470,7 @@ def test_one_minus_an_exponential_keeps_its_digits():
 
 
 @pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "clang++", "c++")), reason="no C++ compiler here")
+@pytest.mark.slow
 def test_cells_narrower_than_rounding_survive_the_compiler():
     # log(-expm1(x)), compiled, was -inf there, and gradients NaN: a fit long enough to be compiled failed
     x = torch.full((4,), -1e-9, requires_grad=True)
