@@ -256,3 +256,26 @@ def test_a_row_where_the_deepest_is_not_defined_trains_the_others():
 def test_heads_and_leads_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         ab.DepthMixture(chain(), **options)
+
+
+class Scaled(ab.transforms.UnivariateMap):
+    """z = k x + theta, with a k that is a tensor."""
+
+    def __init__(self, k):
+        super().__init__(size=1)
+        self.register_buffer("k", k)
+
+    def forward(self, x, parameters):
+        return x * self.k + parameters[..., 0], self.k.log().expand(x.shape)
+
+    def inverse(self, z, parameters):
+        return (z - parameters[..., 0]) / self.k, -self.k.log().expand(z.shape)
+
+
+def test_heads_whose_maps_hold_tensors_are_run_each_by_itself():
+    heads = [ab.transforms.Elementwise(Scaled(torch.tensor(k)), 2) for k in (1.0, 4.0)]
+    swap = ab.transforms.Permutation([1, 0])
+    mixture = ab.DepthMixture(ab.transforms.Chain([swap, swap]), gate="constant", lead=0, heads=heads)
+    x = torch.zeros(1, 2)
+    wanted = math.log(0.5 * (1 + 16)) - math.log(2 * math.pi)
+    assert torch.allclose(mixture.log_prob(x), torch.tensor([wanted]))

@@ -10,6 +10,7 @@ from anabranch.densities import Bernoulli, Categorical, Normal
 from anabranch.networks import MLP, Convolutional, MaskedMLP
 from anabranch.testing import check_density, check_transform, randomize
 from anabranch.transforms import (
+    CDF,
     Affine,
     Autoregressive,
     Blockwise,
@@ -23,6 +24,7 @@ from anabranch.transforms import (
     OnPart,
     Pointwise,
     Reshape,
+    Softplus,
     Squeeze,
 )
 
@@ -64,7 +66,7 @@ class TestMultiScale:
         assert torch.allclose(flow.log_prob(drawn), log_p)
 
     def test_the_flow_conforms(self):
-        check_density(randomize(ab.Flow(multi_scale()), scale=0.02), compiles=False)
+        check_density(randomize(ab.Flow(multi_scale()), scale=0.02), compiles=False, draws=10_000)
 
     @pytest.mark.parametrize("base", [Normal.standard(64), Normal.standard((4, 4, 4))])
     @pytest.mark.parametrize("heads", ["auto", "none"])
@@ -85,7 +87,7 @@ class TestMultiScale:
 
     def test_the_depth_mixture_conforms(self):
         mixture = ab.DepthMixture(multi_scale(), gate="constant", lead=0.0)
-        check_density(randomize(mixture, scale=0.02), compiles=False)
+        check_density(randomize(mixture, scale=0.02), compiles=False, draws=10_000)
 
     def test_shapes_fold(self):
         chain = multi_scale()
@@ -151,6 +153,28 @@ def test_a_list_of_transforms_is_a_chain():
     flow = ab.Flow([LULinear(2), LULinear(2)])
     assert isinstance(flow.transform, Chain)
     assert len(flow.transform) == 2
+
+
+def test_a_part_outside_its_domain_has_no_density():
+    softplus = Elementwise(Softplus(), 1)
+    flow = ab.Flow(Inverse(OnPart(softplus, [1])), Normal.standard(2))
+    x = torch.tensor([[0.0, -1.0], [0.0, 1.0]])
+    assert flow.log_prob(x).isneginf().tolist() == [True, False]
+    assert flow.support.check(x).tolist() == [False, True]
+    images = torch.tensor([1.0, -1.0]).reshape(2, 1, 1)
+    assert Inverse(Blockwise(softplus, 2))(images)[1].isneginf().tolist() == [False, True]
+    assert Inverse(Pointwise(softplus, 2))(images)[1].isneginf().tolist() == [False, True]
+
+
+def test_every_channel_has_the_bounds_of_its_own():
+    low = torch.tensor([0.0, 10.0, 20.0])
+    bounded = Pointwise(Elementwise(CDF(torch.distributions.Uniform(low, low + 1)), 3), 3)
+    x = low.reshape(3, 1, 1) + torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+    z, log_det = bounded(x)
+    assert torch.allclose(z, x - low.reshape(3, 1, 1), atol=1e-5)
+    assert torch.allclose(log_det, torch.zeros(4), atol=1e-4)
+    x[1, 2, 0, 0] = 5.0
+    assert bounded(x)[1].isneginf().tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ def alike(heads: Sequence[Transform]) -> bool:
         maps = [cast(Elementwise, head) for head in heads]
         if any(head.constants is None or head.univariate.size == 0 for head in maps):
             return False
-        return all(describe(head.univariate)[0] == describe(first.univariate)[0] for head in maps)
+        # a map that holds tensors is the one of its own head
+        held = [*first.univariate.parameters(), *first.univariate.buffers()]
+        return not held and all(describe(head.univariate)[0] == describe(first.univariate)[0] for head in maps)
     return isinstance(first, LULinear)
 
 

@@ -122,10 +122,13 @@ class Prunable(CompositeMixture):
     def _copied(self, fewer: Self, x: Tensor | ArrayLike | None) -> Self:
         if x is not None:
             with torch.no_grad():
-                before, after = (float(mixture.log_prob(x).double().mean()) for mixture in (self, fewer))
+                before, after = (
+                    float(mixture.lower_bound(x, generator=0).double().mean()) for mixture in (self, fewer)
+                )
             _LOG.info(
-                "depths %s of %s stay: mean log-likelihood %.4f nats before, %.4f after",
+                "depths %s of %s stay: mean %s %.4f nats before, %.4f after",
                 *(list(mixture.depths) for mixture in (fewer, self)),
+                "log-likelihood" if self.likelihood == "exact" else "lower bound",
                 before,
                 after,
             )

@@ -10,6 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, positive_int
 from anabranch.transforms.domain import of_blocks
+from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.transform import Transform
 
 
@@ -35,6 +36,8 @@ class Blockwise(Transform):
         >>> z.shape, log_det.shape
         (torch.Size([5, 1, 8, 8]), torch.Size([5]))
     """
+
+    _leaves_domain = True
 
     def __init__(self, transform: Transform, event_dim: int) -> None:
         instance_of("transform", transform, Transform)
@@ -74,6 +77,10 @@ class Blockwise(Transform):
         """The leading dimensions, and the transform's shape of a block."""
         shape = torch.Size(shape)
         return shape[: self._extra] + self.transform.inverse_shape(shape[self._extra :])
+
+    def turned_round(self) -> Transform:
+        """The transform's inverse on every block."""
+        return Blockwise(Inverse(self.transform), self.noise_dim)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the transform on all blocks."""

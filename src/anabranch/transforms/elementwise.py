@@ -84,9 +84,10 @@ class Elementwise(Transform):
         if not columns:
             return None, columns
         part = Elementwise(self.univariate, len(columns))
-        if self.univariate.size and part.constants is not None:
+        if part.constants is not None:
             with torch.no_grad():
-                part.constants = nn.Parameter(self._map_parameters(context)[columns].clone())
+                given = self._map_parameters(context)
+                part.constants = nn.Parameter(given[columns].clone() if self.univariate.size else given[:0].clone())
         return part, columns
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

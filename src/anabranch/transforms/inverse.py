@@ -40,6 +40,9 @@ class Inverse(Transform):
         self.rearranges = transform.rearranges
         self.affine = transform.affine
         self.transform = transform
+        # what runs, where a part can be turned round in place of the whole; in a tuple, so that parameters have one name
+        self._turned = (transform.turned_round(),)
+        self._leaves_domain = self._turned[0] is not None
 
     @property
     def domain(self) -> Constraint:
@@ -68,8 +71,11 @@ class Inverse(Transform):
         """Nothing to do: what is set from data is set from the data's side, which is the other end."""
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.transform.inverse(x, context)
+        (turned,) = self._turned
+        result: tuple[Tensor, Tensor] = self.transform.inverse(x, context) if turned is None else turned(x, context)
+        return result
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        result: tuple[Tensor, torch.Tensor] = self.transform(z, context)
+        (turned,) = self._turned
+        result: tuple[Tensor, Tensor] = self.transform(z, context) if turned is None else turned.inverse(z, context)
         return result

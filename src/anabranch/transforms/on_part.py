@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, numbers_below
+from anabranch.transforms.domain import is_everything
+from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.transform import Transform
 
 
@@ -34,6 +37,8 @@ class OnPart(Transform):
         (tensor([0.6931, 5.0000]), tensor(-0.6931))
     """
 
+    _leaves_domain = True
+
     def __init__(self, transform: Transform, index: Sequence[int]) -> None:
         instance_of("transform", transform, Transform)
         chosen = numbers_below("index", index)
@@ -57,6 +62,20 @@ class OnPart(Transform):
         self._begin, self._length, self._most = chosen[0], len(chosen), max(chosen)
         self._in_a_row = chosen == list(range(chosen[0], chosen[0] + len(chosen)))
         self.register_buffer("index", torch.tensor(chosen), persistent=False)
+
+    @property
+    def domain(self) -> Constraint:
+        """Events whose part lies in the transform's domain."""
+        return self._of_part(self.transform.domain)
+
+    @property
+    def codomain(self) -> Constraint:
+        """Events whose part lies in the transform's codomain."""
+        return self._of_part(self.transform.codomain)
+
+    def turned_round(self) -> Transform:
+        """The transform's inverse on the same part."""
+        return OnPart(Inverse(self.transform), self.get_buffer("index").tolist())
 
     def forward_shape(self, shape: Sequence[int]) -> torch.Size:
         """That of x, if it has all of I."""
@@ -84,6 +103,9 @@ class OnPart(Transform):
         part, log_det = self.transform.inverse(self._part(z), context)
         return self._with(z, part), log_det
 
+    def _of_part(self, domain: Constraint) -> Constraint:
+        return domain if is_everything(domain) else _PartOf(domain, self._part, self.event_dim)
+
     def _part(self, x: Tensor) -> Tensor:
         if self._in_a_row:
             return x.narrow(-self.event_dim, self._begin, self._length)
@@ -97,6 +119,21 @@ class OnPart(Transform):
             return x.index_copy(dim, self.get_buffer("index"), part)
         end = self._begin + self._length
         return torch.cat([x.narrow(dim, 0, self._begin), part, x.narrow(dim, end, x.shape[dim] - end)], dim=dim)
+
+
+class _PartOf(Constraint):
+    """Events a part of which is constrained."""
+
+    def __init__(self, part: Constraint, cut: Callable[[Tensor], Tensor], event_dim: int) -> None:
+        super().__init__()
+        self.part, self.cut, self.event_dim = part, cut, event_dim
+
+    def __repr__(self) -> str:
+        return f"_PartOf({self.part!r})"
+
+    def check(self, value: Tensor) -> Tensor:
+        inside: Tensor = self.part.check(self.cut(value))
+        return inside
 
 
 def _check_kept(transform: Transform, part: torch.Size) -> None:

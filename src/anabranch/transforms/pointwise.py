@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, positive_int
 from anabranch.transforms.blockwise import Blockwise
 from anabranch.transforms.domain import EveryBlock, is_everything
+from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.transform import Transform
 
 
@@ -36,6 +37,8 @@ class Pointwise(Transform):
         >>> z.shape, log_det.shape
         (torch.Size([5, 3, 8, 8]), torch.Size([5]))
     """
+
+    _leaves_domain = True
 
     def __init__(self, transform: Transform, event_dim: int = 3) -> None:
         instance_of("transform", transform, Transform)
@@ -67,6 +70,10 @@ class Pointwise(Transform):
         """That of z, whose first number is f's."""
         *positions, channels = self.positions.inverse_shape([*shape[1:], *shape[:1]])
         return torch.Size([channels, *positions])
+
+    def turned_round(self) -> Transform:
+        """The transform's inverse at every position."""
+        return Pointwise(Inverse(self.positions.transform), self.event_dim)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the transform on all positions."""

@@ -87,6 +87,8 @@ class Transform(Described, ABC):
     rearranges: bool = False
     affine: bool = False
     _checks_dtype: ClassVar[bool] = True
+    # whether `_forward` hands x to another transform, which looks at the domain
+    _leaves_domain: bool = False
 
     def __init__(
         self,
@@ -138,7 +140,7 @@ class Transform(Described, ABC):
         """Data to noise: (z, log |det dz/dx|)."""
         self._check("x", x, context, self.event_shape, self.event_dim)
         domain = self.domain
-        if is_everything(domain):
+        if self._leaves_domain or is_everything(domain):
             return self._forward(x, context)
         # f is taken at a point within instead: what it is not defined for would give NaN, and NaN gradients even where
         # they are multiplied by zero
@@ -159,6 +161,10 @@ class Transform(Described, ABC):
 
         May be overridden. It must leave the transform as it is when it was initialized before.
         """
+
+    def turned_round(self) -> Transform | None:
+        """The inverse as a transform of the same kind, where one is made of a part turned round; None by default."""
+        return None
 
     def _at_every_context(self, x: Tensor, context: Tensor | None) -> Tensor:
         """x with all batch dimensions of the result, where the contexts have more of them than x."""
