@@ -11,6 +11,7 @@ from anabranch.networks import CausalNetwork, Network
 from anabranch.testing import (
     check_causal_network,
     check_density,
+    check_network,
     check_transform,
     check_univariate_map,
     transforms,
@@ -102,6 +103,12 @@ def test_composite(name):
     assert density.reparameterized == (part.reparameterized and composition.draws)
     assert density.context_shape == part.context_shape
     check_density(density, combination.contexts(), compiles=False, draws=1_000, truth=combination.truth())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network(name):
+    case = NETWORKS[name]
+    check_network(case.make(), case.x(), case.contexts())
 
 
 @pytest.mark.parametrize("name", CAUSAL_NETWORKS)

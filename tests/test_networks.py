@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 import anabranch as ab
-from anabranch.networks import MLP, CausalNetwork, Constant, MaskedMLP, ResidualMLP
-from anabranch.testing import check_causal_network, peak_memory, randomize
+from anabranch.networks import MLP, CausalNetwork, Constant, MaskedMLP, Network, ResidualMLP
+from anabranch.testing import check_causal_network, check_network, peak_memory, randomize
 from anabranch.testing.networks import all_steps, check_steps, check_work
-from anabranch.testing.registry import NETWORKS
 
 # PyTorch warns itself where it first differentiates forwards.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
@@ -17,22 +17,55 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_shapes_rows_and_files(name, tmp_path):
-    case = NETWORKS[name]
-    network, x, c = case.make(), case.x(5), case.contexts(5)
-    y = network(x, c)
-    assert y.shape == (5, 4)
-    first = None if c is None else c[0]
-    assert torch.allclose(network(x[0], first), y[0], atol=1e-6)
-    assert network(x[:0], None if c is None else c[:0]).shape == (0, 4)
-    deep = None if c is None else c.expand(2, 5, 2)
-    assert torch.allclose(network(x.expand(2, 5, 3), deep), y.expand(2, 5, 4), atol=1e-6)
-    if c is not None:
-        assert network(x, first).shape == (5, 4)
-    assert network.double()(x.double(), None if c is None else c.double()).dtype == torch.float64
-    ab.save(network.float(), tmp_path / "n.safetensors")
-    assert torch.equal(ab.load(tmp_path / "n.safetensors")(x, c), network(x, c))
+class Odd(Network):
+    """y = x W + c; each fault below breaks one promise."""
+
+    def __init__(self, fault=""):
+        super().__init__(3, 2, 2)
+        self.fault = fault
+        self.weight = nn.Parameter(torch.ones(3, 2))
+
+    def forward(self, x, context=None):
+        fault, y = self.fault, x @ self.weight
+        if fault == "mixes rows":
+            y = y + x.mean()
+        if fault == "fails on an empty batch":
+            y = y + 0 * (x.flatten(0, -2)[0, 0] if x.dim() > 1 else 0)
+        if fault == "takes one context for each row":
+            context = context.expand(*x.shape[:-1], 2)
+        if fault == "takes rows alone" and x.dim() != 2:
+            y = None
+        if fault == "infinite gradient":
+            y = y + 0 * (self.weight - self.weight).abs().sum().sqrt()
+        if fault == "branches on values" and bool((x > 100).all()):
+            y = 2 * y
+        y = y + context
+        if fault == "outputs of another shape":
+            return y[..., :1]
+        return y.float() if fault == "float32 inside" else y
+
+
+def test_the_suite_accepts_a_network_of_ones_own():
+    check_network(Odd(), normal(4, 3), normal(4, 2, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("mixes rows", "one event: expected a difference within"),
+        ("fails on an empty batch", "an empty batch: expected no error, got IndexError"),
+        ("outputs of another shape", r"a batch: expected outputs of shape \(4, 2\), got \(4, 1\)"),
+        ("takes one context for each row", "one event, many contexts: expected no error, got RuntimeError"),
+        ("takes rows alone", "one event: expected no error, got TypeError"),
+        ("float32 inside", r"in float64: expected torch\.float64, got torch\.float32"),
+        ("infinite gradient", "expected finite gradients, got others"),
+        ("branches on values", r"expected torch\.compile\(fullgraph=True\) to take it"),
+    ],
+)
+def test_the_suite_finds_in_a_network(fault, message):
+    with pytest.raises(AssertionError, match=f"Odd: {message}") as caught:
+        check_network(Odd(fault), normal(4, 3), normal(4, 2, seed=1))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("build", [MLP, ResidualMLP, MaskedMLP])

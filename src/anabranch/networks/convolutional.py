@@ -95,7 +95,7 @@ class Convolutional(Network):
             if self.context_layer is None:
                 x = torch.cat([x.expand(*batch, *self.in_shape), context], dim=-3)
             else:
-                shift = self.context_layer(context).reshape(batch.numel(), -1, 1, 1)
+                shift = self.context_layer(context).reshape(batch.numel(), self.context_layer.out_features, 1, 1)
         h = x.expand(*batch, *x.shape[-3:]).reshape(batch.numel(), *x.shape[-3:])
         for i, convolution in enumerate(self.convolutions):
             h = convolution(self.activation(h) if i else h)

@@ -1,9 +1,9 @@
-"""The conformance suite: put your own transform, density, causal network or univariate map through what ours go through."""
+"""The conformance suite: put your own transform, density, network or univariate map through what ours go through."""
 
 from anabranch.testing.densities import check_density
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.mixtures import check_mixture
-from anabranch.testing.networks import check_causal_network
+from anabranch.testing.networks import check_causal_network, check_network
 from anabranch.testing.normalisation import check_normalised
 from anabranch.testing.peak_memory import peak_memory
 from anabranch.testing.randomize import randomize
@@ -14,6 +14,7 @@ __all__ = [
     "check_causal_network",
     "check_density",
     "check_mixture",
+    "check_network",
     "check_normalised",
     "check_transform",
     "check_univariate_map",

@@ -1,15 +1,106 @@
-"""The conformance suite of the CausalNetwork contract."""
+"""The conformance suite of the Network and CausalNetwork contracts."""
 
 from __future__ import annotations
 
 import copy
+import tempfile
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from anabranch.networks import CausalNetwork
-from anabranch.testing.expectations import checking, expect, expect_close
+from anabranch.networks import CausalNetwork, Network
+from anabranch.storage import load, save
+from anabranch.testing.expectations import checking, expect, expect_close, expect_fullgraph
+
+
+def check_network(
+    network: Network,
+    x: Tensor,
+    context: Tensor | None = None,
+    *,
+    savable: bool = True,
+    compiles: bool = True,
+) -> None:
+    """Put a plain network through the contract.
+
+    Outputs of the shape it names for any batch, with one context for all rows and one row at many contexts; rows that do not
+    move each other; float64; derivatives that are finite; copies and files that give equal numbers;
+    `torch.compile(fullgraph=True)`.
+
+    Args:
+        network: the network, in float32, with weights away from their start (`randomize`).
+        x: (rows, *in_shape), a few rows (3 to 10) in float32.
+        context: (rows, *context_shape), if it takes one.
+        savable: False for one that holds parts which no file can describe.
+        compiles: False for one whose parts are not ours and do not compile.
+
+    Raises:
+        AssertionError: it does not conform; one line says where.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.networks import MLP
+        >>> from anabranch.testing import check_network, randomize
+        >>> check_network(randomize(MLP(3, 2, hidden=(8,))), torch.randn(5, 3))
+    """
+    with checking(network, "shapes"):
+        check_outputs(network, x, context)
+    with checking(network, "gradients"):
+        inputs = [x.clone().requires_grad_(), *(p for p in network.parameters() if p.requires_grad)]
+        loss = network(inputs[0], context).square().sum()
+        gradients = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+        expect(all(bool(g.isfinite().all()) for g in gradients), network, "expected finite gradients, got others")
+    wanted = network(x, context)
+    with checking(network, "a deep copy"):
+        expect_close(copy.deepcopy(network)(x, context), wanted, network, "a deep copy", 0.0)
+    if savable:
+        with checking(network, "save and load"), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.safetensors"
+            save(network, path)
+            expect_close(load(path)(x, context), wanted, network, "what a file gives back", 0.0)
+    if compiles:
+        expect_fullgraph(network, (x, context), network)
+
+
+def check_outputs(network: Network, x: Tensor, context: Tensor | None = None) -> None:
+    """Outputs for a batch, one event, no event, a deeper batch, contexts that broadcast, in float32 and float64."""
+    shapes = (x.shape[1:], None if context is None else context.shape[1:])
+    known = (network.in_shape, network.context_shape)
+    expect(shapes == known, network, f"in_shape, context_shape: expected {shapes}, those to check with, got {known}")
+    rows = network(x, context)
+    wanted = torch.Size([len(x), *network.out_shape])
+    expect(
+        rows.shape == wanted, network, f"a batch: expected outputs of shape {tuple(wanted)}, got {tuple(rows.shape)}"
+    )
+    expect(bool(rows.isfinite().all()), network, "a batch: expected finite outputs, got others")
+    first, none = (None, None) if context is None else (context[0], context[:0])
+    cases: dict[str, tuple[Tensor, Tensor | None, Tensor]] = {
+        "one event": (x[0], first, rows[0]),
+        "an empty batch": (x[:0], none, rows[:0]),
+        "a batch of batches": (
+            x.expand(2, *x.shape),
+            None if context is None else context.expand(2, *context.shape),
+            rows.expand(2, *rows.shape),
+        ),
+    }
+    if context is not None:
+        cases["one context for all"] = (x, first, network(x, context[:1].expand_as(context)))
+        cases["one event, many contexts"] = (x[0], context, network(x[:1].expand_as(x), context))
+        cases["a batch of batches, one context for each row"] = (
+            x.expand(2, *x.shape),
+            context,
+            rows.expand(2, *rows.shape),
+        )
+    for case, (data, given, expected) in cases.items():
+        with checking(network, case):
+            expect_close(network(data, given), expected, network, case, 1e-5)
+    other = torch.cat([x[:1], x[1:] + 1])
+    expect_close(network(other, context)[0], rows[0], network, "a row beside others that changed", 1e-5)
+    exact = copy.deepcopy(network).double()(x.double(), None if context is None else context.double())
+    expect(exact.dtype == torch.float64, network, f"in float64: expected torch.float64, got {exact.dtype}")
+    expect_close(rows, exact, network, "in float32 against float64", 1e-3)
 
 
 def check_causal_network(network: CausalNetwork, x: Tensor, context: Tensor | None = None) -> None:
