@@ -335,8 +335,8 @@ def test_the_suite_accepts_a_transform_of_ones_own():
         ("reads a context it does not take", "with a context, though it takes none"),
         ("branches on values", r"expected torch\.compile\(fullgraph=True\) to take it"),
         ("inverse branches on values", r"expected torch\.compile\(fullgraph=True\) to take it"),
-        ("fails on an empty batch", "shapes: expected no error, got IndexError"),
-        ("says it has an inverse", "shapes: expected no error, got NotImplementedError"),
+        ("fails on an empty batch", "forward of an empty batch: expected no error, got IndexError"),
+        ("says it has an inverse", "inverse of a batch: expected no error, got NotImplementedError"),
         ("says it has no inverse", r"inversion is 'none': expected inverse\(\) to raise"),
         ("another word", r"inversion: expected one of .*, got 'exact'"),
     ],
@@ -345,6 +345,53 @@ def test_the_suite_finds(fault, message):
     with pytest.raises(AssertionError, match=f"Odd: {message}") as caught:
         check_transform(Odd(fault), rows())
     assert "\n" not in str(caught.value)
+
+
+class Bend(ab.transforms.Transform):
+    """z = x + a sin(x), whose inverse is found by bisection; each fault below breaks its derivatives."""
+
+    inversion = "iterative"
+
+    def __init__(self, fault=""):
+        super().__init__((3,))
+        self.fault = fault
+        self.a = nn.Parameter(torch.tensor(0.3))
+
+    def _forward(self, x, context):
+        return x + self.a * x.sin(), (1 + self.a * x.cos()).log().sum(dim=-1)
+
+    def _inverse(self, z, context):
+        with torch.no_grad():
+            low, high = z - 1, z + 1
+            for _ in range(60):
+                middle = (low + high) / 2
+                below = self._forward(middle, None)[0] < z
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+            x = (low + high) / 2
+            slope = 1 + self.a * x.cos()
+        a = self.a.detach() if self.fault == "by z alone" else self.a
+        if self.fault != "no derivatives":
+            x = x - (x + a * x.sin() - z) / slope
+        return x, -self._forward(x, context)[1]
+
+
+def test_the_suite_accepts_an_iterative_inverse():
+    check_transform(Bend(), rows())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            "no derivatives",
+            r"inverse's log_det against autodiff \(an iterative inverse is differentiable too\): expected",
+        ),
+        ("by z alone", "derivatives of the inverse: GradcheckError: Jacobian mismatch"),
+    ],
+)
+def test_the_suite_finds_an_iterative_inverse_without_derivatives(fault, message):
+    with pytest.raises(AssertionError, match=f"Bend: {message}"):
+        check_transform(Bend(fault), rows(), compiles=False)
 
 
 def test_the_suite_wants_the_context_that_a_transform_takes():

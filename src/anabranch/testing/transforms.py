@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from anabranch.testing.expectations import (
     expecting_value_error,
     first_line,
 )
-from anabranch.transforms import Transform
+from anabranch.transforms import Inverse, Transform
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.transform import INVERSIONS
 
@@ -39,8 +40,8 @@ def check_transform(
     """Put a transform through the contract.
 
     Shapes for any batch, as `forward_shape` and `inverse_shape` say them; log-determinants against autodiff's Jacobian,
-    both ways, and derivatives against finite differences, in float64; round trips both ways in float32; a log_det of -inf
-    outside the domain; dtypes kept; NaN kept to its row; ValueError for what does not fit;
+    both ways, and derivatives against finite differences, of an iterative inverse too, in float64; round trips both ways in
+    float32; a log_det of -inf outside the domain; dtypes kept; NaN kept to its row; ValueError for what does not fit;
     `torch.compile(fullgraph=True)` of both directions; copies and files that give equal numbers; an `inversion` that
     says "none" where there is none, and only there.
 
@@ -121,14 +122,16 @@ def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None,
         cases["one event, many contexts"] = (x[0], context)
     for case, (data, given) in cases.items():
         batch = torch.Size([rows]) if case == "one event, many contexts" else data.shape[: data.dim() - len(event)]
-        z, _ = transform(data, given)
+        with checking(transform, f"forward of {case}"):
+            z, _ = transform(data, given)
         directions: list[tuple[str, Callable[..., tuple[Tensor, Tensor]], Tensor, torch.Size]] = [
             ("forward", transform, data, noise)
         ]
         if _invertible(transform):
             directions.append(("inverse", transform.inverse, z.detach(), event))
         for name, direction, value, wanted in directions:
-            result, log_det = direction(value, given)
+            with checking(transform, f"{name} of {case}"):
+                result, log_det = direction(value, given)
             expect(result.shape == batch + wanted, transform, f"{name} of {case}: got shape {tuple(result.shape)}")
             expect(log_det.shape == batch, transform, f"{name} of {case}: got log_det of shape {tuple(log_det.shape)}")
             got = (result.dtype, log_det.dtype)
@@ -152,7 +155,8 @@ def check_log_det(transform: Transform, x: Tensor, context: Tensor | None = None
     expect_close(inverse_log_dets, -log_dets, transform, "inverse's log_det against forward's", 1e-6)
     given = None if context is None else context[0]
     wanted = _autodiff_log_det(transform.inverse, z[0].detach(), given)
-    expect_close(inverse_log_dets[0], wanted, transform, "inverse's log_det against autodiff", 1e-6)
+    iterates = " (an iterative inverse is differentiable too)" if transform.inversion == "iterative" else ""
+    expect_close(inverse_log_dets[0], wanted, transform, f"inverse's log_det against autodiff{iterates}", 1e-6)
 
 
 def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = None, tolerance: float = 1e-4) -> None:
@@ -195,8 +199,26 @@ def check_domain(transform: Transform, x: Tensor, context: Tensor | None = None)
 
 
 def check_derivatives(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
-    """Derivatives of z and log_det by x, context and parameters against finite differences, in float64."""
+    """Derivatives of z and log_det by x, context and parameters against finite differences, in float64; of an iterative
+    inverse too.
+    """
     transform, x, context = _double(transform, x[:2], None if context is None else context[:2])
+    with _expecting_derivatives(transform, "derivatives"):
+        _check_gradients(transform, x, context)
+    if transform.inversion == "iterative":
+        with _expecting_derivatives(transform, "derivatives of the inverse"):
+            _check_gradients(Inverse(transform), transform(x, context)[0], context)
+
+
+@contextmanager
+def _expecting_derivatives(transform: Transform, what: str) -> Iterator[None]:
+    try:
+        yield
+    except GradcheckError as error:
+        raise AssertionError(f"{type(transform).__name__}: {what}: {first_line(error)}") from error
+
+
+def _check_gradients(transform: Transform, x: Tensor, context: Tensor | None) -> None:
     named = {name: p for name, p in transform.named_parameters() if p.numel()}
     given = [] if context is None else [context]
 
@@ -207,11 +229,8 @@ def check_derivatives(transform: Transform, x: Tensor, context: Tensor | None = 
         return tuple(value for value in result if value.requires_grad)
 
     inputs = [value.detach().clone().requires_grad_() for value in (x, *given, *named.values())]
-    try:
-        # the fast mode compares the Jacobians along a random direction
-        torch.autograd.gradcheck(function, inputs, eps=1e-6, atol=1e-4, rtol=1e-3, fast_mode=True)
-    except GradcheckError as error:
-        raise AssertionError(f"{type(transform).__name__}: derivatives: {first_line(error)}") from error
+    # the fast mode compares the Jacobians along a random direction
+    torch.autograd.gradcheck(function, inputs, eps=1e-6, atol=1e-4, rtol=1e-3, fast_mode=True)
 
 
 def check_nan(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:

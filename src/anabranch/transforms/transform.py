@@ -66,6 +66,10 @@ class Transform(Described, ABC):
     within them whose shapes and dtypes are checked already. Where z has another shape than x, give `noise_shape` too, or
     override `forward_shape` and `inverse_shape`. Then put it through `anabranch.testing.check_transform`.
 
+    A context may have more batch dimensions than x: `_at_every_context` gives x all of them. An iterative inverse is
+    differentiable too, by z, context and parameters: let it iterate without gradients, and end on one step of Newton's
+    method with them.
+
     A transform of few dimensions serves events of more: `Chain` and `Flow` apply it to every trailing block of such an
     event, and add the log-determinants up (`Blockwise`).
 
