@@ -286,6 +286,8 @@ class Odd(Density):
             return x * 1.15
         if self.fault == "samples of another correlation":
             return x * torch.tensor([1.0, -1.0]).to(x)
+        if self.fault == "samples in float32":
+            return x.float()
         return x.detach() if self.fault == "rsample without gradients" else x
 
     def _sample_and_log_prob(self, shape, context):
@@ -312,6 +314,7 @@ def test_the_suite_accepts_a_density_of_ones_own():
         ("infinite gradient", "log_prob: expected finite gradients"),
         ("smaller support", "log_prob outside the support: expected -inf"),
         ("smaller support than samples", "support: expected all samples within it, got some outside"),
+        ("samples in float32", r"sample in float64: expected torch\.float64, got torch\.float32"),
         ("rsample without gradients", "rsample: expected samples that are differentiable"),
         ("branches on values", r"expected torch\.compile\(fullgraph=True\) to take it"),
         ("fails on an empty batch", "samples: expected no error, got IndexError"),

@@ -69,18 +69,40 @@ class Density(ClosedAnswers["Density"], Described, ABC):
             `weighed_bound` weighs.
         slow_to_compile: whether `torch.compile` takes about as long as a fit, so that a fit does so only if told to.
 
-    To write your own: call `super().__init__(event_shape, context_shape)`, define `_sample` and one of the two below,
-    which get arguments whose shapes and dtypes are checked already, and put it through `anabranch.testing.check_density`.
+    To write your own: call `super().__init__(event_shape, context_shape)`, define `_sample(shape, context)` and one of the
+    two below, which get arguments whose shapes and dtypes are checked already, and put it through
+    `anabranch.testing.check_density`.
 
-    - `_log_prob`, where p(x) is known.
-    - `_log_weight`, where it is not, with `likelihood = "bound"`: log w of one draw of a w >= 0 whose mean is p(x), such
-      as p(x, z) / q(z | x) for z drawn from q. The mean of log w is a lower bound, and the logarithm of the mean of many
-      w an estimate. `_lower_bound` may be overridden by one of less variance.
+    - `_log_prob(x, context)`, where p(x) is known.
+    - `_log_weight(x, context)`, where it is not, with `likelihood = "bound"`: log w of one draw of a w >= 0 whose mean is
+      p(x), such as p(x, z) / q(z | x) for z drawn from q, one draw for each event. The mean of log w is a lower bound, and
+      the logarithm of the mean of many w an estimate. `_lower_bound` may be overridden by one of less variance.
+
+    Samples are drawn in the dtype and on the device of the parameters. A context may have more batch dimensions than x:
+    `densities.contexts.at_every_context` gives x all of them.
 
     A density made of others is a `Composite` or a `CompositeMixture`, and says how it combines what its parts say.
     A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where both together
     cost less, `_sample_and_log_prob` may be overridden. They draw by PyTorch's functions and pass no generator on: the
     one that the public method was given serves them all (`ab.drawing`).
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import Density, Normal
+        >>> class Bent(Density):
+        ...     "x = tanh(z) + e, z and e normal: a bound is known, by p(x | z) of one z for each event."
+        ...     likelihood = "bound"
+        ...     def __init__(self):
+        ...         super().__init__((1,))
+        ...         self.noise = Normal([0.0], learnable=True)
+        ...     def _sample(self, shape, context):
+        ...         e = self.noise.rsample(shape)
+        ...         return torch.randn_like(e).tanh() + e
+        ...     def _log_weight(self, x, context):
+        ...         return self.noise.log_prob(x - torch.randn_like(x).tanh())
+        >>> x = Bent().sample((5,))
+        >>> Bent().lower_bound(x).shape, Bent().estimate(x)[0].shape
+        (torch.Size([5]), torch.Size([5]))
     """
 
     likelihood: Likelihood = derived(lambda parts: "bound" if "bound" in parts else "exact", "exact")

@@ -136,6 +136,10 @@ def check_sample_shapes(density: Density, context: Tensor | None = None) -> None
         both, log_p = density.sample_and_log_prob(shape, context)
         expect(both.shape == wanted, density, f"sample_and_log_prob: expected {tuple(wanted)}, got {tuple(both.shape)}")
         expect_close(log_p, density.log_prob(both.detach(), context), density, "sample_and_log_prob", 1e-3)
+    if reference is not None:
+        with checking(density, "sample in float64"):
+            x = copy.deepcopy(density).double().sample((2,), None if context is None else context.double())
+        expect(x.dtype == torch.float64, density, f"sample in float64: expected torch.float64, got {x.dtype}")
     if not density.reparameterized:
         with expecting_value_error(density, "rsample"):
             density.rsample((), context)
