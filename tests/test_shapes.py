@@ -185,7 +185,7 @@ def test_every_channel_has_the_bounds_of_its_own():
         (lambda: Reshape((1, 2, 2), 5), "noise_shape: expected one of 4 entries, .* got .5,. of 5"),
         (
             lambda: Coupling(torch.eye(2).bool(), Affine(), MLP(3, 4)),
-            r"network: expected one that reads .* the whole event \(2, 2\), got one that reads shape \(3,\)",
+            r"network: expected one that reads .* the whole event \(2, 2\), the shape of the mask, got .* shape \(3,\)",
         ),
         (lambda: Coupling(torch.eye(2).bool(), Affine(), MLP((2, 2), 5)), r"network: expected .* outputs, of shape"),
         (lambda: Coupling("mask", Affine(), MLP(1, 2)), "mask: expected booleans"),

@@ -26,7 +26,8 @@ class Coupling(Transform):
     arXiv:1605.08803, section 3.2.
 
     Args:
-        mask: booleans in the shape of the event, True for those that are transformed. Some must be, and some must be kept.
+        mask: booleans in the shape of the event, channels included, True for those that are transformed. Some must be, and
+            some must be kept.
         univariate: the map g.
         network: gives the parameters, univariate.size for each number that is transformed. It reads what is kept: of
             vectors the kept features, of a mask over whole channels the kept channels (channels, *rest), and of any
@@ -57,7 +58,7 @@ class Coupling(Transform):
             kept = int((~flags).sum())
             wanted = f"{kept} features" if flags.dim() == 1 else "the kept channels, where the mask has whole ones,"
             raise ValueError(
-                f"network: expected one that reads {wanted} or the whole event {tuple(flags.shape)}, "
+                f"network: expected one that reads {wanted} or the whole event {tuple(flags.shape)}, the shape of the mask, "
                 f"got one that reads shape {tuple(network.in_shape)}"
             )
         check_outputs(network, partition.moved_shape, univariate.size)
