@@ -58,10 +58,10 @@ def by_hand(inner: int, outer: int) -> dict[str, Density]:
     """Inner blocks that move a narrow normal to the left and outer ones that move it down, composed and in one chain."""
     left, down = [(1.0, 0.0)] * inner, [(0.0, 1.0)] * outer
     narrow = Normal([0.0, 0.0], scale=[0.15, 0.15])
-    base = ab.DepthMixture(shifts(*left), narrow, gate="constant")
+    base = ab.DepthMixture(shifts(*left), narrow, gate="constant", heads="none", lead=0)
     return {
-        "composed": ab.DepthMixture(shifts(*down), base, gate="constant"),
-        "one depth mixture": ab.DepthMixture(shifts(*left, *down), narrow, gate="constant"),
+        "composed": ab.DepthMixture(shifts(*down), base, gate="constant", heads="none", lead=0),
+        "one depth mixture": ab.DepthMixture(shifts(*left, *down), narrow, gate="constant", heads="none", lead=0),
     }
 
 

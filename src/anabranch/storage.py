@@ -101,8 +101,8 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> An
     """Read a model that `save` wrote. Nothing is unpickled and no code is imported.
 
     A class of your own is found if the module that defines it has been imported. The model is as just constructed: in
-    training mode, whichever it was saved in. (No part of the library does other things in `eval` mode.) Frozen parameters
-    are frozen again.
+    training mode, whichever it was saved in. (Scores and samples are the same in `eval` mode; the loss of a `DepthMixture`
+    or a `Resampled` is another one there.) Frozen parameters are frozen again.
 
     Args:
         path: the file.

@@ -41,8 +41,8 @@ def read_heads(
             return None
         if not fits:
             raise ValueError(
-                f"heads: expected 'none', or a transform for each depth, for a base or blocks that reach but a part, "
-                f"got {name!r}"
+                f"heads: expected 'none' or a transform for each depth, since named heads need a base over all vectors and "
+                f"blocks that reach all of them, got {name!r}"
             )
         return [_head(base.event_shape[0], spline=name != "linear") for _ in range(components)]
     given = list(heads)
