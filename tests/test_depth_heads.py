@@ -246,7 +246,7 @@ def test_a_row_where_the_deepest_is_not_defined_trains_the_others():
             r"heads: expected event shape \(2,\), the base's, got \(3,\)",
         ),
         ({"heads": [MLP(2, 2)] * 3}, "heads: expected transforms, got a MLP"),
-        ({"heads": "spline", "base": Uniform([0.0] * 2, [1.0] * 2)}, "heads: expected 'none', or a transform for each"),
+        ({"heads": "spline", "base": Uniform([0.0] * 2, [1.0] * 2)}, "heads: expected 'none' or a transform for each"),
         ({"lead": -1.0}, "lead: expected"),
         ({"lead": math.nan}, "lead: expected"),
         ({"flow_weight": -1.0}, "flow_weight: expected"),

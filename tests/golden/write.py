@@ -1,0 +1,128 @@
+"""Write a golden file for every kind of model that has none: a small model, rows, and what it says of them.
+
+Run it after a new kind of model came to be: `python tests/golden/write.py`. Files that are there are never written again:
+every later version gives their numbers, or refuses them with a reason (`tests/test_golden.py`).
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import anabranch as ab
+from anabranch.densities import Density
+from anabranch.draws import drawing
+from anabranch.tables import fit_table
+from anabranch.testing.registry import DENSITIES
+
+FOLDER = Path(__file__).parent
+
+# one for each class of densities, and for the recipes, maps and networks inside them
+KINDS = [
+    "normal", "full normal of context", "uniform", "Student t", "Bernoulli of context", "categorical",
+    "independent, mixed", "full Gaussian mixture", "conditional of a Gaussian mixture", "resampled", "marginals",
+    "Gaussian copula", "any order", "any order of several", "any order with ends", "any order around a circle",
+    "conditional of any order", "pinwheel", "circles", "mixture of flows with a posterior", "mixture with heads",
+    "mixture of one embedded flow", "ensemble of context", "folded branches", "branches that reach a part",
+    "flow of context", "coupling flow", "inverse autoregressive flow", "flow through a logit", "flow that inverts",
+    "depth mixture", "depth mixture of chosen depths", "base of one depth", "normal of an image", "flow of images",
+    "multi-scale flow", "categorical images of an image", "linear Gaussian of two numbers",
+    "latent variable with a flow for its posterior", "reordered", "at a context", "regardless of context",
+]  # fmt: skip
+
+
+@dataclass
+class Golden:
+    """A model, rows, contexts, and the method that scores them."""
+
+    model: Any
+    x: Any
+    context: Any = None
+    method: str = "log_prob"
+
+
+def of_registry(name: str) -> Golden:
+    """A density of the registry."""
+    case = DENSITIES[name]
+    density = case.make().eval()
+    context = case.contexts(3)
+    with torch.no_grad(), drawing(3):
+        x = density.sample((3,)) if context is None else density.sample((), context)
+    method = "log_prob" if density.likelihood == "exact" else "estimate"
+    return Golden(density, x, context, method)
+
+
+def table() -> Golden:
+    """A model of a data frame."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, 200),
+            "income": np.where(rng.random(200) < 0.1, np.nan, np.exp(rng.normal(10, 1, 200)).round(2)),
+            "sex": rng.choice(["f", "m"], 200),
+            "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, 200), unit="D"),
+        }
+    )
+    fitted = fit_table(frame, epochs=2, seed=0, progress=False)
+    return Golden(fitted[0], frame.head(3))
+
+
+EXTRA: dict[str, Callable[[], Golden]] = {"table": table}
+
+
+def slug(name: str) -> str:
+    """The name as that of a file."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def as_written(value: Any) -> Any:
+    """Rows or contexts as JSON."""
+    if value is None:
+        return None
+    if isinstance(value, pd.DataFrame):
+        return value.to_csv(index=False)
+    return value.tolist()
+
+
+def scored(golden: Golden) -> tuple[list[float], list[float]]:
+    """What a model says of its rows, in float64 of Python, and the standard errors."""
+    arguments = [golden.x] if golden.context is None else [golden.x, golden.context]
+    keywords = {"generator": 0} if golden.method == "estimate" else {}
+    with torch.no_grad():
+        result = getattr(golden.model, golden.method)(*arguments, **keywords)
+    result = result if isinstance(result, tuple) else (result, np.zeros(len(np.asarray(result))))
+    scores, errors = ([float(value) for value in np.asarray(part).ravel()] for part in result)
+    return scores, errors
+
+
+def main() -> None:
+    """Write what is missing."""
+    path = FOLDER / "expected.json"
+    expected = json.loads(path.read_text()) if path.exists() else {}
+    makers = {slug(name): (lambda name=name: of_registry(name)) for name in KINDS} | EXTRA
+    for name, make in makers.items():
+        if name in expected:
+            continue
+        golden = make()
+        scores, errors = scored(golden)
+        ab.save(golden.model, FOLDER / f"{name}.safetensors")
+        expected[name] = {
+            "x": as_written(golden.x),
+            "context": as_written(golden.context),
+            "method": golden.method,
+            "kind": type(golden.model.density if not isinstance(golden.model, Density) else golden.model).__name__,
+            "scores": scores,
+            "errors": errors,
+        }
+    text = json.dumps(expected, indent=1, sort_keys=True)
+    path.write_text(text.replace("NaN", "null") + "\n")
+
+
+if __name__ == "__main__":
+    main()
