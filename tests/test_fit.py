@@ -483,3 +483,50 @@ def test_augmentations_that_are_none(augment, message):
     with pytest.raises(ValueError, match=message) as caught:
         ab.fit(normal(), rows(), augment=augment, epochs=1)
     assert "\n" not in str(caught.value)
+
+
+WHOLE = {
+    "Bernoulli": lambda: ab.densities.Bernoulli(torch.zeros(3), learnable=True),
+    "Categorical": lambda: ab.densities.Categorical(torch.zeros(3, 2), learnable=True),
+    "a mixture": lambda: ab.Ensemble(
+        [ab.densities.Bernoulli(torch.full((3,), start), learnable=True) for start in (-1.0, 1.0)]
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float32])
+@pytest.mark.parametrize("build", WHOLE.values(), ids=WHOLE)
+def test_whole_numbers_take_an_augmentation_and_no_noise(build, dtype):
+    x = torch.randint(2, (50, 3), generator=torch.Generator().manual_seed(0)).to(dtype)
+    with pytest.raises(
+        ValueError, match=r"^noise: expected 0 with a density of whole numbers, .*, got 0.1; "
+    ) as caught:
+        ab.fit(build(), x, noise=0.1, epochs=1, seed=0)
+    assert "\n" not in str(caught.value)
+    history = ab.fit(build(), x, augment=lambda rows, generator: 1 - rows, epochs=1, seed=0)
+    assert math.isfinite(history.best_loss)
+
+
+class Penalised(ab.densities.Density):
+    """A normal trained by more than its likelihood."""
+
+    def __init__(self):
+        super().__init__((2,))
+        self.loc = torch.nn.Parameter(torch.zeros(2))
+
+    def _log_prob(self, x, context):
+        return torch.distributions.Normal(self.loc, 1.0).log_prob(x).sum(-1)
+
+    def _loss(self, x, context):
+        return 5.0 - self._log_prob(x, context)
+
+    def _sample(self, shape, context):
+        raise NotImplementedError
+
+
+def test_early_stopping_goes_by_the_lower_bound_whatever_is_minimised():
+    held_out, density = rows(50, seed=1), Penalised()
+    history = ab.fit(density, rows(), validation=held_out, epochs=2, seed=0)
+    bound = -density.lower_bound(held_out).mean().item()
+    assert history.best_loss == pytest.approx(bound, rel=1e-5)
+    assert density.loss(held_out).mean().item() == pytest.approx(bound + 5, rel=1e-5)

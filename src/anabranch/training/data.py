@@ -63,6 +63,11 @@ def read_data(
         raise ValueError(
             "epochs: expected a number with noise, or with an objective that goes by epochs, got minutes alone"
         )
+    if settings.noise and density.event_dtype == "whole":
+        raise ValueError(
+            f"noise: expected 0 with a density of whole numbers, which normal noise would take off them, got "
+            f"{settings.noise:g}; augment takes a function that changes whole numbers"
+        )
     given: Rows | RowStream
     if isinstance(x, RowStream):
         _check_stream(settings, validation, {"context": context, "labels": labels, "weights": weights})

@@ -97,13 +97,14 @@ def fit(
             gathered there, converted and moved. Or a `RowStream` of rows that do not lie in memory, with contexts, labels
             and weights. Then validation is rows of one's own, or 0, there is no background, and of the objectives those
             are taken that need no look at all rows (`Objective.takes_streams`). Noise takes a pass for the deviations.
-        context: (rows, c), if the density takes one.
+        context: (rows, *context), if the density takes one: as many rows as x, each of the density's `context_shape`.
         labels: (rows), whole numbers: the component of each row, if the density is a mixture, -1 where it is not known. A
             labelled row adds the log-likelihood of both, see `objectives.Likelihood`.
         weights: (rows), at least 0: a row counts so many times in the mean of the losses. Rows of weight 0 are left out.
-        objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by `loss`,
-            and begins when the objective no longer changes what is fitted (`Objective.settled`). For rows with gaps and a
-            density that draws them (`AnyOrder`) the default is `Completion()`.
+        objective: what to minimise in place of `loss`, a sum of `anabranch.objectives`. Early stopping goes by the mean of
+            -`lower_bound` over the validation rows, whatever is minimised, and begins when the objective no longer changes
+            what is fitted (`Objective.settled`). For rows with gaps and a density that draws them (`AnyOrder`) the default
+            is `Completion()`.
         validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
             tuple of both); 0 for none.
         validation_weights: (rows) of validation rows of your own, as `weights`.
@@ -125,7 +126,7 @@ def fit(
             `learning_rate`, and "weight_decay". The schedule takes shares of the rates that its groups have.
         noise: standard deviation of normal noise on the training rows, in units of each column's own; it falls to 0 over the
             first 70 % of the steps. It keeps a large model from fitting few rows one by one. It takes rows out of bounds,
-            so a density must be defined there.
+            so a density must be defined there, and one of whole numbers takes none.
         augment: a function of the rows of a batch, (rows, *event) on the device of the fit, and a `torch.Generator` there,
             which gives training rows in their place: of the same shape and dtype, and in the same order, for contexts,
             labels and weights stay. It is called before noise is added, and never for validation rows. The same seed gives
