@@ -102,6 +102,7 @@ def test_composite(name):
     assert density.gaps == (part.gaps and composition.keeps_gaps)
     assert density.reparameterized == (part.reparameterized and composition.draws)
     assert density.context_shape == part.context_shape
+    assert density.event_dtype == (part.event_dtype if composition.keeps_dtype else "floating")
     check_density(density, combination.contexts(), compiles=False, draws=1_000, truth=combination.truth())
 
 

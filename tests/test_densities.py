@@ -16,9 +16,11 @@ from anabranch.densities import (
     Independent,
     Mixture,
     Normal,
+    Resampled,
     StudentT,
     Uniform,
 )
+from anabranch.models import LatentVariable
 from anabranch.networks import MLP
 from anabranch.testing import check_density, check_mixture, check_normalised, randomize
 from anabranch.training.rows import read_rows
@@ -494,6 +496,49 @@ def test_whole_numbers_stay_as_they_are_until_they_are_read():
     assert rows.x.dtype == torch.uint8
     assert torch.allclose(density.log_prob(images), torch.full((2,), -2 * math.log(256.0)))
     ab.fit(density, images, epochs=1, validation=0, seed=0)
+
+
+LEVELS = {
+    "latent variable": lambda: LatentVariable(
+        Normal.standard(1),
+        Categorical(torch.zeros(2, 4), context=1, learnable=True),
+        Normal(torch.zeros(1), context=2, learnable=True),
+    ),
+    "mixture": lambda: ab.FlowMixture([four_levels(), four_levels()]),
+    "mixture with a posterior": lambda: ab.FlowMixture([four_levels(), four_levels()], posterior=MLP(2, 2)),
+    "mixture of one density": lambda: ab.FlowMixture(
+        ab.models.Embedded(Categorical(torch.zeros(2, 4), context=3), components=2)
+    ),
+    "resampled": lambda: Resampled(four_levels(), MLP(2, 1)),
+}
+
+
+def four_levels():
+    return Categorical(torch.zeros(2, 4), learnable=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", LEVELS)
+def test_whole_numbers_stay_as_they_are_until_a_part_or_a_network_reads_them(name, dtype):
+    density = LEVELS[name]().to(dtype)
+    x = torch.tensor([[0, 3], [2, 1], [1, 1]], dtype=torch.uint8)
+    assert density.event_dtype == "whole"
+    assert read_rows(density, x, None).x.dtype == torch.uint8
+    assert density.eval().lower_bound(x, generator=0).equal(density.lower_bound(x.to(dtype), generator=0))
+    ab.fit(density, x, epochs=1, validation=0, seed=0)
+
+
+def test_what_starts_and_trains_a_mixture_takes_whole_numbers():
+    density = ab.FlowMixture([four_levels(), four_levels()], posterior=MLP(2, 2))
+    x = torch.tensor([[0, 3], [0, 3], [2, 1], [3, 1]] * 3, dtype=torch.uint8)
+    assert ab.start_from(density, x, "k-means", seed=0).unique().tolist() == [0, 1]
+    for objective in (ab.objectives.Annihilation(), ab.objectives.Consistency("neighbours")):
+        ab.fit(density, x, objective=ab.objectives.Likelihood() + objective, epochs=8, validation=0, seed=0)
+    for options in ({"noise": 0.1}, {"objective": ab.objectives.Consistency(0.1)}):
+        with pytest.raises(
+            ValueError, match=r"(noise|change): expected .* for a density of whole numbers, which noise makes"
+        ):
+            ab.fit(density, x, **options, epochs=1, validation=0)
 
 
 @pytest.mark.parametrize(

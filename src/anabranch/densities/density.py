@@ -62,7 +62,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         reparameterized: whether samples are differentiable functions of the parameters; of a composite whether those of
             all parts are.
         event_dtype: "floating", or "whole": then an x of whole numbers (uint8, say) comes to `_log_prob` in its dtype, as a
-            floating x does; samples have the dtype of the parameters. Of a composite "whole" if all parts are.
+            floating x does; samples have the dtype of the parameters. Of a composite "whole" if all `readers` are.
         gaps: whether a NaN in x means that it was not observed, and log_prob is the marginal of what was; otherwise a NaN
             gives NaN for that row and no other. Of a composite whether it means that in all parts.
         variational: whether a network guesses a hidden variable, so that `lower_bound` has terms, which
@@ -108,7 +108,9 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     likelihood: Likelihood = derived(lambda parts: "bound" if "bound" in parts else "exact", "exact")
     reparameterized: bool = derived(all, True)
     gaps: bool = derived(all, False)
-    event_dtype: EventDtype = derived(lambda kinds: "whole" if set(kinds) == {"whole"} else "floating", "floating")
+    event_dtype: EventDtype = derived(
+        lambda kinds: "whole" if set(kinds) == {"whole"} else "floating", "floating", of="readers"
+    )
     slow_to_compile: bool = derived(any, False)
     variational: bool = False
 
@@ -131,6 +133,14 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     def parts(self) -> Sequence[Density]:
         """The densities that this one is made of; none by default."""
         return ()
+
+    def readers(self) -> Sequence[Density]:
+        """The parts that decide in which dtype x comes (`event_dtype`): those that read its numbers as they are.
+
+        All parts by default. A composite with a transform in front of a part leaves that part out, also where the transform
+        only rearranges: a transform takes floating numbers alone. A network is no part, and converts what it reads.
+        """
+        return self.parts()
 
     def log_prob(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x | context) in nats, one number for each event.

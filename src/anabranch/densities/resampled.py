@@ -14,7 +14,6 @@ from anabranch.checks import instance_of, positive_int
 from anabranch.densities.composite import Composite, without_gaps
 from anabranch.densities.contexts import context_batch, context_for, context_rows, shape_for
 from anabranch.densities.density import Density, Weigh
-from anabranch.densities.events import EventDtype
 from anabranch.densities.score import ByLoss, ByWeighedBound, Score
 from anabranch.draws import drawing
 from anabranch.networks import Network
@@ -63,8 +62,6 @@ class Resampled(Composite):
         >>> 0 < float(z) < 1, float(error) < 0.01
         (True, True)
     """
-
-    event_dtype: EventDtype = "floating"
 
     reparameterized = False
     gaps = False

@@ -14,7 +14,6 @@ from anabranch.checks import positive, positive_int, reference_tensor
 from anabranch.densities import Density
 from anabranch.densities.composite import without_gaps
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
-from anabranch.densities.events import EventDtype
 from anabranch.densities.mixture import log_sum
 from anabranch.densities.score import ByLoss, Score
 from anabranch.draws import drawing
@@ -89,8 +88,6 @@ class DepthMixture(Prunable):
         2
     """
 
-    event_dtype: EventDtype = "floating"
-
     def __init__(
         self,
         chain: Chain,
@@ -142,6 +139,10 @@ class DepthMixture(Prunable):
     def parts(self) -> Sequence[Density]:
         """The base."""
         return (self.base,)
+
+    def readers(self) -> Sequence[Density]:
+        """None: the base reads what transforms make of x."""
+        return ()
 
     @property
     def support(self) -> Constraint:

@@ -11,7 +11,6 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import reference_tensor
 from anabranch.densities import Composite, Density, Moments, at_context
 from anabranch.densities.contexts import context_for, shape_for
-from anabranch.densities.events import EventDtype
 from anabranch.densities.reordered import given
 from anabranch.densities.score import Score
 from anabranch.families import DistributionFunction
@@ -46,8 +45,6 @@ class Flow(Composite):
         torch.Size([10])
     """
 
-    event_dtype: EventDtype = "floating"
-
     def __init__(self, transform: Transform | Sequence[Transform], base: Density | None = None) -> None:
         if isinstance(transform, Sequence):
             transform = Chain(transform)
@@ -66,6 +63,10 @@ class Flow(Composite):
     def parts(self) -> Sequence[Density]:
         """The base."""
         return (self.base,)
+
+    def readers(self) -> Sequence[Density]:
+        """None: the base reads what transforms make of x."""
+        return ()
 
     @property
     def support(self) -> Constraint:

@@ -14,7 +14,6 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import finite_rows, fraction, instance_of, numbers_below, one_of
 from anabranch.densities import CompositeMixture, Density, Moments
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
-from anabranch.densities.events import EventDtype
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.reordered import given
@@ -71,8 +70,6 @@ class FlowMixture(CompositeMixture):
         (torch.Size([100]), True)
     """
 
-    event_dtype: EventDtype = "floating"
-
     def __init__(
         self,
         densities: Sequence[Density] | Components,
@@ -122,6 +119,10 @@ class FlowMixture(CompositeMixture):
     def parts(self) -> Sequence[Density]:
         """The components; one density where it is told which component it is."""
         return self.component_densities.parts()
+
+    def readers(self) -> Sequence[Density]:
+        """The components, unless they read what trunk or heads make of x."""
+        return self.parts() if self.trunk is None and self.heads is None else ()
 
     @property
     def support(self) -> Constraint:
@@ -247,7 +248,7 @@ class FlowMixture(CompositeMixture):
     def _joint_score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         x = at_every_context(self, x, context)
         log_weights = self._log_weights()
-        log_det = x.new_zeros(())
+        log_det = log_weights.new_zeros(())
         if self.trunk is not None:
             x, log_det = self._through(x, context)
         if self.heads is None:

@@ -14,6 +14,7 @@ from anabranch.densities import Density
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, shape_for
 from anabranch.densities.density import Weigh
 from anabranch.draws import drawing
+from anabranch.networks.reader import as_read
 from anabranch.transforms.transform import common_shape
 
 
@@ -89,6 +90,10 @@ class LatentVariable(Density):
     def parts(self) -> Sequence[Density]:
         """Prior, decoder and posterior."""
         return (self.prior, self.decoder, self.posterior)
+
+    def readers(self) -> Sequence[Density]:
+        """The decoder: the prior is of z, and x is a context for the posterior."""
+        return (self.decoder,)
 
     @property
     def support(self) -> Constraint:
@@ -176,7 +181,7 @@ class LatentVariable(Density):
 
     def _context_of(self, part: Density, value: Tensor, shape: torch.Size, context: Tensor | None) -> Tensor:
         """z or x as a part takes it for its context: as it is, or as a vector, followed by the context that it has too."""
-        wanted = part.context_shape
+        value, wanted = as_read(value, part), part.context_shape
         if wanted is None or wanted == shape:
             return value
         flat = value.flatten(-len(shape))
@@ -190,7 +195,7 @@ class LatentVariable(Density):
 def _without_nan(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     """Events with 0 for NaN, which not every posterior can be drawn at, and which of them had one."""
     missing = x.isnan()
-    return torch.where(missing, 0.0, x), missing.flatten(-event_dim).any(dim=-1)
+    return torch.where(missing, 0.0, x) if x.is_floating_point() else x, missing.flatten(-event_dim).any(dim=-1)
 
 
 def _difference(log_likelihood: Tensor, divergence: Tensor) -> Tensor:

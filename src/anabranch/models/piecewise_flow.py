@@ -11,7 +11,6 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import CompositeMixture, Density
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
-from anabranch.densities.events import EventDtype
 from anabranch.densities.score import Score
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.base import base_for, onto
@@ -53,8 +52,6 @@ class PiecewiseFlow(CompositeMixture):
         True
     """
 
-    event_dtype: EventDtype = "floating"
-
     def __init__(
         self,
         branches: Sequence[Transform],
@@ -86,6 +83,10 @@ class PiecewiseFlow(CompositeMixture):
     def parts(self) -> Sequence[Density]:
         """The base."""
         return (self.base,)
+
+    def readers(self) -> Sequence[Density]:
+        """None: the base reads what transforms make of x."""
+        return ()
 
     @property
     def support(self) -> Constraint:

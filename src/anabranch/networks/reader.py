@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from anabranch.checks import reference_tensor
 from anabranch.networks.network import Network
 
 
@@ -22,6 +23,15 @@ def check_reader(name: str, network: Network, shape: torch.Size, outputs: int) -
 
 def outputs_of(network: Network, x: Tensor, event_dim: int, context: Tensor | None) -> Tensor:
     """What a network says of events x (*batch, *event), which it reads as they are or as vectors: (*batch, outputs)."""
+    x = as_read(x, network)
     x = x if len(network.in_shape) == event_dim else x.flatten(x.dim() - event_dim)
     y: Tensor = network(x, None if network.context_shape is None else context)
     return y
+
+
+def as_read(x: Tensor, reader: nn.Module) -> Tensor:
+    """x as layers take it: whole numbers and booleans in the dtype of the reader's parameters, floating ones as they are."""
+    if x.is_floating_point():
+        return x
+    like = reference_tensor(reader)
+    return x.to(torch.get_default_dtype() if like is None else like.dtype)

@@ -98,7 +98,7 @@ class Annihilation(Objective):
         held = [] if rows.labels is None else rows.labels[rows.labels >= 0].unique().tolist()
         self._kept = {*numbers_below("keep", self.keep, mixture.components), *held}
         own = mixture.own_parameters() if self.support is None else torch.full((mixture.components,), 2 * self.support)
-        self._own = own.to(rows.x)
+        self._own = own.to(rows.x.device, mixture.logits.dtype)
         self._x, self._context, self._rows = rows.x, rows.context, len(rows.x)
         self._began = _alive(mixture)
         self._progress = 0.0

@@ -47,7 +47,13 @@ class Consistency(Objective):
     def prepare(self, rows: Batch, epochs: int) -> None:
         as_mixture(rows.density)
         x = rows.x
-        self._scale = x.std(dim=0, correction=0) if len(x) else None
+        if isinstance(self.change, float):
+            if rows.density.event_dtype == "whole":
+                raise ValueError(
+                    f"change: expected 'neighbours' or a function for a density of whole numbers, which noise makes others "
+                    f"of, got {self.change}"
+                )
+            self._scale = x.std(dim=0, correction=0) if len(x) else None
         if self.change == "neighbours":
             from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 (slow to import)
 
@@ -82,7 +88,7 @@ class Consistency(Objective):
         if self._table is not None and self._rows is not None:
             mine = self._table[batch.numbers.to(self._table.device)]
             other = mine.gather(1, torch.randint(mine.shape[1], (len(mine), 1))).squeeze(1).to(self._rows.device)
-            context = None if self._contexts is None else self._contexts[other].to(batch.x)
+            context = None if self._contexts is None else self._contexts[other].to(batch.x.device)
             return self._rows[other].to(batch.x), context
         scale = batch.x.std(dim=0, correction=0) if self._scale is None else self._scale.to(batch.x)
         return batch.x + float(self.change) * scale * torch.randn_like(batch.x), batch.context

@@ -75,12 +75,14 @@ class Composition:
         refuses: whether it can't be made of a part, which its constructor then says.
         keeps_gaps: whether a NaN that a part takes for a gap is one for the whole.
         draws: whether draws of the whole are differentiable where those of the part are.
+        keeps_dtype: whether whole numbers come to the part as whole numbers (`Density.event_dtype`).
     """
 
     build: Callable[[Any], Density]
     refuses: Callable[[Density], bool] = _nothing
     keeps_gaps: bool = False
     draws: bool = False
+    keeps_dtype: bool = True
 
 
 def _moving(part: Density) -> Transform:
@@ -109,10 +111,14 @@ def _read_by(part: Density, outputs: int) -> MLP:
 
 COMPOSITIONS: dict[str, Composition] = {
     "flow": Composition(lambda part: Flow(_moving(part), part), _levels, draws=True),
-    "flow that rearranges": Composition(lambda part: Flow(_rearranging(part), part), keeps_gaps=True, draws=True),
+    "flow that rearranges": Composition(
+        lambda part: Flow(_rearranging(part), part), keeps_gaps=True, draws=True, keeps_dtype=False
+    ),
     "depth mixture": Composition(lambda part: DepthMixture(Chain([_moving(part)] * 2), part, hidden=(4,)), _levels),
     "depth mixture that rearranges": Composition(
-        lambda part: DepthMixture(Chain([_rearranging(part), Identity()]), part, gate="constant"), keeps_gaps=True
+        lambda part: DepthMixture(Chain([_rearranging(part), Identity()]), part, gate="constant"),
+        keeps_gaps=True,
+        keeps_dtype=False,
     ),
     "mixture": Composition(_mixed, keeps_gaps=True),
     "mixture with a posterior": Composition(lambda part: FlowMixture(_two(part), posterior=_read_by(part, 2))),
@@ -126,12 +132,12 @@ COMPOSITIONS: dict[str, Composition] = {
     ),
     "product": Composition(lambda part: Independent(_two(part)), keeps_gaps=True, draws=True),
     "product with a normal density": Composition(
-        lambda part: Independent([part, Normal(torch.zeros(part.event_shape))]), draws=True
+        lambda part: Independent([part, Normal(torch.zeros(part.event_shape))]), draws=True, keeps_dtype=False
     ),
     "resampled": Composition(lambda part: Resampled(part, _read_by(part, 1), samples=512)),
     "branches": Composition(lambda part: PiecewiseFlow([_moving(part), _moving(part)], part, hidden=(4,)), _levels),
     "branches that rearrange": Composition(
-        lambda part: PiecewiseFlow([_rearranging(part)] * 2, part, gate="constant"), keeps_gaps=True
+        lambda part: PiecewiseFlow([_rearranging(part)] * 2, part, gate="constant"), keeps_gaps=True, keeps_dtype=False
     ),
     "subset": Composition(lambda part: Subset(part, [0]), lambda part: not isinstance(part, AnyOrder), keeps_gaps=True),
 }

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -305,10 +306,17 @@ def check_whole_numbers(density: Density, context: Tensor | None = None) -> None
     if density.event_dtype != "whole":
         return
     x = some_rows(density, context)
-    wanted = density.log_prob(x, context)
-    for dtype in (torch.uint8, torch.int64):
-        expect_close(density.log_prob(x.to(dtype), context), wanted, density, f"log_prob of x in {dtype}", 0.0)
-    expect_close(density.log_prob(x.to(torch.uint8).numpy(), context), wanted, density, "log_prob of an array", 0.0)
+    for name, score in (scored(density), ("loss", partial(_of_one_seed, density.loss))):
+        wanted = score(x, context)
+        for dtype in (torch.uint8, torch.int64):
+            expect_close(score(x.to(dtype), context), wanted, density, f"{name} of x in {dtype}", 0.0)
+        expect_close(score(x.to(torch.uint8).cpu().numpy(), context), wanted, density, f"{name} of an array", 0.0)
+
+
+def _of_one_seed(ask: Callable[..., Tensor], x: Tensor, context: Tensor | None) -> Tensor:
+    """The answer by the same draws at each call."""
+    with drawing(0):
+        return ask(x, context)
 
 
 def check_view(density: Density, context: Tensor | None = None) -> None:

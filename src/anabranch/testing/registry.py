@@ -515,6 +515,13 @@ DENSITIES: dict[str, Case] = {
     "latent variable of levels": Case(
         lambda: LatentVariable(Bernoulli([0.3]), Normal(torch.zeros(2), context=1), Bernoulli([0.0], context=2))
     ),
+    "latent variable behind levels": Case(
+        lambda: LatentVariable(
+            Categorical(torch.tensor([[0.0, 0.5, 1.0]])),
+            Categorical(torch.zeros(2, 3), context=1, hidden=(4,)),
+            Categorical(torch.zeros(1, 3), context=2, hidden=(4,)),
+        )
+    ),
     "latent variable on a latent variable": Case(
         lambda: LatentVariable(
             linear_gaussian(1),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.checks import instance_of, one_of, positive_int, reference_tensor, seed_number
 from anabranch.models import FlowMixture
+from anabranch.networks.reader import as_read
 from anabranch.objectives import Batch, Objective
 from anabranch.training.fit import fit
 from anabranch.training.rows import read_labels, read_rows
@@ -71,13 +72,14 @@ def start_from(
     like = reference_tensor(mixture)
     rows = read_rows(mixture, x, context).read()
     rows = rows if like is None else rows.to(like.device)
+    read = as_read(rows.x, mixture)
     components = mixture.components
     if len(rows) < components:
         raise ValueError(f"x: expected at least {components} rows, one for each component, got {len(rows)}")
     seed = seed_number(seed)
     if isinstance(method, str):
         assigned = _clusters(
-            rows.x, method, components, positive_int("runs", runs), positive_int("neighbours", neighbours), seed
+            read, method, components, positive_int("runs", runs), positive_int("neighbours", neighbours), seed
         )
     else:
         assigned = read_labels(mixture, method, len(rows), name="method")
@@ -85,10 +87,10 @@ def start_from(
             raise ValueError("method: expected a component for every row, got -1 for some")
     if labels is not None:
         assigned = _agreeing(assigned, read_labels(mixture, labels, len(rows)), components)
-    one_hot = torch.nn.functional.one_hot(assigned, components).to(rows.x)
+    one_hot = torch.nn.functional.one_hot(assigned, components).to(read)
     with torch.no_grad():
-        mixture.initialize(rows.x, rows.context)
-    mixture.place(rows.x, one_hot, rows.context)
+        mixture.initialize(read, rows.context)
+    mixture.place(read, one_hot, rows.context)
     if mixture.posterior is not None and epochs:
         fit(
             mixture,
