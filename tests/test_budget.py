@@ -245,6 +245,7 @@ class TestFit:
             course.validated(record, record, settled=number > 20)
         assert course.plateau.steps == [2100] and course.doing == "improves"
 
+    @pytest.mark.slow
     def test_a_phase_hands_on_its_best_weights(self, monkeypatch):
         class TwoPhases(Objective):
             uses_labels, by_epochs, settled, comparable, phases = False, False, False, True, (0.5,)

@@ -521,6 +521,7 @@ class TestProgram:
         else:
             assert list(tmp_path.iterdir()) == [output]
 
+    @pytest.mark.slow
     def test_an_interrupted_fit_is_kept_if_asked_for(self, folder, tmp_path):
         output = tmp_path / "m.safetensors"
         arguments = ["fit", folder / "table.parquet", "-o", output, *QUICK[:-1], "5", "--keep"]
@@ -530,6 +531,7 @@ class TestProgram:
         assert list(tmp_path.iterdir()) == [output]
         assert ab.storage.read_metadata(output)["metadata"]["report"]["stopped"] == "interrupted"
 
+    @pytest.mark.slow
     def test_a_reader_that_stops_early(self, folder):
         program = f"'{sys.executable}' -c 'from anabranch.cli import main; main()'"
         shell = f"{program} sample {folder / 'model.safetensors'} -n 20000 | head -n 1"

@@ -32,8 +32,13 @@ def first_of_each(registry, seen):
     return names
 
 
-# an integral for each row; and as many passes as depths have depths
-SLOW = {"pinwheel", "depth mixture on a depth mixture", "mixture of depth mixtures"}
+# an integral for each row, as many passes as depths have depths, a branch for each part of a chain
+SLOW = {
+    "pinwheel",
+    "depth mixture on a depth mixture",
+    "mixture of depth mixtures",
+    "branches of chains that reach a part",
+}
 QUICK = {name: case for name, case in DENSITIES.items() if name not in SLOW}
 SEEN: set[type] = set()
 COMPILED_TRANSFORMS, COMPILED_DENSITIES = first_of_each(TRANSFORMS, SEEN), first_of_each(QUICK, SEEN)

@@ -182,6 +182,7 @@ def test_initial_weights_are_those_of_the_seed():
 
 
 @pytest.mark.filterwarnings("ignore::anabranch.objectives.UnsettledWarning")
+@pytest.mark.slow
 def test_public_calls_with_a_seed_leave_the_global_generators_alone(rows, frame, table, tmp_path):
     x = torch.tensor(rows, dtype=torch.float32)
     gappy = x.clone()

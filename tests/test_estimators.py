@@ -15,27 +15,29 @@ from anabranch.estimators import (
 )
 from anabranch.tables import TableWarning
 
+MANY_FITS = [SemiSupervisedClassifier(members=1, epochs=2)]
 QUICK = [
     DensityEstimator(members=1, epochs=1),
     MixtureClusterer(2, starts=1, epochs=2),
-    SemiSupervisedClassifier(members=1, epochs=2),
     BayesClassifier(members=1, epochs=1),
     DensityImputer(epochs=1),
     DensityOutlierDetector(members=1, epochs=1),
 ]
 
 
-def expected_failures(estimator):
-    if isinstance(estimator, SemiSupervisedClassifier):
-        reason = (
-            "-1 is no class but says that there is none, as in scikit-learn's own, which the check leaves out by name"
-        )
-        return {"check_classifiers_classes": reason}
-    return {}
+def expected_failures(_):
+    reason = "-1 is no class but says that there is none, as in scikit-learn's own, which the check leaves out by name"
+    return {"check_classifiers_classes": reason}
 
 
-@parametrize_with_checks(QUICK, expected_failed_checks=expected_failures)
+@parametrize_with_checks(QUICK)
 def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(MANY_FITS, expected_failed_checks=expected_failures)
+def test_scikit_learn_checks_of_many_fits(estimator, check):
     check(estimator)
 
 
@@ -349,6 +351,7 @@ def test_clusters_of_very_different_size_and_more_than_there_are_rows():
     assert few.predict_proba(x).shape == (200, len(set(few.labels_)))
 
 
+@pytest.mark.slow
 def test_gaps_are_filled_by_what_the_rest_of_the_row_says():
     rng = np.random.default_rng(0)
     a = rng.normal(size=600)

@@ -72,7 +72,9 @@ def equal(one, other):
     return one.equals(other) if hasattr(one, "equals") else bool(np.array_equal(one, other))
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize(
+    "library", ["pandas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("polars", "pyarrow"))]
+)
 def test_frames_come_back_as_they_were(library):
     frame = as_library(rows(60)[0], library)
     drawn = DensityEstimator(epochs=1, random_state=0).fit(frame).sample(7, random_state=0)
@@ -215,6 +217,7 @@ def test_gaps_get_the_most_probable_category_and_the_mean():
     assert set(imputer.set_params(strategy="draw").transform(hidden)["sign"]) == {"plus", "minus"}
 
 
+@pytest.mark.slow
 def test_ordinal_numbers_get_the_level_next_to_the_mean():
     levels = np.random.default_rng(0).choice([0.5, 5.5, 10.5, 20.5], 400, p=[0.45, 0.02, 0.23, 0.3])
     frame = pd.DataFrame({"level": levels, "word": ["u", "v"] * 200})  # of mean 8.9 and median 10.5
@@ -240,6 +243,7 @@ def test_rows_with_a_value_that_contradicts_the_others_are_outliers():
     assert -1 not in detector.predict(frame[1:41])
 
 
+@pytest.mark.slow
 def test_classes_of_frames_with_gaps():
     frame, y = rows(300)
     new, truth = rows(300, seed=1)

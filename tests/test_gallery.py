@@ -59,9 +59,8 @@ def small(monkeypatch):
     monkeypatch.setattr(drawing, "integral", lambda density, x: 1.0)
 
 
-@pytest.mark.parametrize(
-    ("name", "seeds"), [("circles", 1), pytest.param("circles-32-labels", 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "seeds"), [("circles", 1), ("circles-32-labels", 2)])
 def test_a_toy_writes_results_and_pictures(name, seeds, small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["anabranch", "gallery", name, "--seeds", str(seeds), "-o", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:

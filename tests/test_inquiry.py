@@ -128,6 +128,7 @@ def test_probabilities_are_coherent_to_rounding(mixed):
     assert summed == pytest.approx(math.exp(log({3: 0.4}, {2: one})), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_integrals_agree_with_a_finer_one(mixed):
     coarse = Inquiry(mixed, samples=4_000, seed=1)
     fine = Inquiry(mixed, samples=100_000, seed=2)

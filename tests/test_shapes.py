@@ -66,7 +66,7 @@ class TestMultiScale:
         assert torch.allclose(flow.log_prob(drawn), log_p)
 
     def test_the_flow_conforms(self):
-        check_density(randomize(ab.Flow(multi_scale()), scale=0.02), compiles=False, draws=10_000)
+        check_density(randomize(ab.Flow(multi_scale()), scale=0.02), compiles=False, draws=5_000)
 
     @pytest.mark.parametrize("base", [Normal.standard(64), Normal.standard((4, 4, 4))])
     @pytest.mark.parametrize("heads", ["auto", "none"])
@@ -87,7 +87,7 @@ class TestMultiScale:
 
     def test_the_depth_mixture_conforms(self):
         mixture = ab.DepthMixture(multi_scale(), gate="constant", lead=0.0)
-        check_density(randomize(mixture, scale=0.02), compiles=False, draws=10_000)
+        check_density(randomize(mixture, scale=0.02), compiles=False, draws=2_000)
 
     def test_shapes_fold(self):
         chain = multi_scale()

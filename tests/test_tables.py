@@ -674,7 +674,7 @@ def mixed(rows=400, seed=0, gaps=0.2):
 def any_order():
     options = {"hidden": 48, "blocks": 1, "epochs": 25, "batch_size": 100, "learning_rate": 5e-3, "progress": False}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anabranch.tables.baselines._STEPS", 400)  # as users get them
+        patch.setattr("anabranch.tables.baselines._STEPS", 100)
         return fit_table(mixed(1500), **options)
 
 
