@@ -1,5 +1,6 @@
 """Fits that go on from a file: the same weights bit for bit, whatever ended them and when."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,13 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import anabranch as ab
+from anabranch.fingerprint import fingerprint
 from anabranch.objectives import Annihilation, Consistency, Likelihood, Objective
 from anabranch.tables import TableStream, fit_table
 from anabranch.testing import randomize
 from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.loop import Loop
+from anabranch.training.packing import pack, unpack
 
 
 def rows(count=200, seed=0):
@@ -229,6 +234,106 @@ class TestGoesOn:
             assert same(alone, model) and again.scores == report.scores and again.steps == report.steps
 
 
+def forge(file, change):
+    """Write the file anew, with fingerprints that are right, and a header or state changed."""
+    with safe_open(file, framework="pt") as opened:
+        about = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    header = json.loads(about["anabranch checkpoint"])
+    state = unpack(header["state"], tensors)
+    header, state = change(header, state)
+    if state is not None:
+        plain, packed = pack(state)
+        tensors = {name: value.contiguous().clone() for name, value in packed.items()}
+        header |= {"state": plain, "tensors": fingerprint(tensors)}
+    text = json.dumps(header)
+    save_file(tensors, file, metadata={"anabranch checkpoint": text, "fingerprint": fingerprint({}, text)})
+
+
+def without(*names):
+    def change(header, state):
+        place = header
+        for name in names[:-1]:
+            place = place[name]
+        del place[names[-1]]
+        return header, None
+
+    return change
+
+
+def instead(value, *names):
+    def change(header, state):
+        place = header
+        for name in names[:-1]:
+            place = place[name]
+        place[names[-1]] = value
+        return header, None
+
+    return change
+
+
+def in_state(where, value):
+    def change(header, state):
+        place = state
+        for name in where[:-1]:
+            place = place[name]
+        place[where[-1]] = value
+        return header, state
+
+    return change
+
+
+# changes of a header whose fingerprints are right all the same
+CRAFTED = {
+    **{f"no {' '.join(names)}": without(*names) for names in [
+        ("format",), ("finished",), ("fit",), ("state",), ("tensors",), ("fit", "density"), ("fit", "rows"),
+        ("fit", "settings"), ("fit", "settings", "seed"), ("fit", "density", "description"), ("fit", "density", "weights"),
+    ]},
+    **{f"{' '.join(names)} is {value!r}": instead(value, *names) for value, *names in [
+        ({}, "state"), (None, "state"), ([], "state"), (3, "state"), ("text", "state"), ({"odd": 1}, "state"),
+        ({"mapping": 3}, "state"), ({"mapping": [["a"]]}, "state"), ({"mapping": [[["list"], 1]]}, "state"),
+        ({"mapping": []}, "state"), ({"tensor": "none"}, "state"), ({"tensor": []}, "state"), ({"epoch": 3}, "state"),
+        ({"float": "abc"}, "state"), ({"float": None}, "state"), ({"floats": "none"}, "state"), ({"tuple": None}, "state"),
+        ({"epoch": {"mapping": []}}, "state"), ({"mapping": [], "tuple": []}, "state"),
+        (None, "fit"), ([], "fit"), ({}, "fit"), ("yes", "finished"), (None, "finished"), (None, "fit", "rows"),
+        ([], "fit", "settings"), ("0", "fit", "settings", "seed"), (None, "fit", "density"),
+    ]},
+    "a list": lambda header, state: ([header], None),
+    "nothing": lambda header, state: (None, None),
+}  # fmt: skip
+
+MIDWAY = [
+    (("steps_done",), "three"),
+    (("steps_done",), -1),
+    (("steps_done",), 1.5),
+    (("odd",), 1),
+    (("epochs",), [1]),
+    (("epochs",), None),
+    (("best_epoch",), 99),
+    (("used",), "long"),
+    (("density",), {}),
+    (("density",), None),
+    (("average",), (0,)),
+    (("average",), (0, [torch.zeros(3)])),
+    (("optimiser",), None),
+    (("optimiser",), {}),
+    (("optimiser", "param_groups"), []),
+    (("course",), {}),
+    (("course", "ended"), 3),
+    (("course", "ended"), "epochs"),
+    (("course", "odd"), 3),
+    (("dealer",), {}),
+    (("dealer", "dealt"), -2),
+    (("dealer", "generator"), torch.zeros(3)),
+    (("dealer", "generator"), None),
+    (("kept",), {}),
+    (("kept", "best"), {}),
+    (("objective",), None),
+    (("objective", "terms"), []),
+    (("total",), torch.zeros(2)),
+]
+
+
 class TestRefuses:
     """Files of other fits, and torn ones: one line, and nothing is overwritten."""
 
@@ -295,6 +400,42 @@ class TestRefuses:
         for place in torch.randint(len(whole), (60,), generator=generator).tolist():
             file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
             self.complaint(file)
+
+    @pytest.mark.parametrize("change", CRAFTED.values(), ids=CRAFTED)
+    @pytest.mark.parametrize("finished", [False, True], ids=["midway", "finished"])
+    def test_a_crafted_file(self, file, change, finished):
+        if finished:
+            fitted("labels", checkpoint=file)
+        forge(file, change)
+        density = mixture()
+        before = {name: value.clone() for name, value in density.state_dict().items()}
+        assert "remove it to begin anew" in self.complaint(file, build=lambda: density)
+        assert all(torch.equal(value, before[name]) for name, value in density.state_dict().items())
+
+    @pytest.mark.parametrize(("where", "value"), MIDWAY, ids=[" ".join(map(str, where)) for where, _ in MIDWAY])
+    def test_a_crafted_state_of_a_fit_that_goes_on(self, file, where, value):
+        forge(file, in_state(where, value))
+        assert "remove it to begin anew" in self.complaint(file)
+
+    @pytest.mark.parametrize(
+        ("where", "value"),
+        [
+            (("history",), None),
+            (("history", "rows"), "many"),
+            (("history", "best_epoch"), 99),
+            (("history", "best_epoch"), None),
+            (("history", "epochs"), [{"epoch": 1}]),
+            (("history", "epochs"), 3),
+            (("history", "schedule"), {"warmup": 1}),
+            (("history", "odd"), 1),
+            (("objective",), {"ended": 0}),
+            (("density",), {}),
+        ],
+    )
+    def test_a_crafted_result(self, file, where, value):
+        fitted("labels", checkpoint=file)
+        forge(file, in_state(where, value))
+        assert "remove it to begin anew" in self.complaint(file)
 
     def test_other_files_and_folders(self, tmp_path):
         file = tmp_path / "model"

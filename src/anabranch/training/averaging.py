@@ -51,6 +51,8 @@ class Average:
     def restore(self, state: tuple[int, list[torch.Tensor]]) -> None:
         """Back to what `state` gave."""
         self.steps, means = state
+        if [mean.shape for mean in self.mean] != [kept.shape for kept in means]:
+            raise ValueError(f"expected means of {len(self.mean)} parameters in their shapes, got others")
         with torch.no_grad():
             for mean, kept in zip(self.mean, means, strict=True):
                 mean.copy_(kept)

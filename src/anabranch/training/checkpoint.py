@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anabranch.atomic import replacing
@@ -18,6 +21,7 @@ from anabranch.training.packing import pack, unpack
 from anabranch.version import __version__
 
 _FORMAT = 1
+_ADVICE = "remove it to begin anew"
 _HEADER, _FINGERPRINT = "anabranch checkpoint", "fingerprint"
 
 
@@ -55,7 +59,7 @@ class Checkpoint:
         if self.path.exists():
             header, self.state = _read(self.path)
             self.finished, self._stored = header["finished"], header["fit"]
-            self.seed = header["fit"]["settings"]["seed"]
+            self.seed = self._stored["settings"]["seed"]
 
     def belong_to(self, identity: Identity) -> None:
         """Be the file of this fit.
@@ -71,6 +75,24 @@ class Checkpoint:
                 f"checkpoint: expected the file of this fit, but {self.path} is of another one: {'; '.join(said)}; "
                 "name another file, or remove it to begin anew"
             )
+
+    @contextmanager
+    def taken_up(self) -> Iterator[None]:
+        """While a fit takes up the state.
+
+        Raises:
+            ValueError: the state is none of this fit.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"checkpoint: expected the state of this fit in {self.path}, which holds another or is damaged ({said}); "
+                f"{_ADVICE}"
+            ) from error
 
     def due(self, seconds: float) -> bool:
         """Whether it is time to write, so many seconds after the fit began."""
@@ -93,6 +115,17 @@ class Checkpoint:
         _write(self.path, json.dumps(header, allow_nan=False), copies)
 
 
+def _check_header(header: dict[str, Any]) -> None:
+    """Raise ValueError or KeyError unless it says whether the fit was finished, and which it is."""
+    fit = header["fit"]
+    parts = [header[name] if name == "finished" else fit[name] for name in ("finished", "density", "rows", "settings")]
+    seed = fit["settings"]["seed"]
+    if [type(part) for part in parts] != [bool, dict, dict, dict] or type(seed) is not int:
+        raise ValueError("no whole header")
+    if set(fit["density"]) != {"description", "weights"}:
+        raise ValueError("no density")
+
+
 def _write(path: Path, text: str, tensors: dict[str, Tensor]) -> None:
     from safetensors import SafetensorError  # noqa: PLC0415 (only needed here)
     from safetensors.torch import save_file  # noqa: PLC0415
@@ -107,14 +140,13 @@ def _write(path: Path, text: str, tensors: dict[str, Tensor]) -> None:
 def _read(path: Path) -> tuple[dict[str, Any], Any]:
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 (only needed here)
 
-    advice = "remove it to begin anew"
     try:
         with safe_open(path, framework="pt") as opened:
             about = opened.metadata() or {}
             text = about.get(_HEADER)
             tensors = {} if text is None else {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"checkpoint: {path} is torn, or no checkpoint ({error}); {advice}") from error
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"checkpoint: {path} is torn, or no checkpoint ({error}); {_ADVICE}") from error
     if text is None:
         raise ValueError(
             f"checkpoint: expected the file of a fit, but {path} is another file; name one that is not there yet"
@@ -128,12 +160,15 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
         ):
             # in memory of their own, aligned as torch aligns it: sums then come out the same
             state = unpack(header["state"], {name: value.clone() for name, value in tensors.items()})
+            if not isinstance(state, dict):
+                raise TypeError("no state")
+            _check_header(header)
             return header, state
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"checkpoint: the header of {path} is damaged; {advice}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"checkpoint: the header of {path} is damaged; {_ADVICE}") from error
     if number != _FORMAT:
         raise ValueError(
             f"checkpoint: {path} was written by anabranch {header.get('version')} in format {number}, and this version, "
-            f"{__version__}, reads format {_FORMAT}; go on with that version, or {advice}"
+            f"{__version__}, reads format {_FORMAT}; go on with that version, or {_ADVICE}"
         )
-    raise ValueError(f"checkpoint: {path} is not what was written; it is damaged; {advice}")
+    raise ValueError(f"checkpoint: {path} is not what was written; it is damaged; {_ADVICE}")

@@ -24,6 +24,7 @@ from anabranch.training.changes import Augment
 from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.data import Data, read_data
 from anabranch.training.diagnosis import NonFiniteError
+from anabranch.training.form import check_form
 from anabranch.training.graph import Graph
 from anabranch.training.history import Epoch, History
 from anabranch.training.identity import identity
@@ -278,10 +279,19 @@ def _end(density: Density, data: Data, history: History) -> dict[str, Any]:
 
 def _finished(density: Density, data: Data, held: Checkpoint) -> History:
     """Give the density and the objective what a fit has come to."""
-    density.load_state_dict(held.state["density"])
-    if data.objective is not None:
-        data.objective.restore(held.state["objective"], density)
-    return History.from_dict(held.state["history"])
+    before = {name: value.clone() for name, value in density.state_dict().items()}
+    present = {"density": before, "history": History(0, 0, 0).to_dict(), "objective": None}
+    try:
+        with held.taken_up():
+            check_form(held.state, present, "state")
+            history = History.from_dict(held.state["history"])
+            density.load_state_dict(held.state["density"])
+            if data.objective is not None:
+                data.objective.restore(held.state["objective"], density)
+    except ValueError:
+        density.load_state_dict(before)
+        raise
+    return history
 
 
 def _warn(density: Density, data: Data, history: History) -> None:

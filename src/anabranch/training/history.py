@@ -32,6 +32,12 @@ class Epoch:
     seconds: float
     passes: float
 
+    def __post_init__(self) -> None:
+        # a file may say anything
+        for name, value in vars(self).items():
+            if not (isinstance(value, (int, float)) or (name == "validation" and value is None)):
+                raise ValueError(f"{name}: expected a number, got {value!r}")
+
 
 @dataclass
 class History:
@@ -89,8 +95,14 @@ class History:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> History:
-        """From what `to_dict` gave."""
+        """From what `to_dict` gave.
+
+        Raises:
+            ValueError: a best epoch that is none of the epochs, or an epoch of other things than numbers.
+        """
         schedule = plain["schedule"]
+        if not 0 <= plain["best_epoch"] <= len(plain["epochs"]):
+            raise ValueError(f"best_epoch: expected one of {len(plain['epochs'])}, got {plain['best_epoch']!r}")
         return cls(
             **{
                 **plain,

@@ -19,6 +19,7 @@ from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.course import Course
 from anabranch.training.data import Data
 from anabranch.training.dealing import Dealer, Dealt
+from anabranch.training.form import check_form
 from anabranch.training.graph import Graph, Recorded, shall_record
 from anabranch.training.history import Epoch, History
 from anabranch.training.keeping import Kept
@@ -147,7 +148,12 @@ class Loop:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there.
+
+        Raises:
+            ValueError, KeyError, TypeError, RuntimeError: a state that is none of this fit.
+        """
+        _check_state(state, self.state(0.0))
         state = dict(state)
         self.density.load_state_dict(state.pop("density"))
         self.weights.average.restore(state.pop("average"))
@@ -166,7 +172,13 @@ class Loop:
     def _begin(self, checkpoint: Checkpoint | None) -> None:
         """Begin, or go on from a checkpoint."""
         if checkpoint is not None and checkpoint.state is not None:
-            self.restore(checkpoint.state)
+            best = self.kept.best
+            try:
+                with checkpoint.taken_up():
+                    self.restore(checkpoint.state)
+            except ValueError:
+                self.kept.best = best
+                raise
             checkpoint.state = None
             return
         self._begin_epoch()
@@ -291,6 +303,24 @@ class Loop:
     def _on_device(self) -> Any:
         """Streams and graphs are those of the current device."""
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+
+
+def _check_state(state: Any, present: dict[str, Any]) -> None:
+    """Raise ValueError for a state that is none of this fit; optimisers and objectives know theirs themselves."""
+    loose = dict.fromkeys(("optimiser", "objective"))
+    check_form(state, present | loose, "state")
+    epochs = state["epochs"]
+    if not all(isinstance(epoch, Epoch) for epoch in epochs):
+        raise ValueError("state['epochs'] has other things than epochs")
+    counts = [state[name] for name in ("steps_done", "rows_seen", "rows_before", "best_epoch")] + [
+        state["dealer"]["dealt"]
+    ]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError(f"state counts steps, rows, epochs and batches as {counts}")
+    if state["best_epoch"] > len(epochs):
+        raise ValueError(f"state has {len(epochs)} epochs, and number {state['best_epoch']} is the best of them")
+    if state["course"]["ended"]:
+        raise ValueError(f"state has ended by {state['course']['ended']!r}, which is never written")
 
 
 def _shown(density: Density, training: Part | RowStream, objective: Objective) -> Batch:

@@ -68,10 +68,19 @@ def unpack(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
     Raises:
         ValueError: data that `pack` did not make.
     """
+    try:
+        return _unpacked(plain, tensors)
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"not what was packed ({type(error).__name__}: {error})") from error
+
+
+def _unpacked(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(plain, list):
-        return [unpack(item, tensors) for item in plain]
+        return [_unpacked(item, tensors) for item in plain]
     if not isinstance(plain, Mapping):
         return plain
+    if len(plain) != 1:
+        raise ValueError(f"expected one kind of value, got {list(plain)}")
     kind, content = next(iter(plain.items()))
     if kind == "float":
         return float(content)
@@ -80,9 +89,9 @@ def unpack(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == "floats":
         return tensors[content].tolist()
     if kind == "epoch":
-        return Epoch(**unpack(content, tensors))
+        return Epoch(**_unpacked(content, tensors))
     if kind == "tuple":
-        return tuple(unpack(item, tensors) for item in content)
+        return tuple(_unpacked(item, tensors) for item in content)
     if kind == "mapping":
-        return {unpack(key, tensors): unpack(value, tensors) for key, value in content}
+        return {_unpacked(key, tensors): _unpacked(value, tensors) for key, value in content}
     raise ValueError(f"unknown kind of value, {kind!r}")
