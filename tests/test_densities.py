@@ -16,6 +16,7 @@ from anabranch.densities import (
     Independent,
     Mixture,
     Normal,
+    Reordered,
     Resampled,
     StudentT,
     Uniform,
@@ -534,11 +535,8 @@ def test_what_starts_and_trains_a_mixture_takes_whole_numbers():
     assert ab.start_from(density, x, "k-means", seed=0).unique().tolist() == [0, 1]
     for objective in (ab.objectives.Annihilation(), ab.objectives.Consistency("neighbours")):
         ab.fit(density, x, objective=ab.objectives.Likelihood() + objective, epochs=8, validation=0, seed=0)
-    for options in ({"noise": 0.1}, {"objective": ab.objectives.Consistency(0.1)}):
-        with pytest.raises(
-            ValueError, match=r"(noise|change): expected .* for a density of whole numbers, which noise makes"
-        ):
-            ab.fit(density, x, **options, epochs=1, validation=0)
+    with pytest.raises(ValueError, match="change: expected 'neighbours' or a function for a density of whole numbers"):
+        ab.fit(density, x, objective=ab.objectives.Consistency(0.1), epochs=1, validation=0)
 
 
 @pytest.mark.parametrize(
@@ -552,3 +550,41 @@ def test_what_starts_and_trains_a_mixture_takes_whole_numbers():
 def test_a_fit_refuses_what_is_no_level(x, message):
     with pytest.raises(ValueError, match=message):
         ab.fit(Categorical(torch.zeros(2, 4), learnable=True), x, epochs=1, validation=0)
+
+
+IMPOSSIBLE = LEVELS | {
+    "ensemble": lambda: ab.Ensemble([four_levels(), Categorical(torch.zeros(2, 2))]),
+    "mixture with a trunk": lambda: ab.FlowMixture([four_levels()] * 2, trunk=ab.transforms.Permutation([1, 0])),
+    "flow that rearranges": lambda: ab.Flow(ab.transforms.Permutation([1, 0]), base=four_levels()),
+    "depth mixture that rearranges": lambda: ab.DepthMixture(
+        ab.transforms.Chain([ab.transforms.Permutation([1, 0])] * 2), four_levels()
+    ),
+    "branches that rearrange": lambda: ab.PiecewiseFlow([ab.transforms.Permutation([1, 0])] * 2, four_levels()),
+    "other numbers beside": lambda: Independent([Normal([0.0]), Categorical(torch.zeros(4), learnable=True)]),
+    "levels of other counts": lambda: ab.Flow(
+        ab.transforms.Permutation([1, 0]), Independent([Categorical(torch.zeros(4), learnable=True), Bernoulli([0.0])])
+    ),
+    "reordered": lambda: Reordered(
+        Independent([Categorical(torch.zeros(4), learnable=True), Uniform([0.0], [9.0])]), [1, 0]
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_a_fit_names_what_no_composite_of_levels_can_be(name, dtype):
+    x = torch.tensor([[1, 3], [1, 7]]).to(dtype)
+    with pytest.raises(ValueError, match="x: expected whole numbers from 0 to 3, got 7 in row 1, column 1"):
+        ab.fit(IMPOSSIBLE[name](), x, epochs=1, validation=0)
+
+
+def test_a_byte_is_no_level_too_high_where_there_are_more_levels_than_bytes():
+    read_rows(Categorical(torch.zeros(1, 300)), torch.tensor([[0], [200], [255]], dtype=torch.uint8), None)
+
+
+def test_a_fit_names_the_row_that_no_part_of_a_mixture_of_levels_can_be():
+    parts = [Independent([Categorical(torch.zeros(m)), Categorical(torch.zeros(n))]) for m, n in ((2, 4), (4, 2))]
+    for density in (ab.Ensemble(parts), ab.Flow(ab.transforms.Permutation([1, 0]), ab.Ensemble(parts))):
+        read_rows(density, torch.tensor([[1, 3], [3, 1]]), None)
+        with pytest.raises(ValueError, match="x: expected whole numbers that the density can be, got others in row 1"):
+            read_rows(density, torch.tensor([[1, 3], [3, 3]]), None)

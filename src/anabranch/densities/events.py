@@ -7,11 +7,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import matching, read_tensor, rows_at_once
-from anabranch.transforms.domain import EveryNumber
+from anabranch.densities.whole_numbers import ends_of
 
 EventDtype = Literal["floating", "whole"]
 
@@ -21,6 +20,7 @@ class HasEvents(Protocol):
 
     event_shape: torch.Size
     event_dtype: EventDtype
+    gaps: bool
 
     @property
     def support(self) -> Constraint:
@@ -51,39 +51,42 @@ def matching_event(
     matching(name, x, density.event_shape if shape is None else shape, like)
 
 
-def whole_rows(name: str, x: Tensor, density: HasEvents) -> None:
-    """Raise ValueError naming row and place if rows (rows, *event) hold what a density of whole numbers can't be."""
-    if density.event_dtype != "whole":
+def whole_rows(name: str, x: Tensor, density: HasEvents, like: Tensor | None) -> None:
+    """Raise ValueError naming row and place if rows (rows, *event) hold a whole number that a discrete density can't be.
+
+    Densities that take a NaN for a gap are left out.
+
+    Args:
+        name: of the rows.
+        x: the rows.
+        density: the density.
+        like: a tensor of the density's dtype and device.
+    """
+    if density.gaps or not density.support.is_discrete:
         return
-    numbers = _of_numbers(density.support)
+    ends = ends_of(
+        density.support, torch.zeros(density.event_shape) if like is None else like.new_zeros(density.event_shape)
+    )
+    all_whole = density.event_dtype == "whole" or (ends is not None and bool(ends.whole.all()))
     count = rows_at_once(x)
     for begin in range(0, len(x), count):
         some = x[begin : begin + count]
-        if numbers is None:
-            wrong, wanted = ~density.support.check(some), "whole numbers that the density can be"
-        else:
-            wrong, wanted = (
-                (some < numbers[0]) | (some > numbers[1]),
-                f"whole numbers from {numbers[0]} to {numbers[1]}",
-            )
-            if some.is_floating_point():
-                wrong |= some != some.round()
-        where = wrong.nonzero()
-        if len(where):
+        where = ends.outside(some).nonzero() if ends is not None else some.new_zeros(0, dtype=torch.long)
+        if ends is not None and len(where):
             row, *place = where[0].tolist()
-            value = f"{some[row][tuple(place)].item():g} " if place else "others "
-            at = "" if not place else f", column {place[0]}" if len(place) == 1 else f", position {tuple(place)}"
-            raise ValueError(f"{name}: expected {wanted}, got {value}in row {begin + row}{at}")
-
-
-def _of_numbers(support: Constraint) -> tuple[int, int] | None:
-    """The least and the largest whole number, where all numbers of an event have the same."""
-    while isinstance(support, (EveryNumber, constraints.independent)):
-        support = support.base_constraint
-    if support is constraints.boolean:
-        return 0, 1
-    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
-    return (int(low), int(high)) if isinstance(low, int) and isinstance(high, int) else None
+            low, high = (float(end[tuple(place)]) for end in (ends.low, ends.high))
+            value = f"{some[row][tuple(place)].item():g}"
+            at = f"column {place[0]}" if len(place) == 1 else f"position {tuple(place)}"
+            raise ValueError(
+                f"{name}: expected whole numbers from {low:.0f} to {high:.0f}, got {value} in row {begin + row}, {at}"
+            )
+        if all_whole and (ends is None or not ends.exact):
+            read = some if density.event_dtype == "whole" or like is None else some.to(like)
+            wrong = (~density.support.check(read)).nonzero()
+            if len(wrong):
+                raise ValueError(
+                    f"{name}: expected whole numbers that the density can be, got others in row {begin + int(wrong[0])}"
+                )
 
 
 def _is_whole(x: Any) -> bool:

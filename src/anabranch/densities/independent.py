@@ -15,6 +15,7 @@ from anabranch.densities.density import Density
 from anabranch.densities.moments import Moments, of_product
 from anabranch.densities.reordered import given, in_order
 from anabranch.densities.score import Score
+from anabranch.densities.whole_numbers import Ends, ends_of
 from anabranch.families import DistributionFunction
 from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
@@ -151,3 +152,13 @@ class _PieceByPiece(constraints.Constraint):
         pieces = value.split(self.sizes, dim=-self.event_dim)
         answers = [support.check(piece) for support, piece in zip(self.supports, pieces, strict=True)]
         return torch.stack(answers).all(dim=0)
+
+    def ends(self, event: Tensor) -> Ends | None:
+        """Those of the pieces."""
+        pieces = zip(self.supports, event.split(self.sizes), strict=True)
+        told = [ends_of(support, piece) for support, piece in pieces]
+        known = [one for one in told if one is not None]
+        if len(known) < len(told):
+            return None
+        low, high = (torch.cat([getattr(one, end) for one in known]) for end in ("low", "high"))
+        return Ends(low, high, all(one.exact for one in known))

@@ -13,6 +13,7 @@ from anabranch.densities.composite import Composite
 from anabranch.densities.density import Density
 from anabranch.densities.moments import Moments
 from anabranch.densities.score import Score
+from anabranch.densities.whole_numbers import Ends, ends_of
 from anabranch.families.distribution_function import DistributionFunction
 from anabranch.transforms.domain import is_everything
 
@@ -105,6 +106,11 @@ class _Reordered(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         result: Tensor = self.inner.check(value.index_select(-1, self.places))
         return result
+
+    def ends(self, event: Tensor) -> Ends | None:
+        """The other's, each where its number comes to."""
+        told, order = ends_of(self.inner, event), self.places.argsort().cpu()
+        return None if told is None else Ends(told.low[order], told.high[order], told.exact)
 
 
 def given(

@@ -14,6 +14,7 @@ from anabranch.checks import instance_of, positive_int
 from anabranch.densities.contexts import context_for
 from anabranch.densities.density import Density
 from anabranch.densities.score import Score
+from anabranch.densities.whole_numbers import Ends, ends_of, ends_of_any
 from anabranch.described import Described
 from anabranch.draws import drawing
 from anabranch.networks import CausalNetwork, Network
@@ -241,3 +242,7 @@ class _AnyOf(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         return torch.stack([support.check(value) for support in self.supports]).any(dim=0)
+
+    def ends(self, event: Tensor) -> Ends | None:
+        """Those that hold all of the supports'."""
+        return ends_of_any([ends_of(support, event) for support in self.supports])

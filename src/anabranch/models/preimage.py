@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from anabranch.densities.whole_numbers import Ends, ends_of, ends_of_any
 from anabranch.transforms import Transform
 from anabranch.transforms.domain import is_everything
 
@@ -40,6 +41,21 @@ class Preimage(Constraint):
             # outside its domain a transform gives -inf, and for NaN it gives NaN
             inside = [self.support.check(z) & (log_det > -torch.inf) for z, log_det in self.images(value)]
         return torch.stack(inside).any(dim=0)
+
+    def ends(self, event: Tensor) -> Ends | None:
+        """Those of the base, each at the place that its number comes from: whole numbers are only rearranged."""
+        with torch.no_grad():
+            numbered = torch.arange(event.numel(), device=event.device, dtype=event.dtype).reshape(event.shape)
+            images = [z for z, _ in self.images(numbered)]
+        told = []
+        for z in images:
+            base, places = ends_of(self.support, z), z.flatten().long().cpu()
+            if base is None or not places.sort().values.equal(torch.arange(event.numel())):
+                return None
+            back = places.argsort()
+            low, high = (end.flatten()[back].reshape(event.shape) for end in (base.low, base.high))
+            told.append(Ends(low, high, base.exact))
+        return ends_of_any(told)
 
 
 def defined_everywhere(transform: Transform) -> bool:

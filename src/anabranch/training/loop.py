@@ -293,11 +293,6 @@ class Loop:
         """The standard deviation of the noise at first."""
         if not self.settings.noise:
             return None
-        if self.density.event_dtype == "whole":
-            raise ValueError(
-                "noise: expected 0 for a density of whole numbers, which noise makes others of, "
-                f"got {self.settings.noise}"
-            )
         return (spread(self.training) * self.settings.noise).to(self.device)
 
     def _on_device(self) -> Any:

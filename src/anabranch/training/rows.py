@@ -117,7 +117,7 @@ def read_rows(density: Density, x: Any, context: Any, name: str = "x") -> Rows:
         raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(values.shape)}")
     matching_event(name, values, density, None if of_x else _on_device_of(values, like))
     finite_rows(name, values, gaps=density.gaps, read=of_x)
-    whole_rows(name, values, density)
+    whole_rows(name, values, density, like)
     given, of_context = None, None
     if density.context_shape is not None:
         if context is None:
