@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
+import threading
+from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -334,6 +336,109 @@ MIDWAY = [
 ]
 
 
+SCALE = 1.0
+
+
+def scaled(x, generator):
+    return x * SCALE
+
+
+class Jitter:
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, x, generator):
+        return x + self.scale * torch.randn(x.shape, generator=generator)
+
+    def other(self, x, generator):
+        return x * self.scale
+
+
+class Slotted:
+    __slots__ = ("scale",)
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, x, generator):
+        return x * self.scale
+
+
+class Shift(torch.nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.register_buffer("by", torch.full((2,), scale))
+
+    def forward(self, x, generator):
+        return x + self.by
+
+
+def of_class(scale):
+    class Times:
+        factor = scale
+
+        def __call__(self, x, generator):
+            return x * self.factor
+
+    return Times()
+
+
+def adding(by):
+    return lambda x, generator: x + torch.as_tensor(by)
+
+
+def calling(inner):
+    return lambda x, generator: 1.0 * inner(x, generator)
+
+
+# they differ in the innermost function alone
+twice, thrice = (
+    lambda x, generator: torch.func.vmap(lambda row: row * 2)(x),
+    lambda x, generator: torch.func.vmap(lambda row: row * 3)(x),
+)
+
+
+def with_global(function):
+    def make(value, monkeypatch):
+        monkeypatch.setitem(globals(), "SCALE", value)
+        return function
+
+    return make
+
+
+def keyword(x, generator, *, scale=1.0):
+    return x * scale
+
+
+def with_keyword(scale, monkeypatch):
+    monkeypatch.setattr(keyword, "__kwdefaults__", {"scale": scale})
+    return keyword
+
+
+# what changes the rows, by a number
+CHANGERS = {
+    "an object": lambda scale, _: Jitter(scale),
+    "its method": lambda scale, _: Jitter(scale).other,
+    "slots": lambda scale, _: Slotted(scale),
+    "a module": lambda scale, _: Shift(scale),
+    "an attribute of a class": lambda scale, _: of_class(scale),
+    "around": lambda scale, _: lambda x, generator: x * scale,
+    "a tensor around": lambda scale, _: adding(torch.full((2,), scale)),
+    "an array around": lambda scale, _: adding(np.full(2, scale, np.float32)),
+    "a function around": lambda scale, _: calling(Jitter(scale)),
+    "a default": lambda scale, _: lambda x, generator, by=scale: x + by,
+    "a keyword": with_keyword,
+    "partial": lambda scale, _: partial(keyword, scale=scale),
+    "a global of a lambda": with_global(lambda x, generator: x * SCALE),
+    "a global of a named function": with_global(scaled),
+    "a global of a function that it calls": with_global(lambda x, generator: scaled(x, None)),
+    "a global of a nested function": with_global(lambda x, generator: torch.func.vmap(lambda row: row * SCALE)(x)),
+    "a cache": lambda scale, _: calling(lru_cache(lambda x, generator: x * scale)),
+    "without gradients": lambda scale, _: torch.no_grad()(lambda x, generator: x * scale),
+    "nested code": lambda scale, _: twice if scale < 1 else thrice,
+}
+
+
 class TestRefuses:
     """Files of other fits, and torn ones: one line, and nothing is overwritten."""
 
@@ -373,8 +478,11 @@ class TestRefuses:
                 "the density is another",
             ),
             ({"minutes": 3.0}, "minutes was None and is 3.0"),
-            ({"augment": shaken}, "augment was None and is 'shaken'"),
-            ({"optimizer": partial(torch.optim.SGD, momentum=0.8)}, "is ['SGD', [], {'momentum': 0.8}]"),
+            ({"augment": shaken}, "augment was None and is 'shaken "),
+            (
+                {"optimizer": partial(torch.optim.SGD, momentum=0.8)},
+                "is ['torch.optim.sgd.SGD', [], {'momentum': 0.8}]",
+            ),
         ],
         ids=lambda value: value if isinstance(value, str) else " ".join(value),
     )
@@ -390,6 +498,31 @@ class TestRefuses:
         assert same(first, fitted("labels", optimizer=by(0.5), checkpoint=file)[0])
         for other in (by(0.6), lambda groups: torch.optim.SGD(groups, momentum=0.5)):
             assert "optimizer was 'TestRefuses" in self.complaint(file, optimizer=other)
+
+    @pytest.mark.parametrize("name", CHANGERS)
+    def test_what_a_function_or_an_object_reads_counts(self, tmp_path, monkeypatch, name):
+        file, make = tmp_path / "fit.ckpt", CHANGERS[name]
+        fitted("labels", augment=make(0.1, monkeypatch), checkpoint=file)
+        fitted("labels", augment=make(0.1, monkeypatch), checkpoint=file)
+        assert "augment was " in self.complaint(file, augment=make(5.0, monkeypatch))
+
+    def test_a_name_that_no_function_reads_does_not_count(self, tmp_path, monkeypatch):
+        file, changed = tmp_path / "fit.ckpt", lambda x, generator: x + 0 * SCALE
+        fitted("labels", augment=changed, checkpoint=file)
+        monkeypatch.setitem(globals(), "OTHER", object())
+        fitted("labels", augment=changed, checkpoint=file)
+
+    @pytest.mark.parametrize("held", [threading.Lock(), (i for i in ())], ids=lambda held: type(held).__name__)
+    def test_what_cannot_be_told_is_refused(self, tmp_path, held):
+        jitter = Jitter(0.1)
+        jitter.held = held
+        for augment in (lambda x, generator: (held, x)[1], jitter):
+            with pytest.raises(
+                ValueError, match=r"^augment: expected what a checkpoint can tell .*leave that"
+            ) as caught:
+                fitted("labels", augment=augment, checkpoint=tmp_path / "fit.ckpt")
+            assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+            fitted("labels", augment=augment)
 
     def test_a_torn_file_or_one_that_was_edited(self, file):
         whole = file.read_bytes()

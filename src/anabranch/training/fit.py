@@ -154,6 +154,8 @@ def fit(
             settings), the fit goes on from it. A fit that has ended is not repeated: it gives what it gave. The file stays
             until it is removed. `device`, `graph`, `callback`, `progress` and `keep` may be others than before; the callback
             is shown the epochs that are left. Without a seed that of the file is taken.
+            Functions and objects (`augment`, `optimizer`, those of an objective) are told by their code, what they read from
+            around them and their state, or by name if an installed package has them.
         checkpoint_seconds: between two times that the file is written.
         callback: called with every `Epoch`; return True to stop.
         progress: whether to show a progress bar (on terminals).
@@ -166,7 +168,8 @@ def fit(
     Raises:
         ValueError: rows that do not fit the density, are not finite, or are too few; weights below 0, or all 0; an
             optimizer that lacks some of the parameters; augmented rows of another shape or dtype; a
-            checkpoint that is of another fit, or torn: nothing is overwritten then.
+            checkpoint that is of another fit, or damaged: nothing is overwritten then; with a checkpoint, a function or an
+            object with something that cannot be told from another, such as an open file.
         NonFiniteError: a loss or gradient became NaN or infinite; it names step, row and layer, and the density has the
             last good weights.
 

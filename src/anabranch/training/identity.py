@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
-from functools import partial
-from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -15,12 +12,11 @@ from torch import Tensor
 from anabranch.densities import Density
 from anabranch.described import describe
 from anabranch.fingerprint import fingerprint
-from anabranch.objectives import Objective
-from anabranch.objectives.objective import Sum
 from anabranch.training.data import Data
 from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
 from anabranch.training.settings import Settings
+from anabranch.training.telling import in_words
 
 # Of rows with more bytes so many are looked at, evenly spread: to read all takes as long as a pass.
 _BYTES, _ROWS = 2**30, 2**14
@@ -37,9 +33,12 @@ def identity(density: Density, data: Data, settings: Settings, validation: Any, 
         settings: of the fit.
         validation: as `fit` was given it.
         others: more settings.
+
+    Raises:
+        ValueError: a setting that cannot be told from another.
     """
-    own = {name: _in_words(value) for name, value in (settings.to_dict() | dict(others)).items()}
-    own["objective"] = _in_words(data.objective)
+    own = {name: in_words(name, value) for name, value in (settings.to_dict() | dict(others)).items()}
+    own["objective"] = in_words("objective", data.objective)
     rows = _of_rows(data.given)
     if isinstance(validation, (int, float)):
         own["validation"] = float(validation)
@@ -98,43 +97,3 @@ def _some(values: Tensor) -> Tensor:
     if values.numel() * values.element_size() <= _BYTES:
         return values
     return values[torch.linspace(0, len(values) - 1, _ROWS, dtype=torch.float64).long()]
-
-
-def _in_words(value: Any) -> Any:
-    """A setting as plain data: an objective by its class and arguments, a function by its name, one that has none (a
-    lambda, or one within a function) by its code and all that it reads from around it too.
-    """
-    if isinstance(value, Sum):
-        return [[weight, _in_words(term)] for weight, term in value.terms]
-    if isinstance(value, Objective):
-        names = list(inspect.signature(type(value).__init__).parameters)[1:]
-        return {"class": type(value).__qualname__} | {name: _in_words(getattr(value, name, None)) for name in names}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _in_words(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_in_words(item) for item in value]
-    if isinstance(value, partial):
-        return [_in_words(value.func), _in_words(value.args), _in_words(value.keywords)]
-    if callable(value):
-        named = getattr(value, "__qualname__", type(value).__qualname__)
-        code = _code(value) if isinstance(value, FunctionType) and "<" in named else ""
-        return f"{named} {code}".strip()
-    return fingerprint({"": value}) if isinstance(value, Tensor) else type(value).__qualname__
-
-
-def _code(function: FunctionType) -> str:
-    """A few digits that tell the code of a function, its defaults, and the variables that it reads from around it."""
-    code = function.__code__
-    around = [] if function.__closure__ is None else [_contents(cell) for cell in function.__closure__]
-    constants = [repr(value) for value in code.co_consts if not isinstance(value, CodeType)]
-    read = [constants, code.co_names, _in_words(around), _in_words(function.__defaults__)]
-    return fingerprint({}, code.co_code.hex(), json.dumps(read))[:12]
-
-
-def _contents(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # nothing yet
-        return None
