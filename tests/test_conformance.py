@@ -38,6 +38,9 @@ SLOW = {
     "depth mixture on a depth mixture",
     "mixture of depth mixtures",
     "branches of chains that reach a part",
+    "branches that reach a part",
+    "depth mixture that inverts",
+    "resampled of context",
 }
 QUICK = {name: case for name, case in DENSITIES.items() if name not in SLOW}
 SEEN: set[type] = set()

@@ -92,6 +92,7 @@ def test_log_dets_are_those_of_autodiff(model):
         assert torch.allclose(model._components(x, None)[1][:, k], wanted, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_mixture_and_every_depth_alone_integrate_to_one(model):
     with torch.random.fork_rng():
         torch.manual_seed(0)
