@@ -39,8 +39,9 @@ def multi_scale() -> Chain:
         half = (channels // 2, size, size)
         return Coupling(moved, Affine(), Convolutional(half, (channels, size, size), hidden=(8,)))
 
-    second = Chain([Squeeze(), coupling(8, 2), Pointwise(LULinear(8)), coupling(8, 2), Inverse(Squeeze())])
-    return Chain([Squeeze(), coupling(4, 4), Pointwise(LULinear(4)), coupling(4, 4), OnPart(second, range(2))])
+    with ab.drawing(0):  # the same weights in whatever order the tests run
+        second = Chain([Squeeze(), coupling(8, 2), Pointwise(LULinear(8)), coupling(8, 2), Inverse(Squeeze())])
+        return Chain([Squeeze(), coupling(4, 4), Pointwise(LULinear(4)), coupling(4, 4), OnPart(second, range(2))])
 
 
 def images(rows: int = 3, shape: tuple[int, ...] = (1, 8, 8)) -> torch.Tensor:
@@ -87,7 +88,7 @@ class TestMultiScale:
 
     def test_the_depth_mixture_conforms(self):
         mixture = ab.DepthMixture(multi_scale(), gate="constant", lead=0.0)
-        check_density(randomize(mixture, scale=0.02), compiles=False, draws=2_000)
+        check_density(randomize(mixture, scale=0.02), compiles=False, draws=5_000)
 
     def test_shapes_fold(self):
         chain = multi_scale()
