@@ -140,6 +140,7 @@ print("fitted")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a limit")
+@pytest.mark.slow
 def test_a_fit_to_200_megabytes_of_images_takes_less_memory_than_they_would(tmp_path):
     path = tmp_path / "images.npy"
     file = np.lib.format.open_memmap(path, "w+", np.uint8, (200 * 2**20 // 784, 1, 28, 28))
