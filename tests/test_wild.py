@@ -142,9 +142,9 @@ def test_wild_cells_of_rows_with_gaps():
     holes = np.where((np.arange(300) % 3 == 0)[:, None] & np.array([False, True]), np.nan, x)
     bad = holes.copy()
     bad[0, 0] = 999_999.0
-    plain = DensityImputer(epochs=8, random_state=0).fit(holes)
+    plain = DensityImputer(epochs=16, random_state=0).fit(holes)
     with pytest.warns(TableWarning, match="column 'x0' holds 999999 in row 0"):
-        imputer = DensityImputer(epochs=8, random_state=0).fit(bad)
+        imputer = DensityImputer(epochs=16, random_state=0).fit(bad)
     filled, wanted = imputer.transform(bad), plain.transform(holes)
     assert filled[0, 0] == 999_999.0
     # nothing is concluded from the wild value: what is filled in beside it is what is usual
