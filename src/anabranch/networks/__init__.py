@@ -3,6 +3,7 @@
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
+from anabranch.networks.layered import LayeredCausalNetwork
 from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
 from anabranch.networks.mlp import MLP
@@ -15,6 +16,7 @@ __all__ = [
     "CausalNetwork",
     "Constant",
     "Convolutional",
+    "LayeredCausalNetwork",
     "LogOdds",
     "MaskedMLP",
     "Network",
