@@ -4,11 +4,14 @@ from anabranch.families.atoms import Atoms
 from anabranch.families.bernoulli import Bernoulli
 from anabranch.families.column_by_column import ColumnByColumn
 from anabranch.families.curve import Curve
+from anabranch.families.discretized_logistics import DiscretizedLogistics
 from anabranch.families.distribution_function import DistributionFunction
 from anabranch.families.family import Family
+from anabranch.families.gaussians import Gaussians
 from anabranch.families.lattice import Lattice
 from anabranch.families.levels import Levels
 from anabranch.families.logistics import Logistics
+from anabranch.families.mapped import Mapped
 from anabranch.families.panel import Panel
 from anabranch.families.point_masses import PointMasses
 from anabranch.families.student_t import StudentT
@@ -20,11 +23,14 @@ __all__ = [
     "Bernoulli",
     "ColumnByColumn",
     "Curve",
+    "DiscretizedLogistics",
     "DistributionFunction",
     "Family",
+    "Gaussians",
     "Lattice",
     "Levels",
     "Logistics",
+    "Mapped",
     "Panel",
     "PointMasses",
     "StudentT",

@@ -1,0 +1,92 @@
+"""Mixtures of normal distributions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.special import ndtr, ndtri
+
+from anabranch.checks import positive_int
+from anabranch.families.draw_levels import draw_levels
+from anabranch.families.family import Family, quantiles_of
+from anabranch.families.inversion import least_at
+from anabranch.families.logistics import read_mixture
+
+_HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+
+
+class Gaussians(Family):
+    r"""p(x | theta) = sum_k w_k N(x; mu_k, s_k^2).
+
+    theta holds the log-weights, the means mu and numbers r with log s = -7 + softplus(r + 7), about r where s is not tiny.
+
+    Args:
+        components: how many.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.families import Gaussians
+        >>> family = Gaussians(components=2)
+        >>> theta = torch.tensor([0.0, 0.0, -1.0, 1.0, 0.0, 0.0])  # two of equal weight at -1 and 1, of deviation 1
+        >>> family.below(torch.tensor(0.0), theta)[0], family.mean(theta)
+        (tensor(0.5000), tensor(0.))
+    """
+
+    def __init__(self, components: int = 5) -> None:
+        self.components = positive_int("components", components)
+        super().__init__(3 * self.components, inputs=1)
+
+    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
+        log_w, loc, log_s = read_mixture(theta)
+        t = (x.unsqueeze(-1) - loc) * (-log_s).exp()
+        return torch.logsumexp(log_w - 0.5 * t.square() - log_s - _HALF_LOG_TAU, dim=-1)
+
+    def sample(self, theta: Tensor) -> Tensor:
+        log_w, loc, log_s = read_mixture(theta)
+        chosen = draw_levels(log_w).unsqueeze(-1)
+        loc, s = loc.gather(-1, chosen).squeeze(-1), log_s.gather(-1, chosen).squeeze(-1).exp()
+        return loc + s * torch.randn_like(loc)
+
+    def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        p = _below(x, *read_mixture(theta))
+        return p, p
+
+    def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
+        log_w, loc, log_s = read_mixture(theta)
+        each = loc + log_s.exp() * ndtri(u.unsqueeze(-1))
+        # the quantile of a mixture lies between those of its components
+        low, high = each.amin(dim=-1), each.amax(dim=-1)
+        parts = [part.expand(each.shape).reshape(-1, self.components) for part in (log_w, loc, log_s)]
+
+        def rising(x: Tensor, rows: Tensor) -> Tensor:
+            return _below(x, *(part[rows] for part in parts))
+
+        found = least_at(rising, u.expand(low.shape).reshape(-1), low.reshape(-1), high.reshape(-1))
+        return found.reshape(low.shape)
+
+    def mean(self, theta: Tensor) -> Tensor:
+        log_w, loc, _ = read_mixture(theta)
+        return (log_w.exp() * loc).sum(dim=-1)
+
+    def variance(self, theta: Tensor) -> Tensor:
+        log_w, loc, log_s = read_mixture(theta)
+        w = log_w.exp()
+        mean = (w * loc).sum(dim=-1, keepdim=True)
+        return (w * ((loc - mean).square() + (2 * log_s).exp())).sum(dim=-1)
+
+    def features(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(-1)
+
+    def start(self, x: Tensor) -> Tensor:
+        k = self.components
+        loc = quantiles_of(x, (torch.arange(k) + 0.5) / k)
+        spread = x.std(correction=0) if len(x) > 1 else x.new_ones(())
+        # twice the distance to the neighbours, so that together they are smooth; alone, of the sample's deviation
+        scale = (min(2.0 / k, 1.0) * spread).clamp(min=1e-2).expand(k)
+        return torch.cat([x.new_zeros(k), loc, scale.log()])
+
+
+def _below(x: Tensor, log_w: Tensor, loc: Tensor, log_s: Tensor) -> Tensor:
+    return (log_w.exp() * ndtr((x.unsqueeze(-1) - loc) * (-log_s).exp())).sum(dim=-1)
