@@ -2,7 +2,8 @@
 
 from anabranch.families.atoms import Atoms
 from anabranch.families.bernoulli import Bernoulli
-from anabranch.families.column_by_column import ColumnByColumn
+from anabranch.families.channels import Channels, SeparateChannels
+from anabranch.families.column_by_column import ColumnByColumn, NumberByNumber
 from anabranch.families.curve import Curve
 from anabranch.families.discretized_logistics import DiscretizedLogistics
 from anabranch.families.distribution_function import DistributionFunction
@@ -15,12 +16,14 @@ from anabranch.families.mapped import Mapped
 from anabranch.families.panel import Panel
 from anabranch.families.point_masses import PointMasses
 from anabranch.families.student_t import StudentT
+from anabranch.families.sub_pixels import SubPixels
 from anabranch.families.uniform import Uniform
 from anabranch.families.wrapped import Wrapped
 
 __all__ = [
     "Atoms",
     "Bernoulli",
+    "Channels",
     "ColumnByColumn",
     "Curve",
     "DiscretizedLogistics",
@@ -31,9 +34,12 @@ __all__ = [
     "Levels",
     "Logistics",
     "Mapped",
+    "NumberByNumber",
     "Panel",
     "PointMasses",
+    "SeparateChannels",
     "StudentT",
+    "SubPixels",
     "Uniform",
     "Wrapped",
 ]

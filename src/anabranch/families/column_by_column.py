@@ -25,3 +25,22 @@ class ColumnByColumn(constraints.Constraint):
         """Whether every number of rows (*batch, columns) can be: (*batch)."""
         columns = zip(self.families, value.unbind(dim=-1), strict=True)
         return torch.stack([family.contains(x) | x.isnan() for family, x in columns]).all(dim=0)
+
+
+class NumberByNumber(constraints.Constraint):
+    """Every number of an event is one that a family can be.
+
+    Args:
+        family: of each number.
+        event_dim: how many dimensions an event has.
+    """
+
+    def __init__(self, family: Family, event_dim: int) -> None:
+        super().__init__()
+        self.family = family
+        self.event_dim = event_dim
+        self.is_discrete = family.discrete
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether every number of events (*batch, *event) can be: (*batch)."""
+        return self.family.contains(value).flatten(value.dim() - self.event_dim).all(dim=-1)

@@ -2,6 +2,7 @@
 
 from anabranch.models import pieces
 from anabranch.models.any_order import AnyOrder
+from anabranch.models.autoregressive import Autoregressive
 from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.ensemble import Ensemble
@@ -11,10 +12,14 @@ from anabranch.models.gaussian_copula import GaussianCopula
 from anabranch.models.latent_variable import LatentVariable
 from anabranch.models.marginals import Marginals
 from anabranch.models.piecewise_flow import PiecewiseFlow
+from anabranch.models.position_chain import PositionChain
+from anabranch.models.stretch import Stretch
 from anabranch.models.subset import Subset
+from anabranch.models.tempered import Tempered
 
 __all__ = [
     "AnyOrder",
+    "Autoregressive",
     "DepthMixture",
     "Embedded",
     "Ensemble",
@@ -24,6 +29,9 @@ __all__ = [
     "LatentVariable",
     "Marginals",
     "PiecewiseFlow",
+    "PositionChain",
+    "Stretch",
     "Subset",
+    "Tempered",
     "pieces",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anabranch import families as family_of
 from anabranch import flows
 from anabranch.datasets import Circles, Pinwheel
 from anabranch.densities import (
@@ -26,7 +27,19 @@ from anabranch.densities import (
     Uniform,
 )
 from anabranch.draws import drawing
-from anabranch.families import Lattice, Levels, Logistics, Wrapped
+from anabranch.families import (
+    Channels,
+    DiscretizedLogistics,
+    Family,
+    Gaussians,
+    Lattice,
+    Levels,
+    Logistics,
+    Mapped,
+    SeparateChannels,
+    SubPixels,
+    Wrapped,
+)
 from anabranch.models import (
     AnyOrder,
     DepthMixture,
@@ -41,6 +54,7 @@ from anabranch.models import (
     Subset,
     pieces,
 )
+from anabranch.models import Autoregressive as ChainRule
 from anabranch.networks import MLP, Constant, Convolutional, LogOdds, MaskedMLP, Network, ResidualMLP, Select
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.randomize import randomize
@@ -393,6 +407,14 @@ def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable:
     return GaussianMixture(loc, weights=[0.2, 0.3, 0.5], context=context, learnable=learnable, hidden=(8,), **scale)
 
 
+def _arm(
+    family: Family | Channels, positions: int | tuple[int, ...] = 2, context: int = 0, **options: Any
+) -> ChainRule:
+    channels = None if family.inputs == 1 else family.inputs
+    network = MaskedMLP(positions, family.parameters_of_one, context, (16,), "tanh", channels=channels)
+    return ChainRule(family, network, **options)
+
+
 def _any_order(context: int = 0, orders: int = 1) -> AnyOrder:
     families = [Logistics(2), Levels(3), Logistics(1)]
     # marginals and conditionals of what comes first in the order have no integrals, whose errors all rows share
@@ -464,6 +486,20 @@ DENSITIES: dict[str, Case] = {
         lambda: GaussianCopula(Marginals([Logistics(2), Logistics(1)]), torch.tensor([[1.0, 0.5], [0.5, 1.0]])),
         compiles=False,
     ),
+    "autoregressive": Case(lambda: _arm(Gaussians(2))),
+    "autoregressive of mapped normals, of context": Case(lambda: _arm(Mapped(_spline()), context=2), context=2),
+    "autoregressive of levels, in an order": Case(lambda: _arm(Levels(3), 4, order=[2, 0, 3, 1])),
+    "autoregressive of bits of context": Case(lambda: _arm(family_of.Bernoulli(), 4, context=2), context=2),
+    "autoregressive of an image of levels": Case(
+        lambda: _arm(DiscretizedLogistics(4, 2), (2, 2), event_shape=(1, 2, 2))
+    ),
+    "autoregressive of colours": Case(lambda: _arm(SubPixels(3, channels=2, components=2), (2, 2), event_shape=_IMAGE)),
+    "autoregressive of separate channels": Case(
+        lambda: _arm(SeparateChannels(Gaussians(1), 2), 2, order=[1, 0], located=False)
+    ),
+    "autoregressive, channel by channel": Case(lambda: _arm(Levels(2), (2, 2, 2), event_shape=_IMAGE)),
+    "positions after others": Case(lambda: _arm(Gaussians(2), 4, order=[2, 0, 3, 1]).conditional([2, 0], [0.5, 1.0])),
+    "first positions": Case(lambda: _arm(Levels(3), 4, order=[2, 0, 3, 1]).marginal([0, 3, 2])),
     "any order": Case(_any_order),
     "any order of context": Case(lambda: _any_order(context=2), context=2),
     "any order of several": Case(lambda: _any_order(orders=3)),

@@ -1,0 +1,140 @@
+"""Draws of an autoregressive model that are more likely than its own."""
+
+from __future__ import annotations
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from anabranch.checks import positive, read_tensor, reference_tensor
+from anabranch.draws import drawing
+from anabranch.families import Family
+from anabranch.families.draw_levels import draw_levels
+from anabranch.models.position_chain import PositionChain, channels_of, number_of
+
+# a list of so many values is looked through at every position
+_MOST_VALUES = 2**16
+
+
+class Tempered:
+    r"""Draws from a chain with every position sharpened: p_T(x_d | ...) ~ p(x_d | ...)^{1 / T}, cut to a nucleus.
+
+    They are no draws from the model's density, whose log_prob does not score them: at T = 1 and a nucleus of 1 they are.
+    The nucleus is the fewest values that together have at least that probability. Source: Holtzman et al., 2020,
+    arXiv:1904.09751.
+
+    Args:
+        chain: of the model.
+        temperature: T; below 1 for more likely draws, above for less likely ones.
+        nucleus: probability of the values that are kept, above 0, 1 for all.
+
+    Raises:
+        ValueError: a number out of range, or other than 1 for a family without a list of values.
+
+    Example:
+        >>> import anabranch as ab
+        >>> from anabranch.families import Bernoulli
+        >>> from anabranch.networks import MaskedMLP
+        >>> model = ab.models.Autoregressive(Bernoulli(), MaskedMLP(6, outputs=1))
+        >>> model.tempered(0.5, nucleus=0.9).sample((4,), generator=0).shape
+        torch.Size([4, 6])
+    """
+
+    def __init__(self, chain: PositionChain, temperature: float = 1.0, nucleus: float = 1.0) -> None:
+        self.chain = chain
+        self.temperature = positive("temperature", temperature)
+        self.nucleus = positive("nucleus", nucleus)
+        if self.nucleus > 1:
+            raise ValueError(f"nucleus: expected a probability above 0 and up to 1, got {nucleus}")
+        self.values = torch.empty(0)
+        if not self.is_plain:
+            family = number_of(chain.family)
+            like = reference_tensor(chain)
+            masses = family.point_masses(_MOST_VALUES, torch.zeros(()) if like is None else like)
+            if masses.values is None or not masses.alone:
+                raise ValueError(
+                    f"temperature, nucleus: expected 1, since {type(family).__name__} has no list of values, got "
+                    f"{temperature} and {nucleus}"
+                )
+            self.values = masses.values
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the draws are the model's own."""
+        return self.temperature == 1 and self.nucleus == 1
+
+    def sample(
+        self,
+        shape: tuple[int, ...] = (),
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> Tensor:
+        """Events (*shape, *context batch, *event), without gradients; the arguments are those of `Density.sample`."""
+        like = reference_tensor(self.chain)
+        nothing = torch.zeros(
+            (0,) if channels_of(self.chain.family) is None else (0, channels_of(self.chain.family) or 1)
+        )
+        return self.complete(nothing if like is None else nothing.to(like), shape, context, generator)
+
+    def complete(
+        self,
+        prefix: Tensor | ArrayLike,
+        shape: tuple[int, ...] = (),
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> Tensor:
+        """Events (*shape, *batch, *event) that begin with the prefix; see `Autoregressive.complete`.
+
+        Raises:
+            ValueError: a prefix or a context of another shape, values that can't be.
+        """
+        like = reference_tensor(self.chain)
+        given = None if context is None else read_tensor("context", context, like)
+        wanted = self.chain.network.context_shape
+        if (given is None) != (wanted is None) or (
+            given is not None and wanted is not None and given.shape[given.dim() - len(wanted) :] != wanted
+        ):
+            got = None if given is None else tuple(given.shape)
+            raise ValueError(f"context: expected {None if wanted is None else (..., *wanted)}, got {got}")
+        known = self._read_prefix(prefix, like)
+        channels = channels_of(self.chain.family)
+        batch = known.shape[: known.dim() - (1 if channels is None else 2)]
+        if given is not None and wanted is not None:
+            batch = torch.broadcast_shapes(batch, given.shape[: given.dim() - len(wanted)])
+        batch = torch.Size([*shape, *batch])
+        known = known.expand(*batch, *known.shape[known.dim() - (1 if channels is None else 2) :])
+        with torch.no_grad(), drawing(generator):
+            return self.chain.draw(batch, given, known, None if self.is_plain else self._draw)
+
+    def _read_prefix(self, prefix: Tensor | ArrayLike, like: Tensor | None) -> Tensor:
+        family, features = self.chain.family, self.chain.network.features
+        channels = channels_of(family)
+        known = read_tensor("prefix", prefix, like)
+        known = known if like is None else known.to(like)
+        shape = "(..., k)" if channels is None else f"(..., k, {channels})"
+        if known.dim() < (1 if channels is None else 2) or (channels is not None and known.shape[-1] != channels):
+            raise ValueError(f"prefix: expected shape {shape}, got {tuple(known.shape)}")
+        count = known.shape[-1 if channels is None else -2]
+        if count > features:
+            raise ValueError(f"prefix: expected at most {features} positions, got {count}")
+        wrong = (~number_of(family).contains(known)).nonzero()
+        if len(wrong):
+            place = tuple(wrong[0].tolist())
+            raise ValueError(
+                f"prefix: expected values that {type(number_of(family)).__name__} can be, got {known[place].item():g} at "
+                f"{place}"
+            )
+        return known
+
+    def _draw(self, theta: Tensor) -> Tensor:
+        family = self.chain.family
+        return self._draw_number(theta) if isinstance(family, Family) else family.sample_by(theta, self._draw_number)
+
+    def _draw_number(self, theta: Tensor) -> Tensor:
+        values = self.values
+        log_p = number_of(self.chain.family).log_prob(values, theta.unsqueeze(-2)) / self.temperature
+        log_p, place = log_p.log_softmax(dim=-1).sort(dim=-1, descending=True)
+        # kept are those before which there is less than the nucleus: the likeliest always
+        before = log_p.exp().cumsum(dim=-1) - log_p.exp()
+        chosen = draw_levels(torch.where(before < self.nucleus, log_p, -torch.inf))
+        return values[place.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)]
