@@ -64,6 +64,11 @@ def positive(name: str, value: Any) -> float:
     return float(value)
 
 
+def at_least_zero(name: str, value: Any) -> float:
+    """`value` as a float, if it is a finite number that is not negative."""
+    return 0.0 if is_number(value) and value == 0 else positive(name, value)
+
+
 def fraction(name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1), or raise ValueError."""
     if not is_number(value) or not 0 <= float(value) < 1:

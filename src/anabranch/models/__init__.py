@@ -5,6 +5,7 @@ from anabranch.models.any_order import AnyOrder
 from anabranch.models.autoregressive import Autoregressive
 from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
+from anabranch.models.depth_readout import DepthReadout
 from anabranch.models.ensemble import Ensemble
 from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
@@ -13,6 +14,8 @@ from anabranch.models.latent_variable import LatentVariable
 from anabranch.models.marginals import Marginals
 from anabranch.models.piecewise_flow import PiecewiseFlow
 from anabranch.models.position_chain import PositionChain
+from anabranch.models.sequence_depth_mixture import SequenceDepthMixture
+from anabranch.models.step_depth_mixture import StepDepthMixture
 from anabranch.models.stretch import Stretch
 from anabranch.models.subset import Subset
 from anabranch.models.tempered import Tempered
@@ -21,6 +24,7 @@ __all__ = [
     "AnyOrder",
     "Autoregressive",
     "DepthMixture",
+    "DepthReadout",
     "Embedded",
     "Ensemble",
     "Flow",
@@ -30,6 +34,8 @@ __all__ = [
     "Marginals",
     "PiecewiseFlow",
     "PositionChain",
+    "SequenceDepthMixture",
+    "StepDepthMixture",
     "Stretch",
     "Subset",
     "Tempered",

@@ -90,8 +90,7 @@ class PositionChain(Described):
 
     def read(self, x: Tensor) -> Tensor:
         """What the network reads of positions (*batch), or of channels (*batch, channels)."""
-        features = self.family.features(as_read(x, self))
-        return features.squeeze(-1) if self.network.channels is None else features
+        return read_position(self.family, self.network, x)
 
     def _given(self, context: Tensor | None) -> Tensor | None:
         return None if self.network.context_shape is None else context
@@ -144,6 +143,12 @@ def channels_of(family: Family | Channels) -> int | None:
 def number_of(family: Family | Channels) -> Family:
     """The family of one number."""
     return family.family if isinstance(family, Channels) else family
+
+
+def read_position(family: Family | Channels, network: CausalNetwork, x: Tensor) -> Tensor:
+    """What a network reads of positions x (*batch), or of channels (*batch, channels)."""
+    features = family.features(as_read(x, network))
+    return features.squeeze(-1) if network.channels is None else features
 
 
 def check_fit(family: Family | Channels, network: CausalNetwork, outputs: int) -> None:
