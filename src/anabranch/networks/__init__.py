@@ -3,6 +3,7 @@
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
+from anabranch.networks.finite_memory import FiniteMemory
 from anabranch.networks.layered import LayeredCausalNetwork
 from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
@@ -16,6 +17,7 @@ __all__ = [
     "CausalNetwork",
     "Constant",
     "Convolutional",
+    "FiniteMemory",
     "LayeredCausalNetwork",
     "LogOdds",
     "MaskedMLP",

@@ -55,7 +55,17 @@ from anabranch.models import (
     pieces,
 )
 from anabranch.models import Autoregressive as ChainRule
-from anabranch.networks import MLP, Constant, Convolutional, LogOdds, MaskedMLP, Network, ResidualMLP, Select
+from anabranch.networks import (
+    MLP,
+    Constant,
+    Convolutional,
+    FiniteMemory,
+    LogOdds,
+    MaskedMLP,
+    Network,
+    ResidualMLP,
+    Select,
+)
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.randomize import randomize
 from anabranch.transforms import (
@@ -206,6 +216,21 @@ CAUSAL_NETWORKS: dict[str, Case] = {
     "masked MLP of context": _masked_mlp(5, 2, 16, 16),
     "masked MLP of layers narrower than x": _masked_mlp(6, 0, 4, 4),
     "masked MLP of layers narrower than x, of context": _masked_mlp(6, 2, 4, 4),
+    "finite memory": Case(lambda: FiniteMemory(6, 2, memory=3, hidden=8, activation="tanh"), features=6),
+    "finite memory of a window": Case(
+        lambda: FiniteMemory((3, 4), 2, memory=(1, 2), hidden=8, activation="tanh"), features=(3, 4)
+    ),
+    "finite memory of a window over channels, of an image": Case(
+        lambda: FiniteMemory((3, 3), 2, (1, 2, 2), (2, 1), 8, activation="tanh", embed_positions=True, channels=2),
+        features=(3, 3, 2),
+        context=(1, 2, 2),
+    ),
+    "finite memory over channels, of context": Case(
+        lambda: FiniteMemory(5, 2, 2, memory=2, hidden=8, activation="tanh", channels=3), features=(5, 3), context=2
+    ),
+    "finite memory over one feature, of context": Case(
+        lambda: FiniteMemory(1, 3, 2, hidden=8, activation="tanh"), features=1, context=2
+    ),
 }
 
 UNIVARIATE_MAPS: dict[str, Case] = {

@@ -1,0 +1,33 @@
+"""What a context adds to the layers of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.kernels.layout import as_rows, cast
+
+
+class ContextShifts(nn.Module):
+    """V_l c for each of several layers l: one product, of which every layer has a share.
+
+    Args:
+        context: how many numbers one context has, 0 for none.
+        widths: of the layers.
+    """
+
+    def __init__(self, context: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = list(widths)
+        self.product = nn.Linear(context, sum(widths), bias=False) if context else None
+
+    def forward(
+        self, context: Tensor | None, batch_shape: torch.Size, dtype: torch.dtype | None = None
+    ) -> list[Tensor | None]:
+        """For each layer (rows, width), of contexts (*batch, context); None for each where there is no context."""
+        if self.product is None or context is None:
+            return [None] * len(self.widths)
+        (shifts,) = cast(dtype, self.product(context))
+        return list(as_rows(shifts, batch_shape).split(self.widths, dim=-1))

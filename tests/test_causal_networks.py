@@ -1,0 +1,154 @@
+"""Causal networks of layers: how far back they look, what is beyond the suite, and what they refuse."""
+
+import pytest
+import torch
+
+from anabranch.networks import FiniteMemory
+from anabranch.testing import randomize
+from anabranch.testing.networks import all_steps
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def seen(network):
+    """By autodiff: (features, features), at [d, e] whether the outputs of position d move with x_e."""
+    network = randomize(network.double(), scale=0.3)
+    x = normal(*network.event_shape)
+    jacobian = torch.autograd.functional.jacobian(network, x)
+    return jacobian.reshape(network.features, network.outputs, network.features, -1).abs().amax(dim=(1, 3)) > 0
+
+
+# Receptive fields.
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: FiniteMemory(9, 2, memory=1, hidden=6, activation="tanh"),
+        lambda: FiniteMemory(9, 2, memory=4, hidden=6, activation="tanh", channels=2),
+        lambda: FiniteMemory(5, 2, memory=100, hidden=6, activation="tanh"),
+        lambda: FiniteMemory((4, 5), 1, memory=7, hidden=6, activation="tanh"),
+        lambda: FiniteMemory((4, 5), 1, memory=(2, 1), hidden=6, activation="tanh"),
+        lambda: FiniteMemory((4, 5), 1, memory=(1, 3), hidden=6, activation="tanh", embed_positions=True, channels=3),
+        lambda: FiniteMemory((4, 5), 1, memory=(0, 2), hidden=6, activation="tanh"),
+        lambda: FiniteMemory((4, 5), 1, memory=(2, 0), hidden=6, activation="tanh"),
+        lambda: FiniteMemory((4, 5), 1, memory=(9, 9), hidden=6, activation="tanh"),
+    ],
+)
+def test_outputs_look_at_all_of_their_receptive_field_and_no_further(build):
+    network = build()
+    claimed = network.receptive_field
+    assert torch.equal(seen(network), claimed)
+    assert not claimed.triu().any()
+
+
+def test_how_far_a_memory_reaches():
+    assert FiniteMemory(9, 1, memory=4).receptive_field.sum(dim=1).tolist() == [0, 1, 2, 3, 4, 4, 4, 4, 4]
+    everything = torch.ones(20, 20, dtype=torch.bool).tril(-1)
+    assert torch.equal(FiniteMemory((4, 5), 1, memory=19).receptive_field, everything)
+    assert torch.equal(FiniteMemory((4, 5), 1, memory=(3, 4)).receptive_field, everything)
+
+
+# Memories.
+
+
+def test_finite_memory_by_hand():
+    network = randomize(FiniteMemory(5, 2, 3, memory=2, hidden=4, layers=1, activation="tanh", embed_positions=True))
+    x, c = normal(5).float(), normal(3, seed=1).float()
+    block, window, shifts = network.blocks[0], network.window, network.shifts.product.weight @ c
+    for d in range(5):
+        values = torch.tensor([float(x[e]) if e >= 0 else 0.0 for e in (d - 2, d - 1)])
+        outside = torch.tensor([float(e < 0) for e in (d - 2, d - 1)])
+        h = window.product(values) + window.mark(outside) + window.embedding[d] + shifts[:4]
+        h = h + block.outer(torch.tanh(block.inner(torch.tanh(h)) + shifts[4:]))
+        assert torch.allclose(network(x, c)[d], network.last(torch.tanh(h)), atol=1e-6)
+
+
+def test_a_finite_memory_tells_zeros_from_nothing():
+    network = randomize(FiniteMemory(6, 2, memory=2, hidden=8, activation="tanh"))
+    y = network(torch.zeros(6))
+    assert not torch.allclose(y[0], y[2]) and not torch.allclose(y[1], y[2])
+    assert torch.allclose(y[2:], y[2].expand(4, 2))
+
+
+def test_a_finite_memory_deepens_for_rows_alone():
+    network = randomize(FiniteMemory(5, 2, 3, memory=2, hidden=8, layers=3, activation="tanh")).double()
+    x, c = normal(4, 5), normal(4, 3, seed=1)
+    wanted, stay = network.hidden(x, c), torch.tensor([0, 3])
+    assert [h.shape for h in wanted] == [(4, 5, 8)] * 3
+    with torch.no_grad():
+        state, previous = network.start(torch.Size([4]), c), None
+        for d in range(5):
+            h, state = network.enter(state, previous)
+            h, state = network.deepen(state, 1, h)
+            assert torch.allclose(h, wanted[0][:, d], atol=1e-12)
+            # two rows leave at every other position
+            rows = stay if d % 2 else None
+            if rows is not None:
+                h = h[rows]
+            for depth in (2, 3):
+                h, state = network.deepen(state, depth, h, rows)
+            there = wanted[2][:, d]
+            assert torch.allclose(h, there if rows is None else there[rows], atol=1e-12)
+            previous = x[:, d]
+
+
+@pytest.mark.parametrize("memory", [0, True, (1,), (0, 0), (-1, 2), (1.5, 2), "all"])
+def test_memories_that_cannot_be(memory):
+    with pytest.raises(ValueError, match="memory: expected"):
+        FiniteMemory((4, 4), 1, memory=memory)
+
+
+def test_a_window_takes_an_image():
+    with pytest.raises(ValueError, match=r"memory: expected how many positions, or \(rows, columns\) for features"):
+        FiniteMemory(16, 1, memory=(2, 2))
+
+
+# What all of them do.
+
+EACH = {
+    "finite memory": lambda **more: FiniteMemory((3, 3), 2, **more),
+    "window": lambda **more: FiniteMemory((3, 3), 2, memory=(2, 1), **more),
+}
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_outputs_start_at_zero(name):
+    network = EACH[name](context=2, zero_start=True)
+    assert not network(normal(4, 3, 3).float(), normal(4, 2).float()).any()
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_no_rows_and_batches_of_batches(name):
+    network = randomize(EACH[name](channels=2))
+    x = normal(2, 5, 3, 3, 2).float()
+    assert torch.allclose(network(x)[1], network(x[1]), atol=1e-6)
+    assert network(x[:, :0]).shape == (2, 0, 3, 3, 2)
+    for recording in (False, True):
+        with torch.set_grad_enabled(recording):
+            assert all_steps(network, x[:, :0]).shape == (2, 0, 3, 3, 2)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_products_in_bfloat16_are_close_and_come_back_in_float32(name):
+    network = randomize(EACH[name](context=2))
+    x, c = normal(4, 3, 3).float(), normal(4, 2).float()
+    exact = network(x, c).detach()
+    network.product_dtype = torch.bfloat16
+    rounded = network(x, c)
+    assert rounded.dtype == torch.float32
+    assert torch.allclose(rounded, exact, atol=0.05 * float(exact.abs().max()))
+    assert not torch.equal(rounded, exact)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_steps_refuse_values_of_another_dtype(name):
+    network = EACH[name]()
+    state = network.start(torch.Size([4]))
+    _, state = network.step(state, None)
+    with pytest.raises(
+        ValueError, match=r"x_previous: expected dtype torch\.float32 \(the network's\), got torch\.int64"
+    ):
+        network.step(state, torch.zeros(4, dtype=torch.int64))
