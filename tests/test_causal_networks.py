@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anabranch.networks import FiniteMemory
+from anabranch.networks import CausalConvolution, FiniteMemory
 from anabranch.testing import randomize
 from anabranch.testing.networks import all_steps
 
@@ -35,6 +35,12 @@ def seen(network):
         lambda: FiniteMemory((4, 5), 1, memory=(0, 2), hidden=6, activation="tanh"),
         lambda: FiniteMemory((4, 5), 1, memory=(2, 0), hidden=6, activation="tanh"),
         lambda: FiniteMemory((4, 5), 1, memory=(9, 9), hidden=6, activation="tanh"),
+        lambda: CausalConvolution(12, 1, hidden=4, skip=16, layers=2),
+        lambda: CausalConvolution(12, 2, hidden=4, skip=16, layers=3, kernel_size=3, channels=2),
+        lambda: CausalConvolution((3, 4), 1, hidden=4, skip=16, layers=4, dilations=(3,)),
+        lambda: CausalConvolution(6, 1, hidden=4, skip=16, layers=2, kernel_size=1, embed_positions=True),
+        lambda: CausalConvolution(6, 1, hidden=4, skip=16, layers=2, dilations=(9, 1)),
+        lambda: CausalConvolution(2, 1, hidden=4, skip=16, layers=2),
     ],
 )
 def test_outputs_look_at_all_of_their_receptive_field_and_no_further(build):
@@ -106,11 +112,59 @@ def test_a_window_takes_an_image():
         FiniteMemory(16, 1, memory=(2, 2))
 
 
+# Convolutions.
+
+
+def test_how_far_convolutions_reach():
+    def reach(**arguments):
+        return CausalConvolution(64, 1, hidden=2, skip=2, **arguments).receptive_field.sum(dim=1)
+
+    assert reach(layers=3).tolist() == [min(d, 8) for d in range(64)]
+    assert reach(layers=3, kernel_size=3).tolist() == [min(d, 15) for d in range(64)]
+    assert reach(layers=6).tolist() == list(range(64))
+    assert reach(layers=4, dilations=(1, 2)).tolist() == [min(d, 7) for d in range(64)]
+
+
+def test_dilations_go_round():
+    assert CausalConvolution(5, 1, layers=8).dilations == [1, 2, 4, 1, 2, 4, 1, 2]
+    assert CausalConvolution(1, 1, layers=2).dilations == [1, 1]
+    assert CausalConvolution(5, 1, layers=3, dilations=(3, 1)).dilations == [3, 1, 3]
+
+
+@pytest.mark.parametrize("dilations", [(), (0,), (1, 1.5)])
+def test_dilations_that_cannot_be(dilations):
+    with pytest.raises(ValueError, match="dilations: expected"):
+        CausalConvolution(5, 1, dilations=dilations)
+
+
+def test_causal_convolution_by_hand():
+    network = CausalConvolution(6, 2, 3, hidden=4, skip=3, layers=2, kernel_size=3, dilations=(1, 2))
+    network = randomize(network.double())
+    x, c = normal(6), normal(3, seed=1)
+    u = torch.stack([network.window.product.bias + network.window.mark.weight[:, 0], *network.window(x[None])[0, 1:]])
+    h = network.beginning.expand(6, 3)
+    shifts = (network.shifts.product.weight @ c).view(2, 8)
+    for layer, (dilation, mixing) in enumerate(zip((1, 2), network.mixing, strict=True)):
+        taps = network.convolutions[layer].product.weight.view(8, 3, 4)
+        z = torch.zeros(6, 8, dtype=torch.float64) + network.convolutions[layer].product.bias + shifts[layer]
+        for d in range(6):
+            for j in range(3):
+                if d - j * dilation >= 0:
+                    z[d] += taps[:, 2 - j] @ u[d - j * dilation]
+        mixed = (z[:, :4].tanh() * z[:, 4:].sigmoid()) @ mixing.weight.T
+        if layer == 0:
+            u, mixed = u + mixed[:, :4], mixed[:, 4:]
+        h = h + mixed
+        assert torch.allclose(network.hidden(x, c)[layer], h, atol=1e-12)
+    assert torch.allclose(network(x, c), network.last(network.inner(h.relu()).relu()), atol=1e-12)
+
+
 # What all of them do.
 
 EACH = {
     "finite memory": lambda **more: FiniteMemory((3, 3), 2, **more),
     "window": lambda **more: FiniteMemory((3, 3), 2, memory=(2, 1), **more),
+    "convolution": lambda **more: CausalConvolution((3, 3), 2, hidden=6, skip=7, layers=5, **more),
 }
 
 
@@ -152,3 +206,11 @@ def test_steps_refuse_values_of_another_dtype(name):
         ValueError, match=r"x_previous: expected dtype torch\.float32 \(the network's\), got torch\.int64"
     ):
         network.step(state, torch.zeros(4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_forward_is_one_graph(name):
+    network = randomize(EACH[name](context=2, channels=2))
+    x, c = normal(4, 3, 3, 2).float(), normal(4, 2).float()
+    graph = torch.compile(network, fullgraph=True, backend="eager")
+    assert torch.equal(graph(x, c), network(x, c))

@@ -1,6 +1,7 @@
 """Plain networks that know nothing of densities, and the causal networks."""
 
 from anabranch.networks.causal import CausalNetwork
+from anabranch.networks.causal_convolution import CausalConvolution
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
 from anabranch.networks.finite_memory import FiniteMemory
@@ -14,6 +15,7 @@ from anabranch.networks.select import Select
 
 __all__ = [
     "MLP",
+    "CausalConvolution",
     "CausalNetwork",
     "Constant",
     "Convolutional",

@@ -57,6 +57,7 @@ from anabranch.models import (
 from anabranch.models import Autoregressive as ChainRule
 from anabranch.networks import (
     MLP,
+    CausalConvolution,
     Constant,
     Convolutional,
     FiniteMemory,
@@ -230,6 +231,20 @@ CAUSAL_NETWORKS: dict[str, Case] = {
     ),
     "finite memory over one feature, of context": Case(
         lambda: FiniteMemory(1, 3, 2, hidden=8, activation="tanh"), features=1, context=2
+    ),
+    "causal convolution": Case(lambda: CausalConvolution(7, 2, hidden=4, skip=8, layers=4), features=7),
+    "causal convolution of three taps over the pixels of an image, of context": Case(
+        lambda: CausalConvolution((3, 4), 2, 2, 4, 8, 3, kernel_size=3, dilations=(1, 4), embed_positions=True),
+        features=(3, 4),
+        context=2,
+    ),
+    "causal convolution over channels, of an image": Case(
+        lambda: CausalConvolution(5, 2, (1, 2, 2), hidden=4, skip=8, layers=2, channels=3),
+        features=(5, 3),
+        context=(1, 2, 2),
+    ),
+    "causal convolution over one feature, of context": Case(
+        lambda: CausalConvolution(1, 2, 2, hidden=4, skip=8, layers=2), features=1, context=2
     ),
 }
 
