@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anabranch.networks import CausalConvolution, FiniteMemory
+from anabranch.networks import CausalConvolution, FiniteMemory, Recurrent
 from anabranch.testing import randomize
 from anabranch.testing.networks import all_steps
 
@@ -159,12 +159,37 @@ def test_causal_convolution_by_hand():
     assert torch.allclose(network(x, c), network.last(network.inner(h.relu()).relu()), atol=1e-12)
 
 
+# Recurrences.
+
+
+def test_recurrent_by_hand():
+    network = randomize(Recurrent(4, 2, 3, hidden=5, layers=2)).double()
+    x, c = normal(4), normal(3, seed=1)
+    shifts = (network.shifts.product.weight @ c).view(2, 5)
+    h = network.window(x[None])[0]
+    for recurrence, shift in zip(network.recurrences, shifts, strict=True):
+        weight_u, weight_s, bias_u, bias_s = recurrence.parameters()
+        s, states = torch.zeros(5, dtype=torch.float64), []
+        for u in h + shift:
+            (r_u, z_u, n_u), (r_s, z_s, n_s) = (weight_u @ u + bias_u).split(5), (weight_s @ s + bias_s).split(5)
+            r, z = torch.sigmoid(r_u + r_s), torch.sigmoid(z_u + z_s)
+            s = (1 - z) * torch.tanh(n_u + r * n_s) + z * s
+            states.append(s)
+        h = h + torch.stack(states)
+    assert torch.allclose(network(x, c), network.last(h), atol=1e-12)
+
+
+def test_outputs_of_a_recurrence_look_at_everything_before():
+    assert torch.equal(seen(Recurrent(12, 2, hidden=4)), torch.ones(12, 12, dtype=torch.bool).tril(-1))
+
+
 # What all of them do.
 
 EACH = {
     "finite memory": lambda **more: FiniteMemory((3, 3), 2, **more),
     "window": lambda **more: FiniteMemory((3, 3), 2, memory=(2, 1), **more),
     "convolution": lambda **more: CausalConvolution((3, 3), 2, hidden=6, skip=7, layers=5, **more),
+    "recurrent": lambda **more: Recurrent((3, 3), 2, **more),
 }
 
 
@@ -208,7 +233,7 @@ def test_steps_refuse_values_of_another_dtype(name):
         network.step(state, torch.zeros(4, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", sorted({*EACH} - {"recurrent"}))
 def test_forward_is_one_graph(name):
     network = randomize(EACH[name](context=2, channels=2))
     x, c = normal(4, 3, 3, 2).float(), normal(4, 2).float()

@@ -91,6 +91,8 @@ class CausalWindow(nn.Module):
 
     def start(self, rows: int) -> WindowSteps:
         """Before the first position."""
+        if self.grid[0] == self.left == 1:
+            return LastValues(self, rows)
         return (WrittenWindows if may_write() else RecordedWindows)(self, rows)
 
     def _kernels(self, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -131,6 +133,19 @@ class WindowSteps(ABC):
 
     @abstractmethod
     def _product(self) -> Tensor: ...
+
+
+class LastValues(WindowSteps):
+    """Windows of one value, which need no room."""
+
+    value: Tensor | None = None
+
+    def _keep(self, value: Tensor) -> None:
+        self.value = value
+
+    def _product(self) -> Tensor:
+        shift = self.shifts[self.position]
+        return shift.expand(self.rows, -1) if self.value is None else torch.addmm(shift, self.value, self.weight)
 
 
 class WrittenWindows(WindowSteps):

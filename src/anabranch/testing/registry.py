@@ -64,6 +64,7 @@ from anabranch.networks import (
     LogOdds,
     MaskedMLP,
     Network,
+    Recurrent,
     ResidualMLP,
     Select,
 )
@@ -232,6 +233,14 @@ CAUSAL_NETWORKS: dict[str, Case] = {
     "finite memory over one feature, of context": Case(
         lambda: FiniteMemory(1, 3, 2, hidden=8, activation="tanh"), features=1, context=2
     ),
+    "recurrent": Case(lambda: Recurrent(5, 2, hidden=6), features=5),
+    "recurrent over channels, of context": Case(
+        lambda: Recurrent(4, 2, 2, hidden=6, embed_positions=True, channels=3), features=(4, 3), context=2
+    ),
+    "recurrent over the pixels of an image, of an image": Case(
+        lambda: Recurrent((2, 3), 2, (1, 2, 2), hidden=6, layers=1), features=(2, 3), context=(1, 2, 2)
+    ),
+    "recurrent over one feature, of context": Case(lambda: Recurrent(1, 2, 2, hidden=6), features=1, context=2),
     "causal convolution": Case(lambda: CausalConvolution(7, 2, hidden=4, skip=8, layers=4), features=7),
     "causal convolution of three taps over the pixels of an image, of context": Case(
         lambda: CausalConvolution((3, 4), 2, 2, 4, 8, 3, kernel_size=3, dilations=(1, 4), embed_positions=True),
