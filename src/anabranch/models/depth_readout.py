@@ -39,11 +39,12 @@ class DepthReadout(Described):
         self.network = network
         self.layout = Layout(network.positions, channels_of(family), order, event_shape)
         self.start = PositionStart(family, network.positions, located)
-        self.heads = nn.ModuleList(nn.Linear(width, family.parameters_of_one) for width in network.widths[:-1])
-        for head in self.heads:
-            # as the deepest: at the start every depth is what fits a position by itself
+        heads = [nn.Linear(width, family.parameters_of_one) for width in network.widths[:-1]]
+        for head in heads:
+            # at the start every depth is near what fits a position by itself
             nn.init.normal_(head.weight, std=1e-2)
             nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleList(heads)
 
     @property
     def depths(self) -> int:

@@ -66,10 +66,11 @@ class StepDepthMixture(Density):
         self.readout = readout
         self.price = at_least_zero("price", price)
         self.supervision = at_least_zero("supervision", supervision)
-        self.gates = nn.ModuleList(nn.Linear(width, 1) for width in network.widths[:-1])
-        for gate in self.gates:
+        gates = [nn.Linear(width, 1) for width in network.widths[:-1]]
+        for gate in gates:
             nn.init.zeros_(gate.weight)
             nn.init.constant_(gate.bias, -at_least_zero("lead", lead))
+        self.gates = nn.ModuleList(gates)
         self.event_dtype = "whole" if family.whole else "floating"
         self.reparameterized = False
 
@@ -167,7 +168,7 @@ class StepDepthMixture(Density):
                     if not len(rows):
                         break
             x = readout.family.sample(theta)
-            x = x.reshape(*batch, *x.shape[1:])
+            x = x.reshape(batch + x.shape[1:])
             values.append(x)
             depths.append(left.reshape(batch))
             previous = readout.read(x)

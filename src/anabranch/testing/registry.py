@@ -51,6 +51,8 @@ from anabranch.models import (
     LatentVariable,
     Marginals,
     PiecewiseFlow,
+    SequenceDepthMixture,
+    StepDepthMixture,
     Subset,
     pieces,
 )
@@ -464,6 +466,17 @@ def _arm(
     return ChainRule(family, network, **options)
 
 
+def _of_depths(
+    mixture: type[SequenceDepthMixture] | type[StepDepthMixture],
+    family: Family,
+    positions: int | tuple[int, ...] = 2,
+    context: int = 0,
+) -> SequenceDepthMixture | StepDepthMixture:
+    channels = None if family.inputs == 1 else family.inputs
+    options: dict[str, Any] = {"memory": 3, "hidden": 8, "layers": 3, "channels": channels}
+    return mixture(family, FiniteMemory(positions, family.parameters_of_one, context, **options), lead=0.5)
+
+
 def _any_order(context: int = 0, orders: int = 1) -> AnyOrder:
     families = [Logistics(2), Levels(3), Logistics(1)]
     # marginals and conditionals of what comes first in the order have no integrals, whose errors all rows share
@@ -549,6 +562,14 @@ DENSITIES: dict[str, Case] = {
     "autoregressive, channel by channel": Case(lambda: _arm(Levels(2), (2, 2, 2), event_shape=_IMAGE)),
     "positions after others": Case(lambda: _arm(Gaussians(2), 4, order=[2, 0, 3, 1]).conditional([2, 0], [0.5, 1.0])),
     "first positions": Case(lambda: _arm(Levels(3), 4, order=[2, 0, 3, 1]).marginal([0, 3, 2])),
+    "mixture over the depths of a sequence": Case(lambda: _of_depths(SequenceDepthMixture, Gaussians(2))),
+    "mixture over the depths of a sequence, of context": Case(
+        lambda: _of_depths(SequenceDepthMixture, Levels(2), (2, 2), context=2), context=2
+    ),
+    "mixture over the depths of a step": Case(lambda: _of_depths(StepDepthMixture, Levels(3), (2, 2))),
+    "mixture over the depths of a step, of context": Case(
+        lambda: _of_depths(StepDepthMixture, Gaussians(1), context=2), context=2
+    ),
     "any order": Case(_any_order),
     "any order of context": Case(lambda: _any_order(context=2), context=2),
     "any order of several": Case(lambda: _any_order(orders=3)),
