@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anabranch.networks import CausalConvolution, FiniteMemory, Recurrent
+from anabranch.networks import CausalConvolution, FiniteMemory, PixelCNN, Recurrent
 from anabranch.testing import randomize
 from anabranch.testing.networks import all_steps
 
@@ -41,6 +41,13 @@ def seen(network):
         lambda: CausalConvolution(6, 1, hidden=4, skip=16, layers=2, kernel_size=1, embed_positions=True),
         lambda: CausalConvolution(6, 1, hidden=4, skip=16, layers=2, dilations=(9, 1)),
         lambda: CausalConvolution(2, 1, hidden=4, skip=16, layers=2),
+        lambda: PixelCNN((7, 9), 1, hidden=6, layers=1, first_kernel_size=3),
+        lambda: PixelCNN((7, 9), 1, hidden=6, layers=2, first_kernel_size=3, channels=2),
+        lambda: PixelCNN((6, 6), 1, hidden=6, layers=1, kernel_size=5, first_kernel_size=3, embed_positions=False),
+        lambda: PixelCNN((3, 5, 3), 1, hidden=6, layers=1, first_kernel_size=3),
+        lambda: PixelCNN((2, 4, 2), 1, hidden=6, layers=3, channels=3),
+        lambda: PixelCNN((1, 6), 1, hidden=6, layers=1, first_kernel_size=3),
+        lambda: PixelCNN((6, 1), 1, hidden=6, layers=1, first_kernel_size=3),
     ],
 )
 def test_outputs_look_at_all_of_their_receptive_field_and_no_further(build):
@@ -183,6 +190,79 @@ def test_outputs_of_a_recurrence_look_at_everything_before():
     assert torch.equal(seen(Recurrent(12, 2, hidden=4)), torch.ones(12, 12, dtype=torch.bool).tril(-1))
 
 
+# Images.
+
+
+def test_a_pixelcnn_has_no_blind_spot():
+    # the last pixel but one of the third row: two rows above from end to end, and its left
+    field = PixelCNN((4, 5), 1, layers=1, first_kernel_size=5).receptive_field[13].reshape(4, 5)
+    assert field.tolist() == [[True] * 5, [True] * 5, [True] * 3 + [False] * 2, [False] * 5]
+
+
+def test_pixelcnn_by_hand():
+    """Sums over masked windows of the whole image, as the paper has them, in place of shifts."""
+    network = randomize(PixelCNN((4, 5), 2, 3, hidden=3, layers=2, first_kernel_size=3)).double()
+    x, c = normal(4, 5), normal(3, seed=1)
+
+    def gate(u):
+        a, b = u.chunk(2, dim=-1)
+        return torch.tanh(a / 2) * torch.sigmoid(b)
+
+    def at(values, row, column):
+        inside = 0 <= row < 4 and 0 <= column < 5
+        return values[row, column] if inside else torch.zeros_like(values[0, 0])
+
+    def convolved(layer, values, rows, columns, bias):
+        y = torch.zeros(4, 5, layer.out_channels, dtype=torch.float64)
+        for r in range(4):
+            for k in range(5):
+                for i, up in enumerate(rows):
+                    for j, left in enumerate(columns):
+                        y[r, k] += layer.weight[:, :, i, j] @ at(values, r - up, k - left)
+        return y + layer.bias if bias else y
+
+    v = convolved(network.first_above, x[..., None], [1], [1, 0, -1], True) + network.place_above
+    h = convolved(network.first_left, x[..., None], [0], [1], True) + network.place_left
+    for above, left, of_context in zip(network.above, network.left, network.of_context, strict=True):
+        to_gate, to_message = (of_context.weight @ c).chunk(2)
+        v = v + gate(convolved(above.convolution, v, [1, 0], [1, 0, -1], True) + to_gate)
+        told = v @ above.message.weight.T + above.message.bias + to_message
+        h = h + gate(convolved(left.convolution, h, [0], [1, 0], False) + told) @ left.out.weight[:, :, 0, 0].T
+    assert torch.allclose(network.hidden(x, c)[-1], h, atol=1e-12)
+    silu = torch.nn.functional.silu
+    assert torch.allclose(network(x, c), network.read_outer(silu(network.read_inner(silu(h)))), atol=1e-12)
+
+
+def test_dropout_is_for_fits_alone():
+    network = randomize(PixelCNN((5, 5), 2, hidden=8, layers=2, dropout=0.5))
+    x = normal(3, 5, 5).float()
+    assert not torch.equal(network(x), network(x))
+    steps = all_steps(network, x)
+    network.eval()
+    assert torch.equal(network(x), network(x))
+    assert torch.allclose(network(x), steps, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"features": (8,)}, r"features: expected \(height, width\) or .*, got \(8,\)"),
+        ({"features": (2, 2, 2, 2)}, r"features: expected"),
+        ({"context": (1, 3, 4)}, r"context: expected the size of a vector or \(channels, 4, 4\), got \(1, 3, 4\)"),
+        ({"context": (4, 4)}, r"context: expected"),
+        ({"kernel_size": 4}, "kernel_size: expected an odd number, got 4"),
+        ({"kernel_size": 1}, "kernel_size: expected a whole number of at least 3, got 1"),
+        ({"first_kernel_size": 2}, "first_kernel_size: expected"),
+        ({"dropout": 1.0}, "dropout: expected a fraction"),
+        ({"layers": 0}, "layers: expected"),
+        ({"hidden": 0}, "hidden: expected"),
+    ],
+)
+def test_a_pixelcnn_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PixelCNN(**{"features": (4, 4), "outputs": 1, **arguments})
+
+
 # What all of them do.
 
 EACH = {
@@ -190,6 +270,7 @@ EACH = {
     "window": lambda **more: FiniteMemory((3, 3), 2, memory=(2, 1), **more),
     "convolution": lambda **more: CausalConvolution((3, 3), 2, hidden=6, skip=7, layers=5, **more),
     "recurrent": lambda **more: Recurrent((3, 3), 2, **more),
+    "PixelCNN": lambda **more: PixelCNN((3, 3), 2, hidden=6, layers=2, **more),
 }
 
 

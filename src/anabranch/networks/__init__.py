@@ -10,6 +10,7 @@ from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
 from anabranch.networks.mlp import MLP
 from anabranch.networks.network import Network
+from anabranch.networks.pixelcnn import PixelCNN
 from anabranch.networks.recurrent import Recurrent
 from anabranch.networks.residual_mlp import ResidualMLP
 from anabranch.networks.select import Select
@@ -25,6 +26,7 @@ __all__ = [
     "LogOdds",
     "MaskedMLP",
     "Network",
+    "PixelCNN",
     "Recurrent",
     "ResidualMLP",
     "Select",

@@ -66,6 +66,7 @@ from anabranch.networks import (
     LogOdds,
     MaskedMLP,
     Network,
+    PixelCNN,
     Recurrent,
     ResidualMLP,
     Select,
@@ -203,7 +204,22 @@ def _masked_mlp(features: int, context: int, *hidden: int) -> Case:
     )
 
 
+def _pixelcnn(features: tuple[int, ...], context: int | tuple[int, ...] = 0, **more: Any) -> Case:
+    event = features if more.get("channels") is None else (*features, more["channels"])
+    return Case(
+        lambda: PixelCNN(features, 2, context, hidden=12, layers=2, first_kernel_size=5, **more).eval(),
+        context=context,
+        features=event,
+    )
+
+
 CAUSAL_NETWORKS: dict[str, Case] = {
+    "PixelCNN": _pixelcnn((4, 5)),
+    "PixelCNN of wide kernels, over channels, of context": _pixelcnn((4, 3), 2, kernel_size=5, channels=2),
+    "PixelCNN of an image, with dropout": _pixelcnn((3, 4), (2, 3, 4), dropout=0.5, embed_positions=False),
+    "PixelCNN over an order of channels": _pixelcnn((3, 3, 3)),
+    "PixelCNN over an order of channels, of an image": _pixelcnn((3, 2, 2), (1, 3, 2), channels=2),
+    "PixelCNN over one pixel, of context": _pixelcnn((1, 1), 2),
     "masked MLP over positions with channels": Case(
         lambda: MaskedMLP(4, 3, hidden=(12, 12), activation="tanh", channels=2), features=(4, 2)
     ),
