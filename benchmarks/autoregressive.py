@@ -1,0 +1,257 @@
+"""Autoregressive models of images: networks beside each other, held-out nats an image, time of fitting and of sampling.
+
+python benchmarks/autoregressive.py run digits [--models pixelcnn,transformer,...] [--seeds 0,1,2] [--processes 2] [-o runs.jsonl]
+python benchmarks/autoregressive.py run letters DATA ...        DATA: a folder with ocr_letters.npz
+python benchmarks/autoregressive.py run mnist DATA [--minutes 30] [--device cuda] ...       DATA: a folder with mnist.npz
+python benchmarks/autoregressive.py ensemble digits [--of pixelcnn] ...
+python benchmarks/autoregressive.py summary runs.jsonl [-o benchmarks/results/autoregressive.json]
+
+A model is a name below, with settings of its network and of the fit after a colon: `pixelcnn:hidden=64,epochs=40`. Every fit is
+a process of one thread, and a line of the JSON lines; a fit whose line is there is not run again.
+
+digits: scikit-learn's, 8x8, 17 levels, rows 1000/350/447 in order. letters: 16x8 bits, folds 0 to 8 are fitted (a tenth of them
+says when to stop), 9 is scored. mnist: 28x28, each pixel drawn once as a bit with the probability of its grey
+(`numpy.random.default_rng(0)`), the first 50,000 rows are fitted (the last 2,000 of them say when to stop), the last 10,000 scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import anabranch as ab
+from anabranch import families, networks
+from anabranch.densities import Density
+
+Row = dict[str, Any]
+SAME = ("data", "model", "seed")
+# of networks and fits, for each kind of data
+SETTINGS: dict[str, dict[str, Row]] = {
+    "digits": {
+        "finite memory": {"memory": (3, 3), "hidden": 128, "layers": 2, "embed_positions": True, "epochs": 40},
+        "recurrent": {"hidden": 96, "layers": 2, "embed_positions": True, "epochs": 40},
+        "wavenet": {"hidden": 48, "skip": 64, "layers": 6, "kernel_size": 3, "embed_positions": True, "epochs": 40},
+        "pixelcnn": {"hidden": 32, "layers": 4, "epochs": 60},
+        "transformer": {"hidden": 64, "layers": 3, "dropout": 0.1, "epochs": 60},
+        "made": {"hidden": (256, 256), "epochs": 60},
+    },
+    "letters": {
+        "made": {"hidden": (512, 512), "epochs": 30},
+        "pixelcnn": {"hidden": 32, "layers": 6, "epochs": 20},
+        "transformer": {"hidden": 96, "layers": 4, "epochs": 20},
+    },
+    "mnist": {
+        "made": {"hidden": (1024, 1024), "epochs": 60},
+        "pixelcnn": {"hidden": 24, "layers": 6, "epochs": 8},
+        "transformer": {"hidden": 64, "layers": 3, "epochs": 4},
+    },
+}
+FIT: dict[str, Row] = {
+    "digits": {"batch_size": 64, "learning_rate": 2e-3, "average": 0.99},
+    "letters": {"batch_size": 128, "learning_rate": 3e-3, "average": 0.99},
+    "mnist": {"batch_size": 128, "learning_rate": 3e-3, "average": 0.99},
+}
+KINDS = {
+    "finite memory": networks.FiniteMemory,
+    "recurrent": networks.Recurrent,
+    "wavenet": networks.CausalConvolution,
+    "pixelcnn": networks.PixelCNN,
+    "transformer": networks.CausalTransformer,
+    "made": networks.MaskedMLP,
+}
+SAMPLES = 64
+
+
+def read(data: str, folder: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, families.Family]:
+    """Rows to fit, to stop by and to score, (rows, height, width) in uint8, and the family of a pixel."""
+    if data == "digits":
+        from sklearn.datasets import load_digits  # noqa: PLC0415
+
+        x = torch.from_numpy(load_digits().images.astype(np.uint8))
+        return x[:1000], x[1000:1350], x[1350:], families.Levels(17)
+    if data == "letters":
+        arrays = np.load(folder / "ocr_letters.npz", allow_pickle=False)
+        x = torch.from_numpy(np.unpackbits(arrays["bits"], axis=1).reshape(-1, 16, 8))
+        fitted = torch.from_numpy(arrays["fold"] < 9)
+        known = x[fitted][torch.randperm(int(fitted.sum()), generator=torch.Generator().manual_seed(0))]
+        return known[len(known) // 10 :], known[: len(known) // 10], x[~fitted], families.Bernoulli()
+    x = torch.from_numpy(bits_of_mnist(folder))
+    return x[:48_000], x[48_000:50_000], x[50_000:], families.Bernoulli()
+
+
+def bits_of_mnist(folder: Path) -> np.ndarray:
+    """Every pixel drawn once, with the probability of its grey: (60000, 28, 28) in uint8."""
+    packed = folder / "mnist_bits.npz"
+    if packed.exists():
+        return np.unpackbits(np.load(packed, allow_pickle=False)["bits"], axis=1).reshape(-1, 28, 28)
+    grey = np.load(folder / "mnist.npz", allow_pickle=False)["x"].reshape(-1, 28, 28)
+    return (np.random.default_rng(0).random(grey.shape) < grey / 255).astype(np.uint8)
+
+
+def build(data: str, model: str, family: families.Family, shape: torch.Size) -> tuple[Density, Row]:
+    """A density, and the settings of its fit."""
+    name, _, given = model.partition(":")
+    options = dict(SETTINGS[data][name])
+    for pair in filter(None, given.split(",")):
+        key, _, value = pair.partition("=")
+        options[key] = json.loads(value)
+    fit = {**FIT[data], **{key: options.pop(key) for key in list(options) if key in (*FIT[data], "epochs", "precision")}}
+    channels = None if family.inputs == 1 else family.inputs
+    features = shape.numel() if name == "made" else tuple(shape)
+    network = KINDS[name](features, family.parameters_of_one, channels=channels, zero_start=True, **options)
+    return ab.models.Autoregressive(family, network, event_shape=tuple(shape)), fit
+
+
+def nats(density: Density, rows: torch.Tensor, at_once: int = 250) -> torch.Tensor:
+    """log_prob of every row."""
+    with torch.no_grad():
+        return torch.cat([density.log_prob(some).double().cpu() for some in rows.split(at_once)])
+
+
+def work(job: tuple[Any, ...]) -> None:
+    """One fit, and its line."""
+    data, folder, model, seed, arguments = job
+    threads = arguments["threads"]
+    torch.set_num_threads(threads)
+    train, validation, test, family = read(data, folder)
+    device = torch.device(arguments["device"])
+    torch.manual_seed(seed)
+    density, options = build(data, model, family, train.shape[1:])
+    density = density.to(device)
+    if arguments["minutes"]:
+        options.pop("epochs")
+        options["minutes"] = arguments["minutes"]
+    begun, used = time.monotonic(), time.process_time()
+    history = ab.fit(
+        density,
+        train.to(device),
+        validation=validation.to(device),
+        seed=seed,
+        progress=arguments["progress"],
+        patience=None,
+        device=device,
+        checkpoint=arguments["checkpoint"],
+        **options,
+    )
+    seconds, processor = time.monotonic() - begun, time.process_time() - used
+    density.eval()
+    log_p = nats(density, test.to(device))
+    density.sample((1,))
+    begun = time.monotonic()
+    density.sample((SAMPLES,), generator=0)
+    sampling = time.monotonic() - begun
+    epochs = len(history.train)
+    row: Row = {"data": data, "model": model, "seed": seed, "nats": -float(log_p.mean())}
+    row |= {"error": float(log_p.std()) / math.sqrt(len(log_p)), "validation": -float(nats(density, validation.to(device)).mean())}
+    row |= {"fitted rows": -float(nats(density, train[:1000].to(device)).mean()), "epochs": epochs, "best": history.best_epoch}
+    row |= {"parameters": sum(p.numel() for p in density.parameters()), "seconds": seconds, "processor seconds": processor}
+    row |= {"seconds an epoch": processor / max(1, epochs), "sampling ms an image": 1000 * sampling / SAMPLES}
+    row |= {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu"}
+    with Path(arguments["output"]).open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps(row), flush=True)
+    if arguments["keep"]:
+        folder = Path(arguments["keep"])
+        folder.mkdir(exist_ok=True)
+        ab.save(density.cpu(), folder / f"{data}-{model.replace(':', '-')}-{seed}.safetensors")
+
+
+def rows_of(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """All fits that have no line yet."""
+    done = {tuple(row[key] for key in SAME) for row in rows_of(arguments.output)}
+    models = arguments.models.split("|") if arguments.models else list(SETTINGS[arguments.data])
+    keys = ("threads", "device", "minutes", "progress", "checkpoint", "output", "keep")
+    jobs = [
+        (arguments.data, arguments.folder, model, int(seed), {key: getattr(arguments, key) for key in keys})
+        for seed in arguments.seeds.split(",")
+        for model in models
+        if (arguments.data, model, int(seed)) not in done
+    ]
+    print(f"{len(jobs)} fits", flush=True)
+    if arguments.processes == 1:
+        for job in jobs:
+            work(job)
+        return
+    with multiprocessing.get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
+        for waiting in [pool.apply_async(work, (job,)) for job in jobs]:
+            try:
+                waiting.get()
+            except Exception as error:  # the others go on
+                print(type(error).__name__, str(error)[:300], flush=True)
+
+
+def ensemble(arguments: argparse.Namespace) -> None:
+    """The mean of the densities that `run --keep` kept, weighted equally, as one density."""
+    _, _, test, _ = read(arguments.data, arguments.folder)
+    found = sorted(p for name in arguments.of.split("|") for p in Path(arguments.keep).glob(f"{arguments.data}-{name}-*.safetensors"))
+    each = torch.stack([nats(ab.load(path), test) for path in found])
+    log_p = torch.logsumexp(each, dim=0) - math.log(len(found))
+    row = {"data": arguments.data, "model": f"ensemble of {len(found)}: {arguments.of}", "seed": 0, "nats": -float(log_p.mean())}
+    row |= {"error": float(log_p.std()) / math.sqrt(len(log_p)), "members": [path.stem for path in found]}
+    print(json.dumps(row))
+    with arguments.output.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    """A Markdown table for each data."""
+    rows = rows_of(arguments.runs)
+    for data in dict.fromkeys(row["data"] for row in rows):
+        print(f"\n{data}\n\n| model | seeds | nats an image | parameters | seconds an epoch | sampling, ms an image |\n" + "| - " * 6 + "|")
+        for model in dict.fromkeys(row["model"] for row in rows if row["data"] == data):
+            some = [row for row in rows if row["data"] == data and row["model"] == model]
+            values = [row["nats"] for row in some]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            first = some[0]
+            cells = [model, str(len(some)), f"{statistics.fmean(values):.2f}{spread}"]
+            cells += [f"{first['parameters']:,}", f"{statistics.fmean(r['seconds an epoch'] for r in some):.1f}",
+                      f"{statistics.fmean(r['sampling ms an image'] for r in some):.1f}"] if "parameters" in first else ["", "", ""]
+            print("| " + " | ".join(cells) + " |")
+    if arguments.output:
+        arguments.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    for name, call in (("run", run), ("ensemble", ensemble)):
+        command = commands.add_parser(name)
+        command.set_defaults(call=call)
+        command.add_argument("data", choices=list(SETTINGS))
+        command.add_argument("folder", type=Path, nargs="?", default=Path())
+        command.add_argument("--models", help="separated by |")
+        command.add_argument("--of", default="pixelcnn")
+        command.add_argument("--seeds", default="0,1,2")
+        command.add_argument("--minutes", type=float)
+        command.add_argument("--device", default="cpu")
+        command.add_argument("--threads", type=int, default=1)
+        command.add_argument("--processes", type=int, default=1)
+        command.add_argument("--progress", action="store_true")
+        command.add_argument("--checkpoint", type=Path)
+        command.add_argument("--keep", help="a folder for the fitted densities")
+        command.add_argument("-o", "--output", type=Path, default=Path("autoregressive.jsonl"))
+    command = commands.add_parser("summary")
+    command.set_defaults(call=summary)
+    command.add_argument("runs", type=Path)
+    command.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
