@@ -33,8 +33,8 @@ class Recurrent(LayeredCausalNetwork):
     .. math:: s_{l,d} = \mathrm{GRU}_l(h_{l-1,d} + V_l c, \; s_{l,d-1}), \qquad h_{l,d} = h_{l-1,d} + s_{l,d}, \qquad
               y_d = R h_{L,d}.
 
-    h_0 at position d is a linear map of the value before it, and s before the first position is 0. A position sees all
-    that is before it, and a step keeps the states alone.
+    h_0 at position d is a linear map of the value before it, and s before the first position is 0. A position sees
+    everything before it, and a step keeps the states alone.
 
     Recurrences multiply in the dtype of the parameters, whatever `product_dtype` says, since what one position rounds all
     later ones inherit. `torch.compile` doesn't take `torch.nn.GRU`.
