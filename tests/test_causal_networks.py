@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from anabranch.networks import CausalConvolution, FiniteMemory, PixelCNN, Recurrent
+import anabranch as ab
+from anabranch.families import Bernoulli
+from anabranch.networks import CausalConvolution, FiniteMemory, InOrder, MaskedMLP, PixelCNN, Recurrent
 from anabranch.testing import randomize
 from anabranch.testing.networks import all_steps
 
@@ -261,6 +263,51 @@ def test_dropout_is_for_fits_alone():
 def test_a_pixelcnn_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         PixelCNN(**{"features": (4, 4), "outputs": 1, **arguments})
+
+
+# Orders.
+
+
+def test_outputs_in_an_order_look_at_the_places_before_them_in_it():
+    order = [3, 1, 4, 0, 2]
+    shared = randomize(MaskedMLP(5, 2, hidden=(40, 40), activation="tanh").double(), scale=0.3)
+    x, plain = normal(5), InOrder(shared, range(5))
+    assert torch.equal(plain(x), shared(x))
+    assert torch.equal(seen(InOrder(shared, order)), torch.ones(5, 5, dtype=torch.bool).tril(-1))
+    # position 2 reads and writes by the weights of place 4
+    turned = InOrder(shared, order)
+    with torch.no_grad():
+        shared.layers[0].weight[:, 4] = 0
+        before = turned(x)
+        x[2] += 1
+        assert torch.equal(turned(x), before)
+        shared.layers[-1].bias.view(5, 2)[4] += 1
+        moved = (turned(x) - before).abs().amax(dim=1)
+    assert (moved > 0).tolist() == [False, False, True, False, False]
+
+
+def test_made_of_several_orders_is_one_density_with_one_set_of_weights(tmp_path):
+    shared = randomize(MaskedMLP(4, 1, hidden=(12,)), scale=0.5)
+    orders = [[0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0]]
+    members = [ab.models.Autoregressive(Bernoulli(), InOrder(shared, order), order=order) for order in orders]
+    ensemble = ab.Ensemble(members)
+    every = torch.tensor([[i >> k & 1 for k in range(4)] for i in range(16)], dtype=torch.uint8)
+    each = torch.stack([member.log_prob(every) for member in members])
+    assert torch.allclose(each.exp().sum(dim=1), torch.ones(3), atol=1e-5)
+    assert (each[0] - each[1]).abs().max() > 0.01
+    assert torch.allclose(ensemble.log_prob(every), each.exp().mean(dim=0).log(), atol=1e-5)
+    ab.save(ensemble, tmp_path / "made.safetensors")
+    again = ab.load(tmp_path / "made.safetensors")
+    assert torch.equal(again.log_prob(every), ensemble.log_prob(every))
+    first, second, _ = (member.chain.network.network for member in again.members)
+    assert first is second
+    assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in shared.parameters()) + 3 * 4
+
+
+@pytest.mark.parametrize("order", [[0, 1], [0, 1, 1], [1, 2, 3], "012"])
+def test_orders_that_are_none(order):
+    with pytest.raises(ValueError, match="order: expected"):
+        InOrder(MaskedMLP(3, 1), order)
 
 
 # What all of them do.

@@ -5,6 +5,7 @@ from anabranch.networks.causal_convolution import CausalConvolution
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
 from anabranch.networks.finite_memory import FiniteMemory
+from anabranch.networks.in_order import InOrder
 from anabranch.networks.layered import LayeredCausalNetwork
 from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
@@ -22,6 +23,7 @@ __all__ = [
     "Constant",
     "Convolutional",
     "FiniteMemory",
+    "InOrder",
     "LayeredCausalNetwork",
     "LogOdds",
     "MaskedMLP",

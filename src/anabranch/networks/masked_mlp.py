@@ -18,6 +18,9 @@ from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.masked_steps import InPlaceSteps, RecordedSteps, Staircases, Steps
 from anabranch.networks.network import Shape, as_vectors
 
+Weights = Sequence[tuple[Tensor, Tensor]]
+"""(units, units of the layer before) and (units) of every layer, the last for the outputs."""
+
 
 @dataclass
 class MaskedMLPState:
@@ -104,30 +107,38 @@ class MaskedMLP(CausalNetwork):
             nn.init.zeros_(linears[-1].bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.forward_with(self.weights(), x, context)
+
+    def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
+        return self.start_with(self.weights(), batch_shape, context)
+
+    def weights(self) -> Weights:
+        """Of every layer, before they are masked."""
+        return [(layer.weight, layer.bias) for layer in self.layers if isinstance(layer, nn.Linear)]
+
+    def forward_with(self, weights: Weights, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """`forward` with other weights, whose shapes are those of `weights()`."""
         x, context = as_vectors(x, self.event_shape), self._context_vectors(context)
         batch_shape, dtype = batch_of(x, context), self.product_dtype
         h = as_rows(x, batch_shape)
-        last = len(self.layers) - 1
-        for i, layer in enumerate(self._linears()):
-            weight = layer.weight * self.get_buffer(f"mask_{i}")
+        last = len(weights) - 1
+        for i, (dense, bias) in enumerate(weights):
+            weight = dense * self.get_buffer(f"mask_{i}")
             if i == last or len(self._panels[i]) > 1:
-                h = staircase_product(
-                    weight, layer.bias, self.activation(h.mT) if i else h.mT, self._panels[i], dtype
-                ).mT
+                h = staircase_product(weight, bias, self.activation(h.mT) if i else h.mT, self._panels[i], dtype).mT
             elif i:
-                h = by_rows(weight, layer.bias, self.activation(h), dtype)
+                h = by_rows(weight, bias, self.activation(h), dtype)
             else:
-                h = from_input(weight, layer.bias, h, dtype)
+                h = from_input(weight, bias, h, dtype)
             if i == 0 and self.context_layer is not None:
                 h = h + as_rows(self.context_layer(context), batch_shape)
         return from_columns(h.mT.to(x.dtype), batch_shape).unflatten(-1, (*self.positions, self.outputs))
 
-    def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
-        linears, context = self._linears(), self._context_vectors(context)
-        layers = Staircases(
-            [layer.weight for layer in linears], [layer.bias for layer in linears], self._counts, self.activation
-        )
-        kind, weight = InPlaceSteps if may_write() else RecordedSteps, linears[0].weight
+    def start_with(self, weights: Weights, batch_shape: torch.Size, context: Tensor | None = None) -> MaskedMLPState:
+        """`start` with other weights, whose shapes are those of `weights()`."""
+        context = self._context_vectors(context)
+        layers = Staircases([w for w, _ in weights], [b for _, b in weights], self._counts, self.activation)
+        kind, (weight, _) = InPlaceSteps if may_write() else RecordedSteps, weights[0]
         if context is not None and autocasts(weight.device):  # what autocast made may be half as wide
             context = context.to(torch.promote_types(context.dtype, weight.dtype))
         with _no_autocast(weight.device):
@@ -149,9 +160,6 @@ class MaskedMLP(CausalNetwork):
 
     def _context_vectors(self, context: Tensor | None) -> Tensor | None:
         return None if context is None or self.context_shape is None else as_vectors(context, self.context_shape)
-
-    def _linears(self) -> list[nn.Linear]:
-        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[object]:

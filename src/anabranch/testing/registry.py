@@ -63,6 +63,7 @@ from anabranch.networks import (
     Constant,
     Convolutional,
     FiniteMemory,
+    InOrder,
     LogOdds,
     MaskedMLP,
     Network,
@@ -236,6 +237,14 @@ CAUSAL_NETWORKS: dict[str, Case] = {
     "masked MLP of context": _masked_mlp(5, 2, 16, 16),
     "masked MLP of layers narrower than x": _masked_mlp(6, 0, 4, 4),
     "masked MLP of layers narrower than x, of context": _masked_mlp(6, 2, 4, 4),
+    "masked MLP in another order": Case(
+        lambda: InOrder(MaskedMLP(5, 3, hidden=(16, 16), activation="tanh"), [3, 1, 4, 0, 2]), features=5
+    ),
+    "masked MLP in another order of the pixels of an image, of context": Case(
+        lambda: InOrder(MaskedMLP((2, 2), 3, 2, hidden=(12,), activation="tanh", channels=3), [2, 0, 3, 1]),
+        features=(2, 2, 3),
+        context=2,
+    ),
     "finite memory": Case(lambda: FiniteMemory(6, 2, memory=3, hidden=8, activation="tanh"), features=6),
     "finite memory of a window": Case(
         lambda: FiniteMemory((3, 4), 2, memory=(1, 2), hidden=8, activation="tanh"), features=(3, 4)
