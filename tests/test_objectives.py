@@ -9,8 +9,19 @@ import torch
 
 import anabranch as ab
 from anabranch.densities import Normal, Uniform
-from anabranch.networks import MLP
-from anabranch.objectives import Annihilation, Batch, Consistency, Depth, Information, Likelihood, Objective
+from anabranch.families import Bernoulli
+from anabranch.models import Autoregressive
+from anabranch.networks import MLP, InOrder, MaskedMLP
+from anabranch.objectives import (
+    Annihilation,
+    Batch,
+    Consistency,
+    Depth,
+    Information,
+    Likelihood,
+    Objective,
+    RandomMember,
+)
 from anabranch.objectives.message_length import message_length
 from anabranch.testing import randomize
 
@@ -903,3 +914,31 @@ def test_an_objective_that_overflows_is_one_clear_error(value):
 
     with pytest.raises(ab.NonFiniteError, match="at step 1"):
         ab.fit(normals(), torch.randn(10, 2), objective=Huge(), validation=0, epochs=1, seed=0)
+
+
+def test_a_random_member_s_loss_is_drawn_as_often_as_its_weight_says():
+    members = [Normal([0.0]), Normal([3.0]), Normal([-5.0])]
+    ensemble, objective, x = ab.Ensemble(members, weights=[0.25, 0.75, 0.0]), RandomMember(), torch.tensor([[0.5]])
+    losses = torch.stack([member.loss(x) for member in members]).squeeze(-1)
+    with ab.drawing(0):
+        drawn = torch.stack([objective(batch(ensemble, x)) for _ in range(400)])
+    times = (drawn == losses).sum(dim=0)
+    assert times.sum() == 400 and times[2] == 0
+    assert abs(int(times[0]) - 100) < 30
+
+
+def test_a_fit_by_random_members_trains_what_they_share():
+    torch.manual_seed(0)
+    shared = MaskedMLP(3, 1, hidden=(16,))
+    orders = [[0, 1, 2], [2, 1, 0]]
+    ensemble = ab.Ensemble([Autoregressive(Bernoulli(), InOrder(shared, order), order=order) for order in orders])
+    x = torch.tensor([[0, 0, 0], [1, 1, 1]], dtype=torch.uint8).repeat(100, 1)
+    ab.fit(ensemble, x, objective=RandomMember(), epochs=15, batch_size=20, learning_rate=0.03, seed=0)
+    # both orders know that the three are alike: log 2 would be the best
+    for member in ensemble.members:
+        assert -member.log_prob(x).mean().item() < math.log(2) + 0.1
+
+
+def test_a_random_member_is_one_of_an_ensemble():
+    with pytest.raises(ValueError, match="density: expected an Ensemble, got a Normal"):
+        ab.fit(Normal([0.0], learnable=True), torch.zeros(20, 1), objective=RandomMember(), epochs=1)

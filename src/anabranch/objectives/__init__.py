@@ -8,6 +8,7 @@ from anabranch.objectives.information import Information
 from anabranch.objectives.likelihood import Likelihood
 from anabranch.objectives.lower_bound import LowerBound
 from anabranch.objectives.objective import Batch, Objective, UnsettledWarning
+from anabranch.objectives.random_member import RandomMember
 
 __all__ = [
     "Annihilation",
@@ -19,5 +20,6 @@ __all__ = [
     "Likelihood",
     "LowerBound",
     "Objective",
+    "RandomMember",
     "UnsettledWarning",
 ]
