@@ -1,17 +1,18 @@
 """Autoregressive models of images: networks beside each other, held-out nats an image, time of fitting and of sampling.
 
-python benchmarks/autoregressive.py run digits [--models pixelcnn,transformer,...] [--seeds 0,1,2] [--processes 2] [-o runs.jsonl]
+python benchmarks/autoregressive.py run digits [--models "pixelcnn|made"] [--seeds 0,1,2] [--processes 2] [-o runs.jsonl]
 python benchmarks/autoregressive.py run letters DATA ...        DATA: a folder with ocr_letters.npz
 python benchmarks/autoregressive.py run mnist DATA [--minutes 30] [--device cuda] ...       DATA: a folder with mnist.npz
 python benchmarks/autoregressive.py ensemble digits [--of pixelcnn] ...
 python benchmarks/autoregressive.py summary runs.jsonl [-o benchmarks/results/autoregressive.json]
 
-A model is a name below, with settings of its network and of the fit after a colon: `pixelcnn:hidden=64,epochs=40`. Every fit is
-a process of one thread, and a line of the JSON lines; a fit whose line is there is not run again.
+A model is a name below, with settings of its network and of the fit after a colon: `pixelcnn:hidden=64,epochs=40`. Every
+fit is a process of one thread, and a line of the JSON lines; a fit whose line is there is not run again.
 
-digits: scikit-learn's, 8x8, 17 levels, rows 1000/350/447 in order. letters: 16x8 bits, folds 0 to 8 are fitted (a tenth of them
-says when to stop), 9 is scored. mnist: 28x28, each pixel drawn once as a bit with the probability of its grey
-(`numpy.random.default_rng(0)`), the first 50,000 rows are fitted (the last 2,000 of them say when to stop), the last 10,000 scored.
+digits: scikit-learn's, 8x8, 17 levels, rows 1000/350/447 in order. letters: 16x8 bits, folds 0 to 8 are fitted (a tenth of
+them says when to stop), 9 is scored. mnist: 28x28, each pixel drawn once as a bit with the probability of its grey
+(`numpy.random.default_rng(0)`); the first 50,000 rows are fitted (the last 2,000 of them say when to stop), the last 10,000
+scored.
 """
 
 from __future__ import annotations
@@ -105,7 +106,10 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
     for pair in filter(None, given.split(",")):
         key, _, value = pair.partition("=")
         options[key] = json.loads(value)
-    fit = {**FIT[data], **{key: options.pop(key) for key in list(options) if key in (*FIT[data], "epochs", "precision")}}
+    fit = {
+        **FIT[data],
+        **{key: options.pop(key) for key in list(options) if key in (*FIT[data], "epochs", "precision")},
+    }
     channels = None if family.inputs == 1 else family.inputs
     features = shape.numel() if name == "made" else tuple(shape)
     network = KINDS[name](features, family.parameters_of_one, channels=channels, zero_start=True, **options)
@@ -150,12 +154,16 @@ def work(job: tuple[Any, ...]) -> None:
     begun = time.monotonic()
     density.sample((SAMPLES,), generator=0)
     sampling = time.monotonic() - begun
-    epochs = len(history.train)
     row: Row = {"data": data, "model": model, "seed": seed, "nats": -float(log_p.mean())}
-    row |= {"error": float(log_p.std()) / math.sqrt(len(log_p)), "validation": -float(nats(density, validation.to(device)).mean())}
-    row |= {"fitted rows": -float(nats(density, train[:1000].to(device)).mean()), "epochs": epochs, "best": history.best_epoch}
-    row |= {"parameters": sum(p.numel() for p in density.parameters()), "seconds": seconds, "processor seconds": processor}
-    row |= {"seconds an epoch": processor / max(1, epochs), "sampling ms an image": 1000 * sampling / SAMPLES}
+    row |= {"error": float(log_p.std()) / math.sqrt(len(log_p)), "best": history.best_epoch}
+    row |= {
+        name: -float(nats(density, some.to(device)).mean())
+        for name, some in (("validation", validation), ("fitted rows", train[:1000]))
+    }
+    epochs = len(history.train)
+    row |= {"epochs": epochs, "parameters": sum(p.numel() for p in density.parameters())}
+    row |= {"seconds": seconds, "processor seconds": processor, "seconds an epoch": processor / max(1, epochs)}
+    row |= {"sampling ms an image": 1000 * sampling / SAMPLES}
     row |= {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu"}
     with Path(arguments["output"]).open("a") as file:
         file.write(json.dumps(row) + "\n")
@@ -197,11 +205,16 @@ def run(arguments: argparse.Namespace) -> None:
 def ensemble(arguments: argparse.Namespace) -> None:
     """The mean of the densities that `run --keep` kept, weighted equally, as one density."""
     _, _, test, _ = read(arguments.data, arguments.folder)
-    found = sorted(p for name in arguments.of.split("|") for p in Path(arguments.keep).glob(f"{arguments.data}-{name}-*.safetensors"))
+    names = [f"{arguments.data}-{name}-*.safetensors" for name in arguments.of.split("|")]
+    found = sorted(path for name in names for path in Path(arguments.keep).glob(name))
     each = torch.stack([nats(ab.load(path), test) for path in found])
     log_p = torch.logsumexp(each, dim=0) - math.log(len(found))
-    row = {"data": arguments.data, "model": f"ensemble of {len(found)}: {arguments.of}", "seed": 0, "nats": -float(log_p.mean())}
-    row |= {"error": float(log_p.std()) / math.sqrt(len(log_p)), "members": [path.stem for path in found]}
+    row = {"data": arguments.data, "model": f"ensemble of {len(found)}: {arguments.of}", "seed": 0}
+    row |= {
+        "nats": -float(log_p.mean()),
+        "error": float(log_p.std()) / math.sqrt(len(log_p)),
+        "members": [path.stem for path in found],
+    }
     print(json.dumps(row))
     with arguments.output.open("a") as file:
         file.write(json.dumps(row) + "\n")
@@ -210,16 +223,16 @@ def ensemble(arguments: argparse.Namespace) -> None:
 def summary(arguments: argparse.Namespace) -> None:
     """A Markdown table for each data."""
     rows = rows_of(arguments.runs)
+    head = ("model", "seeds", "nats an image", "parameters", "seconds an epoch", "sampling, ms an image")
     for data in dict.fromkeys(row["data"] for row in rows):
-        print(f"\n{data}\n\n| model | seeds | nats an image | parameters | seconds an epoch | sampling, ms an image |\n" + "| - " * 6 + "|")
+        print(f"\n{data}\n\n| {' | '.join(head)} |\n{'| - ' * len(head)}|")
         for model in dict.fromkeys(row["model"] for row in rows if row["data"] == data):
             some = [row for row in rows if row["data"] == data and row["model"] == model]
             values = [row["nats"] for row in some]
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            first = some[0]
             cells = [model, str(len(some)), f"{statistics.fmean(values):.2f}{spread}"]
-            cells += [f"{first['parameters']:,}", f"{statistics.fmean(r['seconds an epoch'] for r in some):.1f}",
-                      f"{statistics.fmean(r['sampling ms an image'] for r in some):.1f}"] if "parameters" in first else ["", "", ""]
+            for name, form in (("parameters", ",.0f"), ("seconds an epoch", ".1f"), ("sampling ms an image", ".1f")):
+                cells.append(format(statistics.fmean(row[name] for row in some), form) if name in some[0] else "")
             print("| " + " | ".join(cells) + " |")
     if arguments.output:
         arguments.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")

@@ -40,6 +40,9 @@ class NumberByNumber(constraints.Constraint):
         self.family = family
         self.event_dim = event_dim
         self.is_discrete = family.discrete
+        # of whole numbers that come without a hole: what names the number that is out of range
+        low, high = family.ends() if family.whole else (None, None)
+        self.lower_bound, self.upper_bound = (None if end is None else int(end) for end in (low, high))
 
     def check(self, value: Tensor) -> Tensor:
         """Whether every number of events (*batch, *event) can be: (*batch)."""

@@ -56,7 +56,7 @@ class DiscretizedLogistics(Family):
         h = 1 / (self.count - 1)
         first, last = level <= 0, level >= self.count - 1
         low, high = torch.where(first, -torch.inf, t - h), torch.where(last, torch.inf, t + h)
-        width = torch.where(first | last, torch.inf, 2 * h).to(t)
+        width = torch.where(first | last, torch.inf, torch.full_like(t, 2 * h))
         log_p = mixture_log_probability(low, high, width, theta)
         return torch.where(x.isnan(), torch.nan, torch.where(x == level, log_p, -torch.inf))
 

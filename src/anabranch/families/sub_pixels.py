@@ -57,13 +57,14 @@ class SubPixels(Channels):
             first = j * (j - 1) // 2
             return loc[..., j, :] + (slopes[..., first : first + j, :] * t[..., :j, :]).sum(dim=-2)
 
+        batch = torch.broadcast_shapes(theta.shape[:-1], earlier.shape[:-1])
+        log_w = log_w.expand(*batch, k)
         for j in range(i):
-            alone = torch.stack([torch.zeros_like(log_w), mean(j), raw[..., j, :].expand(log_w.shape)], dim=-1)
-            log_w = log_w + self.one.log_prob(earlier[..., j].unsqueeze(-1), alone)
+            parts = (torch.zeros_like(log_w), mean(j).expand(*batch, k), raw[..., j, :].expand(*batch, k))
+            log_w = log_w + self.one.log_prob(earlier[..., j].unsqueeze(-1), torch.stack(parts, dim=-1))
         # where every component gives a channel nothing, all weights are -inf: then as they were
         log_w = torch.where(log_w.isneginf().all(dim=-1, keepdim=True), 0.0, log_w)
-        shape = torch.broadcast_shapes(log_w.shape, mean(i).shape)
-        return torch.cat([part.expand(shape) for part in (log_w, mean(i), raw[..., i, :])], dim=-1)
+        return torch.cat([part.expand(*batch, k) for part in (log_w, mean(i), raw[..., i, :])], dim=-1)
 
     def start(self, x: Tensor) -> Tensor:
         k = self.components
