@@ -4,10 +4,14 @@ import pytest
 import torch
 
 import anabranch as ab
+from anabranch.densities.compilation import unrolls
 from anabranch.families import Bernoulli
 from anabranch.networks import CausalConvolution, FiniteMemory, InOrder, MaskedMLP, PixelCNN, Recurrent
 from anabranch.testing import randomize
 from anabranch.testing.networks import all_steps
+
+# PyTorch warns itself where it first differentiates forwards.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 
 def normal(*shape, seed=0):
@@ -265,6 +269,15 @@ def test_a_pixelcnn_refuses(arguments, message):
         PixelCNN(**{"features": (4, 4), "outputs": 1, **arguments})
 
 
+def test_a_density_of_a_recurrence_is_compiled_in_its_maps_alone():
+    model = ab.models.Autoregressive(Bernoulli(), Recurrent(6, 1, hidden=4))
+    x = torch.randint(2, (5, 6), dtype=torch.uint8)
+    wanted = model.log_prob(x)
+    model.compile()
+    assert torch.equal(model.log_prob(x), wanted)
+    assert unrolls(model) and not unrolls(ab.models.Autoregressive(Bernoulli(), CausalConvolution(6, 1)))
+
+
 # Orders.
 
 
@@ -366,4 +379,16 @@ def test_forward_is_one_graph(name):
     network = randomize(EACH[name](context=2, channels=2))
     x, c = normal(4, 3, 3, 2).float(), normal(4, 2).float()
     graph = torch.compile(network, fullgraph=True, backend="eager")
-    assert torch.equal(graph(x, c), network(x, c))
+    assert torch.allclose(graph(x, c), network(x, c), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_transforms_of_functions_take_forward_and_steps(name):
+    network = randomize(EACH[name](context=2)).double()
+    x, c = normal(4, 3, 3), normal(4, 2)
+    wanted = network(x, c)
+    assert torch.allclose(torch.func.vmap(network)(x, c), wanted, atol=1e-12)
+    assert torch.allclose(torch.func.vmap(lambda a, b: all_steps(network, a, b))(x, c), wanted, atol=1e-12)
+    _, tangent = torch.func.jvp(lambda a: network(a, c), (x,), (x,))
+    difference = (network(x + 1e-6 * x, c) - network(x - 1e-6 * x, c)) / 2e-6
+    assert torch.allclose(tangent, difference, atol=1e-6)

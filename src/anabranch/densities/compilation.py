@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from anabranch.compiled import compile_methods, forget, is_compiled
+from anabranch.networks import CausalNetwork
 from anabranch.transforms import Inverse, Transform, UnivariateMap
 
 
@@ -16,7 +17,7 @@ def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None
     """Compile log_prob and loss of a density whole, inverses that are formulas, and the loops of its univariate maps.
 
     An inverse of one step per feature would unroll to thousands of operations; it gains by the loops of its map. Likewise
-    log_prob where it takes such an inverse.
+    log_prob where it takes such an inverse, or a recurrent network.
     """
     for univariate in _maps(density):
         univariate.fused = True
@@ -31,9 +32,11 @@ def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None
 
 
 def unrolls(density: nn.Module) -> bool:
-    """Whether log_prob takes an inverse of one step after the other."""
+    """Whether log_prob takes an inverse of one step after the other, or a network does."""
     return any(
-        isinstance(part, Inverse) and part.inversion in ("sequential", "iterative") for part in density.modules()
+        (isinstance(part, Inverse) and part.inversion in ("sequential", "iterative"))
+        or (isinstance(part, CausalNetwork) and part.unrolls)
+        for part in density.modules()
     )
 
 

@@ -48,6 +48,8 @@ class CausalNetwork(Described, ABC):
         context_shape: the shape of one context, None for none.
         context: how many numbers one context has, 0 for none.
         product_dtype: in which to multiply matrices; that of the parameters if None. `fit` sets it, for the time it takes.
+        unrolls: whether `forward` too takes one position after the other, so that a compiler would write out all of them,
+            or not take it: log_prob of a density with it in it is not compiled.
 
     Args:
         positions: the number of positions, or their shape.
@@ -57,6 +59,7 @@ class CausalNetwork(Described, ABC):
     """
 
     product_dtype: torch.dtype | None = None
+    unrolls: bool = False
 
     def __init__(self, positions: Shape, outputs: int, context: Shape | None = 0, channels: int | None = None) -> None:
         super().__init__()

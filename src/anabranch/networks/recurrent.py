@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from anabranch.checks import positive_int
 from anabranch.kernels.layout import as_rows, batch_of, by_rows
+from anabranch.kernels.modes import takes_operations_alone
 from anabranch.networks.causal_window import CausalWindow, WindowSteps
 from anabranch.networks.context_shifts import ContextShifts
 from anabranch.networks.layered import LayeredCausalNetwork
@@ -37,7 +39,8 @@ class Recurrent(LayeredCausalNetwork):
     everything before it, and a step keeps the states alone.
 
     Recurrences multiply in the dtype of the parameters, whatever `product_dtype` says, since what one position rounds all
-    later ones inherit. `torch.compile` doesn't take `torch.nn.GRU`.
+    later ones inherit. Forward is `torch.nn.GRU`, in transforms of `torch.func` a step for each position. `torch.compile`
+    does not take it: of a compiled density with such a network in it, log_prob stays as it is.
 
     Args:
         features: number of positions D, or their shape; they come row by row, as one sequence.
@@ -65,6 +68,8 @@ class Recurrent(LayeredCausalNetwork):
         >>> torch.allclose(second, network(x)[:, 1], atol=1e-6)
         True
     """
+
+    unrolls = True
 
     def __init__(
         self,
@@ -95,8 +100,7 @@ class Recurrent(LayeredCausalNetwork):
         h = self.window(as_rows(x, batch_shape), self.product_dtype).to(self.last.weight.dtype)
         states = []
         for recurrence, shift in zip(self.recurrences, self.shifts(context, batch_shape), strict=True):
-            s, _ = recurrence(h if shift is None else h + shift.unsqueeze(1))
-            h = h + s
+            h = h + _states(recurrence, h if shift is None else h + shift.unsqueeze(1))
             states.append(h.reshape(shape))
         return states
 
@@ -107,7 +111,6 @@ class Recurrent(LayeredCausalNetwork):
     def start(self, batch_shape: torch.Size, context: Tensor | None = None) -> RecurrentState:
         rows, shifts = batch_shape.numel(), self.shifts(self._context_vectors(context), batch_shape)
         nothing = [self.last.weight.new_zeros(rows, width) for width in self.widths]
-        # of the input, of the state, and their biases
         weights = [list(recurrence.parameters()) for recurrence in self.recurrences]
         return RecurrentState(batch_shape, self.window.start(rows), shifts, weights, nothing)
 
@@ -118,7 +121,7 @@ class Recurrent(LayeredCausalNetwork):
         self, state: RecurrentState, depth: int, h: Tensor, rows: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:
         layer, shift = depth - 1, state.shifts[depth - 1]
-        s = torch.gru_cell(h if shift is None else h + shift, state.memories[layer], *state.weights[layer])
+        s = _next(h if shift is None else h + shift, state.memories[layer], state.weights[layer])
         state.memories[layer] = s
         return h + s, state
 
@@ -127,3 +130,26 @@ class Recurrent(LayeredCausalNetwork):
 
     def _context_vectors(self, context: Tensor | None) -> Tensor | None:
         return None if context is None or self.context_shape is None else as_vectors(context, self.context_shape)
+
+
+def _states(recurrence: nn.Module, u: Tensor) -> Tensor:
+    """s of all positions, (rows, positions, width), where u is of the same shape."""
+    if not takes_operations_alone():
+        states: Tensor = recurrence(u)[0]
+        return states
+    s, weights = torch.zeros_like(u[:, 0]), list(recurrence.parameters())
+    each = []
+    for u_d in u.unbind(1):
+        s = _next(u_d, s, weights)
+        each.append(s)
+    return torch.stack(each, dim=1)
+
+
+def _next(u: Tensor, s: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """GRU(u, s), for weights of u, of s, and their biases, each of r, z and n."""
+    if not takes_operations_alone():
+        return torch.gru_cell(u, s, *weights)
+    of_u, of_s, shift_u, shift_s = weights
+    (r_u, z_u, n_u), (r_s, z_s, n_s) = linear(u, of_u, shift_u).chunk(3, -1), linear(s, of_s, shift_s).chunk(3, -1)
+    n = torch.tanh(n_u + torch.sigmoid(r_u + r_s) * n_s)
+    return n + torch.sigmoid(z_u + z_s) * (s - n)
