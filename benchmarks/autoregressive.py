@@ -63,12 +63,12 @@ FIT: dict[str, Row] = {
     "mnist": {"batch_size": 128, "learning_rate": 3e-3, "average": 0.99},
 }
 KINDS = {
-    "finite memory": networks.FiniteMemory,
-    "recurrent": networks.Recurrent,
-    "wavenet": networks.CausalConvolution,
-    "pixelcnn": networks.PixelCNN,
-    "transformer": networks.CausalTransformer,
-    "made": networks.MaskedMLP,
+    "finite memory": "FiniteMemory",
+    "recurrent": "Recurrent",
+    "wavenet": "CausalConvolution",
+    "pixelcnn": "PixelCNN",
+    "transformer": "CausalTransformer",
+    "made": "MaskedMLP",
 }
 SAMPLES = 64
 
@@ -112,7 +112,9 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
     }
     channels = None if family.inputs == 1 else family.inputs
     features = shape.numel() if name == "made" else tuple(shape)
-    network = KINDS[name](features, family.parameters_of_one, channels=channels, zero_start=True, **options)
+    network = getattr(networks, KINDS[name])(
+        features, family.parameters_of_one, channels=channels, zero_start=True, **options
+    )
     return ab.models.Autoregressive(family, network, event_shape=tuple(shape)), fit
 
 
@@ -160,7 +162,7 @@ def work(job: tuple[Any, ...]) -> None:
         name: -float(nats(density, some.to(device)).mean())
         for name, some in (("validation", validation), ("fitted rows", train[:1000]))
     }
-    epochs = len(history.train)
+    epochs = len(history.epochs)
     row |= {"epochs": epochs, "parameters": sum(p.numel() for p in density.parameters())}
     row |= {"seconds": seconds, "processor seconds": processor, "seconds an epoch": processor / max(1, epochs)}
     row |= {"sampling ms an image": 1000 * sampling / SAMPLES}
