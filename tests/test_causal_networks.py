@@ -6,7 +6,15 @@ import torch
 import anabranch as ab
 from anabranch.densities.compilation import unrolls
 from anabranch.families import Bernoulli
-from anabranch.networks import CausalConvolution, FiniteMemory, InOrder, MaskedMLP, PixelCNN, Recurrent
+from anabranch.networks import (
+    CausalConvolution,
+    CausalTransformer,
+    FiniteMemory,
+    InOrder,
+    MaskedMLP,
+    PixelCNN,
+    Recurrent,
+)
 from anabranch.testing import randomize
 from anabranch.testing.networks import all_steps
 
@@ -47,6 +55,8 @@ def seen(network):
         lambda: CausalConvolution(6, 1, hidden=4, skip=16, layers=2, kernel_size=1, embed_positions=True),
         lambda: CausalConvolution(6, 1, hidden=4, skip=16, layers=2, dilations=(9, 1)),
         lambda: CausalConvolution(2, 1, hidden=4, skip=16, layers=2),
+        lambda: CausalTransformer(9, 1, hidden=8, layers=1, heads=2),
+        lambda: CausalTransformer((3, 2, 2), 1, hidden=8, layers=1, heads=2, reads="first", channels=3),
         lambda: PixelCNN((7, 9), 1, hidden=6, layers=1, first_kernel_size=3),
         lambda: PixelCNN((7, 9), 1, hidden=6, layers=2, first_kernel_size=3, channels=2),
         lambda: PixelCNN((6, 6), 1, hidden=6, layers=1, kernel_size=5, first_kernel_size=3, embed_positions=False),
@@ -278,6 +288,76 @@ def test_a_density_of_a_recurrence_is_compiled_in_its_maps_alone():
     assert unrolls(model) and not unrolls(ab.models.Autoregressive(Bernoulli(), CausalConvolution(6, 1)))
 
 
+# Attention.
+
+
+@pytest.mark.parametrize("reads", ["each", "first"])
+def test_causal_transformer_by_hand(reads):
+    network = CausalTransformer((2, 3), 2, 3, hidden=6, layers=2, heads=2, expansion=2, reads=reads, channels=2)
+    network = randomize(network.double())
+    x, c = normal(2, 3, 2), normal(3, seed=1)
+    rows, columns = network.places
+    h = (rows[:, None] + columns).flatten(0, 1) + network.of_context.weight @ c
+    h = h + torch.cat([network.beginning[None], x.flatten(0, 1)[:-1] @ network.first.weight.T])
+    first = network.source_norm(h) if reads == "first" else None
+    for block in network.blocks:
+        normed = block.attention_norm(h)
+        keys, values = block.keys_values(normed if first is None else first).chunk(2, dim=-1)
+        queries, attended = block.query(normed), torch.zeros_like(h)
+        for d in range(6):
+            for part in (slice(0, 3), slice(3, 6)):
+                weights = torch.softmax(keys[: d + 1, part] @ queries[d, part] / 3**0.5, dim=0)
+                attended[d, part] = weights @ values[: d + 1, part]
+        h = h + block.attended(attended)
+        h = h + block.outer(torch.nn.functional.gelu(block.inner(block.mlp_norm(h))))
+    assert torch.allclose(network(x, c).flatten(0, 1), network.last(network.norm(h)), atol=1e-12)
+
+
+def test_a_transformer_of_the_first_layer_deepens_for_rows_alone():
+    network = randomize(CausalTransformer(5, 2, 3, hidden=8, layers=3, heads=2, reads="first")).double()
+    x, c = normal(4, 5), normal(4, 3, seed=1)
+    wanted, stay = network.hidden(x, c), torch.tensor([0, 3])
+    assert network.leaves_early and not CausalTransformer(5, 2, hidden=8).leaves_early
+    for recording in (False, True):
+        with torch.set_grad_enabled(recording):
+            state, previous = network.start(torch.Size([4]), c), None
+            for d in range(5):
+                h, state = network.enter(state, previous)
+                h, state = network.deepen(state, 1, h)
+                assert torch.allclose(h, wanted[0][:, d], atol=1e-12)
+                if d % 2:  # two rows leave
+                    h, state = network.deepen(state, 2, h[stay], stay)
+                    assert torch.allclose(h, wanted[1][stay, d], atol=1e-12)
+                if d == 4:
+                    for depth in (2, 3):
+                        h, state = network.deepen(state, depth, h)
+                    assert torch.allclose(h, wanted[2][:, d], atol=1e-12)
+                previous = x[:, d]
+
+
+def test_transformers_drop_in_fits_alone():
+    network = randomize(CausalTransformer(5, 2, hidden=8, layers=2, heads=2, dropout=0.5))
+    x = normal(3, 5).float()
+    assert not torch.equal(network(x), network(x))
+    network.eval()
+    assert torch.allclose(network(x), all_steps(network, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hidden": 10, "heads": 4}, "hidden: expected a multiple of 4, the number of heads, got 10"),
+        ({"reads": "last"}, "reads: expected one of 'each', 'first', got 'last'"),
+        ({"dropout": -0.1}, "dropout: expected a fraction"),
+        ({"layers": 0}, "layers: expected"),
+        ({"expansion": 0}, "expansion: expected"),
+    ],
+)
+def test_a_transformer_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CausalTransformer(4, 1, **arguments)
+
+
 # Orders.
 
 
@@ -330,6 +410,10 @@ EACH = {
     "window": lambda **more: FiniteMemory((3, 3), 2, memory=(2, 1), **more),
     "convolution": lambda **more: CausalConvolution((3, 3), 2, hidden=6, skip=7, layers=5, **more),
     "recurrent": lambda **more: Recurrent((3, 3), 2, **more),
+    "transformer": lambda **more: CausalTransformer((3, 3), 2, hidden=8, layers=2, heads=2, **more),
+    "transformer of the first layer": lambda **more: CausalTransformer(
+        (3, 3), 2, hidden=8, layers=2, heads=2, reads="first", **more
+    ),
     "PixelCNN": lambda **more: PixelCNN((3, 3), 2, hidden=6, layers=2, **more),
 }
 

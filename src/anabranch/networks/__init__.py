@@ -2,6 +2,7 @@
 
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.causal_convolution import CausalConvolution
+from anabranch.networks.causal_transformer import CausalTransformer
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
 from anabranch.networks.finite_memory import FiniteMemory
@@ -20,6 +21,7 @@ __all__ = [
     "MLP",
     "CausalConvolution",
     "CausalNetwork",
+    "CausalTransformer",
     "Constant",
     "Convolutional",
     "FiniteMemory",

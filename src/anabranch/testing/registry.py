@@ -60,6 +60,7 @@ from anabranch.models import Autoregressive as ChainRule
 from anabranch.networks import (
     MLP,
     CausalConvolution,
+    CausalTransformer,
     Constant,
     Convolutional,
     FiniteMemory,
@@ -215,6 +216,21 @@ def _pixelcnn(features: tuple[int, ...], context: int | tuple[int, ...] = 0, **m
 
 
 CAUSAL_NETWORKS: dict[str, Case] = {
+    "causal transformer": Case(lambda: CausalTransformer(6, 2, hidden=8, layers=2, heads=2), features=6),
+    "causal transformer over channels, with dropout, of an image": Case(
+        lambda: CausalTransformer(4, 2, (1, 2, 2), 8, layers=2, heads=4, dropout=0.5, channels=3).eval(),
+        features=(4, 3),
+        context=(1, 2, 2),
+    ),
+    "causal transformer over an order of channels": Case(
+        lambda: CausalTransformer((2, 3, 2), 2, hidden=8, layers=2, heads=1), features=(2, 3, 2)
+    ),
+    "causal transformer that reads the first layer, of context": Case(
+        lambda: CausalTransformer((2, 3), 2, 2, hidden=8, layers=3, heads=2, reads="first"), features=(2, 3), context=2
+    ),
+    "causal transformer over one feature, of context": Case(
+        lambda: CausalTransformer(1, 2, 2, hidden=8, layers=1, heads=2), features=1, context=2
+    ),
     "PixelCNN": _pixelcnn((4, 5)),
     "PixelCNN of wide kernels, over channels, of context": _pixelcnn((4, 3), 2, kernel_size=5, channels=2),
     "PixelCNN of an image, with dropout": _pixelcnn((3, 4), (2, 3, 4), dropout=0.5, embed_positions=False),
