@@ -22,6 +22,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import statistics
 import time
 from pathlib import Path
@@ -103,7 +104,7 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
     """A density, and the settings of its fit."""
     name, _, given = model.partition(":")
     options = dict(SETTINGS[data][name])
-    for pair in filter(None, given.split(",")):
+    for pair in filter(None, re.split(r",(?=\w+=)", given)):
         key, _, value = pair.partition("=")
         options[key] = json.loads(value)
     fit = {
