@@ -109,7 +109,11 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
         options[key] = json.loads(value)
     fit = {
         **FIT[data],
-        **{key: options.pop(key) for key in list(options) if key in (*FIT[data], "epochs", "precision")},
+        **{
+            key: options.pop(key)
+            for key in list(options)
+            if key in (*FIT[data], "epochs", "precision", "compile", "weight_decay")
+        },
     }
     channels = None if family.inputs == 1 else family.inputs
     features = shape.numel() if name == "made" else tuple(shape)
