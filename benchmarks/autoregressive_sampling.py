@@ -18,7 +18,7 @@ import torch
 import typer
 from torch import Tensor
 
-from anabranch.networks import CausalConvolution, CausalNetwork, FiniteMemory, MaskedMLP, Recurrent
+from anabranch.networks import CausalConvolution, CausalNetwork, CausalTransformer, FiniteMemory, MaskedMLP, PixelCNN, Recurrent
 from anabranch.testing import randomize
 
 # A network over 28 x 28 positions with one output each: a line for each that takes part.
@@ -26,6 +26,8 @@ NETWORKS: dict[str, Callable[[], CausalNetwork]] = {
     "WaveNet": lambda: CausalConvolution(784, 1, hidden=64, skip=64, layers=10),
     "finite memory": lambda: FiniteMemory((28, 28), 1, memory=(5, 5), hidden=128),
     "recurrent": lambda: Recurrent(784, 1, hidden=128),
+    "PixelCNN": lambda: PixelCNN((28, 28), 1, hidden=32, layers=8),
+    "transformer": lambda: CausalTransformer((28, 28), 1, hidden=64, layers=4, heads=4),
     "MADE": lambda: MaskedMLP(784, 1, hidden=(512, 512)),
 }
 

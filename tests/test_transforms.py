@@ -581,3 +581,33 @@ def test_layers_share_the_largest_scale():
         assert [layer.univariate.max_log_scale for layer in layers] == pytest.approx([math.log(share)] * len(chain))
     with pytest.raises(ValueError, match="max_scale: expected a number above 1"):
         ab.flows.maf(2, max_scale=1.0)
+
+
+def test_tarflow_cuts_patches_and_turns_the_order_round():
+    chain = ab.flows.tarflow((2, 4, 6), blocks=2, hidden=8, layers=1, heads=2).double()
+    x = torch.randn(3, 2, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z, log_det = chain(x)
+    assert z.shape == (3, 2, 3, 8)
+    assert torch.equal(z[:, 1, 2], x[:, :, 2:4, 4:6].flatten(1)) and not log_det.any()  # it starts as the identity
+    randomize(chain, scale=0.3)
+    for i, later in enumerate((torch.triu, torch.tril)):
+        block = list(chain.blocks.values())[i]
+        layer = block.blocks["layer"] if i == 0 else block
+        jacobian = torch.autograd.functional.jacobian(lambda v, layer=layer: layer(v)[0], z[0])
+        moved = jacobian.abs().reshape(6, 8, 6, 8).amax(dim=(1, 3)) > 0
+        assert torch.equal(moved, later(torch.ones_like(moved)).mT)
+    assert torch.allclose(chain.inverse(chain(x)[0])[0], x, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"features": (8, 8)}, r"features: expected \(channels, height, width\)"),
+        ({"features": (1, 8, 7)}, "with multiples of 2, the patch, got"),
+        ({"features": (1, 8, 8), "patch": 3}, "with multiples of 3"),
+        ({"features": (1, 8, 8), "max_scale": 1.0}, "max_scale: expected a number above 1"),
+    ],
+)
+def test_tarflow_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ab.flows.tarflow(**arguments)

@@ -412,6 +412,23 @@ TRANSFORMS: dict[str, Case] = {
     "realnvp": Case(lambda: flows.realnvp(3, blocks=3, **_KW)),
     "realnvp of context": Case(lambda: flows.realnvp(3, 2, blocks=3, **_KW), context=2),
     "nice": Case(lambda: flows.nice(3, blocks=3, **_KW)),
+    "tarflow": Case(lambda: flows.tarflow(_IMAGE, patch=1, blocks=2, hidden=8, layers=1, heads=2), features=_IMAGE),
+    "tarflow of context": Case(
+        lambda: flows.tarflow((1, 2, 4), 2, blocks=2, hidden=8, layers=1, heads=2), features=(1, 2, 4), context=2
+    ),
+    "spline autoregressive over a sequence, by a transformer": Case(
+        lambda: Autoregressive(_spline(), CausalTransformer(4, _spline().size, hidden=8, layers=1, heads=2)), features=4
+    ),
+    "spline autoregressive over a sequence of channels, by convolutions, of context": Case(
+        lambda: Autoregressive(
+            _spline(), CausalConvolution(4, 2 * _spline().size, 2, hidden=6, skip=6, layers=2, channels=2), [2, 0, 1, 3]
+        ),
+        features=(4, 2),
+        context=2,
+    ),
+    "affine autoregressive over an image, by a PixelCNN": Case(
+        lambda: Autoregressive(Affine(), PixelCNN((2, 3), 2, hidden=6, layers=1)), features=(2, 3)
+    ),
     "identity": Case(Identity),
     "identity of images": Case(lambda: Identity(3), features=_IMAGE),
     "reshape": Case(lambda: Reshape(_IMAGE, 8), features=_IMAGE),
