@@ -18,7 +18,15 @@ import torch
 import typer
 from torch import Tensor
 
-from anabranch.networks import CausalConvolution, CausalNetwork, CausalTransformer, FiniteMemory, MaskedMLP, PixelCNN, Recurrent
+from anabranch.networks import (
+    CausalConvolution,
+    CausalNetwork,
+    CausalTransformer,
+    FiniteMemory,
+    MaskedMLP,
+    PixelCNN,
+    Recurrent,
+)
 from anabranch.testing import randomize
 
 # A network over 28 x 28 positions with one output each: a line for each that takes part.
