@@ -147,6 +147,28 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read(path, only_header=True)[0]
 
 
+def fingerprint_of(model: Described) -> str:
+    """SHA-256 of all that a model's numbers depend on, its description and its tensors: 64 hexadecimal digits.
+
+    The same before `save` and after `load`, on every machine; another one for other weights, in another dtype too.
+
+    Raises:
+        TypeError: a part that cannot be described.
+
+    Example:
+        >>> import anabranch as ab
+        >>> from anabranch.storage import fingerprint_of
+        >>> normal = ab.densities.Normal.standard(2)
+        >>> fingerprint_of(normal) == fingerprint_of(ab.densities.Normal.standard(2))
+        True
+        >>> fingerprint_of(normal) == fingerprint_of(ab.densities.Normal.standard(3))
+        False
+    """
+    description, arguments = describe(model)
+    tensors = {f"state.{name}": value.detach() for name, value in _state(model).items()} | arguments
+    return fingerprint(tensors, json.dumps(description, sort_keys=True))
+
+
 def _read(path: str | os.PathLike[str], only_header: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 (only needed here)
 

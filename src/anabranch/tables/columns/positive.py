@@ -138,7 +138,7 @@ class Positive(Smooth):
         return self._mixture(self.low, self.high, self.widest)
 
     def _ends(self) -> tuple[float, float]:
-        return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+        return 0.0 if self.low is None else self.low, np.inf if self.high is None else self.high
 
     def _check(self, x: Float64, values: pa.Array) -> None:
         low, high = self._ends()

@@ -101,6 +101,16 @@ class Smooth(Column):
             z = float(np.nextafter(np.float32(below.max()), np.float32(np.inf)))
         return z
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The ends of the values that have a density: infinite where there is none, and not always values themselves."""
+        return self._ends()
+
+    def place(self, x: Float64) -> Float64:
+        """z of numbers that need not be values: where the map takes them, atoms too, and beyond an end the end's."""
+        with np.errstate(all="ignore"):
+            return self._line(np.clip(np.asarray(x, dtype=np.float64), *self._ends()))
+
     def log_det(self, z: Float64) -> Float64:
         with np.errstate(all="ignore"):
             slope = self._log_slope(z)

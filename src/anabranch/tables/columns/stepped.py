@@ -120,6 +120,20 @@ class Stepped(Column):
             n[z == code] = atom
         return self._values(n, gaps)
 
+    def steps(self, values: pa.Array) -> tuple[Int64, NDArray[np.bool_]]:
+        """m of every value, of any of its types, and which are gaps; TableError for a value that is on no step."""
+        n, gaps = self._wholes(values)
+        return self._steps(n), gaps
+
+    def of_steps(self, m: Int64) -> pa.Array:
+        """The values of m, of the column's type: the inverse of `steps`."""
+        n = _shifted(m.astype(np.int64) * np.int64(self.step), self.origin, self._unsigned)
+        return self._values(n, np.zeros(len(n), dtype=bool))
+
+    def before(self, m: Int64) -> Float64:
+        """z of a place between two steps, m and the one before it, nearer to that one."""
+        return self._line(m.astype(np.float64) - (1 - _BEYOND))
+
     def cut(self, value: Any, included: bool) -> tuple[float, bool]:
         place = (self._number(value) - self.origin) / self.step
         m = math.floor(place)

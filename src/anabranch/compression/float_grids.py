@@ -1,0 +1,226 @@
+"""Grids of real numbers: floats bit for bit, decimals, and numbers to a precision that is stated."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from anabranch.arrays import LARGEST_EXACT
+from anabranch.checks import positive
+from anabranch.compression.discrete_grids import extent
+from anabranch.compression.grid import Grid, offsets, whole
+from anabranch.compression.halving import Numbers
+from anabranch.compression.tape import Float64
+from anabranch.tables.columns import Angle, Column
+from anabranch.tables.columns.reading import read_floats
+from anabranch.tables.columns.smooth import Smooth
+
+# decimals that are looked for
+_MOST_DIGITS = 9
+_BITS = {"halffloat": np.dtype(np.int16), "float": np.dtype(np.int32), "double": np.dtype(np.int64)}
+_FLOATS = {"halffloat": np.dtype(np.float16), "float": np.dtype(np.float32), "double": np.dtype(np.float64)}
+
+
+class RealGrid(Grid):
+    """Real numbers on a line or around a circle, each the middle of a cell: what lies between its neighbours and it.
+
+    To write your own: define `find`, `numbers_at` and `to_json`.
+
+    Args:
+        column: of the table's model.
+        size: how many numbers there are.
+        low: the least, as a whole number.
+    """
+
+    column: Smooth | Angle
+
+    def __init__(self, column: Smooth | Angle, size: int, low: int) -> None:
+        self.low = low
+        self.circular = isinstance(column, Angle)
+        super().__init__(column, size)
+
+    @abstractmethod
+    def at(self, n: Numbers) -> Float64:
+        """The number of each n < size."""
+
+    @abstractmethod
+    def before(self, n: Numbers) -> Float64:
+        """The edge of the cell of n towards the one before it, for n up to size."""
+
+    def plain(self, n: Numbers) -> pa.Array:
+        return pa.array(self.at(n))
+
+    def cuts(self, n: Numbers) -> tuple[Float64, Float64]:
+        x = self.before(n)
+        if isinstance(self.column, Smooth):
+            return self.column.place(x), np.zeros(len(x))
+        turns = np.floor(x / self.column.period)
+        return (x / self.column.period - turns) * (2 * math.pi), turns
+
+
+class FloatGrid(RealGrid):
+    """All floats of a type from the least to the largest of the table, bit for bit, the two zeros too.
+
+    Args:
+        column, size, low: as in `RealGrid`.
+        type: "double", "float" or "halffloat".
+    """
+
+    def __init__(self, column: Smooth | Angle, size: int, low: int, type: str) -> None:
+        self.type = type
+        if type not in _BITS:
+            raise ValueError(f"type: expected one of {', '.join(_BITS)}, got {type!r}")
+        super().__init__(column, size, low)
+
+    def find(self, values: pa.Array) -> Numbers:
+        return offsets(ranks(read_floats(self.column.name, values), self.type), self.low)
+
+    def at(self, n: Numbers) -> Float64:
+        rank = whole(n, self.low).astype(_BITS[self.type])
+        most = np.iinfo(rank.dtype).max
+        bits = np.where(rank >= 0, rank, (-(rank + 1)) | ~most)
+        return bits.view(_FLOATS[self.type]).astype(np.float64)
+
+    def before(self, n: Numbers) -> Float64:
+        last = np.uint64(self.size - 1)
+        lower, upper = self.at(np.minimum(np.maximum(n, 1) - np.uint64(1), last)), self.at(np.minimum(n, last))
+        return 0.5 * lower + 0.5 * upper
+
+    def to_json(self) -> dict[str, Any]:
+        return {"size": self.size, "low": self.low, "type": self.type}
+
+
+class DecimalGrid(RealGrid):
+    """n / 10^digits, each as the nearest float of a type.
+
+    Args:
+        column, size, low: as in `RealGrid`.
+        digits: how many decimals.
+        type: "double", "float" or "halffloat".
+    """
+
+    def __init__(self, column: Smooth | Angle, size: int, low: int, digits: int, type: str) -> None:
+        if not (isinstance(digits, int) and 0 <= digits <= _MOST_DIGITS) or type not in _FLOATS:
+            raise ValueError(f"digits, type: expected at most {_MOST_DIGITS} and a float, got {digits} and {type!r}")
+        self.digits, self.type = digits, type
+        super().__init__(column, size, low)
+
+    def find(self, values: pa.Array) -> Numbers:
+        n = np.round(read_floats(self.column.name, values) * 10.0**self.digits)
+        return offsets(n.astype(np.int64), self.low)
+
+    def at(self, n: Numbers) -> Float64:
+        return _decimals(whole(n, self.low).astype(np.float64), self.digits, self.type)
+
+    def before(self, n: Numbers) -> Float64:
+        return (whole(n, self.low) - 0.5) / 10.0**self.digits
+
+    def to_json(self) -> dict[str, Any]:
+        return {"size": self.size, "low": self.low, "digits": self.digits, "type": self.type}
+
+
+class PrecisionGrid(RealGrid):
+    """Multiples of a step, for numbers that need be known within half of it.
+
+    A cell that an end of the column cuts has its middle within the end.
+
+    Args:
+        column, size, low: as in `RealGrid`.
+        step: the precision.
+    """
+
+    def __init__(self, column: Smooth | Angle, size: int, low: int, step: float) -> None:
+        self.step = positive("step", step)
+        super().__init__(column, size, low)
+
+    def find(self, values: pa.Array) -> Numbers:
+        return offsets(self.nearest(self.column, values, self.step), self.low)
+
+    @staticmethod
+    def nearest(column: Column, values: pa.Array, step: float) -> NDArray[np.int64]:
+        """The multiple nearest to each value.
+
+        Raises:
+            ValueError: a precision so fine that floats do not tell it.
+        """
+        n = np.round(read_floats(column.name, values) / step)
+        if len(n) and float(np.abs(n).max()) > LARGEST_EXACT:
+            raise ValueError(
+                f"precision of {column.name!r}: expected one that float64 tells at the size of the values, got {step:g}; "
+                "leave it out, and the values are kept bit for bit"
+            )
+        return n.astype(np.int64)
+
+    def at(self, n: Numbers) -> Float64:
+        m = whole(n, self.low)
+        x = _multiples(m.astype(np.float64), self.step)
+        if isinstance(self.column, Angle):
+            return x
+        under, over = _multiples(m - 0.5, self.step), _multiples(m + 0.5, self.step)
+        least, most = self.column.span
+        cut = (under < least) | (over > most)
+        return np.where(cut, 0.5 * np.maximum(under, least) + 0.5 * np.minimum(over, most), x)
+
+    def before(self, n: Numbers) -> Float64:
+        return _multiples(whole(n, self.low) - 0.5, self.step)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"size": self.size, "low": self.low, "step": self.step}
+
+
+def real_grid(column: Smooth | Angle, values: pa.Array, precision: float | None, type: str) -> RealGrid:
+    """The grid of some values: of multiples of a precision, or the coarsest that holds them all bit for bit.
+
+    Args:
+        column: of the table's model.
+        values: without gaps.
+        precision: None for bit for bit.
+        type: "double", "float" or "halffloat", the type of the table's column.
+    """
+    x = read_floats(column.name, values)
+    # an atom is no number of the grid
+    plain = x[~np.isin(column.encode(values), column.atoms_encoded)]
+    if precision is not None:
+        n = PrecisionGrid.nearest(column, pa.array(plain), precision)
+        return PrecisionGrid(column, *extent(n), precision)
+    digits = _digits(plain, type)
+    if digits is not None:
+        return DecimalGrid(column, *extent(np.round(plain * 10.0**digits).astype(np.int64)), digits, type)
+    with np.errstate(over="ignore"):
+        narrow = next(name for name in _BITS if bool((plain.astype(_FLOATS[name]) == plain).all()))
+    return FloatGrid(column, *extent(ranks(plain, narrow)), narrow)
+
+
+def ranks(x: Float64, type: str) -> NDArray[np.int64]:
+    """The place of each float among all of a type, 0 for 0.0 and -1 for -0.0: their bits in order of their values."""
+    bits = x.astype(_FLOATS[type]).view(_BITS[type]).astype(np.int64)
+    most = np.int64(np.iinfo(_BITS[type]).max)
+    return np.where(bits >= 0, bits, -(bits & most) - 1)
+
+
+def _digits(x: Float64, type: str) -> int | None:
+    """With how many decimals all numbers are written, None for more than a few."""
+    for digits in range(_MOST_DIGITS + 1):
+        with np.errstate(over="ignore"):
+            n = np.round(x * 10.0**digits)
+        if bool((np.abs(n) > LARGEST_EXACT).any()):
+            return None
+        again = _decimals(n, digits, type)
+        if bool(((again == x) & (np.signbit(again) == np.signbit(x))).all()):
+            return digits
+    return None
+
+
+def _decimals(n: Float64, digits: int, type: str) -> Float64:
+    return (n / 10.0**digits + 0.0).astype(_FLOATS[type]).astype(np.float64)
+
+
+def _multiples(n: Float64, step: float) -> Float64:
+    """n steps; of a step of 1 / 100 the float nearest to so many hundredths."""
+    parts = round(1 / step) if step < 1 else 0
+    return n / parts if parts and 1 / parts == step else n * step
