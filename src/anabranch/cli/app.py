@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from anabranch.cli.cluster import cluster
+from anabranch.cli.compress import compress, decompress
 from anabranch.cli.detect import detect
 from anabranch.cli.errors import complain
 from anabranch.cli.fit import fit
@@ -44,10 +45,10 @@ def _show_version(asked: bool) -> None:
 def _anabranch(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, help="Print the version.")] = False,
 ) -> None:
-    """Densities of the rows of a table: fit, score, sample, fill gaps, ask, find odd rows; and a gallery."""
+    """Densities of the rows of a table: fit, score, sample, fill gaps, ask, find odd rows, compress; and a gallery."""
 
 
-for _command in (fit, score, sample, impute, query, detect, cluster, report, info, gallery):
+for _command in (fit, score, sample, impute, query, detect, cluster, report, info, compress, decompress, gallery):
     app.command()(_command)
 
 

@@ -15,7 +15,7 @@ from anabranch.cli.errors import BAD_INPUT, INTERRUPTED, NOT_WRITTEN, about, com
 from anabranch.cli.files import check_not_read, check_output
 from anabranch.cli.keeping import rescue, save_somewhere
 from anabranch.cli.kinds import show_columns
-from anabranch.cli.names import split_names
+from anabranch.cli.names import split_names, split_settings
 from anabranch.cli.reading import read_input, reads_tables, refuse_options
 from anabranch.storage import read_metadata
 from anabranch.training import NonFiniteError
@@ -262,19 +262,10 @@ def _read_kinds(text: str, available: Sequence[str], strict: bool = True) -> dic
 
     With `strict` what is no column is an error; otherwise it is for a later call to find.
     """
-    kinds: dict[str, str] = {}
-    begun = ""
-    for piece in text.split(","):
-        begun += piece
-        name, sign, kind = begun.rpartition("=")
-        if sign and (name in available or name.strip() in available):
-            kinds[name if name in available else name.strip()] = kind.strip()
-            begun = ""
-        else:
-            begun += ","
-    if begun and strict:
+    kinds, rest = split_settings(text, available)
+    if rest and strict:
         raise ValueError(
-            f"--kinds: expected columns of the table and their kinds, such as a=categorical,b=bounded, got {begun[:-1]!r}"
+            f"--kinds: expected columns of the table and their kinds, such as a=categorical,b=bounded, got {rest!r}"
         )
     return kinds
 

@@ -34,3 +34,24 @@ def split_names(text: str, available: Sequence[str]) -> list[str]:
     if not names:
         raise ValueError(f"expected names of columns, separated by commas, got {text!r}")
     return names
+
+
+def split_settings(text: str, available: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Names and what is set for them, a=1,b=2, and what is left over; names may hold commas and equals signs of their own.
+
+    Example:
+        >>> from anabranch.cli.names import split_settings
+        >>> split_settings("x=1, mass, kg=2,z", ["x", "mass, kg"])
+        ({'x': '1', 'mass, kg': '2'}, 'z')
+    """
+    settings: dict[str, str] = {}
+    begun = ""
+    for piece in text.split(","):
+        begun += piece
+        name, sign, value = begun.rpartition("=")
+        if sign and (name in available or name.strip() in available):
+            settings[name if name in available else name.strip()] = value.strip()
+            begun = ""
+        else:
+            begun += ","
+    return settings, begun[:-1]

@@ -55,9 +55,7 @@ class Container:
                 "model cannot hold; fit it to rows that have them"
             )
         packed = zlib.compress(text, 9)
-        fixed = _FIXED.pack(
-            MAGIC, _FORMAT, len(packed), len(self.checks), len(self.words), bytes.fromhex(self.model)
-        )
+        fixed = _FIXED.pack(MAGIC, _FORMAT, len(packed), len(self.checks), len(self.words), bytes.fromhex(self.model))
         body = b"".join([fixed, packed, *self.checks, self.words.astype("<u4").tobytes()])
         return body + _checksum(body)
 
@@ -79,7 +77,9 @@ class Container:
             raise ValueError(f"truncated: expected {CONSTANT} bytes at least, got {len(data)}")
         _, number, header, blocks, words, model = _FIXED.unpack_from(data)
         if number != _FORMAT:
-            raise ValueError(f"written in format {number}, and this version reads format {_FORMAT}; install a newer one")
+            raise ValueError(
+                f"written in format {number}, and this version reads format {_FORMAT}; install a newer one"
+            )
         ends = np.cumsum([_FIXED.size, header, CHECK * blocks, 4 * words, _CHECKSUM], dtype=object)
         if len(data) != ends[-1]:
             what = "truncated" if len(data) < ends[-1] else "longer than what was written"

@@ -22,8 +22,9 @@ from anabranch.tables.columns.smooth import Smooth
 
 # decimals that are looked for
 _MOST_DIGITS = 9
-_BITS = {"halffloat": np.dtype(np.int16), "float": np.dtype(np.int32), "double": np.dtype(np.int64)}
-_FLOATS = {"halffloat": np.dtype(np.float16), "float": np.dtype(np.float32), "double": np.dtype(np.float64)}
+_TYPES = ("halffloat", "float", "double")
+_BITS: dict[str, np.dtype[Any]] = dict(zip(_TYPES, map(np.dtype, ("i2", "i4", "i8")), strict=True))
+_FLOATS: dict[str, np.dtype[Any]] = dict(zip(_TYPES, map(np.dtype, ("f2", "f4", "f8")), strict=True))
 
 
 class RealGrid(Grid):
@@ -54,6 +55,9 @@ class RealGrid(Grid):
 
     def plain(self, n: Numbers) -> pa.Array:
         return pa.array(self.at(n))
+
+    def widths(self, n: Numbers) -> Float64:
+        return self.before(n + np.uint64(1)) - self.before(n)
 
     def cuts(self, n: Numbers) -> tuple[Float64, Float64]:
         x = self.before(n)
@@ -87,9 +91,18 @@ class FloatGrid(RealGrid):
         return bits.view(_FLOATS[self.type]).astype(np.float64)
 
     def before(self, n: Numbers) -> Float64:
-        last = np.uint64(self.size - 1)
-        lower, upper = self.at(np.minimum(np.maximum(n, 1) - np.uint64(1), last)), self.at(np.minimum(n, last))
+        lower, upper = self._beside(n)
         return 0.5 * lower + 0.5 * upper
+
+    def widths(self, n: Numbers) -> Float64:
+        # of neighbours half-way numbers are no floats, but differences are
+        (lower, here), (_, upper) = self._beside(n), self._beside(n + np.uint64(1))
+        return np.maximum(0.5 * (here - lower) + 0.5 * (upper - here), np.finfo(np.float64).tiny)
+
+    def _beside(self, n: Numbers) -> tuple[Float64, Float64]:
+        """The numbers before and after the edge before n."""
+        last = np.uint64(self.size - 1)
+        return self.at(np.minimum(np.maximum(n, np.uint64(1)) - np.uint64(1), last)), self.at(np.minimum(n, last))
 
     def to_json(self) -> dict[str, Any]:
         return {"size": self.size, "low": self.low, "type": self.type}
@@ -118,7 +131,7 @@ class DecimalGrid(RealGrid):
         return _decimals(whole(n, self.low).astype(np.float64), self.digits, self.type)
 
     def before(self, n: Numbers) -> Float64:
-        return (whole(n, self.low) - 0.5) / 10.0**self.digits
+        return (whole(n, self.low).astype(np.float64) - 0.5) / 10.0**self.digits
 
     def to_json(self) -> dict[str, Any]:
         return {"size": self.size, "low": self.low, "digits": self.digits, "type": self.type}
@@ -157,8 +170,8 @@ class PrecisionGrid(RealGrid):
         return n.astype(np.int64)
 
     def at(self, n: Numbers) -> Float64:
-        m = whole(n, self.low)
-        x = _multiples(m.astype(np.float64), self.step)
+        m = whole(n, self.low).astype(np.float64)
+        x = _multiples(m, self.step)
         if isinstance(self.column, Angle):
             return x
         under, over = _multiples(m - 0.5, self.step), _multiples(m + 0.5, self.step)
@@ -167,7 +180,7 @@ class PrecisionGrid(RealGrid):
         return np.where(cut, 0.5 * np.maximum(under, least) + 0.5 * np.minimum(over, most), x)
 
     def before(self, n: Numbers) -> Float64:
-        return _multiples(whole(n, self.low) - 0.5, self.step)
+        return _multiples(whole(n, self.low).astype(np.float64) - 0.5, self.step)
 
     def to_json(self) -> dict[str, Any]:
         return {"size": self.size, "low": self.low, "step": self.step}
@@ -188,12 +201,20 @@ def real_grid(column: Smooth | Angle, values: pa.Array, precision: float | None,
     if precision is not None:
         n = PrecisionGrid.nearest(column, pa.array(plain), precision)
         return PrecisionGrid(column, *extent(n), precision)
-    digits = _digits(plain, type)
-    if digits is not None:
-        return DecimalGrid(column, *extent(np.round(plain * 10.0**digits).astype(np.int64)), digits, type)
     with np.errstate(over="ignore"):
         narrow = next(name for name in _BITS if bool((plain.astype(_FLOATS[name]) == plain).all()))
+    digits = _digits(plain, type)
+    # the coarser of the two
+    if digits is not None and -digits * math.log(10) >= float(
+        np.log(spacing(plain, narrow)).mean() if len(plain) else 0
+    ):
+        return DecimalGrid(column, *extent(np.round(plain * 10.0**digits).astype(np.int64)), digits, type)
     return FloatGrid(column, *extent(ranks(plain, narrow)), narrow)
+
+
+def spacing(x: Float64, type: str) -> Float64:
+    """How far each float is from the next one of a type."""
+    return np.spacing(np.abs(x).astype(_FLOATS[type])).astype(np.float64)
 
 
 def ranks(x: Float64, type: str) -> NDArray[np.int64]:

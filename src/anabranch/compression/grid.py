@@ -57,6 +57,10 @@ class Grid(ABC):
     @abstractmethod
     def cuts(self, n: Numbers) -> tuple[Float64, Float64]: ...
 
+    def widths(self, n: Numbers) -> Float64:
+        """How much of the column's unit each n < size stands for, of columns that have a density."""
+        raise NotImplementedError
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]: ...
 
@@ -130,7 +134,7 @@ class Grid(ABC):
             left, right = (family.below(torch.tensor(end), theta)[1].numpy() for end in (low, high))
             mass = right - left + next_turn - turn
             with np.errstate(all="ignore"):
-                dense = log_p.numpy()[inside] + np.log(high - low)
+                dense = (log_p.numpy() + self.column.log_det(z.numpy()))[inside] + np.log(self.widths(some))
                 log_p[torch.tensor(inside)] = torch.tensor(np.where(mass > _SMALL, np.log(mass), dense))
         return -float(log_p.sum()) / math.log(2)
 

@@ -96,8 +96,8 @@ def compress(table: Any, model: TableModel, precision: Mapping[str, float] | Non
     check_present(frame, model.schema.columns, "which the model has")
     if more := [name for name in frame.column_names if name not in model.schema.columns]:
         raise TableError(
-            f"column {more[0]!r} is none of the model's, which are {', '.join(map(repr, model.schema.columns))}; leave it out, "
-            "or fit a model that has it"
+            f"column {more[0]!r} is none of the model's, which are {', '.join(map(repr, model.schema.columns))}; "
+            "leave it out, or fit a model that has it"
         )
     steps = {name: positive(f"precision of {name!r}", step) for name, step in (precision or {}).items()}
     if unknown := [name for name in steps if name not in model.schema.columns]:
@@ -145,7 +145,8 @@ def decompress(data: bytes, model: TableModel) -> pa.Table:
     mine = fingerprint_of(model)
     if box.model != mine:
         raise ValueError(
-            f"compressed with another model: expected the one whose fingerprint begins with {box.model[:12]}, got {mine[:12]}"
+            f"compressed with another model: expected the one whose fingerprint begins with {box.model[:12]}, "
+            f"got {mine[:12]}"
         )
     parts = model.schema.parts
     try:
@@ -233,7 +234,9 @@ def _flat(frame: pa.Table, part: Column) -> pa.Array:
     return values.cast(part.arrow_type) if pa.types.is_null(values.type) else values
 
 
-def _cells(part: Column, values: pa.Array, precision: float | None) -> tuple[Grid, NDArray[Any], NDArray[Any], list[Any]]:
+def _cells(
+    part: Column, values: pa.Array, precision: float | None
+) -> tuple[Grid, NDArray[Any], NDArray[Any], list[Any]]:
     """The grid of a column, its numbers and states (rows), and the values that are kept as they are."""
     if precision is not None and not pa.types.is_floating(values.type):
         raise ValueError(f"precision: expected columns of floats, got {part.name!r} of {values.type}; leave it out")

@@ -1,0 +1,108 @@
+"""Tables compressed by models of any order, beside zstd, xz and Parquet, with and without the model's file.
+
+python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--minutes 5] [--seed 0] [--models FOLDER]
+
+The folder holds the archives that benchmarks/tables.py reads. A model is fitted to four fifths of the rows (of adult to the
+rows that it calls training rows), and compresses the others, which it has not seen, and all rows. Every file is read back and
+compared with the table. A model of half precision would be half as large; here it is as `save` writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from tables import model_of, read
+from trials import Row, earlier, note, over_seeds, write
+
+import anabranch as ab
+from anabranch.compression import compress, decompress
+from anabranch.compression.others import other_sizes
+from anabranch.tables import TableModel, TableWarning, fit_table
+
+PAGE = Path(__file__).parent.parent / "docs" / "compression.md"
+BY = ("table", "rows", "as")
+COLUMNS = {"bytes": ",.0f", "with the model": ",.0f", "bits a row": ",.1f", "times ours": ".2f"}
+# how large a part of the rows a model does not see
+HELD_OUT = 5
+
+
+def parts(folder: Path, name: str, seed: int) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """All rows, those a model is fitted to, and those it is not."""
+    table = read(folder / f"{name}.npz")
+    archive = np.load(folder / f"{name}.npz", allow_pickle=False)
+    drawn = np.random.default_rng(seed).permutation(table.num_rows) % HELD_OUT == 0
+    out = archive["test"] if "test" in archive.files else drawn
+    return table, table.filter(pa.array(~out)), table.filter(pa.array(out))
+
+
+def sizes(model: TableModel, table: pa.Table, weight: int) -> list[Row]:
+    """Rows of numbers of one table, ours first."""
+    begun = time.perf_counter()
+    found = compress(table, model)
+    between = time.perf_counter()
+    same = decompress(found.data, model).equals(table)
+    ended = time.perf_counter()
+    if not same:
+        raise AssertionError("the table that came back is another one")
+    ours = len(found.data)
+    rows: list[Row] = [
+        {
+            "as": "anabranch",
+            "bytes": ours,
+            "with the model": ours + weight,
+            "model's -log2 p, bytes": found.model_bits / 8,
+            "gaps, bytes": found.gaps / 8,
+            "description, bytes": found.described,
+            "tape over -log2 p and gaps": (ours - found.described) / (found.model_bits / 8 + found.gaps / 8),
+            "cells kept": found.raw,
+            "seconds to write": between - begun,
+            "seconds to read": ended - between,
+        }
+    ]
+    rows += [{"as": name, "bytes": size, "with the model": size} for name, size in other_sizes(table).items()]
+    for row in rows:
+        row |= {"bits a row": 8 * row["bytes"] / table.num_rows, "times ours": row["bytes"] / ours}
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--tables", default="adult,support2")
+    parser.add_argument("--minutes", type=float, default=5, help="of each fit, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", type=Path, help="a folder to keep the models in, and to take them from")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    kept = earlier("compression")
+    with tempfile.TemporaryDirectory() as temporary:
+        models = arguments.models or Path(temporary)
+        models.mkdir(parents=True, exist_ok=True)
+        for name in arguments.tables.split(","):
+            table, seen, unseen = parts(arguments.folder, name, arguments.seed)
+            path = model_of(models, name, arguments.seed)
+            if not path.exists():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", TableWarning)
+                    model, _ = fit_table(
+                        seen, model="any-order", seed=arguments.seed, minutes=arguments.minutes, progress=False
+                    )
+                ab.save(model, path)
+            model = ab.load(path)
+            kept = [row for row in kept if row["table"] != name]
+            for which, some in (("held out", unseen), ("all", table)):
+                for row in sizes(model, some, path.stat().st_size):
+                    setting = {"table": name, "rows": f"{which} ({some.num_rows:,})", "seed": arguments.seed}
+                    note(kept, {**setting, "fit": f"{arguments.minutes:g} min", **row})
+            write("compression", {"minutes": arguments.minutes}, kept, over_seeds(kept, BY, COLUMNS), PAGE)
+
+
+if __name__ == "__main__":
+    main()

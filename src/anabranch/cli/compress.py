@@ -1,0 +1,131 @@
+"""`anabranch compress` and `anabranch decompress`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anabranch.atomic import replacing
+from anabranch.cli.errors import about, complain, one_line_errors
+from anabranch.cli.files import check_not_read, check_output, check_table_output, load_table_model, write_output
+from anabranch.cli.names import split_settings
+from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
+
+if TYPE_CHECKING:
+    from anabranch.compression import Compressed
+
+_Model = Annotated[
+    Path, typer.Option("--model", "-m", help="A model of any order, which 'anabranch fit --model any-order' wrote.")
+]
+
+
+@one_line_errors()
+@reads_tables
+def compress(
+    table: Annotated[Path, typer.Argument(help="The table to compress, with the columns the model was fitted on.")],
+    model: _Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the compressed rows.")],
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COL=STEP,...",
+            help="Columns of real numbers of which values within half a step will do; all others are kept bit for bit.",
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option(help="Print what zstd, xz and Parquet make of the same rows, which may take longer.")
+    ] = True,
+    *,
+    reading: dict[str, Any],
+) -> None:
+    """Write a table in as many bits as a model finds it surprising, and print how many these are.
+
+    'anabranch decompress' with the same model gives the rows back, on this machine; elsewhere too, or it refuses.
+    """
+    from anabranch.compression import compress as compressed  # noqa: PLC0415 (slow to import)
+    from anabranch.compression.others import other_sizes  # noqa: PLC0415
+
+    check_output(output)
+    check_not_read(output, "the compressed rows", table=table, model=model)
+    fitted = load_table_model(model)
+    data, sheet = read_input(table, reading, model=fitted, file=model)
+    del sheet  # cells as they are written: a compressed table has their values
+    steps = None if precision is None else _read_precision(precision, data.column_names)
+    with about(table):
+        result = compressed(data, fitted, steps)
+    with replacing(output) as temporary:
+        temporary.write_bytes(result.data)
+    _show(result, output, other_sizes(data) if compare else {}, model.stat().st_size)
+    complain(f"compressed {result.rows:,} rows{_kept(result)}; wrote {output}")
+
+
+@one_line_errors()
+def decompress(
+    file: Annotated[Path, typer.Argument(help="What 'anabranch compress' wrote.")],
+    model: _Model,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write the table; standard output, as CSV, by default."),
+    ] = None,
+    escape_formulas: EscapeFormulas = False,
+) -> None:
+    """Read back the table that 'anabranch compress' wrote, with the same model."""
+    from anabranch.compression import decompress as decompressed  # noqa: PLC0415 (slow to import)
+
+    check_table_output(output)
+    check_not_read(output, "the table", model=model)
+    check_not_read(output, "the table", file=file)
+    data = file.read_bytes()
+    fitted = load_table_model(model)
+    try:
+        table = decompressed(data, fitted)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    write_output(table, output, escape_formulas=escape_formulas)
+    if output is not None:
+        complain(f"wrote {table.num_rows:,} rows to {output}")
+
+
+def _read_precision(text: str, available: Sequence[str]) -> dict[str, float]:
+    """Columns and steps, a=0.01,b=1."""
+    found, rest = split_settings(text, available)
+    try:
+        steps = {name: float(step) for name, step in found.items()}
+    except ValueError:
+        rest = rest or text
+    if rest:
+        raise ValueError(
+            f"--precision: expected columns of the table and steps in their units, such as a=0.01,b=1, got {rest!r}"
+        )
+    return steps
+
+
+def _kept(result: Compressed) -> str:
+    """What is said of values that the model cannot hold."""
+    return f" ({result.raw:,} cells that the model cannot hold are kept as they are)" if result.raw else ""
+
+
+def _show(result: Compressed, output: Path, others: Mapping[str, int], model: int) -> None:
+    """Print sizes, beside those of others and with the model's file."""
+    from rich.console import Console  # noqa: PLC0415 (only needed here)
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    size, rows = len(result.data), max(1, result.rows)
+    sizes = Table("rows as", "bytes", "bits a row", "times ours", "with the model", title="Sizes", title_justify="left")
+    for name, other in {output.name: size, **others}.items():
+        both = f"{size + model:,}" if other is size and name == output.name else f"{other:,}"
+        sizes.add_row(name, f"{other:,}", f"{8 * other / rows:,.2f}", f"{other / size:.2f}", both)
+    console.print(sizes, markup=False)
+    tape = 8 * (size - result.described)
+    told = result.model_bits + result.gaps
+    console.print(
+        f"The model's -log2 p is {result.model_bits / rows:,.2f} bits a row, and gaps are {result.gaps / rows:,.2f}: "
+        f"the tape is {tape / told if told else 1:.4f} times that. Beside it are {result.described:,} bytes of description.",
+        markup=False,
+        soft_wrap=True,
+    )
