@@ -3,8 +3,8 @@
 python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--minutes 5] [--seed 0] [--models FOLDER]
 
 The folder holds the archives that benchmarks/tables.py reads. A model is fitted to four fifths of the rows (of adult to the
-rows that it calls training rows), and compresses the others, which it has not seen, and all rows. Every file is read back and
-compared with the table. A model of half precision would be half as large; here it is as `save` writes it.
+rows that it calls training rows), and compresses the others, which it has not seen, and all rows. Every file is read back,
+and the table compared. The model's file is as `save` writes it, in float32.
 """
 
 from __future__ import annotations

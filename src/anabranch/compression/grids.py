@@ -36,6 +36,8 @@ def grid_of(column: Column, values: pa.Array, precision: float | None) -> Grid:
         return TurnGrid.of(column, values)
     if isinstance(column, (Smooth, Angle)):
         kind = str(values.type)
+        if precision is not None and not pa.types.is_floating(values.type):
+            raise ValueError(f"precision: expected columns of floats, got {column.name!r} of {kind}; leave it out")
         return real_grid(column, values, precision, kind if kind in ("float", "halffloat") else "double")
     raise _unknown(column)
 

@@ -108,7 +108,7 @@ class Time(Stepped):
         value = self._values(np.array([n]), np.array([False]))
         try:
             return str(value[0])
-        except OverflowError:
+        except (OverflowError, ValueError):  # of Python's own dates, and of pandas', which nanoseconds become
             if pa.types.is_duration(self.arrow_type):  # longer than Python's can be
                 return f"{n} {self.arrow_type.unit}"
             # the ends of the calendar are beyond it in zones ahead or behind

@@ -1,0 +1,383 @@
+"""Rows in as many bits as a model finds them surprising: exact round trips, sizes, and files that are refused."""
+
+import datetime
+import decimal
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import anabranch as ab
+from anabranch.cli import app
+from anabranch.compression import any_order, compress, decompress
+from anabranch.compression.container import CONSTANT, Container
+from anabranch.compression.float_grids import DecimalGrid, FloatGrid, ranks, real_grid
+from anabranch.compression.halving import code_numbers
+from anabranch.compression.tape import TOTAL, DecodingError, Reading, Writing, quantised
+from anabranch.models import AnyOrder
+from anabranch.storage import fingerprint_of
+from anabranch.tables import Schema, TableError, TableModel
+from anabranch.tables.columns import Continuous
+
+ROWS = 150
+KINDS = {"wind": "angle", "phase": "angle", "rain": "positive", "share": "bounded"}
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def columns(n=ROWS, seed=0):
+    """Columns of every kind and of many types, with gaps."""
+    rng = np.random.default_rng(seed)
+
+    def gaps(values, kind=None):
+        return pa.array(list(values) if kind else values, kind, mask=rng.random(n) < 0.1)
+
+    words = np.array(["red", "blue", "", 'grün, "x"\n'])
+    start = datetime.datetime(2020, 1, 1)
+    seconds = [datetime.timedelta(seconds=int(s)) for s in rng.integers(0, 10**7, n)]
+    hours = [datetime.time(int(h), int(m)) for h, m in zip(rng.integers(0, 24, n), rng.integers(0, 60, n), strict=True)]
+    single = rng.normal(size=n).astype(np.float32)
+    return {
+        "text": gaps(words[rng.integers(0, 4, n)]),
+        "dictionary": gaps(words[rng.integers(0, 3, n)]).dictionary_encode(),
+        "large": pa.array(words[rng.integers(0, 3, n)], pa.large_string()),
+        "truth": gaps(rng.random(n) < 0.3),
+        "grade": pa.array(rng.integers(1, 6, n), pa.int8()),
+        "gain": pa.array(np.where(rng.random(n) < 0.9, 0, rng.lognormal(8, 1, n)).astype(np.int64)),
+        "wide": pa.array(rng.integers(0, 10**6, n)),
+        "unsigned": pa.array(rng.integers(2**63, 2**63 + 10**6, n, dtype=np.uint64), pa.uint64()),
+        "bent": pa.array(np.exp(rng.normal(6, 1.5, n)).astype(np.int32)),
+        "rounded": pa.array(np.where(rng.random(n) < 0.1, np.nan, np.round(rng.normal(170, 10, n), 1))),
+        "single": pa.array(np.round(rng.normal(1, 0.3, n), 2).astype(np.float32)),
+        "money": pa.array([decimal.Decimal(int(v)) / 100 for v in rng.integers(0, 5000, n)], pa.decimal128(8, 2)),
+        "when": gaps([start + s for s in seconds], pa.timestamp("ns", "Europe/Berlin")),
+        "date": gaps([start.date() + s for s in seconds], pa.date32()),
+        "clock": pa.array(hours, pa.time32("s")),
+        "took": pa.array(rng.exponential(1e5, n).astype(np.int64), pa.duration("ms")),
+        "real": pa.array(rng.normal(size=n) * 3 + 100),
+        "real32": pa.array(np.where(rng.random(n) < 0.05, np.nan, single)).cast(pa.float32()),
+        "real16": pa.array(rng.normal(size=n).astype(np.float16)),
+        "rain": gaps(np.where(rng.random(n) < 0.4, 0.0, rng.gamma(2, 3, n))),
+        "share": pa.array(np.where(rng.random(n) < 0.1, 1.0, rng.beta(2, 3, n))),
+        "wind": pa.array(rng.integers(-18, 37, n) * 10),
+        "phase": pa.array(rng.vonmises(1, 2, n) * 180 / np.pi),
+    }
+
+
+def model_of(table, kinds=None, dtype=torch.float32, seed=0):
+    """A model of any order that has seen a table and was not fitted: its columns begin at their marginals."""
+    schema = Schema.infer(table, kinds={k: v for k, v in (kinds or KINDS).items() if k in table.column_names})
+    order = np.random.default_rng(seed).permutation(table.num_columns).tolist()
+    with ab.draws.drawing(seed):
+        density = AnyOrder(schema.families(), hidden=8, order=order).to(dtype)
+    x, _ = schema.encode(table)
+    density.initialize(schema.tensor(x, dtype))
+    return TableModel(schema, density)
+
+
+@pytest.fixture(scope="module")
+def everything():
+    names = np.random.default_rng(1).permutation(list(columns())).tolist()
+    table = pa.table(columns()).select(names)
+    model = model_of(table)
+    return table, model, compress(table, model)
+
+
+def same(table, other):
+    """Whether two tables agree in names, types, values to the bit, and gaps of both kinds."""
+    assert table.schema.names == other.schema.names
+    for name in table.column_names:
+        one, two = (t[name].combine_chunks() for t in (table, other))
+        assert one.type == two.type, name
+        if pa.types.is_floating(one.type):
+            assert one.is_null().equals(two.is_null()), name
+            x, y = (values.fill_null(0.5).to_numpy() for values in (one, two))
+            assert np.array_equal(x, y, equal_nan=True) and np.array_equal(np.signbit(x), np.signbit(y)), name
+        else:
+            assert one.to_pylist() == two.to_pylist() if pa.types.is_dictionary(one.type) else one.equals(two), name
+
+
+def test_columns_of_every_kind_come_back_bit_for_bit(everything):
+    table, model, found = everything
+    same(decompress(found.data, model), table)
+    assert found.raw == 0
+
+
+def test_a_file_is_as_long_as_the_model_is_surprised(everything):
+    table, model, found = everything
+    assert 0.99 < 8 * (len(found.data) - found.described) / (found.model_bits + found.gaps) < 1.01
+    assert CONSTANT < found.described < 1000
+
+
+def test_bits_of_discrete_columns_are_those_of_the_density(everything):
+    table, model, found = everything
+    x = model.encoded.schema.tensor(model.schema.encode(table)[0], torch.float32)
+    told = -model.density.terms(x).double().detach().sum(dim=0) / np.log(2)
+    for i, part in enumerate(model.schema.parts):
+        if part.discrete:
+            assert found.columns[part.name] == pytest.approx(float(told[i]), rel=1e-3)
+
+
+def test_bits_of_a_precision_are_those_of_the_density():
+    table = pa.table({name: columns()[name] for name in ("real", "share", "rain", "phase", "text")})
+    model = model_of(table)
+    steps = {"real": 1e-3, "share": 1e-4, "rain": 1e-3, "phase": 0.01}
+    found = compress(table, model, steps)
+    again = decompress(found.data, model)
+    log_p = float(model.log_prob(again).sum()) + sum(
+        np.log(step) * int(pc.sum(pc.not_equal(again[name], 0.0 if name == "rain" else 1.0)).as_py())
+        for name, step in steps.items()
+    )
+    assert found.model_bits == pytest.approx(-log_p / np.log(2), rel=3e-3)
+    assert 8 * (len(found.data) - found.described) < 1.01 * (found.model_bits + found.gaps) + 64
+
+
+def test_a_precision_is_kept_and_atoms_are_exact():
+    table = pa.table({name: columns()[name] for name in ("real", "rain", "share", "real32")})
+    model = model_of(table)
+    steps = {"real": 0.01, "rain": 0.5, "share": 0.25, "real32": 0.1}
+    again = decompress(compress(table, model, steps).data, model)
+    for name, step in steps.items():
+        one, two = (t[name].combine_chunks() for t in (table, again))
+        assert one.is_null().equals(two.is_null())
+        x, y = (values.fill_null(0.0).cast(pa.float64()).to_numpy() for values in (one, two))
+        assert np.nanmax(np.abs(x - y)) <= 0.5 * step * (1 + 1e-6)
+        assert np.nanmax(np.abs(x - y)) > 0.3 * step
+    assert pc.equal(table["rain"], 0.0).equals(pc.equal(again["rain"], 0.0))
+    assert pc.equal(table["share"], 1.0).equals(pc.equal(again["share"], 1.0))
+
+
+def test_several_blocks_and_another_size_of_block(monkeypatch):
+    table = pa.table({name: columns()[name] for name in ("text", "gain", "real")})
+    model = model_of(table)
+    whole = compress(table, model)
+    monkeypatch.setattr(any_order, "_ROWS", 40)
+    found = compress(table, model)
+    monkeypatch.undo()
+    assert len(Container.from_bytes(found.data).checks) == 4
+    assert len(found.data) < len(whole.data) + 3 * 8 + 16
+    same(decompress(found.data, model), table)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_one_row_and_none(everything, rows):
+    table, model, _ = everything
+    some = table.slice(0, rows)
+    same(decompress(compress(some, model).data, model), some)
+
+
+def test_a_model_of_double_precision(everything):
+    table = everything[0].select(["real", "text", "wide"])
+    model = model_of(table, dtype=torch.float64)
+    same(decompress(compress(table, model).data, model), table)
+
+
+def test_what_the_model_cannot_hold_is_kept_as_it_is():
+    table = pa.table({"text": ["a", "b", "a", "b"] * 5, "n": [1, 2, 3, 40] * 5, "x": np.linspace(0, 3, 20) ** 2 / 3})
+    kinds = {"n": "integer 0..40", "x": "continuous 0..3"}
+    model = model_of(table, kinds)
+    odd = pa.table({"text": ["a", "c", None, "d"], "n": [41, -7, 3, None], "x": [-0.0, 9.5, np.nan, 0.25]})
+    found = compress(odd, model)
+    assert found.raw == 5
+    same(decompress(found.data, model), odd)
+    dates = pa.table(
+        {"day": pa.array([datetime.date(2020, 1, d) for d in range(1, 20)]), "m": [1.25, 2.5] * 9 + [3.75]}
+    )
+    model = model_of(dates, {"day": "time 2020-01-01..2020-01-31"})
+    odd = pa.table({"day": pa.array([datetime.date(2021, 1, 1), datetime.date(2020, 1, 5)]), "m": [1.25, 3.75]})
+    same(decompress(compress(odd, model).data, model), odd)
+
+
+def test_types_other_than_the_fitted_ones_come_back():
+    table = pa.table({"a": pa.array(range(50), pa.int64()), "b": np.linspace(0.1, 5, 50)})
+    model = model_of(table)
+    other = pa.table({"b": pa.array([0.1, 2.6], pa.float32()), "a": pa.array([3, 4], pa.int16())})
+    same(decompress(compress(other, model).data, model), other)
+    empty = pa.table({"b": pa.nulls(2), "a": pa.array([3, 4], pa.int16())})
+    same(decompress(compress(empty, model).data, model), empty)
+
+
+def test_frequencies_are_whole_numbers_that_sum_up():
+    p = np.random.default_rng(0).dirichlet(np.full(50, 0.02), 200)
+    frequencies = quantised(p)
+    assert (frequencies.sum(axis=1) == TOTAL).all() and frequencies.min() == 1
+    assert np.abs(frequencies / TOTAL - p).max() < 50 / TOTAL
+    odd = quantised(np.array([[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [-1.0, 1.0], [5e-324, 0.0]]))
+    assert (odd.sum(axis=1) == TOTAL).all() and odd.min() >= 1
+
+
+def test_a_tape_costs_what_its_frequencies_say():
+    rng = np.random.default_rng(0)
+    frequencies = quantised(rng.dirichlet(np.full(7, 0.3), 5000))
+    symbols = np.array([rng.choice(7, p=f / TOTAL) for f in frequencies])
+    tape = Writing()
+    tape.code(frequencies, symbols)
+    bits = -np.log2(frequencies[np.arange(5000), symbols] / TOTAL).sum()
+    assert 0 <= 32 * len(tape.words()) - bits < 64
+    assert (Reading(tape.words()).code(frequencies, None) == symbols).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000, 2**63, 2**64 - 1])
+def test_numbers_of_every_range_come_back_by_any_distribution(size):
+    rng = np.random.default_rng(size % 1000)
+    n = np.array([0, size - 1, size // 2, *(int(u * (size - 1)) for u in rng.random(50))], dtype=np.uint64)
+    for below in (
+        lambda u: u.astype(float) / size,
+        lambda u: np.zeros(len(u)),
+        lambda u: np.full(len(u), np.nan),
+        lambda u: 1 - u.astype(float) / size,
+    ):
+        tape = Writing()
+        code_numbers(tape, below, size, n, len(n))
+        assert (code_numbers(Reading(tape.words()), below, size, None, len(n)) == n).all()
+
+
+def test_floats_keep_their_order_and_their_zeros():
+    x = np.array([-np.inf, -1.5, -1e-310, -0.0, 0.0, 5e-324, 1.0, 1e300])
+    assert (np.diff(ranks(x, "double")) > 0).all() and ranks(x, "double")[3:5].tolist() == [-1, 0]
+    column = Continuous("x", 0.0, 1.0)
+    grid = real_grid(column, pa.array(x[1:]), None, "double")
+    again = grid.values(grid.numbers(pa.array(x[1:]))).to_numpy()
+    assert isinstance(grid, FloatGrid)
+    assert np.array_equal(again, x[1:]) and np.array_equal(np.signbit(again), np.signbit(x[1:]))
+    assert isinstance(real_grid(column, pa.array([0.125, 7.5]), None, "double"), DecimalGrid)
+
+
+def test_other_probabilities_are_refused(everything, monkeypatch):
+    table, model, found = everything
+    other = model_of(table)
+    with torch.no_grad():
+        other.density.network.heads.bias.mul_(1 + 1e-6)
+    with pytest.raises(ValueError, match="compressed with another model: expected the one whose fingerprint begins"):
+        decompress(found.data, other)
+    # as if this machine had other floats
+    monkeypatch.setattr("anabranch.compression.table.fingerprint_of", lambda _: fingerprint_of(model))
+    with pytest.raises(ValueError, match="refused: the model gives other probabilities here") as caught:
+        decompress(found.data, other)
+    assert "\n" not in str(caught.value)
+
+
+def test_torn_and_changed_files_are_one_line(everything):
+    _, model, found = everything
+    data = found.data
+    rng = np.random.default_rng(0)
+    ends = [0, 1, 7, 8, 20, CONSTANT - 1, CONSTANT, 200, len(data) - 1]
+    torn = [data[:end] for end in ends] + [data + b"x"]
+    for place in [*range(0, CONSTANT, 3), *rng.integers(0, len(data), 40).tolist()]:
+        torn.append(data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :])
+    for one in torn:
+        with pytest.raises(ValueError, match="not a file|truncated|longer|damaged|format") as caught:
+            decompress(one, model)
+        assert "\n" not in str(caught.value)
+
+
+def test_made_up_headers_are_one_line(everything):
+    table, model, _ = everything
+    some = table.slice(0, 3)
+    box = Container.from_bytes(compress(some, model).data)
+    rng = np.random.default_rng(0)
+    wrong = [None, -1, 0, 2**70, 1e300, "x", [], {}, [[1]], True, "float", {"size": 2, "low": 0}]
+    outcomes = set()
+    for _ in range(150):
+        header = json.loads(json.dumps(dict(box.header)))
+        name = list(header)[int(rng.integers(len(header)))]
+        at = header
+        while isinstance(at.get(name) if isinstance(at, dict) else at[name], dict | list) and rng.random() < 0.8:
+            inner = at[name]
+            keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
+            if not keys:
+                break
+            at, name = inner, keys[int(rng.integers(len(keys)))]
+        at[name] = wrong[int(rng.integers(len(wrong)))]
+        data = Container(header, box.model, box.checks, box.words).to_bytes()
+        try:
+            decompress(data, model)
+            outcomes.add("read")
+        except ValueError as error:
+            assert "\n" not in str(error)
+            outcomes.add("refused")
+    assert "refused" in outcomes
+
+
+def test_garbage_on_the_tape_is_refused(everything):
+    _, model, found = everything
+    box = Container.from_bytes(found.data)
+    words = np.random.default_rng(0).integers(0, 2**32, len(box.words), dtype=np.uint32)
+    for tape in (words, words[:0], np.full(9, 2**32 - 1, np.uint32)):
+        with pytest.raises(ValueError, match="refused"):
+            decompress(Container(box.header, box.model, box.checks, tape).to_bytes(), model)
+    with pytest.raises(DecodingError):
+        Reading(np.full(9, 2**32 - 1, np.uint32)).code(quantised(np.ones((30, 2))), None)
+
+
+def test_tables_and_models_that_do_not_fit(everything):
+    table, model, _ = everything
+    with pytest.raises(TableError, match="'more' is none of the model's"):
+        compress(table.append_column("more", table["wide"]), model)
+    with pytest.raises(TableError, match="wide"):
+        compress(table.drop_columns(["wide"]), model)
+    with pytest.raises(TableError, match="infinity"):
+        some = table.set_column(table.column_names.index("real"), "real", pa.array([np.inf] * ROWS))
+        compress(some, model)
+    for precision, said in (
+        ({"wide": 1.0}, "is kept as"),
+        ({"nothing": 1.0}, "expected columns"),
+        ({"real": 0.0}, "precision of 'real'"),
+        ({"real": 1e-18}, "bit for bit"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            compress(table, model, precision)
+    flow = TableModel(Schema([Continuous("x", 0.0, 1.0)]), ab.densities.Normal.standard(1))
+    with pytest.raises(ValueError, match="expected a model of any order"):
+        compress(pa.table({"x": [1.0]}), flow)
+    with pytest.raises(ValueError, match="expected a TableModel"):
+        compress(table, flow.density)
+
+
+def test_threads_stay_as_they_were(everything):
+    table, model, found = everything
+    torch.set_num_threads(2)
+    try:
+        same(decompress(found.data, model), table)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_commands(tmp_path):
+    table = pa.table({name: columns()[name] for name in ("text", "rain", "wide")})
+    ab.tables.write_table(table, tmp_path / "table.parquet")
+    ab.save(model_of(table), tmp_path / "model.safetensors")
+    options = ["-m", tmp_path / "model.safetensors", "-o"]
+    done = run("compress", tmp_path / "table.parquet", *options, tmp_path / "rows.ab", "--precision", "rain=0.01")
+    assert done.exit_code == 0, done.output
+    assert "bits a row" in done.stdout and "Parquet" in done.stdout and "compressed 150 rows" in done.stderr
+    done = run("decompress", tmp_path / "rows.ab", *options, tmp_path / "again.parquet")
+    assert done.exit_code == 0, done.output
+    again = ab.tables.read_table(tmp_path / "again.parquet")
+    same(again.drop_columns(["rain"]), table.drop_columns(["rain"]))
+    assert not again["rain"].equals(table["rain"])
+
+
+def test_commands_say_what_is_wrong_and_write_nothing(tmp_path):
+    table = pa.table({"a": [1, 2, 3] * 5, "b": [0.25, 0.5, 0.75] * 5})
+    ab.tables.write_table(table, tmp_path / "table.parquet")
+    ab.save(model_of(table), tmp_path / "model.safetensors")
+    (tmp_path / "other.ab").write_bytes(b"other")
+    options = ["-m", tmp_path / "model.safetensors", "-o", tmp_path / "out.parquet"]
+    for done, said in (
+        (run("decompress", tmp_path / "other.ab", *options), "other.ab: not a file that 'anabranch compress' wrote"),
+        (run("decompress", tmp_path / "none.ab", *options), "none.ab"),
+        (run("compress", tmp_path / "table.parquet", *options, "--precision", "c=1"), "--precision: expected columns"),
+        (run("compress", tmp_path / "table.parquet", *options, "--precision", "b=x"), "--precision: expected columns"),
+    ):
+        assert done.exit_code == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1, done.output
+        assert not (tmp_path / "out.parquet").exists()
+    same_file = ["-m", tmp_path / "model.safetensors", "-o", tmp_path / "table.parquet"]
+    assert "is the table itself" in run("compress", tmp_path / "table.parquet", *same_file).stderr
