@@ -110,7 +110,7 @@ def test_columns_of_every_kind_come_back_bit_for_bit(everything):
 
 
 def test_a_file_is_as_long_as_the_model_is_surprised(everything):
-    table, model, found = everything
+    found = everything[2]
     assert 0.99 < 8 * (len(found.data) - found.described) / (found.model_bits + found.gaps) < 1.01
     assert CONSTANT < found.described < 1000
 
@@ -272,15 +272,16 @@ def test_torn_and_changed_files_are_one_line(everything):
     for place in [*range(0, CONSTANT, 3), *rng.integers(0, len(data), 40).tolist()]:
         torn.append(data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :])
     for one in torn:
-        with pytest.raises(ValueError, match="not a file|truncated|longer|damaged|format") as caught:
+        with pytest.raises(ValueError, match=r"not a file|truncated|longer|damaged|format") as caught:
             decompress(one, model)
         assert "\n" not in str(caught.value)
 
 
-def test_made_up_headers_are_one_line(everything):
-    table, model, _ = everything
-    some = table.slice(0, 3)
-    box = Container.from_bytes(compress(some, model).data)
+def test_made_up_headers_are_one_line():
+    table = pa.table({name: columns()[name] for name in ("text", "gain", "real", "rain", "wind")})
+    model = model_of(table)
+    odd = table.slice(0, 3).set_column(0, "text", pa.array(["red", None, "unseen"]))
+    box = Container.from_bytes(compress(odd, model).data)
     rng = np.random.default_rng(0)
     wrong = [None, -1, 0, 2**70, 1e300, "x", [], {}, [[1]], True, "float", {"size": 2, "low": 0}]
     outcomes = set()
