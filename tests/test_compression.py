@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 import anabranch as ab
 from anabranch.cli import app
-from anabranch.compression import any_order, compress, decompress
+from anabranch.compression import any_order, compress, compress_array, decompress, decompress_array
 from anabranch.compression.container import CONSTANT, Container
 from anabranch.compression.float_grids import DecimalGrid, FloatGrid, ranks, real_grid
 from anabranch.compression.halving import code_numbers
 from anabranch.compression.tape import TOTAL, DecodingError, Reading, Writing, quantised
-from anabranch.models import AnyOrder
+from anabranch.families import Bernoulli, DiscretizedLogistics, Levels, Logistics, SeparateChannels, SubPixels
+from anabranch.models import AnyOrder, Autoregressive
+from anabranch.networks import CausalConvolution, FiniteMemory, MaskedMLP, PixelCNN, Recurrent
 from anabranch.storage import fingerprint_of
 from anabranch.tables import Schema, TableError, TableModel
 from anabranch.tables.columns import Continuous
@@ -257,7 +259,7 @@ def test_other_probabilities_are_refused(everything, monkeypatch):
     with pytest.raises(ValueError, match="compressed with another model: expected the one whose fingerprint begins"):
         decompress(found.data, other)
     # as if this machine had other floats
-    monkeypatch.setattr("anabranch.compression.table.fingerprint_of", lambda _: fingerprint_of(model))
+    monkeypatch.setattr("anabranch.compression.opening.fingerprint_of", lambda _: fingerprint_of(model))
     with pytest.raises(ValueError, match="refused: the model gives other probabilities here") as caught:
         decompress(found.data, other)
     assert "\n" not in str(caught.value)
@@ -382,3 +384,85 @@ def test_commands_say_what_is_wrong_and_write_nothing(tmp_path):
         assert not (tmp_path / "out.parquet").exists()
     same_file = ["-m", tmp_path / "model.safetensors", "-o", tmp_path / "table.parquet"]
     assert "is the table itself" in run("compress", tmp_path / "table.parquet", *same_file).stderr
+
+
+# the network sees what its family reads of a number: levels one by one, bits and scaled numbers as they are
+EVENTS = {
+    "levels": lambda: Autoregressive(Levels(5), MaskedMLP(12, outputs=5, channels=5)),
+    "many levels": lambda: Autoregressive(Levels(300), FiniteMemory(6, outputs=300, channels=32)),
+    "bits": lambda: Autoregressive(Bernoulli(), PixelCNN((4, 3), outputs=1), order=list(range(11, -1, -1))),
+    "logistics": lambda: Autoregressive(DiscretizedLogistics(256, 3), CausalConvolution(8, outputs=9, channels=1)),
+    "colours": lambda: Autoregressive(SubPixels(256, 3, 2), PixelCNN((3, 2), outputs=20, channels=3), None, (3, 3, 2)),
+    "channels": lambda: Autoregressive(SeparateChannels(Levels(3), 2), Recurrent(5, outputs=6, channels=6)),
+    "labels": lambda: Autoregressive(Levels(5), MaskedMLP(12, outputs=5, channels=5, context=3)),
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_events_come_back_in_as_many_bits_as_they_surprise(name):
+    with ab.draws.drawing(0):
+        model = EVENTS[name]()
+        most = model.support.family.ends()[1]
+        model.initialize(torch.rand(50, *model.event_shape).mul(most).round())
+        for parameter in model.parameters():
+            parameter.data.add_(0.2 * torch.randn_like(parameter))
+    context = None if model.context_shape is None else torch.eye(3)[torch.arange(90) % 3]
+    with torch.no_grad():
+        x = model.sample((90,) if context is None else (), context, generator=1).numpy()
+        told = -float(model.log_prob(x, context).double().sum()) / np.log(2)
+    x = x.astype(np.uint16)
+    found = compress_array(x, model, context)
+    again = decompress_array(found.data, model, context)
+    assert again.dtype == x.dtype and np.array_equal(again, x)
+    assert found.model_bits == pytest.approx(told, rel=1e-4)
+    assert -8 < 8 * (len(found.data) - found.described) - told < 0.001 * told + 64
+    assert found.described < 200
+
+
+def test_events_in_several_blocks_none_and_others(monkeypatch):
+    model = EVENTS["labels"]()
+    context = torch.eye(3)[torch.arange(90) % 3]
+    x = np.random.default_rng(0).integers(0, 5, (90, 12)).astype(np.float32)
+    monkeypatch.setattr("anabranch.compression.autoregressive._FEWEST", 40)
+    monkeypatch.setattr("anabranch.compression.autoregressive._ROWS", 40)
+    data = compress_array(x, model, context).data
+    monkeypatch.undo()
+    assert len(Container.from_bytes(data).checks) == 3
+    assert np.array_equal(decompress_array(data, model, context), x)
+    none = decompress_array(compress_array(x[:0], model, context[:0]).data, model, context[:0])
+    assert none.shape == (0, 12) and none.dtype == np.float32
+    with pytest.raises(ValueError, match="another context"):
+        decompress_array(data, model, context.flip(0))
+    with pytest.raises(ValueError, match="another model"):
+        decompress_array(data, EVENTS["levels"]())
+    for call, said in (
+        (lambda: compress_array(x, model), r"context: expected shape \(rows, 3\), got none"),
+        (lambda: compress_array(x + 0.5, model, context), "expected whole numbers from 0 to 4, got .* in row 0"),
+        (lambda: compress_array(x - 1, model, context), "expected whole numbers from 0 to 4, got -1.0 in row"),
+        (lambda: compress_array(np.where(x == 4, np.nan, x), model, context), "got nan in row"),
+        (lambda: compress_array(x[:, :3], model, context), r"expected shape \(rows, 12\), got \(90, 3\)"),
+        (lambda: compress_array(x, model, context[:5]), "expected a row for each of 90 events, got 5"),
+        (
+            lambda: compress_array(x, Autoregressive(Logistics(2), MaskedMLP(12, outputs=6, channels=13))),
+            "whole numbers",
+        ),
+        (lambda: compress_array(x, ab.densities.Normal.standard(2)), "expected a models.Autoregressive"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+
+
+def test_commands_take_arrays(tmp_path):
+    model = EVENTS["colours"]()
+    x = np.random.default_rng(0).integers(0, 256, (20, 3, 3, 2), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x=x)
+    ab.save(model, tmp_path / "model.safetensors")
+    options = ["-m", tmp_path / "model.safetensors", "-o"]
+    done = run("compress", tmp_path / "x.npz", *options, tmp_path / "x.ab")
+    assert done.exit_code == 0 and "bytes, xz" in done.stdout, done.output
+    done = run("decompress", tmp_path / "x.ab", *options, tmp_path / "again.npy")
+    assert done.exit_code == 0, done.output
+    assert np.array_equal(np.load(tmp_path / "again.npy"), x)
+    assert run("decompress", tmp_path / "x.ab", *options, tmp_path / "again.csv").exit_code == 2
+    np.savez(tmp_path / "two.npz", a=x, b=x)
+    assert "expected an array named 'x'" in run("compress", tmp_path / "two.npz", *options, tmp_path / "y.ab").stderr

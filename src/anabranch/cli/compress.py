@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import anabranch as ab
 from anabranch.atomic import replacing
+from anabranch.cli.array_files import check_array_output, read_array, write_array
 from anabranch.cli.errors import about, complain, one_line_errors
 from anabranch.cli.files import check_not_read, check_output, check_table_output, load_table_model, write_output
 from anabranch.cli.names import split_settings
@@ -19,14 +22,21 @@ if TYPE_CHECKING:
     from anabranch.compression import Compressed
 
 _Model = Annotated[
-    Path, typer.Option("--model", "-m", help="A model of any order, which 'anabranch fit --model any-order' wrote.")
+    Path,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Of any order, which 'anabranch fit --model any-order' wrote; or autoregressive, for arrays.",
+    ),
 ]
 
 
 @one_line_errors()
 @reads_tables
 def compress(
-    table: Annotated[Path, typer.Argument(help="The table to compress, with the columns the model was fitted on.")],
+    table: Annotated[
+        Path, typer.Argument(help="A table with the columns the model was fitted on; or .npy, .npz with whole numbers.")
+    ],
     model: _Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the compressed rows.")],
     precision: Annotated[
@@ -42,24 +52,35 @@ def compress(
     *,
     reading: dict[str, Any],
 ) -> None:
-    """Write a table in as many bits as a model finds it surprising, and print how many these are.
+    """Write rows in as many bits as a model finds them surprising, and print how many these are.
 
     'anabranch decompress' with the same model gives the rows back, on this machine; elsewhere too, or it refuses.
     """
     from anabranch.compression import compress as compressed  # noqa: PLC0415 (slow to import)
-    from anabranch.compression.others import other_sizes  # noqa: PLC0415
+    from anabranch.compression import compress_array  # noqa: PLC0415
+    from anabranch.compression.others import other_sizes, other_sizes_of_array  # noqa: PLC0415
 
     check_output(output)
     check_not_read(output, "the compressed rows", table=table, model=model)
-    fitted = load_table_model(model)
-    data, sheet = read_input(table, reading, model=fitted, file=model)
-    del sheet  # cells as they are written: a compressed table has their values
-    steps = None if precision is None else _read_precision(precision, data.column_names)
-    with about(table):
-        result = compressed(data, fitted, steps)
+    fitted = ab.load(model)
+    if isinstance(fitted, ab.models.Autoregressive):
+        if precision is not None:
+            raise ValueError("--precision: expected for tables alone, got an array of whole numbers")
+        x = read_array(table)
+        with _in(table):
+            result = compress_array(x, fitted)
+        others = other_sizes_of_array(x) if compare else {}
+    else:
+        fitted = load_table_model(model)
+        data, sheet = read_input(table, reading, model=fitted, file=model)
+        del sheet  # cells as they are written: what is compressed are their values
+        steps = None if precision is None else _read_precision(precision, data.column_names)
+        with about(table):
+            result = compressed(data, fitted, steps)
+        others = other_sizes(data) if compare else {}
     with replacing(output) as temporary:
         temporary.write_bytes(result.data)
-    _show(result, output, other_sizes(data) if compare else {}, model.stat().st_size)
+    _show(result, output, others, model.stat().st_size)
     complain(f"compressed {result.rows:,} rows{_kept(result)}; wrote {output}")
 
 
@@ -69,25 +90,40 @@ def decompress(
     model: _Model,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to write the table; standard output, as CSV, by default."),
+        typer.Option("--output", "-o", help="Where to write the rows; standard output, a table as CSV, by default."),
     ] = None,
     escape_formulas: EscapeFormulas = False,
 ) -> None:
-    """Read back the table that 'anabranch compress' wrote, with the same model."""
+    """Read back the rows that 'anabranch compress' wrote, with the same model."""
     from anabranch.compression import decompress as decompressed  # noqa: PLC0415 (slow to import)
+    from anabranch.compression import decompress_array  # noqa: PLC0415
 
-    check_table_output(output)
-    check_not_read(output, "the table", model=model)
-    check_not_read(output, "the table", file=file)
+    check_table_output(output, model=model, file=file)
     data = file.read_bytes()
-    fitted = load_table_model(model)
-    try:
-        table = decompressed(data, fitted)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-    write_output(table, output, escape_formulas=escape_formulas)
+    fitted = ab.load(model)
+    if isinstance(fitted, ab.models.Autoregressive):
+        check_array_output(output)
+        with _in(file):
+            x = decompress_array(data, fitted)
+        write_array(x, output)
+        rows = len(x)
+    else:
+        fitted = load_table_model(model)
+        with _in(file):
+            table = decompressed(data, fitted)
+        write_output(table, output, escape_formulas=escape_formulas)
+        rows = table.num_rows
     if output is not None:
-        complain(f"wrote {table.num_rows:,} rows to {output}")
+        complain(f"wrote {rows:,} rows to {output}")
+
+
+@contextmanager
+def _in(path: Path) -> Iterator[None]:
+    """Errors inside name this file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read_precision(text: str, available: Sequence[str]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from anabranch.compression.coder import Cells, Coder
+from anabranch.compression.container import Container
+from anabranch.compression.opening import refusing
 from anabranch.compression.tape import DecodingError, Reading, Writing
 
 
@@ -24,15 +26,15 @@ def written(coder: Coder, cells: Cells) -> tuple[NDArray[np.uint32], list[bytes]
     return tape.words(), checks
 
 
-def read(coder: Coder, words: NDArray[np.uint32], checks: Sequence[bytes], rows: int) -> Cells:
-    """The rows of a tape.
+def read(coder: Coder, box: Container, rows: int) -> Cells:
+    """The rows of a file's tape.
 
     Raises:
-        DecodingError: a block is not the one that was written: probabilities differ.
+        ValueError: a block is not the one that was written: probabilities differ. One line.
     """
-    tape, blocks = Reading(words), []
-    with same_numbers():
-        for number, check in enumerate(checks):
+    tape, blocks = Reading(box.words), []
+    with same_numbers(), refusing(box):
+        for number, check in enumerate(box.checks):
             blocks.append(coder.code(tape, None, min(coder.block, rows - number * coder.block)))
             if tape.check() != check:
                 raise DecodingError(f"block {number} is not the one that was written")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import lzma
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from anabranch.tables.write import write_csv
 
@@ -25,12 +28,7 @@ def other_sizes(table: pa.Table) -> dict[str, int]:
 
     text = io.BytesIO()
     write_csv(table, text)
-    csv = text.getvalue()
-    sizes = {
-        "CSV": len(csv),
-        "CSV, zstd -19": len(pa.Codec("zstd", compression_level=19).compress(csv)),
-        "CSV, xz": len(lzma.compress(csv)),
-    }
+    sizes = _sizes("CSV", text.getvalue())
     columns = io.BytesIO()
     try:
         parquet.write_table(table, columns, compression="zstd", compression_level=19)
@@ -38,3 +36,20 @@ def other_sizes(table: pa.Table) -> dict[str, int]:
     except (pa.ArrowException, NotImplementedError):
         pass
     return sizes
+
+
+def other_sizes_of_array(x: NDArray[Any]) -> dict[str, int]:
+    """Bytes of an array, and as zstd at level 19 and xz compress them.
+
+    Example:
+        >>> import numpy as np
+        >>> from anabranch.compression.others import other_sizes_of_array
+        >>> other_sizes_of_array(np.zeros((10, 8, 8), np.uint8))["bytes"]
+        640
+    """
+    return _sizes("bytes", np.ascontiguousarray(x).tobytes())
+
+
+def _sizes(name: str, data: bytes) -> dict[str, int]:
+    zstd = pa.Codec("zstd", compression_level=19)
+    return {name: len(data), f"{name}, zstd -19": len(zstd.compress(data)), f"{name}, xz": len(lzma.compress(data))}

@@ -3,63 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import torch
-from numpy.typing import NDArray
 
 from anabranch.checks import positive
 from anabranch.compression.any_order import AnyOrderCoder
 from anabranch.compression.blocks import read, written
-from anabranch.compression.coder import NAN, NULL, PRESENT, RAW, Cells
+from anabranch.compression.coder import RAW, Cells
+from anabranch.compression.column_cells import cells_of, column_of
+from anabranch.compression.compressed import Compressed
 from anabranch.compression.container import Container
 from anabranch.compression.gaps import Gaps
-from anabranch.compression.grid import Grid
-from anabranch.compression.grids import from_json, grid_of
-from anabranch.compression.kept import kept, restored
+from anabranch.compression.grids import from_json
+from anabranch.compression.kept import restored
+from anabranch.compression.opening import closed, made_up, opened, rows_of
 from anabranch.compression.tape import constriction
 from anabranch.models import AnyOrder
-from anabranch.storage import fingerprint_of
 from anabranch.tables import TableError, TableModel, as_table
 from anabranch.tables.choice import check_present
 from anabranch.tables.columns import Column
-from anabranch.tables.columns.reading import UnseenError
 from anabranch.tables.types import flat, type_of
-from anabranch.version import __version__
 
 _KIND = "table"
-# what a header that was made up can come to; `ValueError` is one of pyarrow's too
-_IN_CRAFTED = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, pa.ArrowException)
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """A compressed table, and what it is made of.
-
-    Attributes:
-        data: the file.
-        rows: of the table.
-        described: bytes of the file beside its tape: what it is of, its columns, and 8 bytes a block.
-        columns: bits of each column, by its name: -log2 of the probability that the model gives its values.
-        gaps: bits that say which cells have a value.
-        raw: cells that the model cannot hold, and that are kept as they are.
-    """
-
-    data: bytes
-    rows: int
-    described: int
-    columns: Mapping[str, float]
-    gaps: float
-    raw: int
-
-    @property
-    def model_bits(self) -> float:
-        """-log2 of the probability that the model gives all values."""
-        return sum(self.columns.values())
 
 
 def compress(table: Any, model: TableModel, precision: Mapping[str, float] | None = None) -> Compressed:
@@ -105,7 +72,7 @@ def compress(table: Any, model: TableModel, precision: Mapping[str, float] | Non
     if unknown := [name for name in steps if name not in model.schema.columns]:
         raise ValueError(f"precision: expected columns of the table, got {unknown[0]!r}")
     parts = model.schema.parts
-    found = [_cells(part, _flat(frame, part), steps.get(part.name)) for part in parts]
+    found = [cells_of(part, _flat(frame, part), steps.get(part.name)) for part in parts]
     grids = [grid for grid, _, _, _ in found]
     cells = Cells(np.stack([n for _, n, _, _ in found], axis=1), np.stack([s for _, _, s, _ in found], axis=1))
     gaps = Gaps.of(cells.states)
@@ -122,9 +89,8 @@ def compress(table: Any, model: TableModel, precision: Mapping[str, float] | Non
         "grids": [grid.to_json() for grid in grids],
         "gaps": gaps.to_json(),
         "raw": {str(i): raw for i, (_, _, _, raw) in enumerate(found) if raw},
-        "by": [__version__, torch.__version__],
     }
-    box = Container(header, fingerprint_of(model), checks, words)
+    box = closed(header, model, words, checks)
     raw = int((cells.states == RAW).sum())
     bits = dict(zip(names, coder.bits.tolist(), strict=True))
     return Compressed(box.to_bytes(), len(cells), box.described, bits, gaps.bits, raw)
@@ -141,51 +107,25 @@ def decompress(data: bytes, model: TableModel) -> pa.Table:
         ValueError: it is no such file, truncated or damaged, or of another model; or this machine's floats give other
             probabilities than those it was written by. One line.
     """
-    constriction()
     density = _checked(model)
-    box = Container.from_bytes(data)
-    mine = fingerprint_of(model)
-    if box.model != mine:
-        raise ValueError(
-            f"compressed with another model: expected the one whose fingerprint begins with {box.model[:12]}, "
-            f"got {mine[:12]}"
-        )
+    box = opened(data, model, _KIND)
     parts = model.schema.parts
-    try:
-        about = _Header(box.header, parts, len(box.checks))
-    except _IN_CRAFTED as error:
-        raise ValueError(f"damaged: its header is none that was written ({' '.join(str(error).split())})") from error
+    with made_up():
+        about = _Header(box, parts)
     coder = AnyOrderCoder(density, about.grids, about.gaps)
     coder.block = about.block
-    try:
-        cells = read(coder, box.words, box.checks, about.rows)
-    except (ValueError, OverflowError, IndexError, pa.ArrowException) as error:
-        raise ValueError(
-            f"refused: the model gives other probabilities here than where the file was written, by anabranch and PyTorch "
-            f"{' and '.join(about.by)} (here {__version__} and {torch.__version__}); decompress it there ({error})"
-        ) from error
-    try:
+    cells = read(coder, box, about.rows)
+    with made_up():
         arrays = [about.column(i, cells) for i in range(len(parts))]
-    except _IN_CRAFTED as error:
-        raise ValueError(f"damaged: its header is none that was written ({' '.join(str(error).split())})") from error
     return pa.Table.from_arrays([arrays[i] for i in about.order], names=[parts[i].name for i in about.order])
 
 
 class _Header:
-    """What a file says of a table, read with suspicion.
+    """What a file says of a table, read with suspicion, within `made_up`."""
 
-    Raises:
-        KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, pyarrow.ArrowException: it cannot be.
-    """
-
-    def __init__(self, header: Mapping[str, Any], parts: list[Column], blocks: int) -> None:
-        if header["kind"] != _KIND:
-            raise ValueError(f"expected a table, got {header['kind']!r}")
-        self.rows, self.block = header["rows"], header["block"]
-        if not (isinstance(self.rows, int) and isinstance(self.block, int) and 1 <= self.block <= 2**16):
-            raise ValueError(f"expected numbers of rows, got {self.rows!r} and {self.block!r}")
-        if self.rows < 0 or blocks != -(-self.rows // self.block):
-            raise ValueError(f"expected {blocks} blocks, got {self.rows} rows of {self.block}")
+    def __init__(self, box: Container, parts: list[Column]) -> None:
+        header = box.header
+        self.rows, self.block = rows_of(box)
         self.order = header["order"]
         if sorted(self.order) != list(range(len(parts))):
             raise ValueError(f"expected an order of {len(parts)} columns, got {self.order}")
@@ -196,12 +136,11 @@ class _Header:
         types = header["types"]
         self.types = [type_of(types[str(i)]) if str(i) in types else part.arrow_type for i, part in enumerate(parts)]
         self.raw = header["raw"]
-        self.by = [str(one)[:40] for one in header["by"]]
 
     def column(self, i: int, cells: Cells) -> pa.Array:
         """A column of the table."""
         states, kind = cells.states[:, i], self.types[i]
-        return _assembled(self.grids[i], cells.numbers[:, i], states, restored(self.raw.get(str(i), []), kind), kind)
+        return column_of(self.grids[i], cells.numbers[:, i], states, restored(self.raw.get(str(i), []), kind), kind)
 
 
 def _checked(model: TableModel) -> AnyOrder:
@@ -234,66 +173,3 @@ def _frame(table: Any) -> pa.Table:
 def _flat(frame: pa.Table, part: Column) -> pa.Array:
     values = flat(frame.column(part.name))
     return values.cast(part.arrow_type) if pa.types.is_null(values.type) else values
-
-
-def _cells(
-    part: Column, values: pa.Array, precision: float | None
-) -> tuple[Grid, NDArray[Any], NDArray[Any], list[Any]]:
-    """The grid of a column, its numbers and states (rows), and the values that are kept as they are."""
-    states = np.full(len(values), PRESENT, dtype=np.uint8)
-    null = values.is_null().to_numpy(zero_copy_only=False)
-    if pa.types.is_floating(values.type):
-        states[pc.is_nan(values).fill_null(False).to_numpy(zero_copy_only=False)] = NAN
-    states[null] = NULL
-    while True:
-        there = np.flatnonzero(states == PRESENT)
-        some = values.take(pa.array(there))
-        try:
-            grid = grid_of(part, some, precision)
-            n = grid.numbers(some)
-        except UnseenError as error:
-            states[there[error.unseen]] = RAW
-            continue
-        back = _cast(grid.values(n), values.type)
-        wrong = ~_same(back, some, precision)
-        if not wrong.any():
-            break
-        states[there[wrong]] = RAW
-    numbers = np.zeros(len(values), dtype=np.uint64)
-    numbers[there] = n
-    return grid, numbers, states, kept(values.take(pa.array(np.flatnonzero(states == RAW))))
-
-
-def _same(back: pa.Array, values: pa.Array, precision: float | None) -> NDArray[np.bool_]:
-    """Which values came back as they were, or within half a precision."""
-    if pa.types.is_floating(values.type):
-        x, y = (one.cast(pa.float64()).to_numpy(zero_copy_only=False) for one in (values, back))
-        if precision is None:
-            return (x == y) & (np.signbit(x) == np.signbit(y))
-        digit = 4 * np.finfo(values.type.to_pandas_dtype()).eps * np.abs(x)
-        return np.abs(x - y) <= 0.5 * precision * (1 + 1e-9) + digit
-    return pc.equal(back, values).to_numpy(zero_copy_only=False)
-
-
-def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    return values if values.type == kind else values.cast(kind, safe=False)
-
-
-def _assembled(grid: Grid, n: NDArray[Any], states: NDArray[Any], raw: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Values, gaps and what was kept, in their places."""
-    if pa.types.is_null(kind):
-        return pa.nulls(len(n))
-    there, others = states == PRESENT, states == RAW
-    if int(others.sum()) != len(raw):
-        raise ValueError(f"expected {int(others.sum())} values that are kept as they are, got {len(raw)}")
-    plain = pa.types.is_dictionary(kind)
-    inner = kind.value_type if plain else kind
-    pieces = [_cast(grid.values(n[there]), inner), _cast(raw, inner)]
-    if pa.types.is_floating(inner):
-        pieces.append(pa.array([np.nan], pa.float64()).cast(inner))
-    place = np.zeros(len(n), dtype=np.int64)
-    place[there] = np.arange(there.sum())
-    place[others] = there.sum() + np.arange(others.sum())
-    place[states == NAN] = there.sum() + others.sum()
-    result = pa.concat_arrays(pieces).take(pa.array(place, mask=states == NULL))
-    return result.dictionary_encode().cast(kind) if plain else result
