@@ -1,10 +1,13 @@
 """Tables compressed by models of any order, beside zstd, xz and Parquet, with and without the model's file.
 
-python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--minutes 5] [--seed 0] [--models FOLDER]
+python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--arrays digits] [--minutes 5] [--models FOLDER]
 
 The folder holds the archives that benchmarks/tables.py reads. A model is fitted to four fifths of the rows (of adult to the
 rows that it calls training rows), and compresses the others, which it has not seen, and all rows. Every file is read back,
 and the table compared. The model's file is as `save` writes it, in float32.
+
+Arrays are those of benchmarks/autoregressive.py, digits, letters or mnist: the rows that it scores, and all rows. A model of
+the folder is taken (NAME-SEED.safetensors), or else a PixelCNN is fitted.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
+import autoregressive
 import numpy as np
 import pyarrow as pa
 import torch
@@ -22,8 +27,10 @@ from tables import model_of, read
 from trials import Row, earlier, note, over_seeds, write
 
 import anabranch as ab
-from anabranch.compression import compress, decompress
-from anabranch.compression.others import other_sizes
+from anabranch.compression import compress, compress_array, decompress, decompress_array
+from anabranch.compression.others import other_sizes, other_sizes_of_array
+from anabranch.draws import drawing
+from anabranch.models import Autoregressive
 from anabranch.tables import TableModel, TableWarning, fit_table
 
 PAGE = Path(__file__).parent.parent / "docs" / "compression.md"
@@ -42,16 +49,20 @@ def parts(folder: Path, name: str, seed: int) -> tuple[pa.Table, pa.Table, pa.Ta
     return table, table.filter(pa.array(~out)), table.filter(pa.array(out))
 
 
-def sizes(model: TableModel, table: pa.Table, weight: int) -> list[Row]:
-    """Rows of numbers of one table, ours first."""
+def sizes(model: TableModel | Autoregressive, x: Any, weight: int) -> list[Row]:
+    """Rows of numbers of one table or array, ours first."""
     begun = time.perf_counter()
-    found = compress(table, model)
+    found = compress(x, model) if isinstance(model, TableModel) else compress_array(x, model)
     between = time.perf_counter()
-    same = decompress(found.data, model).equals(table)
+    if isinstance(model, TableModel):
+        same = decompress(found.data, model).equals(x)
+    else:
+        same = np.array_equal(decompress_array(found.data, model), x)
     ended = time.perf_counter()
     if not same:
-        raise AssertionError("the table that came back is another one")
+        raise AssertionError("what came back is not what was compressed")
     ours = len(found.data)
+    others = other_sizes(x) if isinstance(model, TableModel) else other_sizes_of_array(x)
     rows: list[Row] = [
         {
             "as": "anabranch",
@@ -66,9 +77,9 @@ def sizes(model: TableModel, table: pa.Table, weight: int) -> list[Row]:
             "seconds to read": ended - between,
         }
     ]
-    rows += [{"as": name, "bytes": size, "with the model": size} for name, size in other_sizes(table).items()]
+    rows += [{"as": name, "bytes": size, "with the model": size} for name, size in others.items()]
     for row in rows:
-        row |= {"bits a row": 8 * row["bytes"] / table.num_rows, "times ours": row["bytes"] / ours}
+        row |= {"bits a row": 8 * row["bytes"] / found.rows, "times ours": row["bytes"] / ours}
     return rows
 
 
@@ -76,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tables", default="adult,support2")
+    parser.add_argument("--arrays", default="")
     parser.add_argument("--minutes", type=float, default=5, help="of each fit, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", type=Path, help="a folder to keep the models in, and to take them from")
@@ -85,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         models = arguments.models or Path(temporary)
         models.mkdir(parents=True, exist_ok=True)
-        for name in arguments.tables.split(","):
+        for name in filter(None, arguments.tables.split(",")):
             table, seen, unseen = parts(arguments.folder, name, arguments.seed)
             path = model_of(models, name, arguments.seed)
             if not path.exists():
@@ -96,12 +108,32 @@ def main() -> None:
                     )
                 ab.save(model, path)
             model = ab.load(path)
-            kept = [row for row in kept if row["table"] != name]
-            for which, some in (("held out", unseen), ("all", table)):
-                for row in sizes(model, some, path.stat().st_size):
-                    setting = {"table": name, "rows": f"{which} ({some.num_rows:,})", "seed": arguments.seed}
-                    note(kept, {**setting, "fit": f"{arguments.minutes:g} min", **row})
-            write("compression", {"minutes": arguments.minutes}, kept, over_seeds(kept, BY, COLUMNS), PAGE)
+            kept = noted(kept, name, arguments, model, {"held out": unseen, "all": table}, path)
+        for name in filter(None, arguments.arrays.split(",")):
+            train, validation, test, family = autoregressive.read(name, arguments.folder)
+            path = model_of(models, name, arguments.seed)
+            if not path.exists():
+                with drawing(arguments.seed):
+                    model, options = autoregressive.build(name, "pixelcnn", family, train.shape[1:])
+                options = {**options, "epochs": None, "minutes": arguments.minutes, "patience": None}
+                ab.fit(model, train, validation=validation, seed=arguments.seed, progress=False, **options)
+                ab.save(model, path)
+            model = ab.load(path)
+            arrays = {"held out": test.numpy(), "all": torch.cat([train, validation, test]).numpy()}
+            kept = noted(kept, name, arguments, model, arrays, path)
+
+
+def noted(
+    kept: list[Row], name: str, arguments: argparse.Namespace, model: Any, rows: dict[str, Any], path: Path
+) -> list[Row]:
+    """Rows of numbers with those of one table or array in place of earlier ones, written down."""
+    kept = [row for row in kept if row["table"] != name]
+    for which, some in rows.items():
+        setting = {"table": name, "rows": f"{which} ({len(some):,})", "seed": arguments.seed}
+        for row in sizes(model, some, path.stat().st_size):
+            note(kept, {**setting, "fit": f"{arguments.minutes:g} min", **row})
+    write("compression", {"minutes": arguments.minutes}, kept, over_seeds(kept, BY, COLUMNS), PAGE)
+    return kept
 
 
 if __name__ == "__main__":

@@ -407,16 +407,30 @@ def test_events_come_back_in_as_many_bits_as_they_surprise(name):
         for parameter in model.parameters():
             parameter.data.add_(0.2 * torch.randn_like(parameter))
     context = None if model.context_shape is None else torch.eye(3)[torch.arange(90) % 3]
+    assert model.training  # as a model is that was just made or loaded
     with torch.no_grad():
+        model.eval()
         x = model.sample((90,) if context is None else (), context, generator=1).numpy()
         told = -float(model.log_prob(x, context).double().sum()) / np.log(2)
     x = x.astype(np.uint16)
+    model.train()
     found = compress_array(x, model, context)
     again = decompress_array(found.data, model, context)
     assert again.dtype == x.dtype and np.array_equal(again, x)
-    assert found.model_bits == pytest.approx(told, rel=1e-4)
+    assert model.training and found.model_bits == pytest.approx(told, rel=1e-4)
     assert -8 < 8 * (len(found.data) - found.described) - told < 0.001 * told + 64
     assert found.described < 200
+
+
+def test_what_a_model_drops_while_it_learns_is_not_dropped():
+    class Dropping(MaskedMLP):
+        def step(self, state, x_previous):
+            y, state = super().step(state, x_previous)
+            return torch.nn.functional.dropout(y, 0.5, self.training), state
+
+    model = Autoregressive(Levels(5), Dropping(12, outputs=5, channels=5))
+    x = np.random.default_rng(0).integers(0, 5, (30, 12))
+    assert np.array_equal(decompress_array(compress_array(x, model).data, model), x) and model.training
 
 
 def test_events_in_several_blocks_none_and_others(monkeypatch):

@@ -34,6 +34,7 @@ class AnyOrderCoder(Coder):
 
     def __init__(self, density: AnyOrder, grids: Sequence[Grid], gaps: Gaps) -> None:
         self.density, self.grids, self.gaps = density, list(grids), gaps
+        self._model = density
         self.columns = density.columns
         self.block = max(1, min(_ROWS, _NUMBERS // max(density.network.sizes)))
         self.bits = np.zeros(self.columns)
@@ -41,14 +42,14 @@ class AnyOrderCoder(Coder):
     def code(self, tape: Tape, cells: Cells | None, rows: int) -> Cells:
         states = self.gaps.code(tape, None if cells is None else cells.states, rows)
         numbers = np.zeros((rows, self.columns), dtype=np.uint64)
-        like = reference_tensor(self.density)
+        like = reference_tensor(self._model)
         assert like is not None
-        walk = Walk(self.density.network, torch.Size([rows]), None, like)
-        for i in self.density.order:
+        walk = Walk(self._model.network, torch.Size([rows]), None, like)
+        for i in self._model.order:
             there = np.flatnonzero(states[:, i] == PRESENT)
             z = np.full((rows, 1), np.nan)
             if len(there):
-                grid, family = self.grids[i], self.density.family(i)
+                grid, family = self.grids[i], self._model.family(i)
                 theta = walk.theta(i)[torch.tensor(there)].double()
                 n = grid.code(tape, family, theta, None if cells is None else cells.numbers[there, i])
                 if cells is not None:

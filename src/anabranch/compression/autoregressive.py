@@ -33,7 +33,7 @@ class AutoregressiveCoder(Coder):
     """
 
     def __init__(self, density: Autoregressive, context: Tensor | None = None) -> None:
-        self.density, self.context = density, context
+        self.density, self.context, self._chain = density, context, density.chain
         self.family: Family | Channels = density.chain.family
         self.number = self.family.family if isinstance(self.family, Channels) else self.family
         low, high = self.number.ends()
@@ -65,7 +65,7 @@ class AutoregressiveCoder(Coder):
         # in memory of its own: sums may depend on where numbers lie
         context = None if self.context is None else self.context[self._done : self._done + rows].clone()
         self._done += rows
-        self.density.chain.walk(torch.Size([rows]), context, draw=draw)
+        self._chain.walk(torch.Size([rows]), context, draw=draw)
         return Cells(numbers, np.zeros(numbers.shape, dtype=np.uint8))
 
     def _code(self, tape: Tape, theta: Tensor, place: int, wanted: Numbers | None) -> Numbers:

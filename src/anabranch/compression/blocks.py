@@ -13,12 +13,13 @@ from anabranch.compression.coder import Cells, Coder
 from anabranch.compression.container import Container
 from anabranch.compression.opening import refusing
 from anabranch.compression.tape import DecodingError, Reading, Writing
+from anabranch.densities import Density
 
 
 def written(coder: Coder, cells: Cells) -> tuple[NDArray[np.uint32], list[bytes]]:
     """The tape of rows, as words of 32 bits, and a check of each block."""
     tape, checks = Writing(), []
-    with same_numbers():
+    with same_numbers(coder.density):
         for begin in range(0, len(cells), coder.block):
             some = cells.rows(begin, begin + coder.block)
             coder.code(tape, some, len(some))
@@ -33,7 +34,7 @@ def read(coder: Coder, box: Container, rows: int) -> Cells:
         ValueError: a block is not the one that was written: probabilities differ. One line.
     """
     tape, blocks = Reading(box.words), []
-    with same_numbers(), refusing(box):
+    with same_numbers(coder.density), refusing(box):
         for number, check in enumerate(box.checks):
             blocks.append(coder.code(tape, None, min(coder.block, rows - number * coder.block)))
             if tape.check() != check:
@@ -42,16 +43,19 @@ def read(coder: Coder, box: Container, rows: int) -> Cells:
 
 
 @contextmanager
-def same_numbers() -> Iterator[None]:
-    """Within the block PyTorch gives the same numbers again for the same operations: in one thread, without gradients.
+def same_numbers(density: Density) -> Iterator[None]:
+    """Within the block PyTorch gives the same numbers again for the same operations: in one thread, without gradients, and
+    without what a density draws while it learns.
 
     Sums are then taken in an order that depends on shapes alone. Another processor or another version of PyTorch may still
     take them in another.
     """
-    threads = torch.get_num_threads()
+    threads, training = torch.get_num_threads(), density.training
     torch.set_num_threads(1)
+    density.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
         torch.set_num_threads(threads)
+        density.train(training)

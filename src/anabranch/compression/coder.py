@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from anabranch.compression.halving import Numbers
 from anabranch.compression.tape import Float64, Tape
+from anabranch.densities import Density
 
 States = NDArray[np.uint8]
 # of a cell: it has a number; it is a gap (null, or NaN); it holds what the model cannot, which is kept beside the tape
@@ -51,11 +52,13 @@ class Coder(ABC):
     rows that came in, so that it does the same operations on the same numbers whether it writes or reads.
 
     Attributes:
+        density: of the rows.
         columns: how many cells a row has.
         block: rows that are coded at once.
         bits: of the rows written so far, -log2 of the model's probability of each column (columns).
     """
 
+    density: Density
     columns: int
     block: int
     bits: Float64
