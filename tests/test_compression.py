@@ -23,7 +23,7 @@ from anabranch.models import AnyOrder, Autoregressive
 from anabranch.networks import CausalConvolution, FiniteMemory, MaskedMLP, PixelCNN, Recurrent
 from anabranch.storage import fingerprint_of
 from anabranch.tables import Schema, TableError, TableModel
-from anabranch.tables.columns import Continuous
+from anabranch.tables.columns import Continuous, TableWarning
 
 ROWS = 150
 KINDS = {"wind": "angle", "phase": "angle", "rain": "positive", "share": "bounded"}
@@ -249,6 +249,25 @@ def test_floats_keep_their_order_and_their_zeros():
     assert isinstance(grid, FloatGrid)
     assert np.array_equal(again, x[1:]) and np.array_equal(np.signbit(again), np.signbit(x[1:]))
     assert isinstance(real_grid(column, pa.array([0.125, 7.5]), None, "double"), DecimalGrid)
+
+
+def test_numbers_that_repeat_are_listed():
+    rng = np.random.default_rng(0)
+    seen = np.sort(rng.normal(size=60) * 10)
+    x = np.append(seen[np.arange(480) % 60], np.full(60, 100.0))
+    table = pa.table({"x": x, "y": rng.normal(size=540)})
+    with pytest.warns(TableWarning, match="repeat"):
+        model = model_of(table, {"x": "continuous"})
+    found = compress(table, model)
+    same(decompress(found.data, model), table)
+    about = Container.from_bytes(found.data).header["grids"][0]
+    assert set(about["values"]) <= set(seen)
+    assert found.columns["x"] < 540 * 7
+    assert 0.99 < 8 * (len(found.data) - found.described) / found.model_bits < 1.01
+    changed = {"grids": [{"values": about["values"][::-1]}, *Container.from_bytes(found.data).header["grids"][1:]]}
+    box = Container.from_bytes(found.data)
+    with pytest.raises(ValueError, match="finite numbers that rise"):
+        decompress(Container({**box.header, **changed}, box.model, box.checks, box.words).to_bytes(), model)
 
 
 def test_other_probabilities_are_refused(everything, monkeypatch):

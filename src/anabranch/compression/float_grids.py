@@ -1,4 +1,4 @@
-"""Grids of real numbers: floats bit for bit, decimals, and numbers to a precision that is stated."""
+"""Grids of real numbers: floats bit for bit, decimals, numbers to a precision that is stated, and those of a list."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from anabranch.tables.columns import Angle, Column
 from anabranch.tables.columns.reading import read_floats
 from anabranch.tables.columns.smooth import Smooth
 
+# bits of a file for a number of a list, about
+_LISTED = 48
 # decimals that are looked for
 _MOST_DIGITS = 9
 _TYPES = ("halffloat", "float", "double")
@@ -186,6 +188,54 @@ class PrecisionGrid(RealGrid):
         return {"size": self.size, "low": self.low, "step": self.step}
 
 
+class ListGrid(RealGrid):
+    """Numbers of a list, which the file holds: a column whose values repeat. What lies nearest to one is its cell.
+
+    Args:
+        column: of the table's model, on a line.
+        numbers: finite and rising.
+
+    Raises:
+        ValueError: others.
+    """
+
+    def __init__(self, column: Smooth, numbers: Float64) -> None:
+        self.sorted = np.asarray(numbers, dtype=np.float64)
+        if self.sorted.ndim != 1 or not np.isfinite(self.sorted).all() or bool((np.diff(self.sorted) <= 0).any()):
+            raise ValueError("values: expected finite numbers that rise, got others")
+        # below the first and above the last is theirs
+        self._edges = np.concatenate([[-np.inf], 0.5 * self.sorted[:-1] + 0.5 * self.sorted[1:], [np.inf]])
+        super().__init__(column, len(self.sorted), 0)
+
+    def find(self, values: pa.Array) -> Numbers:
+        return np.searchsorted(self.sorted, read_floats(self.column.name, values)).astype(np.uint64)
+
+    def at(self, n: Numbers) -> Float64:
+        return self.sorted[n.astype(np.int64)]
+
+    def before(self, n: Numbers) -> Float64:
+        return self._edges[n.astype(np.int64)]
+
+    def widths(self, n: Numbers) -> Float64:
+        return widths_of(self.sorted)[n.astype(np.int64)]
+
+    def cuts(self, n: Numbers) -> tuple[Float64, Float64]:
+        x = self.before(n)
+        z, turns = super().cuts(n)
+        return np.where(np.isinf(x), x, z), turns
+
+    def to_json(self) -> dict[str, Any]:
+        return {"values": self.sorted.tolist()}
+
+
+def widths_of(numbers: Float64) -> Float64:
+    """Half the way to both neighbours of rising numbers, the whole way of the first and the last; of one, its spacing."""
+    if len(numbers) < 2:
+        return np.spacing(np.abs(numbers))
+    gaps = np.diff(numbers)
+    return np.concatenate([gaps[:1], 0.5 * gaps[:-1] + 0.5 * gaps[1:], gaps[-1:]])
+
+
 def real_grid(column: Smooth | Angle, values: pa.Array, precision: float | None, type: str) -> RealGrid:
     """The grid of some values: of multiples of a precision, or the coarsest that holds them all bit for bit.
 
@@ -205,9 +255,15 @@ def real_grid(column: Smooth | Angle, values: pa.Array, precision: float | None,
         narrow = next(name for name in _BITS if bool((plain.astype(_FLOATS[name]) == plain).all()))
     digits = _digits(plain, type)
     # the coarser of the two
-    if digits is not None and -digits * math.log(10) >= float(
-        np.log(spacing(plain, narrow)).mean() if len(plain) else 0
-    ):
+    width = np.log2(spacing(plain, narrow))
+    decimal = digits is not None and -digits * math.log2(10) >= (float(width.mean()) if len(plain) else 0)
+    if decimal and digits is not None:
+        width = np.full(len(plain), -digits * math.log2(10))
+    if isinstance(column, Smooth) and not bool((np.signbit(plain) & (plain == 0)).any()):
+        distinct, counts = np.unique(plain, return_counts=True)
+        if float(counts @ np.log2(widths_of(distinct))) - float(width.sum()) > _LISTED * len(distinct) > 0:
+            return ListGrid(column, distinct)
+    if decimal and digits is not None:
         return DecimalGrid(column, *extent(np.round(plain * 10.0**digits).astype(np.int64)), digits, type)
     return FloatGrid(column, *extent(ranks(plain, narrow)), narrow)
 

@@ -129,10 +129,9 @@ class Grid(ABC):
         log_p = family.log_prob(z, theta)
         if not self.column.discrete:
             inside = np.flatnonzero(n < self.size)
-            some, theta = n[inside], theta[torch.tensor(inside)]
-            (low, turn), (high, next_turn) = self.cuts(some), self.cuts(some + np.uint64(1))
-            left, right = (family.below(torch.tensor(end), theta)[1].numpy() for end in (low, high))
-            mass = right - left + next_turn - turn
+            some = n[inside]
+            below = self._distribution(family, theta[torch.tensor(inside)])[1]
+            mass = below(some + np.uint64(1)) - below(some)
             with np.errstate(all="ignore"):
                 dense = (log_p.numpy() + self.column.log_det(z.numpy()))[inside] + np.log(self.widths(some))
                 log_p[torch.tensor(inside)] = torch.tensor(np.where(mass > _SMALL, np.log(mass), dense))

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from anabranch.compression.discrete_grids import LevelGrid, StepGrid, TurnGrid, is_discrete
-from anabranch.compression.float_grids import DecimalGrid, FloatGrid, PrecisionGrid, real_grid
+from anabranch.compression.float_grids import DecimalGrid, FloatGrid, ListGrid, PrecisionGrid, real_grid
 from anabranch.compression.grid import Grid
 from anabranch.tables.columns import Angle, Column
 from anabranch.tables.columns.levels import OfLevels
@@ -50,6 +50,8 @@ def from_json(column: Column, about: Mapping[str, Any]) -> Grid:
     """
     if isinstance(column, OfLevels):
         return LevelGrid(column, len(column.levels))
+    if isinstance(column, Smooth) and "values" in about:
+        return ListGrid(column, about["values"])
     size, low = (_whole(about[name]) for name in ("size", "low"))
     if isinstance(column, Stepped):
         return StepGrid(column, size, low)
