@@ -3,6 +3,9 @@
 import datetime
 import decimal
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +25,7 @@ from anabranch.families import Bernoulli, DiscretizedLogistics, Levels, Logistic
 from anabranch.models import AnyOrder, Autoregressive
 from anabranch.networks import CausalConvolution, FiniteMemory, MaskedMLP, PixelCNN, Recurrent
 from anabranch.storage import fingerprint_of
-from anabranch.tables import Schema, TableError, TableModel
+from anabranch.tables import Schema, TableError, TableModel, read_table, write_table
 from anabranch.tables.columns import Continuous, TableWarning
 
 ROWS = 150
@@ -374,7 +377,7 @@ def test_threads_stay_as_they_were(everything):
 
 def test_commands(tmp_path):
     table = pa.table({name: columns()[name] for name in ("text", "rain", "wide")})
-    ab.tables.write_table(table, tmp_path / "table.parquet")
+    write_table(table, tmp_path / "table.parquet")
     ab.save(model_of(table), tmp_path / "model.safetensors")
     options = ["-m", tmp_path / "model.safetensors", "-o"]
     done = run("compress", tmp_path / "table.parquet", *options, tmp_path / "rows.ab", "--precision", "rain=0.01")
@@ -382,14 +385,14 @@ def test_commands(tmp_path):
     assert "bits a row" in done.stdout and "Parquet" in done.stdout and "compressed 150 rows" in done.stderr
     done = run("decompress", tmp_path / "rows.ab", *options, tmp_path / "again.parquet")
     assert done.exit_code == 0, done.output
-    again = ab.tables.read_table(tmp_path / "again.parquet")
+    again = read_table(tmp_path / "again.parquet")
     same(again.drop_columns(["rain"]), table.drop_columns(["rain"]))
     assert not again["rain"].equals(table["rain"])
 
 
 def test_commands_say_what_is_wrong_and_write_nothing(tmp_path):
     table = pa.table({"a": [1, 2, 3] * 5, "b": [0.25, 0.5, 0.75] * 5})
-    ab.tables.write_table(table, tmp_path / "table.parquet")
+    write_table(table, tmp_path / "table.parquet")
     ab.save(model_of(table), tmp_path / "model.safetensors")
     (tmp_path / "other.ab").write_bytes(b"other")
     options = ["-m", tmp_path / "model.safetensors", "-o", tmp_path / "out.parquet"]
@@ -499,3 +502,23 @@ def test_commands_take_arrays(tmp_path):
     assert run("decompress", tmp_path / "x.ab", *options, tmp_path / "again.csv").exit_code == 2
     np.savez(tmp_path / "two.npz", a=x, b=x)
     assert "expected an array named 'x'" in run("compress", tmp_path / "two.npz", *options, tmp_path / "y.ab").stderr
+
+
+@pytest.mark.slow
+def test_other_instructions_give_the_same_rows_or_a_refusal(tmp_path):
+    table = pa.table({name: columns(2000)[name] for name in ("text", "rain", "wide", "real", "bent")})
+    write_table(table, tmp_path / "table.parquet")
+    ab.save(model_of(table), tmp_path / "model.safetensors")
+    program = "from anabranch.cli import main; main()"
+    options = ["-m", str(tmp_path / "model.safetensors"), "-o"]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    write = [sys.executable, "-c", program, "compress", str(tmp_path / "table.parquet"), *options]
+    subprocess.run([*write, str(tmp_path / "rows.ab")], env=here, check=True, capture_output=True)
+    read = [sys.executable, "-c", program, "decompress", str(tmp_path / "rows.ab"), *options]
+    there = {**here, "ATEN_CPU_CAPABILITY": "default"}
+    done = subprocess.run([*read, str(tmp_path / "a.parquet")], env=there, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        same(read_table(tmp_path / "a.parquet"), table)
+    else:
+        assert done.returncode == 2 and "refused" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+        assert not (tmp_path / "a.parquet").exists()
