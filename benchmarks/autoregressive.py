@@ -40,12 +40,15 @@ SAME = ("data", "model", "seed")
 # of networks and fits, for each kind of data
 SETTINGS: dict[str, dict[str, Row]] = {
     "digits": {
-        "finite memory": {"memory": (3, 3), "hidden": 128, "layers": 2, "embed_positions": True, "epochs": 40},
-        "recurrent": {"hidden": 96, "layers": 2, "embed_positions": True, "epochs": 40},
-        "wavenet": {"hidden": 48, "skip": 64, "layers": 6, "kernel_size": 3, "embed_positions": True, "epochs": 40},
-        "pixelcnn": {"hidden": 32, "layers": 4, "epochs": 60},
-        "transformer": {"hidden": 64, "layers": 3, "dropout": 0.1, "epochs": 60},
-        "made": {"hidden": (256, 256), "epochs": 60},
+        "finite memory": {"memory": (2, 2), "hidden": 96, "layers": 2, "embed_positions": True, "epochs": 25},
+        "recurrent": {"hidden": 96, "layers": 2, "embed_positions": True, "epochs": 25},
+        "wavenet": {"hidden": 32, "skip": 64, "layers": 8, "kernel_size": 2, "embed_positions": True, "epochs": 30},
+        "pixelcnn": {"hidden": 32, "layers": 4, "dropout": 0.3, "epochs": 60},
+        "transformer": {"hidden": 64, "layers": 3, "dropout": 0.3, "epochs": 80},
+        "made": {"hidden": (128,), "epochs": 60},
+        "made of 8 orders": {"hidden": (256, 256), "epochs": 80},
+        "any order": {"hidden": 128, "blocks": 2, "epochs": 40},
+        "any order, mean of 8": {"hidden": 128, "blocks": 2, "epochs": 40, "orders": 8},
     },
     "letters": {
         "made": {"hidden": (512, 512), "epochs": 30},
@@ -116,7 +119,19 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
         },
     }
     channels = None if family.inputs == 1 else family.inputs
-    features = shape.numel() if name == "made" else tuple(shape)
+    numbers = shape.numel()
+    if name.startswith("any order"):
+        columns = ab.models.AnyOrder([families.Levels(family.count) for _ in range(numbers)], **options)
+        return ab.Flow(ab.transforms.Reshape(tuple(shape), (numbers,)), base=columns), fit
+    if name == "made of 8 orders":
+        shared = networks.MaskedMLP(numbers, family.parameters_of_one, channels=channels, zero_start=True, **options)
+        orders = [list(range(numbers)), *(torch.randperm(numbers).tolist() for _ in range(7))]
+        members = [
+            ab.models.Autoregressive(family, networks.InOrder(shared, order), order=order, event_shape=tuple(shape))
+            for order in orders
+        ]
+        return ab.Ensemble(members), {**fit, "objective": ab.objectives.RandomMember()}
+    features = numbers if name == "made" else tuple(shape)
     network = getattr(networks, KINDS[name])(
         features, family.parameters_of_one, channels=channels, zero_start=True, **options
     )
@@ -139,6 +154,8 @@ def work(job: tuple[Any, ...]) -> None:
     torch.manual_seed(seed)
     density, options = build(data, model, family, train.shape[1:])
     density = density.to(device)
+    if density.event_dtype == "floating":
+        train, validation, test = train.float(), validation.float(), test.float()
     if arguments["minutes"]:
         options.pop("epochs")
         options["minutes"] = arguments["minutes"]

@@ -19,7 +19,7 @@ def blocks_of(page):
 def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(ROOT / "README.md")
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     torch.manual_seed(0)
     x = torch.randn(400, 7)
     names = {"x": x}
