@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, linear, scaled_dot_product_attention
 
 from anabranch.kernels.layout import by_rows, cast
-from anabranch.kernels.modes import may_write
+from anabranch.kernels.modes import may_write, takes_operations_alone
 
 
 class TransformerBlock(nn.Module):
@@ -48,14 +49,14 @@ class TransformerBlock(nn.Module):
         normed = self.attention_norm(h)
         query = self._split(linear(*cast(dtype, normed, self.query.weight))[..., None, :])[0]
         kv = self._split(self.told(normed if source is None else source, dtype).unflatten(-1, (2, -1)))
-        attended = scaled_dot_product_attention(query, kv[0], kv[1], is_causal=True)
+        attended = _attention(query, kv[0], kv[1], causal=True)
         return self.mixed(h, attended.transpose(-3, -2).flatten(-2), dtype)
 
     def attend(self, h: Tensor, kept: KeysAndValues, rows: Tensor | None) -> Tensor:
         """One position, (rows, width), to those of the positions so far that are kept of these rows."""
         query = self.query(self.attention_norm(h)).unflatten(-1, (self.heads, 1, -1))
         keys, values = kept.of(rows)
-        attended = scaled_dot_product_attention(query, keys, values)
+        attended = _attention(query, keys, values, causal=False)
         return self.mixed(h, attended.flatten(1), None)
 
     def told(self, source: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -74,6 +75,17 @@ class TransformerBlock(nn.Module):
 
     def _dropped(self, y: Tensor) -> Tensor:
         return dropout(y, self.dropout, self.training) if self.dropout else y
+
+
+def _attention(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
+    """Attention over the last dimension but one; if causal, query d sees keys 1 to d."""
+    if not takes_operations_alone():
+        return scaled_dot_product_attention(query, keys, values, is_causal=causal)
+    # what is fused has no rules for them
+    scores = query @ keys.mT / math.sqrt(query.shape[-1])
+    if causal:
+        scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf)
+    return torch.softmax(scores, dim=-1) @ values
 
 
 class KeysAndValues(ABC):
