@@ -522,3 +522,11 @@ def test_other_instructions_give_the_same_rows_or_a_refusal(tmp_path):
     else:
         assert done.returncode == 2 and "refused" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
         assert not (tmp_path / "a.parquet").exists()
+
+
+def test_without_constriction_one_line_says_what_to_install(everything, monkeypatch):
+    table, model, found = everything
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    for call in (lambda: compress(table, model), lambda: decompress(found.data, model)):
+        with pytest.raises(ValueError, match=r'pip install "anabranch\[compress\]"'):
+            call()
