@@ -66,7 +66,7 @@ def test_all_pages_with_blocks_are_run():
         "queries.md",
         "tables.md",
     }
-    assert len(blocks_of(ROOT / "docs" / "mixtures.md")) == 5
+    assert len(blocks_of(ROOT / "docs" / "mixtures.md")) == 6
 
 
 @pytest.mark.slow

@@ -1,0 +1,313 @@
+"""Densities: a new one is one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from anabranch import flows
+from anabranch.datasets import Circles, Pinwheel
+from anabranch.densities import (
+    AtContext,
+    Bernoulli,
+    Categorical,
+    Density,
+    GaussianMixture,
+    Independent,
+    Normal,
+    Regardless,
+    Reordered,
+    Resampled,
+    StudentT,
+    Uniform,
+)
+from anabranch.families import (
+    Levels,
+    Logistics,
+)
+from anabranch.models import (
+    DepthMixture,
+    Embedded,
+    Ensemble,
+    Flow,
+    FlowMixture,
+    GaussianCopula,
+    LatentVariable,
+    Marginals,
+    PiecewiseFlow,
+    pieces,
+)
+from anabranch.networks import (
+    MLP,
+    Convolutional,
+    ResidualMLP,
+)
+from anabranch.testing.linear_gaussian import linear_gaussian, marginal
+from anabranch.testing.registry.case import Case
+from anabranch.testing.registry.small_parts import (
+    IMAGE,
+    SMALL,
+    elementwise,
+    image_coupling,
+    small_spline,
+    two_levels,
+)
+from anabranch.transforms import (
+    ActNorm,
+    Affine,
+    Chain,
+    Elementwise,
+    Householder,
+    Identity,
+    Inverse,
+    Log,
+    Logit,
+    LULinear,
+    Permutation,
+    Pointwise,
+    Sigmoid,
+    Softplus,
+)
+
+
+def _nsf(features: int = 2, context: int = 0, blocks: int = 1) -> Chain:
+    return flows.nsf(features, context, blocks=blocks, bins=4, **SMALL)
+
+
+def _realnvp(features: int = 2, context: int = 0, blocks: int = 1) -> Chain:
+    return flows.realnvp(features, context, blocks=blocks, **SMALL)
+
+
+def _with_one_ended() -> FlowMixture:
+    mixture = FlowMixture([Flow(_realnvp()), Flow(_nsf()), _mixture()], posterior=MLP(2, 3, hidden=(8,)))
+    mixture.annihilate([1])
+    return mixture
+
+
+def _inverting() -> Chain:
+    return Chain(list(flows.realnvp(2, blocks=3, **SMALL)), memory="invert")
+
+
+def _guessed_by(posterior: Density) -> LatentVariable:
+    """A model whose prior is no normal density, so that divergences are those of draws."""
+    return LatentVariable(StudentT([0.0], df=5.0), Normal(torch.zeros(2), context=1, hidden=(8,)), posterior)
+
+
+def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable: bool = True) -> GaussianMixture:
+    loc = torch.linspace(-2, 2, 3)[:, None] * torch.tensor([1.0, -0.5, 0.2][:features])
+    tril = torch.eye(features).expand(3, features, features) + torch.ones(features, features).tril(-1)
+    scale: dict[str, Any] = {"scale_tril": tril} if full else {"scale": 0.7}
+    return GaussianMixture(loc, weights=[0.2, 0.3, 0.5], context=context, learnable=learnable, hidden=(8,), **scale)
+
+
+DENSITIES: dict[str, Case] = {
+    "normal": Case(lambda: Normal([0.5, -1.0], scale=[1.0, 2.0], learnable=True)),
+    "full normal": Case(lambda: Normal([0.5, -1.0], scale_tril=[[1.0, 0.0], [0.5, 2.0]], learnable=True)),
+    "normal of context": Case(lambda: Normal(torch.zeros(2), context=2, hidden=(8,)), context=2),
+    "full normal of context": Case(lambda: Normal(torch.zeros(2), scale_tril=torch.eye(2), context=2), context=2),
+    "uniform": Case(lambda: Uniform([-1.0, 0.0], [1.0, 0.5])),
+    "uniform of context": Case(lambda: Uniform([-1.0], [1.0], network=MLP(2, 2, hidden=(4,))), context=2),
+    "Student t": Case(lambda: StudentT([0.0, 1.0], scale=0.5, df=5.0, learnable=True)),
+    "Student t of context": Case(lambda: StudentT([0.0], df=6.0, context=2, hidden=(8,)), context=2),
+    "Bernoulli": Case(lambda: Bernoulli([0.3, -1.0, 0.0], learnable=True)),
+    "Bernoulli of context": Case(lambda: Bernoulli([0.3, -1.0], context=2, hidden=(8,)), context=2),
+    "categorical": Case(lambda: Categorical(torch.tensor([[0.0, 1.0, -1.0], [0.5, 0.0, 0.0]]), learnable=True)),
+    "categorical of context": Case(lambda: Categorical(torch.zeros(3), context=2, hidden=(8,)), context=2),
+    "independent": Case(lambda: Independent([Normal([0.0], learnable=True), StudentT([1.0], df=5.0)])),
+    "independent, mixed": Case(lambda: Independent([Normal([0.0, 1.0]), Categorical(torch.zeros(3), learnable=True)])),
+    "independent of context": Case(lambda: Independent([Normal([0.0], context=2), Normal([1.0])]), context=2),
+    "reordered": Case(lambda: Reordered(Independent([Normal([0.0, 1.0]), Categorical(torch.zeros(3))]), [2, 0, 1])),
+    "at a context": Case(lambda: AtContext(StudentT([0.0, 1.0], df=6.0, context=2, hidden=(8,)), torch.ones(2))),
+    "flow that reads each column alone": Case(
+        lambda: Flow([ActNorm(2), Permutation([1, 0]), Elementwise(Affine(), 2)], _mixture(full=True))
+    ),
+    "flow that reads each column alone, of context": Case(
+        lambda: Flow(
+            Elementwise(small_spline(), 2, network=MLP(2, 2 * small_spline().size, hidden=(4,))), _mixture(full=True)
+        ),
+        context=2,
+    ),
+    "affine flow": Case(lambda: Flow([LULinear(2), Householder(2)], StudentT([0.0, 1.0], df=6.0))),
+    "flow of one column": Case(lambda: Flow(Elementwise(small_spline(), 1), Normal([0.3]))),
+    "regardless of context": Case(lambda: Regardless(StudentT([0.0, 1.0], df=5.0, learnable=True), 2), context=2),
+    "Gaussian mixture": Case(_mixture),
+    "full Gaussian mixture": Case(lambda: _mixture(full=True)),
+    "Gaussian mixture of context": Case(lambda: _mixture(context=2), context=2),
+    "full Gaussian mixture of context": Case(lambda: _mixture(context=2, full=True), context=2),
+    "conditional of a Gaussian mixture": Case(lambda: _mixture(3, full=True).conditional([2, 0]), context=2),
+    "marginal of a Gaussian mixture": Case(lambda: _mixture(3, full=True).marginal([2, 0])),
+    "marginal of one of context": Case(lambda: _mixture(3, context=2).marginal([1]), context=2),
+    "resampled": Case(lambda: Resampled(_mixture(), MLP(2, 1, hidden=(8,))), compiles=False),
+    "resampled without end": Case(
+        lambda: Resampled(Normal([0.0, 1.0]), MLP(2, 1, hidden=(8,)), truncation=None, samples=8192), compiles=False
+    ),
+    "resampled of context": Case(
+        lambda: Resampled(
+            Normal(torch.zeros(2), context=2), MLP(2, 1, context=2, hidden=(8,)), truncation=5, samples=8192
+        ),
+        context=2,
+        compiles=False,
+    ),
+    "marginals": Case(lambda: Marginals([Logistics(2), Levels(3)])),
+    "Gaussian copula": Case(
+        lambda: GaussianCopula(Marginals([Logistics(2), Logistics(1)]), torch.tensor([[1.0, 0.5], [0.5, 1.0]])),
+        compiles=False,
+    ),
+    "base of one depth": Case(
+        lambda: DepthMixture(_nsf(blocks=3), hidden=(8,), lead=0.0).component_base(2), compiles=False
+    ),
+    "pinwheel": Case(lambda: Pinwheel(3), compiles=False),
+    "circles": Case(lambda: Circles((1.0, 0.5), noise=0.05)),
+    "mixture of flows": Case(
+        lambda: FlowMixture([Flow(_realnvp()), Flow(_nsf()), _mixture()], weights=[0.5, 0.3, 0.2])
+    ),
+    "mixture of flows with a posterior": Case(
+        lambda: FlowMixture([Flow(_realnvp()), Flow(_nsf())], posterior=MLP(2, 2, hidden=(8,)))
+    ),
+    "mixture with a trunk and context": Case(
+        lambda: FlowMixture(
+            [Flow(_realnvp()), Flow(_realnvp(context=2))], posterior=MLP(2, 2, 2, hidden=(8,)), trunk=_nsf(context=2)
+        ),
+        context=2,
+    ),
+    "mixture with heads": Case(
+        lambda: FlowMixture(Embedded(Flow(_realnvp(context=2)), 3), posterior=MLP(2, 3, hidden=(8,)), heads="affine")
+    ),
+    "mixture with diagonal heads": Case(
+        lambda: FlowMixture([Normal.standard(2), Flow(_nsf())], trunk=_realnvp(), heads="diagonal")
+    ),
+    "mixture with an ended component": Case(_with_one_ended),
+    "mixture of one embedded flow": Case(lambda: FlowMixture(Embedded(Flow(_realnvp(context=3)), components=3))),
+    "mixture of one embedded flow of context": Case(
+        lambda: FlowMixture(Embedded(Flow(_realnvp(context=3)), components=3, size=1)), context=2
+    ),
+    "mixture of depth mixtures": Case(
+        lambda: FlowMixture([DepthMixture(_nsf(blocks=2), hidden=(8,)) for _ in range(2)])
+    ),
+    "linear Gaussian": Case(linear_gaussian, truth=marginal),
+    "linear Gaussian of context": Case(lambda: linear_gaussian(context=2), context=2),
+    "linear Gaussian of two numbers": Case(lambda: linear_gaussian(features=3, latents=2), truth=marginal),
+    "latent variable with a flow for its posterior": Case(lambda: _guessed_by(Flow(_nsf(1, context=2)))),
+    "latent variable of levels": Case(
+        lambda: LatentVariable(Bernoulli([0.3]), Normal(torch.zeros(2), context=1), Bernoulli([0.0], context=2))
+    ),
+    "latent variable behind levels": Case(
+        lambda: LatentVariable(
+            Categorical(torch.tensor([[0.0, 0.5, 1.0]])),
+            Categorical(torch.zeros(2, 3), context=1, hidden=(4,)),
+            Categorical(torch.zeros(1, 3), context=2, hidden=(4,)),
+        )
+    ),
+    "latent variable on a latent variable": Case(
+        lambda: LatentVariable(
+            linear_gaussian(1),
+            Normal(torch.zeros(2), context=1, hidden=(8,)),
+            Normal([0.0], 2.0, context=2, hidden=(8,)),
+        )
+    ),
+    "ensemble": Case(lambda: Ensemble([Flow(_realnvp()), _mixture(), Flow(_nsf())])),
+    "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()], aligned=True)),
+    "ensemble of context": Case(lambda: Ensemble([Flow(_realnvp(context=2)), Flow(_nsf())]), context=2),
+    "overlapping branches": Case(lambda: PiecewiseFlow([_realnvp(), _nsf()], hidden=(8,))),
+    "folded branches": Case(lambda: PiecewiseFlow(pieces.fold(2, borders=2), base=Flow(_realnvp()), hidden=(8,))),
+    "branches of context": Case(
+        lambda: PiecewiseFlow([_realnvp(context=2), _nsf()], base=_mixture(context=2), gate=MLP(2, 2, 2, hidden=(8,))),
+        context=2,
+    ),
+    "branches that reach a part": Case(
+        lambda: PiecewiseFlow([Elementwise(Softplus()), _nsf()], base=Normal.standard(2), gate="constant")
+    ),
+    "branches of chains that reach a part": Case(
+        lambda: PiecewiseFlow([Chain({"a": Elementwise(Sigmoid(), 2), "b": _realnvp()}), _nsf()], gate="constant")
+    ),
+    "stacked folds": Case(
+        lambda: PiecewiseFlow(pieces.fold(2), base=PiecewiseFlow(pieces.fold(2), hidden=(8,)), gate="constant")
+    ),
+    "flow": Case(lambda: Flow(_nsf(blocks=2))),
+    "flow of context": Case(lambda: Flow(_nsf(context=2)), context=2),
+    "flow on a base of context": Case(lambda: Flow(_nsf(), base=Normal(torch.zeros(2), context=2)), context=2),
+    "flow in three dimensions": Case(lambda: Flow(_nsf(3))),
+    "coupling flow": Case(lambda: Flow(flows.realnvp(2, blocks=2, **SMALL))),
+    "inverse autoregressive flow": Case(lambda: Flow(flows.iaf(2, blocks=2, **SMALL))),
+    "flow on a uniform": Case(lambda: Flow(elementwise(Sigmoid()), base=Uniform([0.0] * 3, [1.0] * 3))),
+    "flow through a logarithm": Case(lambda: Flow(Elementwise(Log()), base=Normal([0.5, 0.0], scale=0.5))),
+    "flow through a logit": Case(lambda: Flow(Chain([Elementwise(Logit()), LULinear(2)]))),
+    "flow through an inverse exponential": Case(lambda: Flow(Inverse(Elementwise(Softplus())), base=Normal([1.0]))),
+    "flow on categories": Case(lambda: Flow(Permutation([1, 0]), base=Categorical(torch.zeros(2, 3), learnable=True))),
+    "flow on a Gaussian mixture": Case(lambda: Flow(_nsf(), base=_mixture())),
+    "depth mixture": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,))),
+    "depth mixture without heads": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,), heads="none", lead=0.0)),
+    "depth mixture with linear heads": Case(
+        lambda: DepthMixture(_nsf(blocks=2), hidden=(8,), heads="linear", depths=[0, 1, 2], lead=1.0)
+    ),
+    "depth mixture with heads of its own": Case(
+        lambda: DepthMixture(
+            _nsf(blocks=2),
+            hidden=(8,),
+            heads=[Householder(2), Chain([LULinear(2), Elementwise(small_spline(), 2)])],
+            lead=0.5,
+        )
+    ),
+    "depth mixture in three dimensions": Case(lambda: DepthMixture(_nsf(3, blocks=2), hidden=(8,))),
+    "depth mixture of constant weights": Case(lambda: DepthMixture(_nsf(blocks=2), gate="constant")),
+    "depth mixture with checkpoints": Case(
+        lambda: DepthMixture(Chain(list(_nsf(blocks=2)), memory="checkpoint"), hidden=(8,))
+    ),
+    "depth mixture that inverts": Case(lambda: DepthMixture(_inverting(), hidden=(8,)).truncate(2)),
+    "flow that inverts": Case(lambda: Flow(_inverting()), compiles=False),
+    "depth mixture of context": Case(lambda: DepthMixture(_nsf(context=2, blocks=2), hidden=(8,)), context=2),
+    "depth mixture on a base of context": Case(
+        lambda: DepthMixture(_nsf(blocks=2), base=Normal(torch.zeros(2), context=2, hidden=(8,)), hidden=(8,)),
+        context=2,
+    ),
+    "depth mixture with a gate of context": Case(
+        lambda: DepthMixture(_nsf(blocks=2), gate=MLP(2, 2, context=2, hidden=(8,))), context=2
+    ),
+    "depth mixture of chosen depths": Case(lambda: DepthMixture(_nsf(blocks=3), depths=[0, 2], hidden=(8,))),
+    "depth mixture with a gate of its own": Case(
+        lambda: DepthMixture(_nsf(blocks=2), gate=ResidualMLP(2, 2, hidden=8))
+    ),
+    "depth mixture through a logit": Case(
+        lambda: DepthMixture(Chain([LULinear(2), Elementwise(Logit()), LULinear(2)]), hidden=(8,))
+    ),
+    "depth mixture cut short": Case(lambda: DepthMixture(_nsf(blocks=3), hidden=(8,)).truncate(2)),
+    "depth mixture on a depth mixture": Case(
+        lambda: DepthMixture(_nsf(blocks=2), base=DepthMixture(_nsf(blocks=2), gate="constant"), hidden=(8,))
+    ),
+    "normal images": Case(lambda: Normal(torch.zeros(1, 2, 2), scale=[[1.0, 2.0], [0.5, 1.0]], learnable=True)),
+    "normal of an image": Case(
+        lambda: Normal(torch.zeros(2), network=Convolutional((1, 2, 2), 4, hidden=(4,))), context=(1, 2, 2)
+    ),
+    "normal images of an image": Case(lambda: Normal(torch.zeros(1, 2, 1), context=(1, 2, 2)), context=(1, 2, 2)),
+    "Student t images": Case(lambda: StudentT(torch.zeros(1, 2, 1), df=5.0, learnable=True)),
+    "uniform images": Case(lambda: Uniform(torch.zeros(1, 2, 1), torch.ones(1, 2, 1))),
+    "Bernoulli images": Case(lambda: Bernoulli(torch.zeros(1, 2, 2), learnable=True)),
+    "categorical images of an image": Case(
+        lambda: Categorical(torch.zeros(1, 1, 2, 3), context=(1, 2, 2), hidden=(4,)), context=(1, 2, 2)
+    ),
+    "flow of images": Case(
+        lambda: Flow([image_coupling(Affine(), "channels"), image_coupling(Affine(), "checkerboard")])
+    ),
+    "flow of images through a logit": Case(
+        lambda: Flow(Elementwise(Logit()), base=Normal(torch.zeros(1, 2, 1), learnable=True))
+    ),
+    "flow of images, of an image": Case(
+        lambda: Flow(Chain([image_coupling(Affine(), "channels", (1, 2, 2)), Pointwise(LULinear(2))])),
+        context=(1, 2, 2),
+    ),
+    "flow of images on a base of vectors": Case(lambda: Flow(Pointwise(LULinear(2)), base=Normal.standard(IMAGE))),
+    "depth mixture of images": Case(
+        lambda: DepthMixture(Chain([image_coupling(Affine(), "channels"), Pointwise(LULinear(2))]), hidden=(8,))
+    ),
+    "depth mixture of images, of an image": Case(
+        lambda: DepthMixture(Chain([image_coupling(Affine(), "channels", (1, 2, 2))] * 2), hidden=(8,)),
+        context=(1, 2, 2),
+    ),
+    "multi-scale depth mixture": Case(lambda: DepthMixture(two_levels(), gate="constant", heads="none")),
+    "depth mixture of maps of any shape": Case(
+        lambda: DepthMixture(Chain([Elementwise(Logit()), Identity()]), base=Normal(torch.zeros(1, 2, 1)), hidden=(8,))
+    ),
+    "multi-scale flow": Case(lambda: Flow(two_levels(), base=Normal.standard(16))),
+    "flow on a depth mixture": Case(lambda: Flow(_nsf(), base=DepthMixture(_nsf(blocks=2), hidden=(8,)))),
+}

@@ -1,0 +1,81 @@
+"""Small parts that many cases are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from anabranch.networks import (
+    MLP,
+    Convolutional,
+    MaskedMLP,
+    Network,
+    ResidualMLP,
+)
+from anabranch.transforms import (
+    ActNorm,
+    Affine,
+    Chain,
+    Coupling,
+    Elementwise,
+    Inverse,
+    LULinear,
+    OnPart,
+    Pointwise,
+    RationalQuadraticSpline,
+    Squeeze,
+    UnivariateMap,
+)
+
+SMALL: dict[str, Any] = {"hidden": (12,), "activation": "tanh"}
+IMAGE = (2, 2, 2)
+"""The shape of the images that components are checked on: (channels, height, width)."""
+
+
+def small_spline() -> RationalQuadraticSpline:
+    """A spline of few bins."""
+    return RationalQuadraticSpline(bins=4, bound=3.0)
+
+
+def small_masked(g: UnivariateMap, context: int = 0, features: int = 3) -> MaskedMLP:
+    """A masked network for a map."""
+    return MaskedMLP(features, g.size, context, hidden=(12, 12), activation="tanh")
+
+
+def small_coupling(g: UnivariateMap, context: int = 0) -> Coupling:
+    """A coupling of three features by a small network."""
+    return Coupling([True, False, True], g, MLP(1, 2 * g.size, context, hidden=(12,), activation="tanh"))
+
+
+def residual_coupling() -> Coupling:
+    """The same by a residual network."""
+    return Coupling([False, True, True], Affine(), ResidualMLP(1, 4, hidden=8, activation="gelu"))
+
+
+def elementwise(g: UnivariateMap, network: Network | None = None) -> Elementwise:
+    """A map of every one of three features."""
+    return Elementwise(g, features=3, network=network)
+
+
+def image_coupling(g: UnivariateMap, mask: str, context: int | tuple[int, ...] = 0) -> Coupling:
+    """A coupling over a mask of `IMAGE`: of the second channel, by convolutions, or of a checkerboard."""
+    flags = torch.zeros(IMAGE, dtype=torch.bool)
+    if mask == "channels":
+        flags[1] = True
+        return Coupling(flags, g, Convolutional((1, 2, 2), (g.size, 2, 2), context, hidden=(4,), activation="tanh"))
+    flags[:, 0, 1] = flags[:, 1, 0] = True
+    if mask == "checkerboard":
+        return Coupling(flags, g, Convolutional(IMAGE, (2 * g.size, 2, 2), context, hidden=(4,), activation="tanh"))
+    return Coupling(flags, g, MLP(IMAGE, 8 * g.size, context, hidden=(8,), activation="tanh"))
+
+
+def two_levels() -> Chain:
+    """A multi-scale chain on (1, 4, 4): half of the channels leave after the first level."""
+    channels = torch.tensor([True, False, True, False])[:, None, None].expand(4, 2, 2)
+    coupling = Coupling(channels, Affine(), Convolutional((2, 2, 2), (4, 2, 2), hidden=(4,), activation="tanh"))
+    deeper = Coupling(
+        torch.arange(8).reshape(8, 1, 1) % 2 == 0, Affine(), Convolutional((4, 1, 1), (8, 1, 1), hidden=(4,))
+    )
+    inner = Chain([Squeeze(), Pointwise(LULinear(8)), deeper, Inverse(Squeeze())])
+    return Chain([Squeeze(), Pointwise(ActNorm(4)), coupling, OnPart(inner, [0, 1])])
