@@ -23,8 +23,8 @@ import torch
 from trials import Row, earlier, note, over_seeds, write
 
 from anabranch.tables import TableWarning, fit_table
-from anabranch.tables.prepared import split_rows
 from anabranch.training.pace import ANY_ORDER, FLOWS
+from anabranch.training.splitting import split_rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 COLUMNS = {"nats per row": ".3f", "ahead of 2,500 steps by": ".3f", "paired error": ".3f", "steps": ",.0f"}

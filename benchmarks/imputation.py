@@ -54,8 +54,8 @@ from anabranch.models.any_order import Walk
 from anabranch.tables import Schema, TableModel, fit_table
 from anabranch.tables.columns import Column, Ordinal
 from anabranch.tables.columns.stepped import Stepped
-from anabranch.tables.prepared import split_rows
 from anabranch.tables.types import flat
+from anabranch.training.splitting import split_rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 HIDDEN = 0.2

@@ -33,8 +33,8 @@ from anabranch.models import AnyOrder
 from anabranch.models.order_loss import OrderLoss
 from anabranch.models.orders import fullest_first
 from anabranch.tables import Schema
-from anabranch.tables.prepared import split_rows
 from anabranch.training.pace import ANY_ORDER
+from anabranch.training.splitting import split_rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 ORDERS, ROWS = 20, 15_000

@@ -12,10 +12,10 @@ from rich.console import Console
 import anabranch as ab
 from anabranch.objectives import Objective
 from anabranch.tables import fit_table
-from anabranch.tables.report import course_in_words
 from anabranch.training.budget import FALL, Budget
 from anabranch.training.course import ByEpochs
 from anabranch.training.history import Epoch
+from anabranch.training.outcome import course_in_words
 from anabranch.training.plateau import Plateau
 from anabranch.training.progress import FitProgress
 from anabranch.training.schedule import Schedule

@@ -15,8 +15,8 @@ from anabranch.models import AnyOrder
 from anabranch.models.order_loss import OrderLoss
 from anabranch.objectives import Completion, Likelihood, UnsettledWarning
 from anabranch.tables import fit_table
-from anabranch.tables.report import course_in_words
 from anabranch.training import Schedule
+from anabranch.training.outcome import course_in_words
 
 
 def flagged(rows=2_000, seed=0):

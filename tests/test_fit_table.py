@@ -7,13 +7,13 @@ import torch
 
 from anabranch.densities import Normal
 from anabranch.models import AnyOrder, DepthMixture, Flow
-from anabranch.tables import Schema
+from anabranch.tables import Schema, TableModel
 from anabranch.tables.architecture import Architecture
 from anabranch.tables.columns import Continuous
-from anabranch.tables.fit_table import _Watch
 from anabranch.tables.prepared import prepare
 from anabranch.training import Epoch
 from anabranch.training.pace import ANY_ORDER, FLOWS
+from anabranch.training.watch import Watch
 
 SCHEMA = Schema([Continuous("a", 0.0, 1.0), Continuous("b", 0.0, 1.0)])
 ROWS = np.array([[np.nan, 0.0], [1.0, 2.0]])
@@ -69,12 +69,16 @@ def epoch(validation):
     return Epoch(epoch=1, step=1, loss=0.0, validation=validation, learning_rate=0.01, seconds=0.0, passes=1.0)
 
 
+def model():
+    return TableModel(SCHEMA, Normal.standard(2))
+
+
 class TestWhatEndsAFit:
     @pytest.mark.parametrize(
         ("records", "there"), [([], False), ([np.inf], False), ([np.inf, 2.0], True), ([None], True)]
     )
     def test_it_takes_the_model_along_once_a_step_has_led_to_one(self, records, there):
-        watch = _Watch(SCHEMA, Normal.standard(2))
+        watch = Watch(model)
         for validation in records:
             watch(epoch(validation))
         with pytest.raises(KeyboardInterrupt) as caught, watch.handed_on():
@@ -82,4 +86,7 @@ class TestWhatEndsAFit:
         assert hasattr(caught.value, "model") is there
 
     def test_the_callback_ends_it(self):
-        assert _Watch(SCHEMA, Normal.standard(2), lambda record: record.validation < 3)(epoch(2.0)) is True
+        assert (
+            Watch(lambda: TableModel(SCHEMA, Normal.standard(2)), lambda record: record.validation < 3)(epoch(2.0))
+            is True
+        )

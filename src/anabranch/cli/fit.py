@@ -214,7 +214,7 @@ def show_report(name: str, report: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from anabranch.tables.report import course_in_words  # noqa: PLC0415
+    from anabranch.training.outcome import course_in_words  # noqa: PLC0415
 
     # what is not read on a terminal has no width to fit into
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anabranch.report.blocks import Block, Facts, Fold, Paragraph, Section, Table
 from anabranch.report.view import View
 from anabranch.report.wording import count, percent
-from anabranch.tables.report import course_in_words
+from anabranch.training.outcome import course_in_words
 
 # a unit with more letters than this is written out in a fold
 _LONG = 240

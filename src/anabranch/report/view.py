@@ -20,7 +20,7 @@ from anabranch.draws import drawing
 from anabranch.models import AnyOrder
 from anabranch.tables import Schema, TableModel, TableWarning
 from anabranch.tables.columns.column import Float64
-from anabranch.tables.prepared import split_rows
+from anabranch.training.splitting import split_rows
 
 Numbers = NDArray[np.int64]
 

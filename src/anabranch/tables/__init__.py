@@ -8,11 +8,12 @@ from anabranch.tables.frame import TableError, as_table
 from anabranch.tables.model import TableModel
 from anabranch.tables.read import ReadingWarning, read_sheet, read_table
 from anabranch.tables.reading import Reading
-from anabranch.tables.report import Report, Score
+from anabranch.tables.report import Report
 from anabranch.tables.schema import Schema
 from anabranch.tables.sheet import Sheet
 from anabranch.tables.stream import TableStream
 from anabranch.tables.write import write_table
+from anabranch.training.outcome import Score
 
 __all__ = [
     "Cell",

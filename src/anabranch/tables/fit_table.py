@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from anabranch.checks import device_here, one_of, positive, positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
@@ -21,14 +19,15 @@ from anabranch.tables.columns.column import Float64
 from anabranch.tables.encoded_stream import EncodedStream
 from anabranch.tables.model import TableModel
 from anabranch.tables.prepared import Prepared, prepare
-from anabranch.tables.report import Report, Score, outcome
+from anabranch.tables.report import Report
 from anabranch.tables.schema import Schema
 from anabranch.training import Epoch, History, NonFiniteError, fit
+from anabranch.training.outcome import Score, outcome
+from anabranch.training.pace import MINUTES
+from anabranch.training.progress import waiting
 from anabranch.training.row_stream import RowStream
 from anabranch.training.schedule import Schedule
-
-# to spend on a fit, where nothing is said
-MINUTES = 5.0
+from anabranch.training.watch import Watch
 
 
 def fit_table(
@@ -146,7 +145,7 @@ def fit_table(
     architecture = Architecture.chosen(prepared.model, structure, blocks, hidden, bins, orders)
     density = architecture.build(prepared.schema, prepared.x[prepared.split[0]], seed)
     pace = architecture.pace.options(prepared.fitted, epochs, batch_size, learning_rate, minutes, schedule)
-    watch = _Watch(prepared.schema, density, callback)
+    watch = Watch(lambda: TableModel(prepared.schema, density), callback)
 
     begun = time.perf_counter()
     with watch.handed_on():
@@ -167,35 +166,11 @@ def fit_table(
     test = prepared.split[2]
     given_test = None if prepared.context is None else prepared.context[test]
     log_p = {architecture.name: table_model.log_prob_encoded(prepared.x[test], given_test, prepared.numbers[test])}
-    with watch.handed_on(), _waiting("baselines", shown=progress):
+    with watch.handed_on(), waiting("baselines", shown=progress):
         log_p |= _of_baselines(prepared, seed)
     # with those of the parts before a checkpoint
     seconds = {"fit": max(fitted - begun, history.epochs[-1].seconds), "baselines": time.perf_counter() - fitted}
     return table_model, _report(prepared, architecture, density, pace, history, log_p, seed, seconds)
-
-
-class _Watch:
-    """What was recorded of a fit, and the model so far for what ends it: no hour of fitting is lost."""
-
-    def __init__(
-        self, schema: Schema, density: Density, callback: Callable[[Epoch], bool | None] | None = None
-    ) -> None:
-        self.schema, self.density, self.callback = schema, density, callback
-        self.records: list[Epoch] = []
-
-    def __call__(self, record: Epoch) -> bool | None:
-        self.records.append(record)
-        return None if self.callback is None else self.callback(record)
-
-    @contextmanager
-    def handed_on(self) -> Iterator[None]:
-        """Give an exception that is raised inside the model so far, if a step has led to one."""
-        try:
-            yield
-        except BaseException as error:
-            if any(record.validation is None or np.isfinite(record.validation) for record in self.records):
-                error.model = TableModel(self.schema, self.density)  # type: ignore[attr-defined]
-            raise
 
 
 def _fit_rows(prepared: Prepared, density: Density, pace: Mapping[str, Any], **options: Any) -> History:
@@ -279,14 +254,3 @@ def _report(
         options=architecture.options | {name: pace[name] for name in paced if pace.get(name) is not None},
         set_apart=prepared.apart,
     )
-
-
-@contextmanager
-def _waiting(text: str, shown: bool) -> Iterator[None]:
-    """A spinner on standard error, where that is a terminal."""
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
-        yield
-        return
-    with console.status(text):
-        yield

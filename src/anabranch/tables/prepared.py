@@ -23,6 +23,7 @@ from anabranch.tables.schema import Schema
 from anabranch.tables.stream import TableStream
 from anabranch.tables.types import flat, is_number
 from anabranch.tables.wild import Usual, warning_of
+from anabranch.training.splitting import split_rows
 
 Index = NDArray[np.int64]
 
@@ -116,13 +117,6 @@ def prepare(
         _warn_of_linear_dependence(schema, x[train])
     split = train, validate, test
     return Prepared(schema, model, table, stream, x, context, split, apart, numbers, usual, rows, fitted)
-
-
-def split_rows(rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Training, validation and test rows: 80, 10 and 10 % of a seeded shuffle."""
-    order = np.random.default_rng(seed).permutation(rows)
-    tenth = max(1, round(rows / 10))
-    return order[2 * tenth :], order[:tenth], order[tenth : 2 * tenth]
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from typing import Any
 
 from anabranch.training.schedule import Schedule
 
+# to spend on the fit of a table or of images, where nothing is said
+MINUTES = 5.0
+
 
 @dataclass(frozen=True)
 class Pace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -72,3 +74,14 @@ class FitProgress:
     def epoch(self, validation: float | None) -> None:
         """One epoch is done, with this loss on the validation rows."""
         self._held_out = "" if validation is None else f"  validation {validation:.3f}"
+
+
+@contextmanager
+def waiting(text: str, shown: bool) -> Iterator[None]:
+    """A spinner on standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield
+        return
+    with console.status(text):
+        yield
