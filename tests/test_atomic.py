@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import anabranch.atomic
-from anabranch.atomic import replacing
+from anabranch.atomic import replacing, replacing_folder
 
 HIDDEN = ".anabranch-*"
 
@@ -152,3 +152,40 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path):
         pass  # nothing was written
     assert caught.value.filename == str(tmp_path / "m.txt")
     assert not list(tmp_path.iterdir())
+
+
+class TestFolders:
+    def test_a_folder_appears_whole(self, tmp_path):
+        with replacing_folder(tmp_path / "f") as temporary:
+            (temporary / "one").write_text("1")
+            assert not (tmp_path / "f").exists()
+        assert [path.name for path in tmp_path.iterdir()] == ["f"]
+        assert (tmp_path / "f" / "one").read_text() == "1"
+
+    def test_or_not_at_all(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        for name in ("new", "empty"):
+            with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path / name) as temporary:
+                (temporary / "one").write_text("1")
+                raise KeyboardInterrupt
+        assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+    def test_an_empty_one_is_filled_and_any_other_refused(self, tmp_path):
+        (tmp_path / "f").mkdir()
+        with replacing_folder(tmp_path / "f") as temporary:
+            (temporary / "one").write_text("1")
+        for path, error in (
+            (tmp_path / "f", ValueError),
+            (tmp_path / "f" / "one", ValueError),
+            (tmp_path / "no" / "f", OSError),
+        ):
+            with pytest.raises(error), replacing_folder(path):
+                pass  # nothing was made
+        assert [path.name for path in tmp_path.rglob("*")] == ["f", "one"]
+
+    def test_what_is_put_there_meanwhile_stays(self, tmp_path):
+        with pytest.raises(OSError), replacing_folder(tmp_path / "f") as temporary:
+            (temporary / "one").write_text("1")
+            (tmp_path / "f").mkdir()
+            (tmp_path / "f" / "other").write_text("2")
+        assert [path.name for path in tmp_path.rglob("*")] == ["f", "other"]

@@ -64,6 +64,56 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary, empty folder beside `path`; on success it becomes the folder `path`, on any failure it is removed.
+
+    Raises:
+        FileNotFoundError: the folder above does not exist.
+        ValueError: `path` is a file, or a folder that holds something already: nothing is written over.
+        OSError: the system refuses, for want of room or rights.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from anabranch.atomic import replacing_folder
+        >>> target = pathlib.Path(tempfile.mkdtemp()) / "numbers"
+        >>> with replacing_folder(target) as temporary:
+        ...     _ = (temporary / "one.txt").write_text("1")
+        >>> [file.name for file in target.iterdir()]
+        ['one.txt']
+    """
+    target = file_behind(path)
+    check_new_folder(path)
+    _remove_leftovers(target.parent)
+    with _locked_folder(target.parent) as folder:
+        temporary = folder / target.name
+        temporary.mkdir()
+        try:
+            yield temporary
+            if target.is_dir():
+                target.rmdir()  # only an empty one goes
+            temporary.replace(target)
+        except OSError as error:
+            if error.filename is not None and str(folder) in str(error.filename):
+                error.filename = str(path)
+            raise
+
+
+def check_new_folder(path: str | os.PathLike[str]) -> None:
+    """Raise FileNotFoundError or ValueError unless `replacing_folder` could make this folder."""
+    target = file_behind(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"{path}: expected a folder to write, got a file")
+    inside = sorted(one.name for one in target.iterdir()) if target.is_dir() else []
+    if inside:
+        raise ValueError(
+            f"{path}: expected a new or an empty folder, got one that holds {len(inside)} files or folders, such as "
+            f"{inside[0]}; name another"
+        )
+
+
 def file_behind(path: str | os.PathLike[str]) -> Path:
     """Where a file of this name lies: what symbolic links come to, whether it exists or not.
 
