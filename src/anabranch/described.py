@@ -22,7 +22,7 @@ _LIBRARY = __name__.partition(".")[0]
 
 # The library's packages that `import anabranch` does not load (they need more than torch). A description that names a
 # class of theirs loads the package; it can name no other module to load.
-_LOADED_ON_DEMAND = ("datasets", "queries", "tables", "estimators", "testing")
+_LOADED_ON_DEMAND = ("datasets", "queries", "tables", "images", "estimators", "testing")
 
 
 class Described(nn.Module):

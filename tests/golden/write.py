@@ -18,6 +18,7 @@ import torch
 import anabranch as ab
 from anabranch.densities import Density
 from anabranch.draws import drawing
+from anabranch.images import fit_images
 from anabranch.tables import fit_table
 from anabranch.testing.registry import DENSITIES
 
@@ -73,7 +74,16 @@ def table() -> Golden:
     return Golden(fitted[0], frame.head(3))
 
 
-EXTRA: dict[str, Callable[[], Golden]] = {"table": table}
+def images() -> Golden:
+    """A model of images with labels."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=80)
+    x = (rng.random((80, 4, 5)) < (y[:, None, None] + 1) / 4) * 3
+    model, _ = fit_images(x, y, hidden=4, blocks=2, epochs=2, seed=0, progress=False)
+    return Golden(model, x[:3], y[:3])
+
+
+EXTRA: dict[str, Callable[[], Golden]] = {"table": table, "images": images}
 
 
 def slug(name: str) -> str:
