@@ -498,3 +498,17 @@ class TestFit:
         with pytest.raises(KeyboardInterrupt) as caught:
             fit_images(bars(60), **QUICK, callback=interrupt)
         assert np.isfinite(caught.value.model.log_prob(bars(3))).all()
+
+    def test_a_fit_goes_on_from_its_checkpoint(self, tmp_path):
+        options = {**QUICK, "epochs": 3, "checkpoint": tmp_path / "c", "checkpoint_seconds": 1e-9}
+        whole, _ = fit_images(bars(60), **{**QUICK, "epochs": 3})
+        with pytest.raises(KeyboardInterrupt):
+            fit_images(bars(60), **options, callback=_interrupted_in_the_second)
+        again, report = fit_images(bars(60), **options)
+        assert report.epochs == 3
+        assert np.array_equal(again.log_prob(bars(5)), whole.log_prob(bars(5)))
+
+
+def _interrupted_in_the_second(record):
+    if record.epoch == 2:
+        raise KeyboardInterrupt

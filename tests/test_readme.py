@@ -43,7 +43,11 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
 @pytest.mark.filterwarnings("ignore:values that the model was not fitted to")  # which docs/tables.md shows
 @pytest.mark.parametrize(
     "page",
-    ["mixtures", *(pytest.param(page, marks=pytest.mark.slow) for page in ("compression", "queries", "tables"))],
+    [
+        "mixtures",
+        "images",
+        *(pytest.param(page, marks=pytest.mark.slow) for page in ("compression", "queries", "tables")),
+    ],
 )
 def test_the_python_blocks_of_a_page_run_on_rows_of_two_features(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -62,6 +66,7 @@ def test_all_pages_with_blocks_are_run():
     assert {page.name for page in (ROOT / "docs").glob("*.md") if blocks_of(page)} == {
         "compression.md",
         "estimators.md",
+        "images.md",
         "mixtures.md",
         "queries.md",
         "tables.md",

@@ -45,7 +45,7 @@ def _show_version(asked: bool) -> None:
 def _anabranch(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, help="Print the version.")] = False,
 ) -> None:
-    """Densities of the rows of a table: fit, score, sample, fill gaps, ask, find odd rows, compress; and a gallery."""
+    """Densities of the rows of a table, or of images: fit, score, sample, fill gaps, ask, compress; and a gallery."""
 
 
 for _command in (fit, score, sample, impute, query, detect, cluster, report, info, compress, decompress, gallery):

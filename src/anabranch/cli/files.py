@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anabranch as ab
 from anabranch.atomic import file_behind
+from anabranch.storage import read_metadata
 
 
 class Unseen(StrEnum):
@@ -98,8 +99,19 @@ def write_output(
     sys.stdout.buffer.flush()
 
 
+def is_of_images(path: Path) -> bool:
+    """Whether a file holds a model of images, by its header.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no model file.
+    """
+    name: str = read_metadata(path)["description"].get("class", "")
+    return name == "anabranch.images.ImageModel"
+
+
 def load_table_model(path: Path) -> TableModel:
-    """The model in a file that `anabranch fit` wrote.
+    """The model of a table, in a file that `anabranch fit` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -107,6 +119,10 @@ def load_table_model(path: Path) -> TableModel:
     """
     from anabranch.tables import TableModel  # noqa: PLC0415
 
+    if is_of_images(path):
+        raise ValueError(
+            f"{path}: expected a model of a table, got one of images, for 'score', 'sample' and 'info' alone"
+        )
     model = ab.load(path)
     if not isinstance(model, TableModel):
         raise ValueError(

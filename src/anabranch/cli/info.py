@@ -10,8 +10,8 @@ import typer
 
 import anabranch as ab
 from anabranch.cli.errors import one_line_errors
-from anabranch.cli.fit import show_report
 from anabranch.cli.kinds import show_columns
+from anabranch.cli.reports import show_report
 from anabranch.storage import read_metadata
 
 
@@ -20,6 +20,7 @@ def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
     """Print what a model file holds."""
     from rich.console import Console  # noqa: PLC0415 (only needed here)
 
+    from anabranch.images import ImageModel  # noqa: PLC0415
     from anabranch.tables import TableModel  # noqa: PLC0415
 
     header = read_metadata(model)
@@ -39,12 +40,17 @@ def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
             "Log-likelihoods are" if loaded.density.likelihood == "exact" else "Of log-likelihoods bounds are known,"
         )
         console.print(f"{known} in {loaded.unit}.", markup=False)
+    elif isinstance(loaded, ImageModel):
+        console.print(f"Images: {loaded.pixels}.", markup=False)
+        if loaded.classes is not None:
+            console.print(f"Labels: {', '.join(map(str, loaded.classes))}.", markup=False)
+        console.print(f"Log-likelihoods are in {loaded.unit}.", markup=False)
     elif isinstance(loaded, ab.densities.Density):
         console.print(f"Likelihood: {loaded.likelihood}.", markup=False)
     report = metadata.pop("report", None)
     metadata.pop("reading", None)  # for the commands that read tables for the model
     if report is not None:
         console.print()
-        show_report(metadata.pop("table", "a table"), report)
+        show_report(metadata.pop("table", metadata.pop("images", "a table")), report)
     for name, value in metadata.items():
         console.print(f"{name}: {value}", markup=False, soft_wrap=True)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import typer
+
 import anabranch as ab
-from anabranch.cli.errors import complain
+from anabranch.cli.errors import BAD_INPUT, INTERRUPTED, NOT_WRITTEN, complain
+from anabranch.training import NonFiniteError
 
 
 def interrupted_path(output: Path) -> Path:
@@ -43,7 +49,7 @@ def save_somewhere(model: Any, path: Path, metadata: dict[str, Any]) -> Path | N
 
 
 def rescue(error: BaseException, output: Path, table: str) -> Path | None:
-    """Write the model that an exception of `fit_table` carries, if it carries one, beside the file of the finished model.
+    """Write the model that an exception of a fit carries, if it carries one, beside the file of the finished model.
 
     Returns:
         where it is; None if there is none.
@@ -53,3 +59,43 @@ def rescue(error: BaseException, output: Path, table: str) -> Path | None:
         return None
     note = "the best weights so far of a fit that did not end; it has no report"
     return save_somewhere(model, interrupted_path(output), {"table": table, "note": note})
+
+
+@contextmanager
+def unfinished(output: Path, table: str, checkpoint: Path | None) -> Iterator[None]:
+    """Around a fit: write what one that does not end has come to, if anything, and say where it is.
+
+    With one line, where that is all to say.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and checkpoint is not None and checkpoint.exists():
+            complain(f"the same command goes on from {checkpoint}")
+        path = rescue(error, output, table)
+        if path is None:
+            raise
+        where = f"the best weights so far are in {path}, a model for every command (--keep: a report too)"
+        if isinstance(error, KeyboardInterrupt):
+            complain(f"interrupted; {where}")
+            raise typer.Exit(INTERRUPTED) from None
+        if isinstance(error, (NonFiniteError, ValueError)):
+            complain(f"{error}; {where}")
+            raise typer.Exit(BAD_INPUT) from None
+        complain(where)
+        raise
+
+
+def show_and_save(model: Any, output: Path, metadata: dict[str, Any], show: Callable[[], None]) -> None:
+    """Print what a fit came to, and write its model to its file, or to another one if that is refused."""
+    try:
+        # before the file, which may not be writable any more; and the file whatever becomes of what is printed
+        with suppress(KeyboardInterrupt):
+            show()
+            sys.stdout.flush()
+    finally:
+        written = save_somewhere(model, output, metadata)
+        if written == output:
+            complain(f"wrote {output}")
+    if written != output:
+        raise typer.Exit(NOT_WRITTEN)

@@ -9,7 +9,8 @@ import numpy as np
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
-from anabranch.cli.files import check_table_output, load_table_model, write_output
+from anabranch.cli.files import check_table_output, is_of_images, load_table_model, write_output
+from anabranch.cli.images import refuse_options, sample_images
 from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
 
@@ -17,19 +18,35 @@ from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 @reads_tables
 def sample(
     model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
-    n: Annotated[int, typer.Option("-n", help="How many rows; with --given, for each of its rows.")],
+    n: Annotated[int, typer.Option("-n", help="How many rows; with --given, for each of its rows; or images.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write them; standard output, as CSV, by default.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write them; standard output, as CSV, by default. Of images a new or an empty folder.",
+        ),
     ] = None,
     given: Annotated[Path | None, typer.Option(help="A table with the columns the density is conditioned on.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
     escape_formulas: EscapeFormulas = False,
+    label: Annotated[
+        str | None, typer.Option(help="Of a model of images with labels: of all images; by default labels are drawn.")
+    ] = None,
     *,
     reading: dict[str, Any],
 ) -> None:
-    """Draw new rows from a model, with the columns' names and units."""
+    """Draw new rows from a model, with the columns' names and units.
+
+    Of images: writes a folder of PNG files, and all of them, up to 100, on a contact sheet, contact-sheet.png.
+    """
     import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
+    if is_of_images(model):
+        refuse_options(model, {"given": given, **reading}, "images")
+        sample_images(model, n, output, label, seed)
+        return
+    refuse_options(model, {"label": label}, "a table")
     check_table_output(output, table=given)
     fitted = load_table_model(model)
     # questions to the model alone, answered before the table is read

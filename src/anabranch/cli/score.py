@@ -9,7 +9,8 @@ import numpy as np
 import typer
 
 from anabranch.cli.errors import about, complain, one_line_errors
-from anabranch.cli.files import Unseen, check_table_output, load_table_model, write_output
+from anabranch.cli.files import Unseen, check_table_output, is_of_images, load_table_model, write_output
+from anabranch.cli.images import ARRAY, LABELS, refuse_options, score_images
 from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
 _COLUMN = "log_likelihood"
@@ -19,7 +20,9 @@ _COLUMN = "log_likelihood"
 @reads_tables
 def score(
     model: Annotated[Path, typer.Argument(help="A model that 'anabranch fit' wrote.")],
-    table: Annotated[Path, typer.Argument(help="The table to score, with the columns the model was fitted on.")],
+    table: Annotated[
+        Path, typer.Argument(help="The table to score, with the columns the model was fitted on; or images.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it; standard output, as CSV, by default.")
     ] = None,
@@ -28,16 +31,26 @@ def score(
         typer.Option(help="A value that was not fitted, such as a new category: an error, a gap, or probability 0."),
     ] = Unseen.ERROR,
     escape_formulas: EscapeFormulas = False,
+    labels: LABELS = None,
+    array: ARRAY = None,
     *,
     reading: dict[str, Any],
 ) -> None:
     """Add a column `log_likelihood` to a table: nats per row, in the data's own units.
 
     Of a row with gaps it is that of what was observed, where the model takes gaps.
+
+    Of images: writes a table with a row for each of them, `image`, `log_likelihood` in nats, and `bits_per_dimension`.
     """
     import pyarrow as pa  # noqa: PLC0415 (slow to import)
 
     check_table_output(output, table=table)
+    only_tables = {"unseen": None if unseen is Unseen.ERROR else unseen, **reading}
+    if is_of_images(model):
+        refuse_options(model, only_tables, "images")
+        write_output(score_images(model, table, array, labels), output, None, None, escape_formulas)
+        return
+    refuse_options(model, {"labels": labels, "array": array}, "a table")
     fitted = load_table_model(model)
     data, sheet = read_input(table, reading, model=fitted, file=model)
     if _COLUMN in data.column_names:

@@ -1,0 +1,111 @@
+"""Images read, scored and drawn by commands."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+import anabranch as ab
+from anabranch.cli.errors import complain
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from anabranch.images import ImageModel
+
+# of options in the help
+PANEL = "Images"
+LABELS = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The array in .npz with a label for each image.", rich_help_panel=PANEL),
+]
+ARRAY = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The array in .npz of the images; by default x, or the only one of 3 or 4 dimensions.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+def refuse_options(path: Path, options: Mapping[str, Any], got: str) -> None:
+    """Raise ValueError if one of these options is set, which do not go with what was `got`, "images" or "a table"."""
+    wrong = [name for name, value in options.items() if value is not None]
+    if wrong:
+        expected = "tables" if got == "images" else "images"
+        raise ValueError(f"{path}: --{wrong[0].replace('_', '-')}: expected for {expected} alone, got {got}")
+
+
+def score_images(model_file: Path, path: Path, array: str | None, labels: str | None) -> pyarrow.Table:
+    """A table with a row for each image of a file or folder: its name or number, nats, and bits per dimension.
+
+    Raises:
+        ValueError: images that the model does not take; one line, which names the file.
+    """
+    import pyarrow as pa  # noqa: PLC0415 (slow to import)
+
+    from anabranch.images import read_images  # noqa: PLC0415
+
+    with said(path):
+        images = read_images(path, array, labels)
+    model: ImageModel = ab.load(model_file)
+    with said(path, named=False):
+        log_p = model.log_prob(images)
+    bits = -log_p / (model.pixels.dimensions * np.log(2))
+    names = pa.array(np.arange(len(images))) if images.names is None else pa.array(images.names)
+    complain(f"scored {len(images):,} images, {-log_p.mean():.3f} nats per image, {bits.mean():.3f} bits per dimension")
+    return pa.table({"image": names, "log_likelihood": pa.array(log_p), "bits_per_dimension": pa.array(bits)})
+
+
+def sample_images(model_file: Path, n: int, folder: Path | None, label: str | None, seed: int | None) -> None:
+    """Draw images into a new folder of PNG files, with a contact sheet.
+
+    Raises:
+        ValueError: no folder, one that holds files, or a label that was not fitted.
+    """
+    from anabranch.atomic import check_new_folder  # noqa: PLC0415
+    from anabranch.images import write_folder  # noqa: PLC0415 (slow to import)
+    from anabranch.images.png import require_pillow  # noqa: PLC0415
+    from anabranch.training.progress import waiting  # noqa: PLC0415
+
+    if folder is None:
+        raise ValueError("--output: expected a folder for the images, got none; name a new one with -o")
+    require_pillow()
+    check_new_folder(folder)
+    model: ImageModel = ab.load(model_file)
+    with waiting("drawing", shown=True):
+        images = model.sample(n, label, seed)
+    write_folder(model.shown(images), folder, images.labels)
+    complain(f"wrote {n:,} images and a contact sheet to {folder}")
+
+
+@contextmanager
+def said(path: Path, named: bool = True) -> Iterator[None]:
+    """What is wrong with images inside is the matter of this file, or was guessed about it: it is named.
+
+    Args:
+        path: of the file or folder.
+        named: whether errors name it already.
+    """
+    from anabranch.images import ImageWarning  # noqa: PLC0415 (slow to import)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ImageWarning)
+        try:
+            yield
+        except ValueError as error:
+            if named or not str(error).startswith(("images:", "labels:")):
+                raise
+            error.args = (f"{path}: {error}",)
+            raise
+        finally:
+            for warning in caught:
+                complain(f"warning: {path}: {warning.message}")

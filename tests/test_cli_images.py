@@ -1,0 +1,149 @@
+"""Commands on images: what they do, and what they say to bad input."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import anabranch as ab
+from anabranch.cli import app
+from anabranch.images import ImageModel
+from anabranch.tables import read_table, write_table
+
+OPTIONS = ["--hidden", "4", "--blocks", "1", "--epochs", "1"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def complains(result, *said):
+    """Exit code 2 and one line."""
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    for text in said:
+        assert str(text) in lines[0], lines[0]
+
+
+def bars(n=60, size=(5, 6)):
+    """Images of 0 and 1: a bright row, or a bright column."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((n, *size), dtype=np.uint8)
+    for i in range(n):
+        x[(i, rng.integers(size[0])) if i % 2 else (i, slice(None), rng.integers(size[1]))] = 1
+    return x
+
+
+def save(folder, pictures, mode=None):
+    folder.mkdir()
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).convert(mode).save(folder / f"{i:03}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder of images, and a model of it."""
+    folder = tmp_path_factory.mktemp("made")
+    save(folder / "bars", bars(60) * 255, "1")
+    result = run("fit", folder / "bars", "-o", folder / "m", *OPTIONS)
+    assert result.exit_code == 0, result.output
+    return folder, result
+
+
+def scores_of(result):
+    """The log-likelihoods that `score` printed."""
+    assert result.exit_code == 0, result.output
+    return np.array([float(line.split(",")[1]) for line in result.stdout.splitlines()[1:]])
+
+
+class TestCommands:
+    def test_fit_reports_nats_and_bits(self, made):
+        folder, result = made
+        for text in ("60 images", "48 fitted", "6 x 5 pixels, grey, black or white", "bits per dimension", "zstd -19"):
+            assert text in result.stdout
+        assert "independent pixels" in result.stdout
+        assert result.stderr == f"anabranch: wrote {folder / 'm'}\n"
+        assert isinstance(ab.load(folder / "m"), ImageModel)
+
+    def test_info(self, made):
+        folder, _ = made
+        result = run("info", folder / "m")
+        assert result.exit_code == 0, result.output
+        assert "Images: 6 x 5 pixels, grey, black or white (stored as 0 and 255)." in result.stdout
+        assert "nats per image, a probability" in result.stdout
+        assert "bars, 60 images" in result.stdout
+
+    def test_sample_writes_pictures_that_score_reads(self, made, tmp_path):
+        folder, _ = made
+        result = run("sample", folder / "m", "-n", "11", "-o", tmp_path / "new", "--seed", "1")
+        assert result.exit_code == 0, result.output
+        names = sorted(file.name for file in (tmp_path / "new").iterdir())
+        assert names == ["contact-sheet.png", *(f"image-{i:02}.png" for i in range(1, 12))]
+        assert [path.name for path in tmp_path.iterdir()] == ["new"]
+        result = run("score", folder / "m", tmp_path / "new", "-o", tmp_path / "s.csv")
+        assert result.exit_code == 0, result.output
+        scores = read_table(tmp_path / "s.csv").to_pydict()
+        assert scores["image"] == names[1:]
+        model = ab.load(folder / "m")
+        log_p = model.log_prob(model.sample(11, seed=1))
+        assert scores["log_likelihood"] == pytest.approx(log_p.tolist())
+        assert scores["bits_per_dimension"] == pytest.approx((-log_p / (30 * math.log(2))).tolist())
+
+    def test_a_folder_that_holds_something_stays_as_it_is(self, made, tmp_path):
+        folder, _ = made
+        (tmp_path / "a.txt").write_text("mine")
+        complains(run("sample", folder / "m", "-n", "2", "-o", tmp_path), "new or an empty folder", "a.txt")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+        (tmp_path / "empty").mkdir()
+        assert run("sample", folder / "m", "-n", "2", "-o", tmp_path / "empty").exit_code == 0
+        complains(run("sample", folder / "m", "-n", "2"), "expected a folder for the images")
+        complains(run("sample", folder / "m", "-n", "2", "-o", tmp_path / "a.txt"), "got a file")
+        complains(run("sample", folder / "m", "-n", "2", "-o", tmp_path / "no" / "f"), "does not exist")
+
+    def test_labels(self, tmp_path):
+        np.savez(tmp_path / "a.npz", x=bars(60), y=np.arange(60) % 2)
+        assert run("fit", tmp_path / "a.npz", "-o", tmp_path / "m", "--labels", "y", *OPTIONS).exit_code == 0
+        assert "Labels: 0, 1." in run("info", tmp_path / "m").stdout
+        assert run("sample", tmp_path / "m", "-n", 3, "-o", tmp_path / "f", "--label", 1).exit_code == 0
+        assert {file.name[-6:] for file in (tmp_path / "f").glob("image-*")} == {"-1.png"}
+        complains(run("sample", tmp_path / "m", "-n", 3, "-o", tmp_path / "g", "--label", "x"), "some of 0, 1, got x")
+        given, summed = (
+            scores_of(run("score", tmp_path / "m", tmp_path / "a.npz", *more)) for more in (["--labels", "y"], [])
+        )
+        assert given.shape == summed.shape == (60,)
+        assert (given != summed).any()
+
+    def test_options_of_tables_and_of_images_are_told_apart(self, made, tmp_path):
+        folder, _ = made
+        images = ("fit", folder / "bars", "-o", tmp_path / "m")
+        complains(run(*images, "--columns", "a"), "--columns: expected for tables alone, got images")
+        complains(run(*images, "--sep", ";"), "--sep: expected for tables alone")
+        complains(run(*images, "--steps-of", folder / "m"), "--steps-of")
+        complains(run(*images, "--hidden", "8,8"), "one whole number for images")
+        write_table(pa.table({"a": [1.0]}), tmp_path / "t.csv")
+        complains(
+            run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--levels", "2"), "--levels: expected for images alone"
+        )
+        complains(run("detect", folder / "m", tmp_path / "t.csv"), "expected a model of a table, got one of images")
+        complains(run("score", folder / "m", folder / "bars", "--unseen", "null"), "--unseen")
+        assert not (tmp_path / "m").exists()
+
+    def test_bad_images_are_one_line_and_nothing_is_written(self, tmp_path):
+        save(tmp_path / "f", [bars(1)[0], bars(1, (5, 7))[0]])
+        np.save(tmp_path / "floats.npy", np.random.default_rng(0).random((60, 4, 4)))
+        np.save(tmp_path / "one.npy", bars(1))
+        (tmp_path / "empty").mkdir()
+        before = sorted(tmp_path.iterdir())
+        for name, said in (
+            ("f", "000.png of 6 x 5 and 001.png of 7 x 5"),
+            ("floats.npy", "(255 * x).round().astype('uint8')"),
+            ("one.npy", "at least 50"),
+            ("empty", "got an empty one"),
+        ):
+            complains(run("fit", tmp_path / name, "-o", tmp_path / "m", *OPTIONS), tmp_path / name, said)
+        assert sorted(tmp_path.iterdir()) == before
