@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import anabranch as ab
 from anabranch.cli import app
-from anabranch.images import ImageModel
+from anabranch.images import ImageModel, read_images
 from anabranch.tables import read_table, write_table
 
 OPTIONS = ["--hidden", "4", "--blocks", "1", "--epochs", "1"]
@@ -147,3 +147,18 @@ class TestCommands:
         ):
             complains(run("fit", tmp_path / name, "-o", tmp_path / "m", *OPTIONS), tmp_path / name, said)
         assert sorted(tmp_path.iterdir()) == before
+
+    def test_images_are_compressed_and_come_back(self, made, tmp_path):
+        pytest.importorskip("constriction")
+        folder, _ = made
+        result = run("compress", folder / "bars", "-m", folder / "m", "-o", tmp_path / "c")
+        assert result.exit_code == 0, result.output
+        assert "bits, zstd -19" in result.stdout
+        for output in ("back", "back.npy"):
+            assert run("decompress", tmp_path / "c", "-m", folder / "m", "-o", tmp_path / output).exit_code == 0
+        read = read_images(folder / "bars").x
+        assert np.array_equal(read_images(tmp_path / "back").x, read)
+        assert np.array_equal(np.load(tmp_path / "back.npy"), read)
+        complains(
+            run("decompress", tmp_path / "c", "-m", folder / "m", "-o", tmp_path / "back"), "new or an empty folder"
+        )

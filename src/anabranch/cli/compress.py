@@ -14,7 +14,15 @@ import anabranch as ab
 from anabranch.atomic import replacing
 from anabranch.cli.array_files import check_array_output, read_array, write_array
 from anabranch.cli.errors import about, complain, one_line_errors
-from anabranch.cli.files import check_not_read, check_output, check_table_output, load_table_model, write_output
+from anabranch.cli.files import (
+    check_not_read,
+    check_output,
+    check_table_output,
+    is_of_images,
+    load_table_model,
+    write_output,
+)
+from anabranch.cli.images import check_image_output, images_as_levels, write_levels
 from anabranch.cli.names import split_settings
 from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
@@ -26,7 +34,7 @@ _Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Of any order, which 'anabranch fit --model any-order' wrote; or autoregressive, for arrays.",
+        help="Of any order, which 'anabranch fit --model any-order' wrote; or of images; or autoregressive, for arrays.",
     ),
 ]
 
@@ -35,7 +43,10 @@ _Model = Annotated[
 @reads_tables
 def compress(
     table: Annotated[
-        Path, typer.Argument(help="A table with the columns the model was fitted on; or .npy, .npz with whole numbers.")
+        Path,
+        typer.Argument(
+            help="A table with the columns the model was fitted on; or .npy, .npz with whole numbers; or images."
+        ),
     ],
     model: _Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the compressed rows.")],
@@ -63,12 +74,12 @@ def compress(
     check_output(output)
     check_not_read(output, "the compressed rows", table=table, model=model)
     fitted = ab.load(model)
-    if isinstance(fitted, ab.models.Autoregressive):
+    if is_of_images(model) or isinstance(fitted, ab.models.Autoregressive):
         if precision is not None:
             raise ValueError("--precision: expected for tables alone, got an array of whole numbers")
-        x = read_array(table)
+        x, density = images_as_levels(fitted, table) if is_of_images(model) else (read_array(table), fitted)
         with _in(table):
-            result = compress_array(x, fitted)
+            result = compress_array(x, density)
         others = other_sizes_of_array(x) if compare else {}
     else:
         fitted = load_table_model(model)
@@ -90,7 +101,11 @@ def decompress(
     model: _Model,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to write the rows; standard output, a table as CSV, by default."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write the rows; standard output, a table as CSV, by default. Of images .npy, .npz or a folder.",
+        ),
     ] = None,
     escape_formulas: EscapeFormulas = False,
 ) -> None:
@@ -98,10 +113,20 @@ def decompress(
     from anabranch.compression import decompress as decompressed  # noqa: PLC0415 (slow to import)
     from anabranch.compression import decompress_array  # noqa: PLC0415
 
-    check_table_output(output, model=model, file=file)
+    of_images = is_of_images(model)
+    if not of_images:
+        check_table_output(output, model=model, file=file)
+    elif output is not None:
+        check_image_output(output)
     data = file.read_bytes()
     fitted = ab.load(model)
-    if isinstance(fitted, ab.models.Autoregressive):
+    rows: int
+    if of_images:
+        with _in(file):
+            x = decompress_array(data, fitted.density)
+        write_levels(fitted, x, output)
+        rows = len(x)
+    elif isinstance(fitted, ab.models.Autoregressive):
         check_array_output(output)
         with _in(file):
             x = decompress_array(data, fitted)

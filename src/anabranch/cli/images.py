@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 import anabranch as ab
+from anabranch.atomic import check_new_folder
+from anabranch.cli.array_files import write_array
 from anabranch.cli.errors import complain
+from anabranch.cli.files import check_output
+from anabranch.densities import Density
+from anabranch.training.progress import waiting
 
 if TYPE_CHECKING:
     import pyarrow
 
     from anabranch.images import ImageModel
 
+ARRAYS = (".npy", ".npz")
 # of options in the help
 PANEL = "Images"
 LABELS = Annotated[
@@ -70,10 +77,8 @@ def sample_images(model_file: Path, n: int, folder: Path | None, label: str | No
     Raises:
         ValueError: no folder, one that holds files, or a label that was not fitted.
     """
-    from anabranch.atomic import check_new_folder  # noqa: PLC0415
     from anabranch.images import write_folder  # noqa: PLC0415 (slow to import)
     from anabranch.images.png import require_pillow  # noqa: PLC0415
-    from anabranch.training.progress import waiting  # noqa: PLC0415
 
     if folder is None:
         raise ValueError("--output: expected a folder for the images, got none; name a new one with -o")
@@ -84,6 +89,44 @@ def sample_images(model_file: Path, n: int, folder: Path | None, label: str | No
         images = model.sample(n, label, seed)
     write_folder(model.shown(images), folder, images.labels)
     complain(f"wrote {n:,} images and a contact sheet to {folder}")
+
+
+def images_as_levels(model: ImageModel, path: Path) -> tuple[NDArray[np.uint8], Density]:
+    """The levels of the images in a file or folder, and their density, for what is compressed.
+
+    Raises:
+        ValueError: images that the model does not take, or a model of images with labels.
+    """
+    from anabranch.images import read_images  # noqa: PLC0415 (slow to import)
+
+    if model.classes is not None:
+        raise ValueError(f"{path}: expected a model of images that was fitted without labels, got one with labels")
+    with said(path):
+        images = read_images(path)
+    with said(path, named=False):
+        return model.pixels.levels(images), model.density
+
+
+def check_image_output(path: Path) -> None:
+    """Raise ValueError unless images can be written there: to .npy, to .npz, or to a new folder."""
+    from anabranch.images.png import require_pillow  # noqa: PLC0415 (slow to import)
+
+    if path.suffix in ARRAYS:
+        check_output(path)
+    else:
+        require_pillow()
+        check_new_folder(path)
+
+
+def write_levels(model: ImageModel, levels: NDArray[Any], path: Path | None) -> None:
+    """Write images, the numbers as they were stored: an array (n, H, W) or (n, H, W, 3), or a folder of PNG files."""
+    from anabranch.images import Images, write_folder  # noqa: PLC0415 (slow to import)
+
+    pictures = Images(model.pixels.stored(levels)).pictures
+    if path is None or path.suffix in ARRAYS:
+        write_array(pictures, path)
+    else:
+        write_folder(pictures, path)
 
 
 @contextmanager
