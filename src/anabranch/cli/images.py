@@ -17,7 +17,7 @@ from anabranch.atomic import check_new_folder
 from anabranch.cli.array_files import write_array
 from anabranch.cli.errors import complain
 from anabranch.cli.files import check_output
-from anabranch.densities import Density
+from anabranch.models import Autoregressive
 from anabranch.training.progress import waiting
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def sample_images(model_file: Path, n: int, folder: Path | None, label: str | No
     complain(f"wrote {n:,} images and a contact sheet to {folder}")
 
 
-def images_as_levels(model: ImageModel, path: Path) -> tuple[NDArray[np.uint8], Density]:
+def images_as_levels(model: ImageModel, path: Path) -> tuple[NDArray[np.uint8], Autoregressive]:
     """The levels of the images in a file or folder, and their density, for what is compressed.
 
     Raises:
@@ -101,6 +101,8 @@ def images_as_levels(model: ImageModel, path: Path) -> tuple[NDArray[np.uint8], 
 
     if model.classes is not None:
         raise ValueError(f"{path}: expected a model of images that was fitted without labels, got one with labels")
+    if not isinstance(model.density, Autoregressive):
+        raise ValueError(f"{path}: expected an autoregressive model, got a {type(model.density).__name__} of images")
     with said(path):
         images = read_images(path)
     with said(path, named=False):
