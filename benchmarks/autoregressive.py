@@ -51,20 +51,20 @@ SETTINGS: dict[str, dict[str, Row]] = {
         "any order, mean of 8": {"hidden": 128, "blocks": 2, "epochs": 40, "orders": 8},
     },
     "letters": {
-        "made": {"hidden": (512, 512), "epochs": 30},
-        "pixelcnn": {"hidden": 32, "layers": 6, "epochs": 20},
-        "transformer": {"hidden": 96, "layers": 4, "epochs": 20},
+        "made": {"hidden": (512, 512), "epochs": 15},
+        "pixelcnn": {"hidden": 16, "layers": 8, "epochs": 8, "batch_size": 32, "learning_rate": 1e-2},
+        "transformer": {"hidden": 64, "layers": 3, "epochs": 4, "batch_size": 64},
     },
     "mnist": {
-        "made": {"hidden": (1024, 1024), "epochs": 60},
-        "pixelcnn": {"hidden": 24, "layers": 6, "epochs": 8},
-        "transformer": {"hidden": 64, "layers": 3, "epochs": 4},
+        "made": {"hidden": (1024, 1024), "epochs": 40},
+        "pixelcnn": {"hidden": 16, "layers": 8, "epochs": 12, "batch_size": 32, "learning_rate": 1e-2},
+        "transformer": {"hidden": 64, "layers": 3, "epochs": 2, "batch_size": 64},
     },
 }
 FIT: dict[str, Row] = {
     "digits": {"batch_size": 64, "learning_rate": 2e-3, "average": 0.99},
-    "letters": {"batch_size": 128, "learning_rate": 3e-3, "average": 0.99},
-    "mnist": {"batch_size": 128, "learning_rate": 3e-3, "average": 0.99},
+    "letters": {"batch_size": 128, "learning_rate": 3e-3, "average": 0.99, "precision": "bfloat16", "compile": False},
+    "mnist": {"batch_size": 128, "learning_rate": 3e-3, "average": 0.99, "precision": "bfloat16", "compile": False},
 }
 KINDS = {
     "finite memory": "FiniteMemory",
@@ -110,14 +110,8 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
     for pair in filter(None, re.split(r",(?=\w+=)", given)):
         key, _, value = pair.partition("=")
         options[key] = json.loads(value)
-    fit = {
-        **FIT[data],
-        **{
-            key: options.pop(key)
-            for key in list(options)
-            if key in (*FIT[data], "epochs", "precision", "compile", "weight_decay")
-        },
-    }
+    of_fit = ("batch_size", "learning_rate", "average", "precision", "compile", "epochs", "weight_decay")
+    fit = {**FIT[data], **{key: options.pop(key) for key in list(options) if key in of_fit}}
     channels = None if family.inputs == 1 else family.inputs
     numbers = shape.numel()
     if name.startswith("any order"):
