@@ -4,7 +4,7 @@ python benchmarks/autoregressive.py run digits [--models "pixelcnn|made"] [--see
 python benchmarks/autoregressive.py run letters DATA ...        DATA: a folder with ocr_letters.npz
 python benchmarks/autoregressive.py run mnist DATA [--minutes 30] [--device cuda] ...       DATA: a folder with mnist.npz
 python benchmarks/autoregressive.py ensemble digits [--of pixelcnn] ...
-python benchmarks/autoregressive.py summary runs.jsonl [-o benchmarks/results/autoregressive.json]
+python benchmarks/autoregressive.py summary runs.jsonl [--page]
 
 A model is a name below, with settings of its network and of the fit after a colon: `pixelcnn:hidden=64,epochs=40`. Every
 fit is a process of one thread, and a line of the JSON lines; a fit whose line is there is not run again.
@@ -75,6 +75,7 @@ KINDS = {
     "made": "MaskedMLP",
 }
 SAMPLES = 64
+PAGE = Path(__file__).parent.parent / "docs" / "autoregressive.md"
 
 
 def read(data: str, folder: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, families.Family]:
@@ -239,21 +240,38 @@ def ensemble(arguments: argparse.Namespace) -> None:
 
 
 def summary(arguments: argparse.Namespace) -> None:
-    """A Markdown table for each data."""
-    rows = rows_of(arguments.runs)
-    head = ("model", "seeds", "nats an image", "parameters", "seconds an epoch", "sampling, ms an image")
+    """A Markdown table for each data; with --page also on the page of the docs, and the runs in results/."""
+    from trials import write  # noqa: PLC0415 (it loads more than the fits need)
+
+    rows = [row for path in arguments.runs for row in rows_of(path)]
+    head = ("model", "seeds", "nats an image", "each seed", "parameters", "seconds an epoch", "sampling, ms an image")
+    forms = (("parameters", ",.0f"), ("seconds an epoch", ".1f"), ("sampling ms an image", ".1f"))
     for data in dict.fromkeys(row["data"] for row in rows):
-        print(f"\n{data}\n\n| {' | '.join(head)} |\n{'| - ' * len(head)}|")
-        for model in dict.fromkeys(row["model"] for row in rows if row["data"] == data):
-            some = [row for row in rows if row["data"] == data and row["model"] == model]
+        of_data = [row for row in rows if row["data"] == data]
+        groups = {
+            model: [row for row in of_data if row["model"] == model] for model in {row["model"]: 0 for row in of_data}
+        }
+        lines = [f"| {' | '.join(head)} |", "| - " * len(head) + "|"]
+        for model, some in sorted(groups.items(), key=lambda item: statistics.fmean(row["nats"] for row in item[1])):
             values = [row["nats"] for row in some]
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells = [model, str(len(some)), f"{statistics.fmean(values):.2f}{spread}"]
-            for name, form in (("parameters", ",.0f"), ("seconds an epoch", ".1f"), ("sampling ms an image", ".1f")):
-                cells.append(format(statistics.fmean(row[name] for row in some), form) if name in some[0] else "")
-            print("| " + " | ".join(cells) + " |")
-    if arguments.output:
-        arguments.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+            cells = [
+                model,
+                str(len(some)),
+                f"{statistics.fmean(values):.2f}{spread}",
+                " ".join(f"{v:.2f}" for v in values),
+            ]
+            cells += [
+                format(statistics.fmean(row[name] for row in some), form) if name in some[0] else ""
+                for name, form in forms
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        table = "\n".join(lines)
+        if arguments.page:
+            settings = {"models": SETTINGS[data], "fit": FIT[data]}
+            write(f"autoregressive_{data}", settings, of_data, table, PAGE)
+        else:
+            print(f"\n{data}\n\n{table}")
 
 
 def main() -> None:
@@ -277,8 +295,8 @@ def main() -> None:
         command.add_argument("-o", "--output", type=Path, default=Path("autoregressive.jsonl"))
     command = commands.add_parser("summary")
     command.set_defaults(call=summary)
-    command.add_argument("runs", type=Path)
-    command.add_argument("-o", "--output", type=Path)
+    command.add_argument("runs", type=Path, nargs="+")
+    command.add_argument("--page", action="store_true", help="write the tables to docs/autoregressive.md")
     arguments = parser.parse_args()
     arguments.call(arguments)
 

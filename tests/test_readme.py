@@ -64,6 +64,7 @@ def test_the_python_blocks_of_a_page_run_on_rows_of_two_features(page, tmp_path,
 
 def test_all_pages_with_blocks_are_run():
     assert {page.name for page in (ROOT / "docs").glob("*.md") if blocks_of(page)} == {
+        "autoregressive.md",
         "compression.md",
         "estimators.md",
         "images.md",
@@ -72,6 +73,14 @@ def test_all_pages_with_blocks_are_run():
         "tables.md",
     }
     assert len(blocks_of(ROOT / "docs" / "mixtures.md")) == 6
+
+
+def test_the_page_on_autoregressive_models_runs():
+    names = {}
+    for block in blocks_of(ROOT / "docs" / "autoregressive.md"):
+        exec(block, names)
+    assert names["words"].complete(names["x"][:, :6], (3,)).shape == (3, 20, 12)
+    assert names["early"].depth_of(names["images"]).shape == (10, 8, 8)
 
 
 @pytest.mark.slow
