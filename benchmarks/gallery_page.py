@@ -16,22 +16,13 @@ import typer
 from anabranch.gallery.results import Result, summary
 
 ROOT = Path(__file__).parent.parent
-COLUMNS = (
-    "method",
-    "log-likelihood",
-    "accuracy",
-    "adjusted Rand",
-    "normalised mutual information",
-    "parameters",
-    "seconds",
-)
 
 
 def table(path: Path) -> str:
     results = [Result(**row) for row in json.loads(path.read_text())]
     seeds = len({result.seed for result in results})
-    rows = [" | ".join(cells) for cells in summary(results)]
-    lines = [" | ".join(COLUMNS), " | ".join("-" * len(COLUMNS)), *rows]
+    heads, *rows = summary(results)
+    lines = [" | ".join(cells) for cells in (heads, "-" * len(heads), *rows)]
     text = f"{seeds} seed{'s' * (seeds > 1)}.\n\n" + "\n".join(f"| {line} |" for line in lines)
     return "\n\n".join([text, *depths(results)])
 

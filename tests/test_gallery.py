@@ -8,9 +8,13 @@ import torch
 
 from anabranch.cli import main
 from anabranch.datasets import Circles
-from anabranch.gallery import NAMES, clusters, data, drawing, naive, results, toys
+from anabranch.families import Levels
+from anabranch.gallery import NAMES, arm, arm_drawing, clusters, data, drawing, naive, results, run_experiment, toys
+from anabranch.gallery.influence import influence
 from anabranch.gallery.results import Result, scores, summary
 from anabranch.gallery.warps import Warps
+from anabranch.models import Autoregressive
+from anabranch.networks import CausalTransformer, FiniteMemory, PixelCNN
 
 KEYS = [
     "method",
@@ -39,7 +43,7 @@ def test_scores_are_those_of_the_best_assignment():
 
 def test_summary_is_of_the_seeds_that_have_a_number():
     rows = [Result("a", 0, 1.0), Result("a", 1, 3.0), Result("b", 0, None, accuracy=0.5)]
-    assert [row[:3] for row in summary(rows)] == [("a", "2.000 ± 1.414", ""), ("b", "", "0.500")]
+    assert summary(rows) == [("method", "log-likelihood", "accuracy"), ("a", "2.000 ± 1.414", ""), ("b", "", "0.500")]
 
 
 def test_what_is_not_finite_is_null_in_the_file(tmp_path):
@@ -175,3 +179,91 @@ def test_depth_against_naive_yields_every_method(monkeypatch):
     counts = {row.method: row.parameters for row in rows}
     flow, few = counts["pinwheel-3: flow"], counts["pinwheel-3: 4 separate flows, equal parameters"]
     assert few == pytest.approx(flow, rel=0.2)
+
+
+@pytest.fixture
+def small_images(monkeypatch):
+    few = {"memory": 2, "hidden": 8, "layers": 2}
+    monkeypatch.setattr(arm, "STACK", arm.Recipe(FiniteMemory, few, 9))
+    monkeypatch.setattr(arm, "PRICES", (0.1,))
+    recipes = {
+        "finite memory": arm.Recipe(FiniteMemory, few, 9),
+        arm.TRANSFORMER: arm.Recipe(CausalTransformer, {"hidden": 8, "layers": 1, "heads": 2, "dropout": 0.5}, 9),
+    }
+    monkeypatch.setattr(arm, "NETWORKS", recipes)
+    images = data.load_images()
+    some = data.Images(images.x[:64], images.validation[:20], images.test[:50], images.test_classes[:50])
+    for module in (arm, arm_drawing):
+        monkeypatch.setattr(module, "load_images", lambda: some)
+    return some
+
+
+def test_arm_writes_results_and_pictures(small_images, tmp_path, monkeypatch, capsys):
+    command = ["anabranch", "gallery", "arm", "--seeds", "2", "--epochs", "2", "-o", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    rows = json.loads((tmp_path / "out" / "arm.json").read_text())
+    assert all([key for key in row if key != "layers_a_position"] == KEYS for row in rows)
+    of_one = [
+        "independent pixels",
+        "finite memory",
+        "transformer",
+        "stack of 2 layers, all",
+        "stack of 2 layers, mixture over depths",
+        "stack of 2 layers, 1 alone",
+        "stack of 2 layers, 2 alone",
+        "stack of 2 layers, left early at a price of 0.1",
+    ]
+    assert [row["method"] for row in rows] == [*of_one, *of_one, "mean of the 2 transformers"]
+    score = {(row["method"], row["seed"]): row["log_likelihood"] for row in rows}
+    single = [score["transformer", seed] for seed in (0, 1)]
+    assert single[0] != single[1]
+    assert score["mean of the 2 transformers", 1] > sum(single) / 2  # the logarithm is concave
+    alone = [score[f"stack of 2 layers, {depth} alone", 0] for depth in (1, 2)]
+    assert max(alone) + np.log(0.5) < score["stack of 2 layers, mixture over depths", 0] <= max(alone)
+    layers = {row["method"]: row.get("layers_a_position") for row in rows}
+    assert layers["transformer"] is None and layers["stack of 2 layers, all"] == 2
+    assert 1 < layers["stack of 2 layers, left early at a price of 0.1"] < 2
+    pictures = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert pictures == {"arm-samples.png", "arm-fields.png", "arm-completions.png", "arm-depth.png"}
+    table = capsys.readouterr().out
+    assert "layers a position" in table and "accuracy" not in table
+
+
+def test_independent_pixels_are_as_likely_as_they_were_seen(small_images):
+    density = arm.independent_pixels(small_images.x)
+    x, row = small_images.x.numpy(), small_images.test[0].numpy()
+    seen = (x == row).sum(axis=0)
+    wanted = np.log((seen + 0.5) / (len(x) + 0.5 * 17)).sum()
+    assert float(density.log_prob(small_images.test[0])) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [FiniteMemory, PixelCNN])
+def test_influence_is_where_the_receptive_field_is(kind, small_images):
+    options = {"memory": (1, 2)} if kind is FiniteMemory else {"layers": 1, "first_kernel_size": 5}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = kind((8, 8), 17, channels=17, hidden=8, **options)
+    felt = influence(Autoregressive(Levels(arm.LEVELS), network), small_images.test, position=4 * 8 + 3)
+    assert torch.equal((felt > 0).flatten(), network.receptive_field[4 * 8 + 3])
+
+
+def test_curves_are_means_over_the_seeds():
+    rows = [Result("transformer", 0, -7.0)]
+    for seed, (layers, nats) in enumerate([(1.5, -4.0), (2.5, -6.0)]):
+        rows.append(Result("stack of 3 layers, 1 alone", seed, nats - 1, layers_a_position=1))
+        rows.append(Result("stack of 3 layers, left early at a price of 0.1", seed, nats, layers_a_position=layers))
+    spread = pytest.approx(2**0.5)
+    assert arm_drawing.curves(rows) == {
+        "one layer for all pixels": [(1, -6.0, spread)],
+        "mixture, a depth for each pixel": [(2.0, -5.0, spread)],
+    }
+
+
+def test_epochs_are_those_of_arm_alone(tmp_path):
+    with pytest.raises(ValueError, match=r"epochs: expected None for circles, since arm alone takes it, got 3"):
+        run_experiment("circles", tmp_path, epochs=3)
+    with pytest.raises(ValueError, match="epochs: expected"):
+        run_experiment("arm", tmp_path, epochs=0)

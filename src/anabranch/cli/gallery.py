@@ -17,8 +17,8 @@ def gallery(
     name: Annotated[
         str,
         typer.Argument(
-            help="pinwheel-5, pinwheel-3, circles, circles-32-labels, circles-64-labels, mnist-clusters, table-clusters "
-            "or depth-against-naive."
+            help="pinwheel-5, pinwheel-3, circles, circles-32-labels, circles-64-labels, mnist-clusters, table-clusters, "
+            "depth-against-naive or arm."
         ),
     ],
     seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 4,
@@ -29,8 +29,11 @@ def gallery(
         Path,
         typer.Option(help="Folder with mnist.npz, penbased.npz, satimage.npz; without them smaller data are taken."),
     ] = Path("../shared/data"),
+    epochs: Annotated[
+        int | None, typer.Option(help="At most so many in each fit, for a quick look; arm alone takes it.")
+    ] = None,
 ) -> None:
-    """Run an experiment: mixtures of flows beside a Gaussian mixture and the optimum, with pictures.
+    """Run an experiment, with pictures: mixtures of flows beside a Gaussian mixture and the optimum; autoregressive models.
 
     Minutes for each seed. Every number of the table at the end is a mean over the seeds, with their standard deviation.
     """
@@ -39,7 +42,7 @@ def gallery(
 
     file, begun = output / f"{name}.json", time.time()
     try:
-        results = run_experiment(name, output, seeds, data, report=lambda result: complain(_line(result)))
+        results = run_experiment(name, output, seeds, data, lambda result: complain(_line(result)), epochs)
     except KeyboardInterrupt:
         if not file.exists() or file.stat().st_mtime < begun - 1:  # clocks of file systems are coarse
             raise
@@ -49,10 +52,10 @@ def gallery(
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=f"{name}, {seeds} seed{'s' * (seeds > 1)}", title_justify="left")
-    table.add_column("method")
-    for column in ("log-likelihood", "accuracy", "adjusted Rand", "mutual information", "parameters", "seconds"):
-        table.add_column(column, justify="right")
-    for row in summary(results):
+    heads, *rows = summary(results)
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="right" if i else "left")
+    for row in rows:
         table.add_row(*row)
     Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160).print(table, markup=False)
     complain(f"wrote {output / name}.json and pictures")

@@ -33,6 +33,32 @@ class Labelled:
     shape: tuple[int, int] | None = None
 
 
+@dataclass
+class Images:
+    """Images of whole levels, (rows, height, width) in uint8.
+
+    Attributes:
+        x: training rows.
+        validation: which say when a fit is at its best.
+        test: rows to score on.
+        test_classes: their classes, for pictures alone.
+    """
+
+    x: Tensor
+    validation: Tensor
+    test: Tensor
+    test_classes: Tensor
+
+
+def load_images() -> Images:
+    """scikit-learn's digits, 8 x 8 pixels of 17 levels: 1,000 rows, 350 and 447, in their order."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 (slow to import)
+
+    digits = load_digits()
+    x, y = torch.as_tensor(digits.images.astype(np.uint8)), torch.as_tensor(digits.target)
+    return Images(x[:1000], x[1000:1350], x[1350:], y[1350:])
+
+
 def load_digits_0_to_4(folder: Path, rows: int = 8000) -> Labelled:
     """MNIST's digits 0 to 4 from `mnist.npz` (x, y; pixels 0 to 255), scikit-learn's smaller ones if there is no such file.
 

@@ -15,6 +15,7 @@ from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
 from anabranch.gallery import cluster_pictures, naive, pictures, toys
 from anabranch.gallery.animation import animation
+from anabranch.gallery.arm_drawing import draw_arm, draw_depths
 from anabranch.gallery.clusters import Space
 from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
 from anabranch.gallery.grids import density_grid, square_around
@@ -30,6 +31,8 @@ def draw(name: str, folder: Path, data: Path, fitted: Mapping[str, Density]) -> 
     """Pictures of the densities fitted on the first seed, and for pinwheel-3 an animation of a fit."""
     if name in toys.TOYS:
         _draw_toy(name, folder, fitted)
+    elif name == "arm":
+        draw_arm(folder, fitted)
     elif name == "mnist-clusters":
         _draw_clusters(load_digits_0_to_4(data), folder, name, fitted)
     elif name == "table-clusters":
@@ -40,8 +43,17 @@ def draw(name: str, folder: Path, data: Path, fitted: Mapping[str, Density]) -> 
         _draw_depths(folder, name, fitted)
 
 
-def draw_curves(name: str, folder: Path, results: Sequence[Result]) -> None:
-    """What all seeds together show: for depth-against-naive, likelihood against the blocks that a sample takes."""
+def draw_curves(name: str, folder: Path, results: Sequence[Result], fitted: Mapping[str, Density]) -> None:
+    """What all seeds together show: for depth-against-naive and arm, likelihood against depth.
+
+    Args:
+        name: of the experiment.
+        folder: where to write.
+        results: of all seeds.
+        fitted: what was fitted on the first seed.
+    """
+    if name == "arm":
+        draw_depths(folder, fitted, results)
     if name != "depth-against-naive":
         return
     points: dict[str, list[tuple[float, float, float | None]]] = {}

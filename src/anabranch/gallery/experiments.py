@@ -9,11 +9,12 @@ from anabranch.checks import one_of, positive_int
 from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.gallery import clusters, naive, toys
+from anabranch.gallery.arm import Arm
 from anabranch.gallery.drawing import draw, draw_curves
 from anabranch.gallery.panels import require_matplotlib
 from anabranch.gallery.results import Result, write_results
 
-NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive")
+NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive", "arm")
 
 
 def run_experiment(
@@ -22,6 +23,7 @@ def run_experiment(
     seeds: int = 4,
     data: Path = Path("../shared/data"),
     report: Callable[[Result], object] | None = None,
+    epochs: int | None = None,
 ) -> list[Result]:
     """Run an experiment on several seeds, and write `NAME.json` and its pictures.
 
@@ -34,19 +36,23 @@ def run_experiment(
         data: where `mnist.npz`, `penbased.npz` and `satimage.npz` lie, arrays x and y each; without them scikit-learn's
             digits and wines are taken.
         report: called with every result as it comes.
+        epochs: at most so many in each fit of "arm", for a quick look; None for as many as its recipes say.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name; epochs for another experiment.
     """
     one_of("name", name, NAMES)
     positive_int("seeds", seeds)
+    if epochs is not None and name != "arm":
+        raise ValueError(f"epochs: expected None for {name}, since arm alone takes it, got {epochs}")
     require_matplotlib()  # said before the fits, not after them
+    run = _runs(name, data, seeds, epochs)
     folder.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     fitted: dict[str, Density] = {}
     for seed in range(seeds):
         with drawing(seed):
-            for result, density in _run(name, data, seed):
+            for result, density in run(seed):
                 results.append(result)
                 if report is not None:
                     report(result)
@@ -55,15 +61,20 @@ def run_experiment(
         write_results(folder / f"{name}.json", results)
         if seed == 0:
             draw(name, folder, data, fitted)
-    draw_curves(name, folder, results)
+    draw_curves(name, folder, results, fitted)
     return results
 
 
-def _run(name: str, data: Path, seed: int) -> Iterator[tuple[Result, Density | None]]:
+def _runs(
+    name: str, data: Path, seeds: int, epochs: int | None
+) -> Callable[[int], Iterator[tuple[Result, Density | None]]]:
+    """What runs one seed."""
     if name == "mnist-clusters":
-        return clusters.run_images(data, seed)
+        return lambda seed: clusters.run_images(data, seed)
     if name == "table-clusters":
-        return clusters.run_tables(data, seed)
+        return lambda seed: clusters.run_tables(data, seed)
     if name == "depth-against-naive":
-        return naive.run(seed)
-    return toys.run(name, seed)
+        return naive.run
+    if name == "arm":
+        return Arm(seeds, None if epochs is None else positive_int("epochs", epochs))
+    return lambda seed: toys.run(name, seed)

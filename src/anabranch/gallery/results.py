@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,17 @@ from torch import Tensor, nn
 from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
 
-_OPTIONAL = ("blocks_a_sample", "sampling_seconds")  # left out of files where they do not apply
+_OPTIONAL = ("layers_a_position", "blocks_a_sample", "sampling_seconds")  # left out of files where they do not apply
+# of a table, and their heads
+_COLUMNS = {
+    "log_likelihood": "log-likelihood",
+    "accuracy": "accuracy",
+    "adjusted_rand": "adjusted Rand",
+    "normalized_mutual_information": "normalised mutual information",
+    "layers_a_position": "layers a position",
+    "parameters": "parameters",
+    "seconds": "seconds",
+}
 
 
 @dataclass
@@ -34,6 +44,7 @@ class Result:
         normalized_mutual_information: likewise.
         parameters: trained numbers.
         seconds: of the fit.
+        layers_a_position: of a stack of layers: the mean number that a position runs through.
         blocks_a_sample: of a mixture from depth, where that is what is shown: the mean depth of its samples.
         sampling_seconds: likewise, of 20,000 samples.
     """
@@ -46,6 +57,7 @@ class Result:
     normalized_mutual_information: float | None = None
     parameters: int | None = None
     seconds: float | None = None
+    layers_a_position: float | None = None
     blocks_a_sample: float | None = None
     sampling_seconds: float | None = None
 
@@ -107,19 +119,16 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
         temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def summary(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
-    """For each method its name and, of each number, mean and spread over the seeds."""
+def summary(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """Heads of columns; then for each method its name and, of each number that any has, mean and spread over the seeds."""
+    columns = [name for name in _COLUMNS if any(getattr(result, name) is not None for result in results)]
+    rows = [("method", *(_COLUMNS[name] for name in columns))]
     for method in dict.fromkeys(result.method for result in results):
-        mine = [result for result in results if result.method == method]
-        numbers = (
-            "log_likelihood",
-            "accuracy",
-            "adjusted_rand",
-            "normalized_mutual_information",
-            "parameters",
-            "seconds",
+        of_method = [result for result in results if result.method == method]
+        rows.append(
+            (method, *(_with_spread([getattr(result, name) for result in of_method], name) for name in columns))
         )
-        yield method, *(_with_spread([getattr(result, name) for result in mine], name) for name in numbers)
+    return rows
 
 
 def _with_spread(values: list[float | None], name: str) -> str:
