@@ -232,6 +232,14 @@ def test_arm_writes_results_and_pictures(small_images, tmp_path, monkeypatch, ca
     assert "layers a position" in table and "accuracy" not in table
 
 
+def test_densities_of_arm_are_scored_without_dropout(small_images, monkeypatch):
+    monkeypatch.setattr(arm, "STACK", arm.NETWORKS[arm.TRANSFORMER])
+    fitted = [(row, density) for row, density in arm.Arm(1, epochs=1)(0) if density is not None]
+    assert len(fitted) == 6 and not any(density.training for _, density in fitted)
+    for row, density in fitted:
+        assert results.mean_log_prob(density, small_images.test) == pytest.approx(row.log_likelihood, rel=1e-9)
+
+
 def test_independent_pixels_are_as_likely_as_they_were_seen(small_images):
     density = arm.independent_pixels(small_images.x)
     x, row = small_images.x.numpy(), small_images.test[0].numpy()

@@ -92,7 +92,7 @@ class Arm:
 
     def __call__(self, seed: int) -> Iterator[tuple[Result, Density | None]]:
         """All methods on one seed, each with the density that was fitted, if any."""
-        pixels = independent_pixels(self.images.x)
+        pixels = independent_pixels(self.images.x).eval()
         yield Result("independent pixels", seed, self._score(pixels), parameters=SIZE * SIZE * (LEVELS - 1)), pixels
         for method, recipe in NETWORKS.items():
             density, seconds = self._fitted(recipe, seed, lambda network: Autoregressive(Levels(LEVELS), network))
