@@ -36,7 +36,10 @@ def draw_arm(folder: Path, fitted: Mapping[str, Density]) -> None:
     for method, density in shown.items():
         panels[method] = (density.sample((_SHEET,), generator=0), in_nats(mean_log_prob(density, images.test)))
     arm_pictures.samples_picture(
-        folder / "arm-samples.png", panels, darkest=arm.LEVELS - 1, title="Digits, and samples of models of them"
+        folder / "arm-samples.png",
+        panels,
+        darkest=arm.LEVELS - 1,
+        title="Images, and samples of each model beside its held-out log-likelihood",
     )
     fields = {
         method: influence(density, images.test[:_ROWS], _PLACE[0] * arm.SIZE + _PLACE[1])

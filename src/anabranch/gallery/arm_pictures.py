@@ -93,21 +93,20 @@ def completions_picture(
             image[:given] = _inked(known[:given], INK)
         lines.append(line)
     lines.append([_inked(image, INK) for image in truth])
-    count, height = len(truth), truth.shape[1] * _ZOOM
+    sheets, names, places, top = [], ["given", *(f"draw {i + 1}" for i in range(len(drawn))), "the image"], [], 0
+    height, count = truth.shape[1] * _ZOOM + _GAP, len(truth)
+    for block in (lines[:1], lines[1:-1], lines[-1:]):
+        sheet = _sheet([image for line in block for image in line], count)
+        sheets += [sheet, np.ones((4 * _GAP, *sheet.shape[1:]))]  # white between the blocks
+        places += [top + (i + 0.5) * height for i in range(len(block))]
+        top += len(sheet) + 4 * _GAP
     figure = new_figure(0.72 * count + 1.0, 0.72 * len(lines) + 0.9, title)
-    # a little more room above and below the completions than between them
-    sheets = figure.add_gridspec(3, 1, height_ratios=[1, len(drawn), 1], hspace=0.02)
-    for place, some, names in (
-        (sheets[0], lines[:1], ["given"]),
-        (sheets[1], lines[1:-1], [f"draw {i + 1}" for i in range(len(drawn))]),
-        (sheets[2], lines[-1:], ["the image"]),
-    ):
-        panel = figure.add_subplot(place)
-        panel.imshow(_sheet([image for line in some for image in line], count), interpolation="nearest")
-        bare(panel)
-        panel.spines[:].set_visible(False)
-        panel.set_yticks([_GAP + i * (height + _GAP) + height / 2 for i in range(len(some))], names)
-        panel.tick_params(length=0, labelcolor=INK)
+    panel = figure.add_subplot()
+    panel.imshow(np.concatenate(sheets[:-1]), interpolation="nearest")
+    bare(panel)
+    panel.spines[:].set_visible(False)
+    panel.set_yticks(places, names)
+    panel.tick_params(length=0, labelcolor=INK)
     panel.set_xlabel(below, fontsize=9.5)
     save_png(figure, path)
 
