@@ -69,10 +69,12 @@ NETWORKS: dict[str, Recipe] = {
     "PixelCNN": Recipe(PixelCNN, {"hidden": 32, "layers": 4, "dropout": 0.3}, 60),
     TRANSFORMER: Recipe(CausalTransformer, {"hidden": 64, "layers": 3, "dropout": 0.3}, 80),
 }
-# The stack of layers under the mixtures from depth: its layers all read the first, so that a position may leave early.
-STACK = Recipe(CausalTransformer, {"hidden": 64, "layers": 4, "dropout": 0.3, "reads": "first"}, 40)
-PRICES = (0.02, 0.05)  # nats for each layer that a position runs through
+# The stack under the mixtures from depth. Its layers look at the same window, so that a position may leave early.
+STACK = Recipe(FiniteMemory, {"memory": (2, 2), "hidden": 96, "layers": 4, "embed_positions": True}, 20)
+PRICES = (0.0, 0.003, 0.01)  # nats for each layer that a position runs through
 LEAD, SUPERVISION = 1.0, 0.1  # of `StepDepthMixture`
+# of `SequenceDepthMixture`: with less the depths share out the images, and alone none of them is a density of all
+IMAGE_SUPERVISION = 1.0
 
 
 class Arm:
@@ -112,7 +114,7 @@ class Arm:
         name = stack_name(layers)
         yield replace(self._result(f"{name}, all", seed, density, seconds), layers_a_position=layers), density
 
-        mixture, seconds = self._fitted(STACK, seed, lambda network: SequenceDepthMixture(Levels(LEVELS), network))
+        mixture, seconds = self._fitted(STACK, seed, _of_images)
         row = self._result(f"{name}, mixture over depths", seed, mixture, seconds)
         yield replace(row, layers_a_position=mixture.expected_depth()), mixture
         with torch.no_grad():
@@ -156,6 +158,10 @@ def independent_pixels(x: Tensor) -> Categorical:
     family = Levels(LEVELS)
     rows = x.flatten(1).float()
     return Categorical(torch.stack([family.start(column) for column in rows.unbind(dim=1)]).reshape(SIZE, SIZE, LEVELS))
+
+
+def _of_images(network: Any) -> SequenceDepthMixture:
+    return SequenceDepthMixture(Levels(LEVELS), network, supervision=IMAGE_SUPERVISION)
 
 
 def _leaving(price: float, network: Any) -> StepDepthMixture:

@@ -62,12 +62,12 @@ def draw_depths(folder: Path, fitted: Mapping[str, Density], results: Sequence[R
     stack = [density for name, density in fitted.items() if name.endswith(", all")]
     if early:
         layers = early[-1].depth_of(test).mean(dim=0)
-        below = f"mean of test images, {layers.mean():.2f} of {early[-1].depths} layers in all"
+        below = f"mean over test images and pixels: {layers.mean():.2f} of {early[-1].depths} layers"
         maps[f"Layers a pixel, at a price of {early[-1].price:g}"] = (layers, below, "Blues")
     if stack and isinstance(stack[0], Autoregressive):
         with torch.no_grad():
             nats = -stack[0].terms(test).mean(dim=0)
-        maps["How hard a pixel is to predict"] = (nats, f"nats, {nats.sum():.1f} in all", "Oranges")
+        maps["How hard a pixel is to predict"] = (nats, f"nats, without a mixture; {nats.sum():.1f} in all", "Oranges")
     arm_pictures.depth_picture(folder / "arm-depth.png", curves(results), maps, title="Likelihood against depth")
 
 
