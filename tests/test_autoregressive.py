@@ -187,6 +187,14 @@ class TestColours:
             total = total + (log_w[c] + sum(each)).exp()
         assert torch.allclose(p, total, atol=1e-12)
 
+    def test_one_channel_is_a_mixture_of_logistics(self):
+        family, plain = SubPixels(5, channels=1, components=3), DiscretizedLogistics(5, 3)
+        theta = torch.randn(4, family.parameters_of_one, generator=torch.Generator().manual_seed(3))
+        x = torch.arange(5).unsqueeze(-1)
+        assert torch.allclose(family.log_prob(x, theta[:, None, :]), plain.log_prob(x[:, 0], theta[:, None, :]))
+        assert family.sample(theta).shape == (4, 1)
+        assert torch.equal(family.start(x), plain.start(x[:, 0]))
+
     def test_draws_have_the_distribution(self):
         family = SubPixels(3, channels=2, components=2)
         theta = torch.randn(family.parameters_of_one, generator=torch.Generator().manual_seed(2))

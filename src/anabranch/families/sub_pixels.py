@@ -36,19 +36,17 @@ class SubPixels(Channels):
 
     def __init__(self, count: int, channels: int = 3, components: int = 5) -> None:
         self.components = positive_int("components", components)
-        pairs = positive_int("channels", channels) * (channels - 1) // 2
+        self.pairs = positive_int("channels", channels) * (channels - 1) // 2
         super().__init__(
-            DiscretizedLogistics(count, components), channels, self.components * (1 + 2 * channels + pairs)
+            DiscretizedLogistics(count, components), channels, self.components * (1 + 2 * channels + self.pairs)
         )
         self.one = DiscretizedLogistics(count, 1)
 
     def given(self, theta: Tensor, earlier: Tensor) -> Tensor:
         k, channels = self.components, self.channels
-        log_w, loc, raw, slopes = theta.split(
-            [k, k * channels, k * channels, theta.shape[-1] - k - 2 * k * channels], -1
-        )
+        log_w, loc, raw, slopes = theta.split([k, k * channels, k * channels, k * self.pairs], -1)
         loc, raw = loc.unflatten(-1, (channels, k)), raw.unflatten(-1, (channels, k))
-        slopes = slopes.unflatten(-1, (-1, k)).tanh() if channels > 1 else slopes
+        slopes = slopes.unflatten(-1, (self.pairs, k)).tanh()
         log_w = log_w.log_softmax(dim=-1)
         i, t = earlier.shape[-1], self.one.features(earlier)
 
@@ -62,7 +60,7 @@ class SubPixels(Channels):
         for j in range(i):
             parts = (torch.zeros_like(log_w), mean(j).expand(*batch, k), raw[..., j, :].expand(*batch, k))
             log_w = log_w + self.one.log_prob(earlier[..., j].unsqueeze(-1), torch.stack(parts, dim=-1))
-        # where every component gives a channel nothing, all weights are -inf: then as they were
+        # where no component can make a channel's level, all weights are -inf; equal ones then keep NaN out of the others
         log_w = torch.where(log_w.isneginf().all(dim=-1, keepdim=True), 0.0, log_w)
         return torch.cat([part.expand(*batch, k) for part in (log_w, mean(i), raw[..., i, :])], dim=-1)
 
@@ -72,4 +70,4 @@ class SubPixels(Channels):
         # of the mean over the channels, whose components come in the same order: from dark to light
         log_w = torch.stack([part[0] for part in each]).mean(dim=0)
         loc, raw = (torch.cat([part[j] for part in each]) for j in (1, 2))
-        return torch.cat([log_w, loc, raw, x.new_zeros(k * self.channels * (self.channels - 1) // 2)])
+        return torch.cat([log_w, loc, raw, x.new_zeros(k * self.pairs)])
