@@ -50,31 +50,32 @@ class TransformerBlock(nn.Module):
         query = self._split(linear(*cast(dtype, normed, self.query.weight))[..., None, :])[0]
         kv = self._split(self.told(normed if source is None else source, dtype).unflatten(-1, (2, -1)))
         attended = _attention(query, kv[0], kv[1], causal=True)
-        return self.mixed(h, attended.transpose(-3, -2).flatten(-2), dtype)
+        return self.mixed(h, attended.transpose(-3, -2).flatten(-2), dtype, self.dropout if self.training else 0.0)
 
     def attend(self, h: Tensor, kept: KeysAndValues, rows: Tensor | None) -> Tensor:
-        """One position, (rows, width), to those of the positions so far that are kept of these rows."""
+        """One position, (rows, width), to those of the positions so far that are kept of these rows. Nothing is silenced."""
         query = self.query(self.attention_norm(h)).unflatten(-1, (self.heads, 1, -1))
         keys, values = kept.of(rows)
         attended = _attention(query, keys, values, causal=False)
-        return self.mixed(h, attended.flatten(1), None)
+        return self.mixed(h, attended.flatten(1), None, 0.0)
 
     def told(self, source: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Keys and values, side by side."""
         return linear(*cast(dtype, source, self.keys_values.weight))
 
-    def mixed(self, h: Tensor, attended: Tensor, dtype: torch.dtype | None) -> Tensor:
-        """The stream after attention and MLP."""
-        h = h + self._dropped(by_rows(self.attended.weight, self.attended.bias, attended, dtype))
+    def mixed(self, h: Tensor, attended: Tensor, dtype: torch.dtype | None, silenced: float) -> Tensor:
+        """The stream after attention and MLP, of each of which that share is silenced."""
+        h = h + _dropped(by_rows(self.attended.weight, self.attended.bias, attended, dtype), silenced)
         inner = gelu(by_rows(self.inner.weight, self.inner.bias, self.mlp_norm(h), dtype))
-        return h + self._dropped(by_rows(self.outer.weight, self.outer.bias, inner, dtype))
+        return h + _dropped(by_rows(self.outer.weight, self.outer.bias, inner, dtype), silenced)
 
     def _split(self, values: Tensor) -> Tensor:
         """(rows, positions, parts, width) as (parts, rows, heads, positions, width / heads)."""
         return values.unflatten(-1, (self.heads, -1)).permute(2, 0, 3, 1, 4)
 
-    def _dropped(self, y: Tensor) -> Tensor:
-        return dropout(y, self.dropout, self.training) if self.dropout else y
+
+def _dropped(y: Tensor, share: float) -> Tensor:
+    return dropout(y, share) if share else y
 
 
 def _attention(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
