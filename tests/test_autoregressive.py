@@ -150,6 +150,12 @@ class TestTempered:
         density = model(Levels(4))
         assert torch.equal(density.tempered().sample((9,), generator=1), density.sample((9,), generator=1))
 
+    def test_next_to_zero_the_likeliest_value_is_drawn(self):
+        density = model(Levels(4))
+        likeliest = density.tempered(nucleus=1e-9).sample((3,), generator=0)
+        for temperature in (1e-3, 1e-30, 1e-42):
+            assert torch.equal(density.tempered(temperature).sample((3,), generator=0), likeliest)
+
     def test_bad_numbers(self):
         with pytest.raises(ValueError, match="temperature: expected a number above 0"):
             model(Levels(3)).tempered(0)

@@ -132,7 +132,9 @@ class Tempered:
 
     def _draw_number(self, theta: Tensor) -> Tensor:
         values = self.values
-        log_p = number_of(self.chain.family).log_prob(values, theta.unsqueeze(-2)) / self.temperature
+        log_p = number_of(self.chain.family).log_prob(values, theta.unsqueeze(-2))
+        # the likeliest has 0 before the division, so that it is the one that is left at whatever small temperature
+        log_p = (log_p - log_p.amax(dim=-1, keepdim=True)) / self.temperature
         log_p, place = log_p.log_softmax(dim=-1).sort(dim=-1, descending=True)
         # kept are those before which there is less than the nucleus: the likeliest always
         before = log_p.exp().cumsum(dim=-1) - log_p.exp()
