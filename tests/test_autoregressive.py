@@ -17,7 +17,7 @@ from anabranch.families import (
     SeparateChannels,
     SubPixels,
 )
-from anabranch.models import Autoregressive, SequenceDepthMixture, StepDepthMixture
+from anabranch.models import Autoregressive, SequenceDepthMixture, StepDepthMixture, Stretch
 from anabranch.networks import CausalConvolution, FiniteMemory, MaskedMLP, PixelCNN
 from anabranch.testing import randomize
 from anabranch.transforms import RationalQuadraticSpline
@@ -99,6 +99,19 @@ class TestPrefixes:
         wanted = p[given & (every[:, 1] == 2)].sum() / p[given].sum()
         assert float(share) == pytest.approx(float(wanted), abs=4 * 0.5 / 4000**0.5)
 
+    def test_a_number_of_draws_is_a_shape(self):
+        density = model(Levels(3))
+        assert density.complete([1, 2], 5).shape == (5, 4)
+        assert density.tempered(0.5).sample(5).shape == (5, 4)
+        with pytest.raises(ValueError, match=r"shape: expected a whole number of at least 0, got 2\.5"):
+            density.complete([1, 2], (2.5,))
+
+    def test_prefixes_and_contexts_are_one_batch(self):
+        density = model(Levels(3), context=2)
+        assert density.complete(torch.ones(3, 1), 2, torch.zeros(5, 1, 2)).shape == (2, 5, 3, 4)
+        with pytest.raises(ValueError, match="context"):
+            density.complete(torch.ones(3, 1), 2, torch.zeros(5, 2))
+
     def test_all_or_nothing_may_be_known(self):
         density = model(Levels(3))
         assert density.complete(torch.zeros(5, 0), generator=0).shape == (5, 4)
@@ -116,6 +129,18 @@ class TestPrefixes:
         wanted = p[1, :, 2, :] / p[1, :, 2, :].sum()
         assert torch.allclose(given.log_prob(pairs).exp(), wanted.flatten(), atol=1e-5)
         assert density.marginal([1]) is None  # not first in the order
+
+    @pytest.mark.parametrize("value", [3.0, 0.5, float("nan")])
+    def test_nothing_follows_values_that_cannot_be(self, value):
+        with pytest.raises(ValueError, match=r"values: expected values that Levels can be, got .* at \(0,\)"):
+            model(Levels(3)).conditional([0], [value])
+
+    def test_a_stretch_takes_one_context(self):
+        chain = model(Levels(3), context=2).chain
+        assert Stretch(chain, [0, 1], context=[0.0, 1.0]).sample(3).shape == (3, 2)
+        for context, got in ((None, "None"), (torch.zeros(3), r"\(3,\)"), (torch.zeros(5, 2), r"\(5, 2\)")):
+            with pytest.raises(ValueError, match=rf"context: expected shape \(2,\), got {got}"):
+                Stretch(chain, [0, 1], context=context)
 
     @pytest.mark.parametrize(
         ("prefix", "message"),
@@ -268,8 +293,8 @@ class TestDepths:
         density = randomize(StepDepthMixture(Levels(3), network)).requires_grad_(False)
         x = all_events(3, 4)
         assert float(density.log_prob(x).exp().sum()) == pytest.approx(1, abs=1e-5)
-        with ab.drawing(0):
-            drawn, depths = density.sample_with_depth((6000,))
+        drawn, depths = density.sample_with_depth(6000, generator=0)
+        assert torch.equal(drawn, density.sample((6000,), generator=0))
         assert torch.allclose(depths.double().mean(dim=0), density.depth_of(drawn).double().mean(dim=0), atol=0.06)
         share = torch.zeros(81).index_add_(0, (drawn @ torch.tensor([27.0, 9.0, 3.0, 1.0])).long(), torch.ones(6000))
         assert torch.allclose(share / 6000, density.log_prob(x).exp(), atol=0.03)

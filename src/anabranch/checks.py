@@ -32,6 +32,12 @@ def as_shape(name: str, value: Any) -> torch.Size:
     return torch.Size([positive_int(name, size) for size in sizes])
 
 
+def as_draws(name: str, value: Any) -> torch.Size:
+    """Return `value`, how many draws, a number from 0 on or several of them, as a shape, or raise ValueError."""
+    sizes = value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
+    return torch.Size([positive_int(name, size, least=0) for size in sizes])
+
+
 def as_context_shape(name: str, value: Any) -> torch.Size | None:
     """Return `value` as the shape of a context: None for 0 or None, which stand for no context; or raise ValueError."""
     nothing = value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value == 0)

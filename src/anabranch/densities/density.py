@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
-from anabranch.checks import broadcasting, matching, positive_int, read_tensor, reference_tensor
+from anabranch.checks import as_draws, broadcasting, matching, positive_int, read_tensor, reference_tensor
 from anabranch.compiled import method
 from anabranch.densities.closed_answers import ClosedAnswers
 from anabranch.densities.compilation import compile_density
@@ -232,7 +232,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
                 generator, or that of the block (`ab.drawing`).
         """
         with torch.no_grad(), drawing(generator):
-            return self._sample(_as_shape(shape), self._checked_context(context))
+            return self._sample(as_draws("shape", shape), self._checked_context(context))
 
     def rsample(
         self,
@@ -248,7 +248,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         if not self.reparameterized:
             raise ValueError(f"rsample: expected a reparameterized density, got {type(self).__name__}; use sample")
         with drawing(generator):
-            return self._sample(_as_shape(shape), self._checked_context(context))
+            return self._sample(as_draws("shape", shape), self._checked_context(context))
 
     def sample_and_log_prob(
         self,
@@ -265,7 +265,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         """
         self._expect_exact("sample_and_log_prob")
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.reparameterized), drawing(generator):
-            return self._sample_and_log_prob(_as_shape(shape), self._checked_context(context))
+            return self._sample_and_log_prob(as_draws("shape", shape), self._checked_context(context))
 
     def loss(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """What a fit minimises, one number for each event: by default the negative lower bound, of draws of its own.
@@ -390,8 +390,3 @@ class Density(ClosedAnswers["Density"], Described, ABC):
 
 
 Weigh = Callable[[Tensor, Tensor], Tensor]
-
-
-def _as_shape(shape: Any) -> torch.Size:
-    sizes = shape if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
-    return torch.Size([positive_int("shape", size, least=0) for size in sizes])

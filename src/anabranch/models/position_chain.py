@@ -162,3 +162,13 @@ def check_fit(family: Family | Channels, network: CausalNetwork, outputs: int) -
         raise ValueError(
             f"network: expected channels={family.inputs}, what it reads of a position of {name}, got {network.channels}"
         )
+
+
+def check_possible(name: str, family: Family, values: Tensor) -> None:
+    """Raise ValueError that names the first of several values which a family gives nothing, whatever its parameters."""
+    wrong = (~family.contains(values)).nonzero()
+    if len(wrong):
+        place = tuple(wrong[0].tolist())
+        raise ValueError(
+            f"{name}: expected values that {type(family).__name__} can be, got {values[place].item():g} at {place}"
+        )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 from torch.nn.functional import gelu, logsigmoid
 
-from anabranch.checks import at_least_zero
+from anabranch.checks import as_draws, at_least_zero
 from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch
+from anabranch.draws import drawing
 from anabranch.families import Channels, Family, NumberByNumber
 from anabranch.models.depth_readout import DepthReadout
 from anabranch.models.position_chain import number_of
@@ -88,16 +90,24 @@ class StepDepthMixture(Density):
         """Start every position at the parameters that fit it by itself. Once, with the first batch of a fit."""
         self.readout.start.initialize(self.readout.family, self.readout.layout.to_positions(x))
 
-    def depth_of(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def depth_of(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """The mean number of layers, sum_l l g_l, at every position given those before it: (*batch, *positions)."""
         x, context = self._checked(x, context)
         with torch.no_grad():
             return _mean_depth(self._log_gates(self.readout.hidden(self.readout.layout.to_positions(x), context)))
 
-    def sample_with_depth(self, shape: tuple[int, ...] = (), context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Draws (*shape, *context batch, *event), and the layers each position ran through, (*shape, ..., *positions)."""
-        with torch.no_grad():
-            return self._walk(torch.Size(shape) + context_batch(self, context), self._checked_context(context))
+    def sample_with_depth(
+        self,
+        shape: tuple[int, ...] = (),
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws (*shape, *context batch, *event), and the layer at which each position left, (*shape, *context batch,
+        *positions); the arguments are those of `sample`.
+        """
+        with torch.no_grad(), drawing(generator):
+            context = self._checked_context(context)
+            return self._walk(as_draws("shape", shape) + context_batch(self, context), context)
 
     def _log_gates(self, hidden: Sequence[Tensor]) -> Tensor:
         """log g_l: (*batch, *positions, depths)."""

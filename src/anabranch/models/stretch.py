@@ -12,7 +12,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, read_tensor, reference_tensor
 from anabranch.densities import Density
 from anabranch.families import NumberByNumber
-from anabranch.models.position_chain import PositionChain, channels_of, number_of
+from anabranch.models.position_chain import PositionChain, channels_of, check_possible, number_of
 
 
 class Stretch(Density):
@@ -27,10 +27,11 @@ class Stretch(Density):
         wanted: the places W in an event, in the order wanted.
         observed: the places O.
         values: what was observed, (len(observed),).
-        context: c, None for none.
+        context: c, one context; None for none.
 
     Raises:
-        ValueError: other places than the first in the chain's order; values of another shape.
+        ValueError: other places than the first in the chain's order; values of another shape, or that cannot be; a context
+            that does not fit.
 
     Example:
         >>> import anabranch as ab
@@ -65,10 +66,15 @@ class Stretch(Density):
         given = read_tensor("values", [] if values is None else values, like)
         if given.shape != (known,):
             raise ValueError(f"values: expected shape ({known},), got {tuple(given.shape)}")
+        check_possible("values", number_of(chain.family), given)
+        at = None if context is None else read_tensor("context", context, like)
+        shape, wished = None if at is None else at.shape, chain.network.context_shape
+        if shape != wished:
+            raise ValueError(f"context: expected shape {_shown(wished)}, got {_shown(shape)}")
         # as the network takes them: one after the other in its order
         places = [list(observed).index(place) for place in order[:known]]
         self.register_buffer("prefix", given[places].detach().clone())
-        self.register_buffer("at", None if context is None else read_tensor("context", context, like).detach().clone())
+        self.register_buffer("at", None if at is None else at.detach().clone())
         self.register_buffer(
             "turn", torch.tensor([list(wanted).index(place) for place in order[known:end]]), persistent=False
         )
@@ -103,3 +109,7 @@ class Stretch(Density):
     @property
     def _context(self) -> Tensor | None:
         return self._buffers["at"]
+
+
+def _shown(shape: torch.Size | None) -> tuple[int, ...] | None:
+    return None if shape is None else tuple(shape)

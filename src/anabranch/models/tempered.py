@@ -6,11 +6,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import positive, read_tensor, reference_tensor
+from anabranch.checks import as_draws, broadcasting, matching, positive, read_tensor, reference_tensor
 from anabranch.draws import drawing
 from anabranch.families import Family
 from anabranch.families.draw_levels import draw_levels
-from anabranch.models.position_chain import PositionChain, channels_of, number_of
+from anabranch.models.position_chain import PositionChain, channels_of, check_possible, number_of
 
 # a list of so many values is looked through at every position
 _MOST_VALUES = 2**16
@@ -86,22 +86,24 @@ class Tempered:
         """Events (*shape, *batch, *event) that begin with the prefix; see `Autoregressive.complete`.
 
         Raises:
-            ValueError: a prefix or a context of another shape, values that can't be.
+            ValueError: a prefix or a context of another shape, values that cannot be.
         """
         like = reference_tensor(self.chain)
         given = None if context is None else read_tensor("context", context, like)
         wanted = self.chain.network.context_shape
-        if (given is None) != (wanted is None) or (
-            given is not None and wanted is not None and given.shape[given.dim() - len(wanted) :] != wanted
-        ):
-            got = None if given is None else tuple(given.shape)
-            raise ValueError(f"context: expected {None if wanted is None else (..., *wanted)}, got {got}")
+        if (given is None) != (wanted is None):
+            expected, got = ("one", None) if given is None else (None, "one")
+            raise ValueError(f"context: expected {expected}, got {got}")
+        if given is not None:
+            matching("context", given, wanted, like)
         known = self._read_prefix(prefix, like)
         channels = channels_of(self.chain.family)
         batch = known.shape[: known.dim() - (1 if channels is None else 2)]
         if given is not None and wanted is not None:
-            batch = torch.broadcast_shapes(batch, given.shape[: given.dim() - len(wanted)])
-        batch = torch.Size([*shape, *batch])
+            contexts = given.shape[: given.dim() - len(wanted)]
+            broadcasting("prefix", batch, "context", contexts)
+            batch = torch.broadcast_shapes(batch, contexts)
+        batch = as_draws("shape", shape) + batch
         known = known.expand(*batch, *known.shape[known.dim() - (1 if channels is None else 2) :])
         with torch.no_grad(), drawing(generator):
             return self.chain.draw(batch, given, known, None if self.is_plain else self._draw)
@@ -117,13 +119,7 @@ class Tempered:
         count = known.shape[-1 if channels is None else -2]
         if count > features:
             raise ValueError(f"prefix: expected at most {features} positions, got {count}")
-        wrong = (~number_of(family).contains(known)).nonzero()
-        if len(wrong):
-            place = tuple(wrong[0].tolist())
-            raise ValueError(
-                f"prefix: expected values that {type(number_of(family)).__name__} can be, got {known[place].item():g} at "
-                f"{place}"
-            )
+        check_possible("prefix", number_of(family), known)
         return known
 
     def _draw(self, theta: Tensor) -> Tensor:
