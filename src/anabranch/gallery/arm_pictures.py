@@ -198,7 +198,8 @@ def _curves(panel: Axes, curves: Mapping[str, Points]) -> None:
     panel.set_ylabel("held-out log-likelihood, nats an image")
     panel.grid(alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=9, loc="lower right")
+    # above the lines, wherever they run
+    panel.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2)
 
 
 def _map(figure: Figure, panel: Axes, name: str, values: Numbers, unit: str, colours: str) -> None:
