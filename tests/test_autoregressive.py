@@ -18,7 +18,7 @@ from anabranch.families import (
     SubPixels,
 )
 from anabranch.models import Autoregressive, SequenceDepthMixture, StepDepthMixture, Stretch
-from anabranch.networks import CausalConvolution, FiniteMemory, MaskedMLP, PixelCNN
+from anabranch.networks import CausalConvolution, FiniteMemory, MaskedMLP, PixelCNN, Recurrent
 from anabranch.testing import randomize
 from anabranch.transforms import RationalQuadraticSpline
 
@@ -66,6 +66,16 @@ class TestChainRule:
             for d in range(6):
                 y[:, d] = density.chain.family.sample(density.chain.theta(y, None)[:, d])
         assert torch.equal(x, y)
+
+    @pytest.mark.parametrize("family", [Gaussians(1), Gaussians(3), Mapped(RationalQuadraticSpline(4))])
+    def test_draws_of_unfitted_networks_do_not_overflow(self, family):
+        # a scale is the exponential of what a network makes of the last draw: unbounded, scales grew from draw to draw
+        for seed in range(5):
+            torch.manual_seed(seed)
+            density = Autoregressive(family, Recurrent(64, family.parameters_of_one, hidden=32))
+            with torch.no_grad():
+                x, log_p = density.sample_and_log_prob((200,), generator=seed)
+            assert bool(x.isfinite().all()) and bool(log_p.isfinite().all())
 
     def test_whole_numbers_stay_whole(self):
         density = model(Levels(5), (4, 4), network=PixelCNN, options={"hidden": 8, "layers": 2}, event_shape=(1, 4, 4))

@@ -12,7 +12,7 @@ from anabranch.checks import positive_int
 from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family, quantiles_of
 from anabranch.families.inversion import least_at
-from anabranch.families.logistics import read_mixture
+from anabranch.families.logistics import LARGEST_LOG_SCALE, read_mixture
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
@@ -20,7 +20,8 @@ _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 class Gaussians(Family):
     r"""p(x | theta) = sum_k w_k N(x; mu_k, s_k^2).
 
-    theta holds the log-weights, the means mu and numbers r with log s = -7 + softplus(r + 7), about r where s is not tiny.
+    theta holds the log-weights, the means mu and numbers r with log s = -7 + softplus(r + 7), about r where s is not tiny;
+    s stays below e^30, so that what a position draws does not overflow in the ones after it.
 
     Args:
         components: how many.
@@ -39,22 +40,22 @@ class Gaussians(Family):
         super().__init__(3 * self.components, inputs=1)
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
-        log_w, loc, log_s = read_mixture(theta)
+        log_w, loc, log_s = _read(theta)
         t = (x.unsqueeze(-1) - loc) * (-log_s).exp()
         return torch.logsumexp(log_w - 0.5 * t.square() - log_s - _HALF_LOG_TAU, dim=-1)
 
     def sample(self, theta: Tensor) -> Tensor:
-        log_w, loc, log_s = read_mixture(theta)
+        log_w, loc, log_s = _read(theta)
         chosen = draw_levels(log_w).unsqueeze(-1)
         loc, s = loc.gather(-1, chosen).squeeze(-1), log_s.gather(-1, chosen).squeeze(-1).exp()
         return loc + s * torch.randn_like(loc)
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        p = _below(x, *read_mixture(theta))
+        p = _below(x, *_read(theta))
         return p, p
 
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
-        log_w, loc, log_s = read_mixture(theta)
+        log_w, loc, log_s = _read(theta)
         each = loc + log_s.exp() * ndtri(u.unsqueeze(-1))
         # the quantile of a mixture lies between those of its components
         low, high = each.amin(dim=-1), each.amax(dim=-1)
@@ -67,11 +68,11 @@ class Gaussians(Family):
         return found.reshape(low.shape)
 
     def mean(self, theta: Tensor) -> Tensor:
-        log_w, loc, _ = read_mixture(theta)
+        log_w, loc, _ = _read(theta)
         return (log_w.exp() * loc).sum(dim=-1)
 
     def variance(self, theta: Tensor) -> Tensor:
-        log_w, loc, log_s = read_mixture(theta)
+        log_w, loc, log_s = _read(theta)
         w = log_w.exp()
         mean = (w * loc).sum(dim=-1, keepdim=True)
         return (w * ((loc - mean).square() + (2 * log_s).exp())).sum(dim=-1)
@@ -86,6 +87,10 @@ class Gaussians(Family):
         # twice the distance to the neighbours, so that together they are smooth; alone, of the sample's deviation
         scale = (min(2.0 / k, 1.0) * spread).clamp(min=1e-2).expand(k)
         return torch.cat([x.new_zeros(k), loc, scale.log()])
+
+
+def _read(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return read_mixture(theta, theta.new_full((), LARGEST_LOG_SCALE))
 
 
 def _below(x: Tensor, log_w: Tensor, loc: Tensor, log_s: Tensor) -> Tensor:

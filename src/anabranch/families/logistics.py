@@ -17,7 +17,7 @@ from anabranch.families.inversion import least_at
 # e^-7 = 0.0009 standard deviations: a spike narrower than that is an atom, which has a family of its own
 _LEAST_LOG_SCALE = -7.0
 # what scales stay below where nothing is said
-_LARGEST_LOG_SCALE = 30.0
+LARGEST_LOG_SCALE = 30.0
 # how sharply scales turn below the widest, and where a start leaves them room
 _BEND_AT_MOST, _BELOW_WIDEST = 4.0, 0.8
 # what lies further out was set apart, as an atom
@@ -81,7 +81,7 @@ class Logistics(Family):
     @property
     def numbers(self) -> tuple[float, float, float]:
         """low, high, and the logarithm of the widest scale."""
-        return self.low, self.high, min(math.log(self.widest), _LARGEST_LOG_SCALE)
+        return self.low, self.high, min(math.log(self.widest), LARGEST_LOG_SCALE)
 
     @property
     def has_ends(self) -> bool:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 from torch.special import ndtr, ndtri
 
 from anabranch.checks import instance_of, positive_int
@@ -13,6 +14,8 @@ from anabranch.families.family import Family, quantiles_of
 from anabranch.transforms.univariate import UnivariateMap
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+# between minus this and this the logarithms of scales stay, and so sharply they turn there
+_LARGEST_LOG_SCALE, _BEND = 30.0, 4.0
 # the mean is that of so many draws, evenly spread over the quantiles
 _POINTS = 1024
 
@@ -22,7 +25,8 @@ class Mapped(Family):
 
     .. math:: p(x \mid \theta) = N(y; 0, 1)\, g'((x - m) / s; \theta) / s, \qquad y = g((x - m) / s; \theta).
 
-    theta holds m, log s and the parameters of the map. The mean is a sum over even quantiles,
+    theta holds m, a number r and the parameters of the map: log s is r, which turns where it comes near -30 or 30 and stays
+    between, so that what a position draws does not overflow in the ones after it. The mean is a sum over even quantiles,
     right to about 1e-3 deviations.
 
     Args:
@@ -75,13 +79,20 @@ class Mapped(Family):
         return torch.cat([torch.stack([middle, scale.log()]), x.new_zeros(self.map.size)])
 
     def _noise(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        loc, log_s, parameters = theta[..., 0], theta[..., 1], theta[..., 2:]
+        loc, log_s, parameters = _read(theta)
         x = (x - loc) * (-log_s).exp()
         z, log_derivative = self.map(x, parameters.expand(*x.shape, self.map.size))
         return z, log_derivative - log_s
 
     def _at(self, z: Tensor, theta: Tensor) -> Tensor:
-        loc, log_s, parameters = theta[..., 0], theta[..., 1], theta[..., 2:]
+        loc, log_s, parameters = _read(theta)
         batch = torch.broadcast_shapes(z.shape, loc.shape)
         x, _ = self.map.inverse(z.expand(batch), parameters.expand(*batch, self.map.size))
         return loc + log_s.exp() * x
+
+
+def _read(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """m, log s and the parameters of the map."""
+    r = theta[..., 1]
+    over, under = softplus(r - _LARGEST_LOG_SCALE, beta=_BEND), softplus(-_LARGEST_LOG_SCALE - r, beta=_BEND)
+    return theta[..., 0], r - over + under, theta[..., 2:]
