@@ -1,7 +1,9 @@
 """Descriptions: what is recorded, what is rebuilt, what is refused."""
 
+import datetime
 import json
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -57,6 +59,10 @@ def round_trip(part):
         math.inf,
         -math.inf,
         (),
+        Decimal("7.00"),
+        datetime.date(2024, 2, 29),
+        datetime.time(1, 2, 3, 4),
+        datetime.datetime(2024, 2, 29, 1, 2, tzinfo=datetime.UTC),
     ],
 )
 def test_plain_values(value):

@@ -12,6 +12,9 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from datetime import time as time_of_day
+from decimal import Decimal
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,8 +31,8 @@ _LOADED_ON_DEMAND = ("datasets", "queries", "tables", "images", "estimators", "t
 class Described(nn.Module):
     """A module that remembers its constructor's arguments.
 
-    Subclasses need do nothing for it: define `__init__` as usual, with arguments that are numbers, strings, booleans,
-    None, tensors, arrays, other `Described` modules, parts of `torch.distributions`, or tuples,
+    Subclasses need do nothing for it: define `__init__` as usual, with arguments that are numbers, decimals, strings,
+    booleans, None, dates and times, tensors, arrays, other `Described` modules, parts of `torch.distributions`, or tuples,
     lists and dictionaries of those.
 
     Example:
@@ -89,6 +92,9 @@ def describe(module: Described) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return value
         if isinstance(value, float):
             return value if math.isfinite(value) else {"float": repr(value)}
+        if type(value) in _TEXT_KINDS:
+            kind, text, _ = _TEXT_KINDS[type(value)]
+            return {kind: text(value)}
         if isinstance(value, Tensor):
             key = f"argument.{len(tensors)}"
             tensors[key] = value.detach()
@@ -225,7 +231,21 @@ _PlainDecoder = Callable[
     Any,
 ]
 
+# what a text gives back as it was: its kind, the text of a value, the value of a text
+_TEXT_KINDS: dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
+    Decimal: ("decimal", str, Decimal),
+    date: ("date", date.isoformat, date.fromisoformat),
+    datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
+    time_of_day: ("time", time_of_day.isoformat, time_of_day.fromisoformat),
+}
+
+
+def _text_decoder(read: Callable[[str], Any]) -> _PlainDecoder:
+    return lambda content, decode, tensors, built: read(content)
+
+
 _PLAIN_KINDS: dict[str, _PlainDecoder] = {
+    **{kind: _text_decoder(read) for kind, _, read in _TEXT_KINDS.values()},
     "float": lambda content, decode, tensors, built: float(content),
     "tensor": lambda content, decode, tensors, built: tensors[content],
     "array": lambda content, decode, tensors, built: tensors[content].numpy(),
