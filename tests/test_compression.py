@@ -27,6 +27,8 @@ from anabranch.networks import CausalConvolution, FiniteMemory, MaskedMLP, Pixel
 from anabranch.storage import fingerprint_of
 from anabranch.tables import Schema, TableError, TableModel, read_table, write_table
 from anabranch.tables.columns import Continuous, TableWarning
+from anabranch.tables.returned import packed
+from anabranch.tables.types import plain_type
 
 ROWS = 150
 KINDS = {"wind": "angle", "phase": "angle", "rain": "positive", "share": "bounded"}
@@ -206,6 +208,43 @@ def test_types_other_than_the_fitted_ones_come_back():
     same(decompress(compress(other, model).data, model), other)
     empty = pa.table({"b": pa.nulls(2), "a": pa.array([3, 4], pa.int16())})
     same(decompress(compress(empty, model).data, model), empty)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string_view(),
+        pa.large_string(),
+        pa.dictionary(pa.int8(), pa.string(), ordered=True),
+        pa.dictionary(pa.int32(), pa.string_view()),
+        pa.run_end_encoded(pa.int16(), pa.string()),
+        pa.json_(),
+        pa.bool8(),
+        pa.decimal32(6, 2),
+        pa.decimal64(6, 2),
+    ],
+    ids=str,
+)
+def test_types_that_arrow_does_not_compute_with_come_back(kind):
+    plain = plain_type(kind)
+    values = {pa.bool_(): [True, False, None], pa.decimal128(6, 2): [decimal.Decimal("1.25"), decimal.Decimal(7), None]}
+    cells = pa.array(values.get(plain, ['"red"', '"blue"', None]) * 20, plain)
+    table = pa.table({"a": packed(cells, kind, pa.chunked_array([cells.dictionary_encode()])), "b": range(60)})
+    back = decompress(compress(table, model_of(table)).data, model_of(table))
+    assert back["a"].type == kind and back["a"].to_pylist() == table["a"].to_pylist()
+    # a model that has seen them in their plain type
+    model = model_of(table.set_column(0, "a", cells))
+    assert decompress(compress(table, model).data, model)["a"].type == kind
+
+
+def test_levels_that_json_does_not_know_come_back_from_a_file(tmp_path):
+    dates = pa.array([datetime.date(2024, 2, 29), datetime.date(2025, 1, 1)] * 30)
+    prices = pa.array([decimal.Decimal("1.25"), decimal.Decimal("7.00")] * 30, pa.decimal128(6, 2))
+    table = pa.table({"date": dates, "price": prices, "b": range(60)})
+    ab.save(model_of(table, {"date": "categorical"}), tmp_path / "model.safetensors")
+    model = ab.load(tmp_path / "model.safetensors")
+    assert [part.kind for part in model.schema.parts] == ["categorical", "ordinal", "integer"]
+    same(decompress(compress(table, model).data, model), table)
 
 
 def test_frequencies_are_whole_numbers_that_sum_up():

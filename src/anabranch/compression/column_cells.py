@@ -16,6 +16,8 @@ from anabranch.compression.halving import Numbers
 from anabranch.compression.kept import kept
 from anabranch.tables.columns import Column
 from anabranch.tables.columns.reading import UnseenError
+from anabranch.tables.returned import packed
+from anabranch.tables.types import plain_type
 
 
 def cells_of(part: Column, values: pa.Array, precision: float | None) -> tuple[Grid, Numbers, States, list[Any]]:
@@ -72,8 +74,7 @@ def column_of(grid: Grid, n: Numbers, states: States, raw: pa.Array, kind: pa.Da
     there, others = states == PRESENT, states == RAW
     if int(others.sum()) != len(raw):
         raise ValueError(f"expected {int(others.sum())} values that are kept as they are, got {len(raw)}")
-    plain = pa.types.is_dictionary(kind)
-    inner = kind.value_type if plain else kind
+    inner = plain_type(kind)
     pieces = [_cast(grid.values(n[there]), inner), _cast(raw, inner)]
     if pa.types.is_floating(inner):
         pieces.append(pa.array([np.nan], pa.float64()).cast(inner))
@@ -82,4 +83,5 @@ def column_of(grid: Grid, n: Numbers, states: States, raw: pa.Array, kind: pa.Da
     place[others] = there.sum() + np.arange(others.sum())
     place[states == NAN] = there.sum() + others.sum()
     result = pa.concat_arrays(pieces).take(pa.array(place, mask=states == NULL))
-    return result.dictionary_encode().cast(kind) if plain else result
+    # the categories of a dictionary are those that are there
+    return packed(result, kind, pa.chunked_array([result.dictionary_encode()]))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from anabranch.tables.types import is_time, type_under
+from anabranch.tables.types import is_time, plain_type
 
 
 def kept(values: pa.Array) -> list[Any]:
@@ -34,7 +34,7 @@ def restored(values: list[Any], kind: pa.DataType) -> pa.Array:
     Raises:
         ValueError, pyarrow.ArrowException: values of another type.
     """
-    kind = type_under(kind)
+    kind = plain_type(kind)
     if is_time(kind):
         return pa.array(values, _ticks(kind)).view(kind)
     if pa.types.is_decimal(kind):

@@ -79,7 +79,7 @@ def compress(table: Any, model: TableModel, precision: Mapping[str, float] | Non
     coder = AnyOrderCoder(density, grids, gaps)
     words, checks = written(coder, cells)
     names = list(model.schema.columns)
-    types = {name: str(frame.schema.field(name).type) for name in names}
+    types = _types(table, frame)
     header = {
         "kind": _KIND,
         "rows": len(cells),
@@ -168,6 +168,21 @@ def _checked(model: TableModel) -> AnyOrder:
 def _frame(table: Any) -> pa.Table:
     # which may have no rows
     return table if isinstance(table, pa.Table) and not table.num_rows else as_table(table)
+
+
+def _types(table: Any, frame: pa.Table) -> dict[str, str]:
+    """The words for the types of columns as they came: `as_table` spells out runs of equal values and the like."""
+    came = table.schema if isinstance(table, (pa.Table, pa.RecordBatch)) else frame.schema
+    types = {name: came.field(name).type for name in frame.column_names}
+    return {name: str(kind if _is_told(kind) else frame.schema.field(name).type) for name, kind in types.items()}
+
+
+def _is_told(kind: pa.DataType) -> bool:
+    """Whether the word for a type gives the type again."""
+    try:
+        return bool(type_of(str(kind)) == kind)
+    except ValueError:
+        return False
 
 
 def _flat(frame: pa.Table, part: Column) -> pa.Array:

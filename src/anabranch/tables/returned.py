@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from anabranch.tables.types import flat, type_of
+from anabranch.tables.types import flat, plain_type, type_of
 
 # behind the word of pandas for a type that it keeps on Arrow
 ARROW = "[pyarrow]"
@@ -75,17 +75,17 @@ def _column(column: pa.ChunkedArray, gaps: NDArray[np.bool_], values: pa.Array) 
     rows = np.arange(len(gaps))
     rows[gaps] = len(gaps) + np.arange(len(values))
     filled = pa.concat_arrays([old.cast(kind), values.cast(kind, safe=False)]).take(pa.array(rows))
-    return filled if pa.types.is_null(old.type) else _packed(filled, column.type, column)
+    return filled if pa.types.is_null(old.type) else packed(filled, column.type, column)
 
 
-def _packed(values: pa.Array, kind: pa.DataType, like: pa.ChunkedArray) -> pa.Array:
-    """Values spelled out (`types.spelled_out`, `types.flat`) in the type that they came in."""
+def packed(values: pa.Array, kind: pa.DataType, like: pa.ChunkedArray) -> pa.Array:
+    """Values spelled out (`types.flat`) in the type that they came in, the categories of a dictionary as `like` has them."""
     if values.type == kind:
         return values
     if pa.types.is_dictionary(kind):
         return _as_categories(values, like, kind)
     if pa.types.is_run_end_encoded(kind):
-        inner = _packed(values, kind.value_type, like)
+        inner = packed(values, kind.value_type, like)
         if inner.type == values.type:
             return pc.run_end_encode(inner, kind.run_end_type)
         ends = pa.array(np.arange(1, len(inner) + 1), kind.run_end_type)
@@ -102,7 +102,7 @@ def _as_categories(values: pa.Array, like: pa.ChunkedArray, kind: pa.DictionaryT
     new = pc.filter(distinct, pc.invert(pc.is_in(distinct, value_set=known)))
     levels = pa.concat_arrays([known, new])
     index = pc.index_in(values, value_set=levels).cast(kind.index_type)
-    return pa.DictionaryArray.from_arrays(index, _packed(levels, kind.value_type, like), ordered=kind.ordered)
+    return pa.DictionaryArray.from_arrays(index, packed(levels, kind.value_type, like), ordered=kind.ordered)
 
 
 def _categories(like: pa.ChunkedArray) -> pa.Array:
@@ -158,9 +158,7 @@ def on_arrow(column: pa.ChunkedArray, word: str, categories: Mapping[str, Any] |
     if categories is not None:
         levels = pa.array(categories["levels"], categories["type"])
         like = pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), levels)])
-    plain = flat(pa.array([], kind)).type if not pa.types.is_run_end_encoded(kind) else flat(pa.nulls(0, kind)).type
-    packed = _packed(values.cast(plain), kind, like)
-    return pd.arrays.ArrowExtensionArray(pa.chunked_array([packed]))
+    return pd.arrays.ArrowExtensionArray(pa.chunked_array([packed(values.cast(plain_type(kind)), kind, like)]))
 
 
 def _of_pandas(values: pa.Array, kind: Any) -> Any:

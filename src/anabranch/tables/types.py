@@ -25,6 +25,27 @@ def type_under(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type in which Arrow computes with a column: that of `flat`.
+
+    Example:
+        >>> import pyarrow
+        >>> from anabranch.tables.types import plain_type
+        >>> plain_type(pyarrow.dictionary(pyarrow.int8(), pyarrow.string_view()))
+        DataType(string)
+    """
+    kind = type_under(kind)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.bool8":
+        return pa.bool_()
+    if isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.json":
+        return kind.storage_type
+    return kind
+
+
 def type_name(kind: pa.DataType) -> str:
     """The name of a type; a dictionary's (categories of pandas and polars) is that of its values."""
     return str(type_under(kind))
@@ -122,7 +143,8 @@ def in_one_piece(column: Any) -> pa.Array:
 def flat(column: Any) -> pa.Array:
     """A column in one piece, a dictionary's as its values."""
     array = in_one_piece(spelled_out(column))
-    while pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    if pa.types.is_dictionary(array.type):
+        # whose decoding Arrow refuses of some types
+        return flat(array.dictionary).take(array.indices)
     # which Arrow cannot sort
     return array.cast(pa.string()) if pa.types.is_string_view(array.type) else array
