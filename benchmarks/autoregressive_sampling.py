@@ -1,13 +1,12 @@
 """What sampling from a causal network costs: steps that reuse earlier work, against one full pass for each position.
 
-python benchmarks/autoregressive_sampling.py [-o benchmarks/results/autoregressive_sampling.json]
+python benchmarks/autoregressive_sampling.py [--page]        # with --page also into results/ and docs/autoregressive.md
 python benchmarks/autoregressive_sampling.py --only WaveNet --rows 16
 
 Samples are binary, drawn from the same uniform numbers in both ways. All full passes cost the same, so a few of them are
 timed, in turns with whole samplings by steps, and multiplied by the number of positions.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Annotated
 import torch
 import typer
 from torch import Tensor
+from trials import write
 
 from anabranch.networks import (
     CausalConvolution,
@@ -29,6 +29,7 @@ from anabranch.networks import (
 )
 from anabranch.testing import randomize
 
+PAGE = Path(__file__).parent.parent / "docs" / "autoregressive.md"
 # A network over 28 x 28 positions with one output each: a line for each that takes part.
 NETWORKS: dict[str, Callable[[], CausalNetwork]] = {
     "WaveNet": lambda: CausalConvolution(784, 1, hidden=64, skip=64, layers=10),
@@ -86,7 +87,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="In how many rounds the two take turns.")] = 3,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     check: Annotated[bool, typer.Option(help="Draw one sample in both ways whole, and compare.")] = True,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
+    page: Annotated[bool, typer.Option(help="Write the result, and the table on the page of the docs.")] = False,
 ) -> None:
     """Time both, print and write the result."""
     torch.set_num_threads(threads)
@@ -108,8 +109,20 @@ def main(
                     f"steps take {result['steps_over_one_pass']:.3g} times one pass",
                     flush=True,
                 )
-    if output is not None:
-        output.write_text(json.dumps(results, indent=1) + "\n")
+    head = ("network", *(f"{count} samples by steps, s" for count in rows.split(",")))
+    head += tuple(f"784 passes, steps are 1, {count} samples" for count in rows.split(","))
+    lines = [f"| {' | '.join(head)} |", "| - " * len(head) + "|"]
+    for name in dict.fromkeys(row["network"] for row in results):
+        some = [row for row in results if row["network"] == name]
+        cells = [name, *(f"{row['steps_s']:.2f}" for row in some)]
+        cells += [f"{row['full_passes_over_steps']:.0f}" for row in some]
+        lines.append(f"| {' | '.join(cells)} |")
+    table = "\n".join(lines)
+    if page:
+        settings = {"passes": passes, "rounds": rounds, "threads": threads}
+        write("autoregressive_sampling", settings, results, table, PAGE)
+    else:
+        print(f"\n{table}")
 
 
 if __name__ == "__main__":
