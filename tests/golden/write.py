@@ -35,6 +35,12 @@ KINDS = [
     "depth mixture", "depth mixture of chosen depths", "base of one depth", "normal of an image", "flow of images",
     "multi-scale flow", "categorical images of an image", "linear Gaussian of two numbers",
     "latent variable with a flow for its posterior", "reordered", "at a context", "regardless of context",
+    "autoregressive", "autoregressive of mapped normals, of context", "autoregressive of colours",
+    "autoregressive of separate channels", "autoregressive by a masked network in an order",
+    "autoregressive by a recurrence, of context", "autoregressive by convolutions",
+    "autoregressive by a transformer, of context", "positions after others", "mixture over the depths of a sequence",
+    "mixture over the depths of a PixelCNN, one for an image", "mixture over the depths of a step, of context",
+    "mixture over the depths of a transformer, one for each step",
 ]  # fmt: skip
 
 

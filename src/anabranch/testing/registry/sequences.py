@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from anabranch import families as family_of
@@ -26,8 +27,15 @@ from anabranch.models import (
 )
 from anabranch.models import Autoregressive as ChainRule
 from anabranch.networks import (
+    CausalConvolution,
+    CausalNetwork,
+    CausalTransformer,
     FiniteMemory,
+    InOrder,
+    LayeredCausalNetwork,
     MaskedMLP,
+    PixelCNN,
+    Recurrent,
 )
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
@@ -49,10 +57,25 @@ def _of_depths(
     family: Family,
     positions: int | tuple[int, ...] = 2,
     context: int = 0,
+    network: Callable[..., LayeredCausalNetwork] = FiniteMemory,
+    **options: Any,
 ) -> SequenceDepthMixture | StepDepthMixture:
+    return mixture(family, _layered(network, family, positions, context, layers=3, **options), lead=0.5)
+
+
+def _layered(
+    network: Callable[..., LayeredCausalNetwork],
+    family: Family,
+    positions: int | tuple[int, ...] = 3,
+    context: int = 0,
+    **options: Any,
+) -> LayeredCausalNetwork:
     channels = None if family.inputs == 1 else family.inputs
-    options: dict[str, Any] = {"memory": 3, "hidden": 8, "layers": 3, "channels": channels}
-    return mixture(family, FiniteMemory(positions, family.parameters_of_one, context, **options), lead=0.5)
+    return network(positions, family.parameters_of_one, context, hidden=8, channels=channels, **options)
+
+
+def _in_order() -> CausalNetwork:
+    return InOrder(MaskedMLP(3, 3, hidden=(16,), activation="tanh", channels=3), [2, 0, 1])
 
 
 def _any_order(context: int = 0, orders: int = 1) -> AnyOrder:
@@ -88,6 +111,20 @@ SEQUENCES: dict[str, Case] = {
         lambda: _arm(SeparateChannels(Gaussians(1), 2), 2, order=[1, 0], located=False)
     ),
     "autoregressive, channel by channel": Case(lambda: _arm(Levels(2), (2, 2, 2), event_shape=IMAGE)),
+    "autoregressive by a masked network in an order": Case(
+        lambda: ChainRule(Levels(3), _in_order(), order=[2, 0, 1]), compiles=False
+    ),
+    "autoregressive by a recurrence, of context": Case(
+        lambda: ChainRule(Gaussians(1), _layered(Recurrent, Gaussians(1), context=2)), context=2, compiles=False
+    ),
+    "autoregressive by convolutions": Case(
+        lambda: ChainRule(Levels(3), _layered(CausalConvolution, Levels(3), skip=8, layers=2)), compiles=False
+    ),
+    "autoregressive by a transformer, of context": Case(
+        lambda: ChainRule(Levels(3), _layered(CausalTransformer, Levels(3), context=2, layers=2, heads=2)),
+        context=2,
+        compiles=False,
+    ),
     "positions after others": Case(lambda: _arm(Gaussians(2), 4, order=[2, 0, 3, 1]).conditional([2, 0], [0.5, 1.0])),
     "first positions": Case(lambda: _arm(Levels(3), 4, order=[2, 0, 3, 1]).marginal([0, 3, 2])),
     "mixture over the depths of a sequence": Case(lambda: _of_depths(SequenceDepthMixture, Gaussians(2))),
@@ -97,6 +134,16 @@ SEQUENCES: dict[str, Case] = {
     "mixture over the depths of a step": Case(lambda: _of_depths(StepDepthMixture, Levels(3), (2, 2))),
     "mixture over the depths of a step, of context": Case(
         lambda: _of_depths(StepDepthMixture, Gaussians(1), context=2), context=2
+    ),
+    "mixture over the depths of a PixelCNN, one for an image": Case(
+        lambda: _of_depths(SequenceDepthMixture, Levels(3), (2, 2), network=PixelCNN), compiles=False
+    ),
+    "mixture over the depths of convolutions, one for each step": Case(
+        lambda: _of_depths(StepDepthMixture, Levels(3), 3, network=CausalConvolution, skip=8), compiles=False
+    ),
+    "mixture over the depths of a transformer, one for each step": Case(
+        lambda: _of_depths(StepDepthMixture, Levels(3), 3, network=CausalTransformer, heads=2, reads="first"),
+        compiles=False,
     ),
     "any order": Case(_any_order),
     "any order of context": Case(lambda: _any_order(context=2), context=2),
