@@ -309,6 +309,20 @@ class TestDepths:
         share = torch.zeros(81).index_add_(0, (drawn @ torch.tensor([27.0, 9.0, 3.0, 1.0])).long(), torch.ones(6000))
         assert torch.allclose(share / 6000, density.log_prob(x).exp(), atol=0.03)
 
+    @pytest.mark.parametrize("kind", [SequenceDepthMixture, StepDepthMixture])
+    def test_an_impossible_row_leaves_the_gradient_of_others_alone(self, kind):
+        torch.manual_seed(0)
+        density = randomize(kind(Levels(3), FiniteMemory(4, 3, channels=3, hidden=8))).train()
+        losses = density.loss(torch.tensor([[0, 1, 2, 0], [0, 7, 1, 1]]))
+        losses.sum().backward()
+        assert losses.isinf().tolist() == [False, True]
+        assert all(bool(p.grad.isfinite().all()) for p in density.parameters() if p.grad is not None)
+
+    def test_positions_that_leave_are_drawn_under_autocast(self):
+        density = StepDepthMixture(Levels(3), FiniteMemory(4, 3, channels=3, hidden=8))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert density.sample((5,)).dtype == torch.float32
+
     def test_a_price_makes_samples_shorter(self):
         x = torch.randint(2, (300, 6), generator=torch.Generator().manual_seed(0)).float()
         depths = []

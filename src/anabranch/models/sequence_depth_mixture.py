@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import at_least_zero
 from anabranch.densities import Mixture
 from anabranch.densities.contexts import context_batch, context_rows
+from anabranch.densities.mixture import log_sum
 from anabranch.families import Channels, Family, NumberByNumber
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.depth_readout import DepthReadout
@@ -87,7 +88,7 @@ class SequenceDepthMixture(Mixture):
         if not self.training or self.supervision == 0:
             return -self._log_prob(x, context)
         alone = self._alone(x, context)
-        log_p = torch.logsumexp(self.logits.log_softmax(dim=0) + alone, dim=-1)
+        log_p = log_sum(self.logits.log_softmax(dim=0) + alone)
         return -log_p - self.supervision * alone.mean(dim=-1)
 
     def _alone(self, x: Tensor, context: Tensor | None) -> Tensor:

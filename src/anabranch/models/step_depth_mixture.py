@@ -13,6 +13,7 @@ from torch.nn.functional import gelu, logsigmoid
 from anabranch.checks import as_draws, at_least_zero
 from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch
+from anabranch.densities.mixture import log_sum
 from anabranch.draws import drawing
 from anabranch.families import Channels, Family, NumberByNumber
 from anabranch.models.depth_readout import DepthReadout
@@ -131,13 +132,13 @@ class StepDepthMixture(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         terms, gates = self._terms(x, context)
-        return self._summed(torch.logsumexp(terms + gates, dim=-1))
+        return self._summed(log_sum(terms + gates))
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         if not self.training:
             return -self._log_prob(x, context)
         terms, gates = self._terms(x, context)
-        loss = -torch.logsumexp(terms + gates, dim=-1)
+        loss = -log_sum(terms + gates)
         if self.supervision:
             loss = loss - self.supervision * terms.mean(dim=-1)
         if self.price:
@@ -159,7 +160,8 @@ class StepDepthMixture(Density):
         for d in range(network.features):
             h, state = network.enter(state, previous)
             rows = torch.arange(len(h), device=h.device)
-            theta = h.new_empty(len(h), readout.family.parameters_of_one)
+            # not of the dtype of h, which autocast makes coarse
+            theta = readout.start.b.new_empty(len(h), readout.family.parameters_of_one)
             left = torch.full_like(rows, self.depths)
             for depth in range(1, self.depths + 1):
                 h, state = network.deepen(state, depth, h, rows if network.leaves_early else None)

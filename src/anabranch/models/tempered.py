@@ -127,7 +127,7 @@ class Tempered:
         return self._draw_number(theta) if isinstance(family, Family) else family.sample_by(theta, self._draw_number)
 
     def _draw_number(self, theta: Tensor) -> Tensor:
-        values = self.values
+        values = self.values.to(theta)
         log_p = number_of(self.chain.family).log_prob(values, theta.unsqueeze(-2))
         # the likeliest has 0 before the division, so that it is the one that is left at whatever small temperature
         log_p = (log_p - log_p.amax(dim=-1, keepdim=True)) / self.temperature
