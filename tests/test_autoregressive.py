@@ -345,6 +345,12 @@ class TestBadInput:
             Autoregressive(Levels(3), MaskedMLP(4, 3))
         with pytest.raises(ValueError, match="order: expected each of 0 to 3 once"):
             Autoregressive(Bernoulli(), MaskedMLP(4, 1), order=[0, 1, 1, 2])
+        with pytest.raises(ValueError, match=r"order: expected numbers from 0 on, got \[0.5, 1, 2, 3\]"):
+            Autoregressive(Bernoulli(), MaskedMLP(4, 1), order=[0.5, 1, 2, 3])
+        with pytest.raises(ValueError, match="family: expected a Family, got int"):
+            SeparateChannels(3, 2)
+        with pytest.raises(ValueError, match="lead: expected a number of at least 0, got -1"):
+            StepDepthMixture(Bernoulli(), FiniteMemory(4, 1), lead=-1)
         with pytest.raises(ValueError, match=r"event_shape: expected 4 numbers, those of \(4,\), got \(5,\)"):
             Autoregressive(Bernoulli(), MaskedMLP(4, 1), event_shape=(5,))
 

@@ -154,7 +154,7 @@ def test_dilations_go_round():
     assert CausalConvolution(5, 1, layers=3, dilations=(3, 1)).dilations == [3, 1, 3]
 
 
-@pytest.mark.parametrize("dilations", [(), (0,), (1, 1.5)])
+@pytest.mark.parametrize("dilations", [(), (0,), (1, 1.5), 0])
 def test_dilations_that_cannot_be(dilations):
     with pytest.raises(ValueError, match="dilations: expected"):
         CausalConvolution(5, 1, dilations=dilations)

@@ -71,8 +71,10 @@ def positive(name: str, value: Any) -> float:
 
 
 def at_least_zero(name: str, value: Any) -> float:
-    """`value` as a float, if it is a finite number that is not negative."""
-    return 0.0 if is_number(value) and value == 0 else positive(name, value)
+    """Return `value` as a finite float of at least zero, or raise ValueError."""
+    if not is_number(value) or not 0 <= float(value) < float("inf"):
+        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
+    return float(value)
 
 
 def fraction(name: str, value: Any) -> float:

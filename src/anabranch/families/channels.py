@@ -99,6 +99,7 @@ class SeparateChannels(Channels):
     """
 
     def __init__(self, family: Family, channels: int) -> None:
+        instance_of("family", family, Family)
         super().__init__(family, channels, positive_int("channels", channels) * family.parameters_of_one)
 
     def given(self, theta: Tensor, earlier: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from anabranch.checks import positive_int
+from anabranch.checks import numbers_below, positive_int
 from anabranch.kernels.layout import as_rows, batch_of, by_rows, cast
 from anabranch.networks.causal_window import CausalWindow, WindowSteps
 from anabranch.networks.context_shifts import ContextShifts
@@ -191,7 +191,7 @@ def _gated(z: Tensor) -> Tensor:
 def _dilations(given: Sequence[int] | None, features: int, layers: int) -> list[int]:
     """One for each layer."""
     powers = [2**i for i in range(max(1, (features - 1).bit_length()))]
-    known = powers if given is None else [positive_int("dilations", s) for s in given]
-    if not known:
-        raise ValueError("dilations: expected at least one, got ()")
+    known = powers if given is None else numbers_below("dilations", given)
+    if not known or min(known) == 0:
+        raise ValueError(f"dilations: expected a list of at least one number, each of at least 1, got {given!r}")
     return list(islice(cycle(known), layers))

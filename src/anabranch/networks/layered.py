@@ -28,7 +28,8 @@ class LayeredCausalNetwork(CausalNetwork):
 
     Where `leaves_early`, layer l at a position reads h_{l-1} of that position and else nothing that a layer made: then
     `deepen` may be called for some rows alone (`rows`, a tensor of their numbers, of which h has the states), and need
-    not be called for all layers. Otherwise all layers are called for all rows, in their order.
+    not be called for all layers. Otherwise every position calls the same first layers, all of them or fewer, for all rows
+    and in their order: no layer reads what a deeper one keeps.
 
     Attributes:
         widths: of the hidden states h_1, ..., h_L.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from anabranch.checks import numbers_below
 from anabranch.transforms.transform import Transform
 
 
@@ -53,7 +54,7 @@ def as_order(order: Sequence[int], features: int) -> Tensor:
     Raises:
         ValueError: it is not a permutation of 0, ..., features - 1.
     """
-    values = [int(i) for i in order]
+    values = numbers_below("order", order)
     if sorted(values) != list(range(features)) or features == 0:
         raise ValueError(f"order: expected each of 0 to {features - 1} once, got {values}")
     return torch.tensor(values)
