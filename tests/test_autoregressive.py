@@ -365,6 +365,15 @@ class TestBadInput:
         with pytest.raises(ValueError, match="x: expected whole numbers from 0 to 16, got 17 in row 2"):
             ab.fit(density, torch.tensor([0, 5, 17]).repeat_interleave(4).reshape(3, 2, 2), epochs=1, progress=False)
 
+    @pytest.mark.parametrize("family", [Bernoulli(), Levels(5), DiscretizedLogistics(5, 2), SubPixels(5, 2, 2)])
+    def test_infinite_levels_have_no_probability(self, family):
+        density = model(family)
+        x = torch.ones(2, *density.event_shape)
+        x[0].flatten()[0], x[1].flatten()[0] = torch.inf, 3e38
+        assert density.log_prob(x).tolist() == [-torch.inf, -torch.inf]
+        x[0].flatten()[0] = torch.nan
+        assert density.log_prob(x).isnan().tolist() == [True, False]
+
     def test_far_from_the_mean_probabilities_stay_logarithms(self):
         density = model(DiscretizedLogistics(256, 1), 2)
         density.chain.start.b.data = torch.tensor([[0.0, -400.0, -6.0], [0.0, 0.0, 0.0]])

@@ -66,7 +66,8 @@ class Bernoulli(Family):
         return p * (1 - p)
 
     def features(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(-1)
+        # what cannot be has probability 0 by itself; read as it is, an infinity would make NaN of other positions
+        return x.clamp(0, 1).unsqueeze(-1)
 
     def start(self, x: Tensor) -> Tensor:
         ones = x.sum()

@@ -113,7 +113,8 @@ class DiscretizedLogistics(Family):
         return (_moment(p, 2) - _moment(p, 1).square()).clamp(min=0)
 
     def features(self, x: Tensor) -> Tensor:
-        return self._scaled(x).unsqueeze(-1)
+        # what cannot be has probability 0 by itself; read as it is, an infinity would make NaN of other positions
+        return self._scaled(x.clamp(0, self.count - 1)).unsqueeze(-1)
 
     def start(self, x: Tensor) -> Tensor:
         t = self._scaled(x)
