@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch
-from anabranch.families import Channels, Family, NumberByNumber
+from anabranch.families import Channels, Family
 from anabranch.models.position_chain import PositionChain, channels_of, number_of
 from anabranch.models.stretch import Stretch
 from anabranch.models.tempered import Tempered
@@ -66,17 +66,17 @@ class Autoregressive(Density):
         chain = PositionChain(family, network, order, event_shape, located)
         super().__init__(chain.layout.event_shape, network.context_shape)
         self.chain = chain
-        self.event_dtype = "whole" if family.whole else "floating"
+        self.event_dtype = chain.event_dtype
         self.reparameterized = number_of(family).reparameterized
 
     @property
     def support(self) -> Constraint:
         """Events of numbers that the family can be."""
-        return NumberByNumber(number_of(self.chain.family), len(self.event_shape))
+        return self.chain.support
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start every position at the parameters that fit it by itself. Once, with the first batch of a fit."""
-        self.chain.start.initialize(self.chain.family, self.chain.layout.to_positions(x))
+        self.chain.initialize(x)
 
     def terms(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """log p(x_d | positions before d, context), nats, whose sum is log_prob: (*batch, *positions)."""

@@ -11,8 +11,7 @@ from torch.nn.functional import gelu
 from anabranch.checks import instance_of
 from anabranch.described import Described
 from anabranch.families import Channels, Family
-from anabranch.models.layout import Layout
-from anabranch.models.position_chain import PositionStart, channels_of, check_fit, read_position
+from anabranch.models.position_chain import PositionChain
 from anabranch.networks import LayeredCausalNetwork
 from anabranch.networks.network import Shape
 
@@ -20,8 +19,8 @@ from anabranch.networks.network import Shape
 class DepthReadout(Described):
     r"""theta_{dl} = r_l(h_{dl}) + b_d for every position d and depth l: of layer l's hidden state h by a head r_l.
 
-    The deepest head is the network's `read`; the others are linear maps of gelu(h). The arguments are those of
-    `models.Autoregressive`, whose network has layers here.
+    The deepest head is the network's `read`; the others are linear maps of gelu(h). What is no matter of depth, `chain`
+    does. The arguments are those of `models.Autoregressive`, whose network has layers here.
     """
 
     def __init__(
@@ -34,11 +33,7 @@ class DepthReadout(Described):
     ) -> None:
         super().__init__()
         instance_of("network", network, LayeredCausalNetwork)
-        check_fit(family, network, network.outputs)
-        self.family = family
-        self.network = network
-        self.layout = Layout(network.positions, channels_of(family), order, event_shape)
-        self.start = PositionStart(family, network.positions, located)
+        self.chain = PositionChain(family, network, order, event_shape, located)
         heads = [nn.Linear(width, family.parameters_of_one) for width in network.widths[:-1]]
         for head in heads:
             # at the start every depth is near what fits a position by itself
@@ -47,30 +42,29 @@ class DepthReadout(Described):
         self.heads = nn.ModuleList(heads)
 
     @property
+    def network(self) -> LayeredCausalNetwork:
+        """That of the chain."""
+        network = self.chain.network
+        assert isinstance(network, LayeredCausalNetwork)
+        return network
+
+    @property
     def depths(self) -> int:
         """How many."""
         return self.network.depths
 
     def hidden(self, x: Tensor, context: Tensor | None) -> list[Tensor]:
         """h of every layer, for x as the network takes it."""
-        return self.network.hidden(self.read(x), self.given(context))
+        return self.network.hidden(self.chain.read(x), self.chain.given(context))
 
     def log_probs(self, x: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         """log p_l(x_d | positions before d), nats: (*batch, *positions, depths), for x as the network takes it."""
-        each = [self.start(self._outputs(depth, h)) for depth, h in enumerate(hidden, 1)]
-        return torch.stack([self.family.log_prob(x, theta) for theta in each], dim=-1)
+        each = [self.chain.start(self._outputs(depth, h)) for depth, h in enumerate(hidden, 1)]
+        return torch.stack([self.chain.family.log_prob(x, theta) for theta in each], dim=-1)
 
     def theta(self, position: int, depth: int, h: Tensor) -> Tensor:
         """(rows, parameters) of one position, read at one depth, for h (rows, width)."""
-        return self.start.at(position, self._outputs(depth, h))
-
-    def read(self, x: Tensor) -> Tensor:
-        """What the network reads of positions."""
-        return read_position(self.family, self.network, x)
-
-    def given(self, context: Tensor | None) -> Tensor | None:
-        """The context as the network takes it."""
-        return None if self.network.context_shape is None else context
+        return self.chain.start.at(position, self._outputs(depth, h))
 
     def _outputs(self, depth: int, h: Tensor) -> Tensor:
         return self.network.read(h) if depth == self.depths else self.heads[depth - 1](gelu(h))

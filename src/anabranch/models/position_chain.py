@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of
+from anabranch.densities.events import EventDtype
 from anabranch.described import Described
-from anabranch.families import Channels, Family
+from anabranch.families import Channels, Family, NumberByNumber
 from anabranch.models.layout import Layout
 from anabranch.networks import CausalNetwork
 from anabranch.networks.network import Shape
@@ -36,17 +38,31 @@ class PositionChain(Described):
     ) -> None:
         super().__init__()
         if not isinstance(family, (Family, Channels)):
-            raise ValueError(f"family: expected a Family or Channels, got a {type(family).__name__}")
+            raise ValueError(f"family: expected a Family or Channels, got {type(family).__name__}")
         instance_of("network", network, CausalNetwork)
-        check_fit(family, network, network.outputs)
+        _check_fit(family, network)
         self.family = family
         self.network = network
         self.layout = Layout(network.positions, channels_of(family), order, event_shape)
         self.start = PositionStart(family, network.positions, located)
 
+    @property
+    def support(self) -> Constraint:
+        """Events of numbers that the family can be."""
+        return NumberByNumber(number_of(self.family), len(self.layout.event_shape))
+
+    @property
+    def event_dtype(self) -> EventDtype:
+        """As of a density."""
+        return "whole" if self.family.whole else "floating"
+
+    def initialize(self, x: Tensor) -> None:
+        """Start every position at the parameters that fit it by itself, for events x (rows, *event); once."""
+        self.start.initialize(self.family, self.layout.to_positions(x))
+
     def theta(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The family's parameters at every position, (*batch, *positions, parameters), of x as the network takes it."""
-        return self.start(self.network(self.read(x), self._given(context)))
+        return self.start(self.network(self.read(x), self.given(context)))
 
     def terms(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log p(x_d | positions before d, context), nats: (*batch, *positions), of events x (*batch, *event)."""
@@ -78,7 +94,7 @@ class PositionChain(Described):
         """
         draw = self.family.sample if draw is None else draw
         known = 0 if prefix is None else prefix.shape[len(batch)]
-        state = self.network.start(batch, self._given(context))
+        state = self.network.start(batch, self.given(context))
         previous: Tensor | None = None
         values: list[Tensor] = []
         for d in range(self.network.features if until is None else until):
@@ -90,9 +106,11 @@ class PositionChain(Described):
 
     def read(self, x: Tensor) -> Tensor:
         """What the network reads of positions (*batch), or of channels (*batch, channels)."""
-        return read_position(self.family, self.network, x)
+        features = self.family.features(as_read(x, self.network))
+        return features.squeeze(-1) if self.network.channels is None else features
 
-    def _given(self, context: Tensor | None) -> Tensor | None:
+    def given(self, context: Tensor | None) -> Tensor | None:
+        """The context as the network takes it."""
         return None if self.network.context_shape is None else context
 
 
@@ -145,18 +163,12 @@ def number_of(family: Family | Channels) -> Family:
     return family.family if isinstance(family, Channels) else family
 
 
-def read_position(family: Family | Channels, network: CausalNetwork, x: Tensor) -> Tensor:
-    """What a network reads of positions x (*batch), or of channels (*batch, channels)."""
-    features = family.features(as_read(x, network))
-    return features.squeeze(-1) if network.channels is None else features
-
-
-def check_fit(family: Family | Channels, network: CausalNetwork, outputs: int) -> None:
-    """Raise ValueError unless a network reads the features of a family, and gives so many outputs as it has parameters."""
-    name = type(family).__name__
-    if outputs != family.parameters_of_one:
+def _check_fit(family: Family | Channels, network: CausalNetwork) -> None:
+    """Raise ValueError unless a network reads the features of a family, and gives as many outputs as it has parameters."""
+    name, wanted = type(family).__name__, family.parameters_of_one
+    if network.outputs != wanted:
         raise ValueError(
-            f"network: expected {family.parameters_of_one} outputs a position, the parameters of {name}, got {outputs}"
+            f"network: expected {wanted} outputs a position, the parameters of {name}, got {network.outputs}"
         )
     if (network.channels or 1) != family.inputs:
         raise ValueError(

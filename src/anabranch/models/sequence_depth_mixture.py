@@ -12,10 +12,9 @@ from anabranch.checks import at_least_zero
 from anabranch.densities import Mixture
 from anabranch.densities.contexts import context_batch, context_rows
 from anabranch.densities.mixture import log_sum
-from anabranch.families import Channels, Family, NumberByNumber
+from anabranch.families import Channels, Family
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.depth_readout import DepthReadout
-from anabranch.models.position_chain import number_of
 from anabranch.networks import LayeredCausalNetwork
 from anabranch.networks.network import Shape
 
@@ -58,23 +57,23 @@ class SequenceDepthMixture(Mixture):
         supervision: float = 0.1,
     ) -> None:
         readout = DepthReadout(family, network, order, event_shape, located)
-        super().__init__(readout.depths, readout.layout.event_shape, network.context_shape)
+        super().__init__(readout.depths, readout.chain.layout.event_shape, network.context_shape)
         self.readout = readout
         self.supervision = at_least_zero("supervision", supervision)
         start = torch.zeros(readout.depths)
         start[:-1] -= at_least_zero("lead", lead)
         self.logits = nn.Parameter(start)
-        self.event_dtype = "whole" if family.whole else "floating"
+        self.event_dtype = readout.chain.event_dtype
         self.loss_is_sum = self.supervision == 0
 
     @property
     def support(self) -> Constraint:
         """Events of numbers that the family can be."""
-        return NumberByNumber(number_of(self.readout.family), len(self.event_shape))
+        return self.readout.chain.support
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start every position at the parameters that fit it by itself. Once, with the first batch of a fit."""
-        self.readout.start.initialize(self.readout.family, self.readout.layout.to_positions(x))
+        self.readout.chain.initialize(x)
 
     def expected_depth(self) -> float:
         """The mean number of layers that a sample runs through at every position."""
@@ -93,7 +92,7 @@ class SequenceDepthMixture(Mixture):
 
     def _alone(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log p_l(x) of every depth: (*batch, depths)."""
-        x = self.readout.layout.to_positions(x)
+        x = self.readout.chain.layout.to_positions(x)
         terms = self.readout.log_probs(x, self.readout.hidden(x, context))
         return terms.flatten(terms.dim() - 1 - len(self.readout.network.positions), -2).sum(dim=-2)
 
@@ -109,14 +108,14 @@ class SequenceDepthMixture(Mixture):
 
     def _of_depth(self, depth: int, count: int, context: Tensor | None) -> Tensor:
         """Events (count, *event) of one component."""
-        readout, network = self.readout, self.readout.network
-        state = network.start(torch.Size([count]), readout.given(context))
+        readout, chain, network = self.readout, self.readout.chain, self.readout.network
+        state = network.start(torch.Size([count]), chain.given(context))
         previous: Tensor | None = None
         values: list[Tensor] = []
         for d in range(network.features):
             h, state = network.enter(state, previous)
             for layer in range(1, depth + 1):
                 h, state = network.deepen(state, layer, h)
-            values.append(readout.family.sample(readout.theta(d, depth, h)))
-            previous = readout.read(values[-1])
-        return readout.layout.to_event(torch.stack(values, dim=1))
+            values.append(chain.family.sample(readout.theta(d, depth, h)))
+            previous = chain.read(values[-1])
+        return chain.layout.to_event(torch.stack(values, dim=1))

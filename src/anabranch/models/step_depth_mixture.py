@@ -15,9 +15,8 @@ from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch
 from anabranch.densities.mixture import log_sum
 from anabranch.draws import drawing
-from anabranch.families import Channels, Family, NumberByNumber
+from anabranch.families import Channels, Family
 from anabranch.models.depth_readout import DepthReadout
-from anabranch.models.position_chain import number_of
 from anabranch.networks import LayeredCausalNetwork
 from anabranch.networks.network import Shape
 
@@ -65,7 +64,7 @@ class StepDepthMixture(Density):
         supervision: float = 0.1,
     ) -> None:
         readout = DepthReadout(family, network, order, event_shape, located)
-        super().__init__(readout.layout.event_shape, network.context_shape)
+        super().__init__(readout.chain.layout.event_shape, network.context_shape)
         self.readout = readout
         self.price = at_least_zero("price", price)
         self.supervision = at_least_zero("supervision", supervision)
@@ -74,13 +73,13 @@ class StepDepthMixture(Density):
             nn.init.zeros_(gate.weight)
             nn.init.constant_(gate.bias, -at_least_zero("lead", lead))
         self.gates = nn.ModuleList(gates)
-        self.event_dtype = "whole" if family.whole else "floating"
+        self.event_dtype = readout.chain.event_dtype
         self.reparameterized = False
 
     @property
     def support(self) -> Constraint:
         """Events of numbers that the family can be."""
-        return NumberByNumber(number_of(self.readout.family), len(self.event_shape))
+        return self.readout.chain.support
 
     @property
     def depths(self) -> int:
@@ -89,13 +88,13 @@ class StepDepthMixture(Density):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start every position at the parameters that fit it by itself. Once, with the first batch of a fit."""
-        self.readout.start.initialize(self.readout.family, self.readout.layout.to_positions(x))
+        self.readout.chain.initialize(x)
 
     def depth_of(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """The mean number of layers, sum_l l g_l, at every position given those before it: (*batch, *positions)."""
         x, context = self._checked(x, context)
         with torch.no_grad():
-            return _mean_depth(self._log_gates(self.readout.hidden(self.readout.layout.to_positions(x), context)))
+            return _mean_depth(self._log_gates(self.readout.hidden(self.readout.chain.layout.to_positions(x), context)))
 
     def sample_with_depth(
         self,
@@ -126,7 +125,7 @@ class StepDepthMixture(Density):
 
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """log p_l(x_d | ...) and log g_l: (*batch, *positions, depths) each."""
-        x = self.readout.layout.to_positions(x)
+        x = self.readout.chain.layout.to_positions(x)
         hidden = self.readout.hidden(x, context)
         return self.readout.log_probs(x, hidden), self._log_gates(hidden)
 
@@ -153,15 +152,15 @@ class StepDepthMixture(Density):
         return self._walk(shape + context_batch(self, context), context)[0]
 
     def _walk(self, batch: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        readout, network = self.readout, self.readout.network
-        state = network.start(batch, readout.given(context))
+        readout, chain, network = self.readout, self.readout.chain, self.readout.network
+        state = network.start(batch, chain.given(context))
         previous: Tensor | None = None
         values, depths = [], []
         for d in range(network.features):
             h, state = network.enter(state, previous)
             rows = torch.arange(len(h), device=h.device)
             # not of the dtype of h, which autocast makes coarse
-            theta = readout.start.b.new_empty(len(h), readout.family.parameters_of_one)
+            theta = chain.start.b.new_empty(len(h), chain.family.parameters_of_one)
             left = torch.full_like(rows, self.depths)
             for depth in range(1, self.depths + 1):
                 h, state = network.deepen(state, depth, h, rows if network.leaves_early else None)
@@ -179,12 +178,12 @@ class StepDepthMixture(Density):
                     h = here[stay]
                     if not len(rows):
                         break
-            x = readout.family.sample(theta)
+            x = chain.family.sample(theta)
             x = x.reshape(batch + x.shape[1:])
             values.append(x)
             depths.append(left.reshape(batch))
-            previous = readout.read(x)
-        events = readout.layout.to_event(torch.stack(values, dim=len(batch)))
+            previous = chain.read(x)
+        events = chain.layout.to_event(torch.stack(values, dim=len(batch)))
         return events, torch.stack(depths, dim=-1).unflatten(-1, network.positions)
 
 

@@ -11,7 +11,6 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, read_tensor, reference_tensor
 from anabranch.densities import Density
-from anabranch.families import NumberByNumber
 from anabranch.models.position_chain import PositionChain, channels_of, check_possible, number_of
 
 
@@ -81,13 +80,13 @@ class Stretch(Density):
         self.register_buffer(
             "back", torch.tensor([order[known:end].index(place) for place in wanted]), persistent=False
         )
-        self.event_dtype = "whole" if chain.family.whole else "floating"
+        self.event_dtype = chain.event_dtype
         self.reparameterized = number_of(chain.family).reparameterized
 
     @property
     def support(self) -> Constraint:
         """Vectors of numbers that the family can be."""
-        return NumberByNumber(number_of(self.chain.family), 1)
+        return self.chain.support
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         batch, prefix = x.shape[:-1], self.get_buffer("prefix")
