@@ -140,6 +140,27 @@ class TestPrefixes:
         assert torch.allclose(given.log_prob(pairs).exp(), wanted.flatten(), atol=1e-5)
         assert density.marginal([1]) is None  # not first in the order
 
+    def test_stretches_of_stretches_are_exact(self):
+        density = model(Levels(3), order=[2, 0, 3, 1])
+        p = density.log_prob(all_events(3, 4)).exp().reshape(3, 3, 3, 3)
+        rest = density.conditional([2], [1.0])  # of columns 0, 1, 3
+        wanted = p[:, :, 1].sum(dim=1) / p[:, :, 1].sum()  # of columns 0 and 3
+        assert torch.allclose(rest.marginal([2, 0]).log_prob(all_events(3, 2)).exp(), wanted.mT.flatten(), atol=1e-5)
+        given = rest.conditional([0], [2.0]).marginal([1])
+        assert torch.allclose(given.log_prob(all_events(3, 1)).exp(), wanted[2] / wanted[2].sum(), atol=1e-5)
+        assert rest.marginal([1]) is None
+
+    def test_the_next_position_has_the_distribution_function_of_its_family(self):
+        density = model(Gaussians(2), context=1, order=[2, 0, 3, 1])
+        for first in (density.marginal([2], [0.5]), Stretch(density.chain, [0], [2], [1.5], [0.5])):
+            known = first.distribution_function()
+            u = torch.tensor([0.1, 0.5, 0.9]).double()
+            x = known.quantile(u)
+            assert torch.allclose(known.below(x)[1], u, atol=1e-5)
+            grid = torch.linspace(-60, float(x[1]), 200_001)
+            mass = torch.trapezoid(first.log_prob(grid.unsqueeze(-1)).exp().double(), grid.double())
+            assert float(mass) == pytest.approx(0.5, abs=1e-4)
+
     @pytest.mark.parametrize("value", [3.0, 0.5, float("nan")])
     def test_nothing_follows_values_that_cannot_be(self, value):
         with pytest.raises(ValueError, match=r"values: expected values that Levels can be, got .* at \(0,\)"):

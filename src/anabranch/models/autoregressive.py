@@ -13,7 +13,7 @@ from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch
 from anabranch.families import Channels, Family
 from anabranch.models.position_chain import PositionChain, channels_of, number_of
-from anabranch.models.stretch import Stretch
+from anabranch.models.stretch import stretch_of
 from anabranch.models.tempered import Tempered
 from anabranch.networks import CausalNetwork
 from anabranch.networks.network import Shape
@@ -124,13 +124,7 @@ class Autoregressive(Density):
         self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
     ) -> Density | None:
         """p(x_W | x_O): of the first positions, O before W."""
-        places = self.chain.layout.order
-        count = len(observed) + len(wanted)
-        if channels_of(self.chain.family) is not None:
+        open_ = (context is None) != (self.context_shape is None) or (observed and values is None)
+        if open_ or channels_of(self.chain.family) is not None:
             return None
-        first = sorted(places[:count]) == sorted(observed + wanted) and sorted(places[: len(observed)]) == sorted(
-            observed
-        )
-        if not first or (context is None) != (self.context_shape is None) or (observed and values is None):
-            return None
-        return Stretch(self.chain, wanted, observed, values, context)
+        return stretch_of(self.chain, wanted, observed, values, context)

@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, read_tensor, reference_tensor
 from anabranch.densities import Density
+from anabranch.families.distribution_function import DistributionFunction
 from anabranch.models.position_chain import PositionChain, channels_of, check_possible, number_of
 
 
@@ -60,7 +61,7 @@ class Stretch(Density):
             )
         if channels_of(chain.family) is not None or len(chain.layout.event_shape) != 1:
             raise ValueError("chain: expected one over vectors, whose positions are numbers")
-        self.chain = chain
+        self.chain, self.wanted = chain, list(wanted)
         like = reference_tensor(chain)
         given = read_tensor("values", [] if values is None else values, like)
         if given.shape != (known,):
@@ -105,9 +106,38 @@ class Stretch(Density):
         values = self.chain.walk(shape, self._context, prefix.expand(*shape, known), until=known + self.event_shape[0])
         return torch.stack(values[known:], dim=-1).index_select(-1, self.get_buffer("back"))
 
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        """A stretch of the same chain, which begins after what both have observed."""
+        if observed and values is None:
+            return None
+        prefix = self.get_buffer("prefix")
+        known = prefix if values is None else torch.cat([prefix, values])
+        places = [*self.chain.layout.order[: len(prefix)], *(self.wanted[i] for i in observed)]
+        return stretch_of(self.chain, [self.wanted[i] for i in wanted], places, known, self._context)
+
+    def _distribution_function(self, context: Tensor | None) -> DistributionFunction | None:
+        """That of the family, where one position is wanted."""
+        prefix, chain = self.get_buffer("prefix"), self.chain
+        # what comes later moves nothing
+        full = torch.cat([prefix, prefix.new_zeros(chain.network.features - len(prefix))])
+        theta = chain.theta(full.unflatten(0, chain.network.positions), self._context)
+        return number_of(chain.family).distribution_function(theta.flatten(0, -2)[len(prefix)])
+
     @property
     def _context(self) -> Tensor | None:
         return self._buffers["at"]
+
+
+def stretch_of(
+    chain: PositionChain, wanted: Sequence[int], observed: Sequence[int], values: Tensor | None, context: Tensor | None
+) -> Stretch | None:
+    """p(x_W | x_O, c); None where it takes an integral: unless O comes first in the order and W next."""
+    first, next_ = chain.layout.order[: len(observed)], chain.layout.order[len(observed) : len(observed) + len(wanted)]
+    if sorted(first) != sorted(observed) or sorted(next_) != sorted(wanted):
+        return None
+    return Stretch(chain, wanted, observed, values, context)
 
 
 def _shown(shape: torch.Size | None) -> tuple[int, ...] | None:
