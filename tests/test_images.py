@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import anabranch as ab
+from anabranch.cli.array_files import read_array
 from anabranch.families import Bernoulli, DiscretizedLogistics, Levels, SubPixels
 from anabranch.images import (
     ImageModel,
@@ -26,7 +27,7 @@ from anabranch.images import (
 )
 from anabranch.images.architecture import Architecture
 from anabranch.images.baselines import independent_pixels, zstd_bytes
-from anabranch.tables import write_table
+from anabranch.tables import read_table, write_table
 
 QUICK = {"hidden": 4, "blocks": 1, "epochs": 1, "progress": False}
 
@@ -245,6 +246,39 @@ class TestWhatIsWhat:
             name for name in found if name in ("three.npy", "images.npz")
         ]
         assert not holds_images(tmp_path / "nothing.npz")
+
+    @pytest.mark.parametrize("name", ["x.npz", "x.npy"])
+    def test_damage_anywhere_is_one_line_or_other_numbers(self, tmp_path, name):
+        rng, file = np.random.default_rng(0), tmp_path / name
+        images = rng.integers(0, 16, (5, 4, 4), dtype=np.uint8)
+        if name == "x.npy":
+            np.save(file, images)
+        else:
+            np.savez_compressed(file, x=images, y=np.arange(5))
+        whole, said = file.read_bytes(), set()
+        for place in range(0, 8 * len(whole), 3):
+            torn = bytearray(whole)
+            torn[place // 8] ^= 1 << place % 8
+            file.write_bytes(torn)
+            holds_images(file)
+            for read in (read_images, read_table, read_array):
+                try:
+                    read(file)
+                except ValueError as error:
+                    assert str(file) in str(error) and len(str(error).splitlines()) == 1
+                    said.add("damaged" in str(error))
+        assert said == {True, False}
+
+    def test_files_of_other_kinds_are_refused_with_what_to_do(self, tmp_path):
+        for name, said in (("a.png", "'a.png'; name the folder that holds it"), ("a.csv", "got 'a.csv'")):
+            (tmp_path / name).write_text("a,b\n1,2\n")
+            with pytest.raises(ValueError, match="a folder of PNG files or an array in a") as caught:
+                read_images(tmp_path / name)
+            assert said in str(caught.value)
+        assert holds_images(tmp_path / "a.png") and not holds_images(tmp_path / "a.csv")
+        np.save(tmp_path / "a.npy", np.array([{}]), allow_pickle=True)
+        with pytest.raises(ValueError, match="pickled objects, or no array"):
+            read_images(tmp_path / "a.npy")
 
     def test_an_archive_names_its_arrays(self, tmp_path):
         file = tmp_path / "a.npz"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anabranch.array_files import ARRAYS, read_arrays
 from anabranch.atomic import replacing
+from anabranch.cli.files import check_not_read, check_output
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -20,26 +21,24 @@ def read_array(path: Path) -> NDArray[Any]:
         FileNotFoundError: there is no such file.
         ValueError: another file, or damaged, or of several arrays none of which is named x.
     """
-    _check_suffix(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with path.open("rb") as opened:
-            found = np.load(opened, allow_pickle=False)
-            if not isinstance(found, np.lib.npyio.NpzFile):
-                return np.asarray(found)
-            name = "x" if "x" in found.files or len(found.files) != 1 else found.files[0]
-            if name not in found.files:
-                raise ValueError(f"expected an array named 'x', got arrays named {', '.join(found.files)}")
-            return np.asarray(found[name])
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    arrays = read_arrays(path)
+    name = "x" if "x" in arrays or len(arrays) != 1 else next(iter(arrays))
+    if name not in arrays:
+        raise ValueError(f"{path}: expected an array named 'x', got arrays named {', '.join(arrays) or 'nothing'}")
+    return arrays[name]
 
 
-def check_array_output(path: Path | None) -> None:
-    """Raise ValueError unless an array can be written there: to .npy, to .npz, or to a pipe, which None is."""
-    if path is not None:
-        _check_suffix(path)
+def check_array_output(path: Path | None, **read: Path | None) -> None:
+    """Raise ValueError unless an array can be written there: to .npy, to .npz, or to a pipe, which None is.
+
+    Nor may it be one of the files that are `read`, by name.
+    """
+    if path is None:
+        return
+    if path.suffix not in ARRAYS:
+        raise ValueError(f"{path}: expected a .npy or .npz file, since the model is one of arrays, got {path.name!r}")
+    check_output(path)
+    check_not_read(path, "the array", **read)
 
 
 def write_array(x: NDArray[Any], path: Path | None) -> None:
@@ -53,8 +52,3 @@ def write_array(x: NDArray[Any], path: Path | None) -> None:
             np.save(opened, x, allow_pickle=False)
         else:
             np.savez(opened, x=x)
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path}: expected a .npy or .npz file, since the model is one of arrays, got {path.name!r}")

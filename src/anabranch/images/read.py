@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anabranch.array_files import ARRAYS, DAMAGED, read_arrays
 from anabranch.images.collection import Images, as_images
 from anabranch.images.folder import IMAGE_FILES, read_folder
 
@@ -17,7 +18,7 @@ _DIMENSIONS = (3, 4)
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
-    """Whether a file or a folder holds images, and no table: a folder with image files, an array of 3 or 4 dimensions.
+    """Whether a file or a folder holds images, and no table: image files, or an array of 3 or 4 dimensions.
 
     An archive `.npz` holds a table if its array `x` has another number of dimensions. What cannot be read holds no images.
 
@@ -33,9 +34,11 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
         if not images and next(path.iterdir(), None) is None:
             raise ValueError(f"{path}: expected a folder of PNG images or of Parquet files, got an empty one")
         return images
+    if path.suffix.lower() in IMAGE_FILES:
+        return True
     try:
         shapes = _shapes(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return False
     some = [shape for shape in shapes.values() if len(shape) in _DIMENSIONS]
     return len(shapes["x"]) in _DIMENSIONS if "x" in shapes else bool(some)
@@ -76,12 +79,12 @@ def read_images(path: str | os.PathLike[str], array: str | None = None, labels: 
             raise ValueError(f"{path}: {name}: expected for .npz files alone, got {what}")
     if path.is_dir():
         return read_folder(path)
-    try:
-        arrays = _load(path, archive)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise ValueError(f"{path}: not a readable {path.suffix} file ({' '.join(str(error).split())})") from error
+    if path.suffix.lower() not in ARRAYS:
+        instead = "; name the folder that holds it" if path.suffix.lower() in IMAGE_FILES else ""
+        raise ValueError(
+            f"{path}: expected images, a folder of PNG files or an array in a .npy or .npz file, got {path.name!r}{instead}"
+        )
+    arrays = read_arrays(path)
     found, given = _chosen(path, arrays, array), None
     if labels is not None:
         if labels not in arrays:
@@ -91,18 +94,6 @@ def read_images(path: str | os.PathLike[str], array: str | None = None, labels: 
         return as_images(found, given)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _load(path: Path, archive: bool) -> dict[str, NDArray[Any]]:
-    with path.open("rb") as opened:
-        content = np.load(opened, allow_pickle=False)
-        if not archive:
-            if not isinstance(content, np.ndarray):
-                raise ValueError("an archive of arrays; rename it to end in .npz")
-            return {"": content}
-        if isinstance(content, np.ndarray):
-            raise ValueError("a single array; rename it to end in .npy")
-        return {name: content[name] for name in content.files}
 
 
 def _chosen(path: Path, arrays: dict[str, NDArray[Any]], name: str | None) -> NDArray[Any]:

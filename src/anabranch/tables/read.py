@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from anabranch.array_files import damage_told
 from anabranch.tables.columns import Column
 from anabranch.tables.compressed import LIMIT, expanded
 from anabranch.tables.dialect import UnsuitableError
@@ -140,12 +141,12 @@ def _read_arrow(file: Path) -> pa.Table:
 
 
 def _read_npy(file: Path) -> pa.Table:
-    with file.open("rb") as opened:
+    with damage_told(), file.open("rb") as opened:
         return _table_of_array(np.load(opened, allow_pickle=False), None)
 
 
 def _read_npz(file: Path) -> pa.Table:
-    with file.open("rb") as opened:
+    with damage_told(), file.open("rb") as opened:
         arrays = np.load(opened, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):
             raise UnsuitableError("a single array, not an archive of arrays; rename it to end in .npy")
