@@ -162,3 +162,18 @@ class TestCommands:
         complains(
             run("decompress", tmp_path / "c", "-m", folder / "m", "-o", tmp_path / "back"), "new or an empty folder"
         )
+
+    @pytest.mark.parametrize("of_images", [True, False])
+    def test_what_is_read_is_not_written_over(self, made, tmp_path, of_images):
+        pytest.importorskip("constriction")
+        folder, _ = made
+        file, model = tmp_path / "c.npz", tmp_path / "m.npy"
+        ab.save(ab.load(folder / "m") if of_images else ab.load(folder / "m").density, model)
+        np.save(tmp_path / "x.npy", bars(60))
+        shown = folder / "bars" if of_images else tmp_path / "x.npy"
+        assert run("compress", shown, "-m", model, "-o", file).exit_code == 0
+        before = file.read_bytes(), model.read_bytes()
+        complains(run("decompress", file, "-m", model, "-o", file), file, "is the compressed file itself")
+        complains(run("decompress", file, "-m", model, "-o", model), model, "is the model itself")
+        complains(run("decompress", file, "-m", model, "-o", tmp_path / "no" / "x.npy"), "does not exist; create it")
+        assert (file.read_bytes(), model.read_bytes()) == before

@@ -113,27 +113,29 @@ def decompress(
     from anabranch.compression import decompress as decompressed  # noqa: PLC0415 (slow to import)
     from anabranch.compression import decompress_array  # noqa: PLC0415
 
+    read = {"compressed file": file, "model": model}
     of_images = is_of_images(model)
-    if not of_images:
-        check_table_output(output, model=model, file=file)
-    elif output is not None:
-        check_image_output(output)
-    data = file.read_bytes()
+    if of_images:
+        check_image_output(output, **read)
     fitted = ab.load(model)
     rows: int
     if of_images:
+        data = file.read_bytes()
         with _in(file):
             x = decompress_array(data, fitted.density)
         write_levels(fitted, x, output)
         rows = len(x)
     elif isinstance(fitted, ab.models.Autoregressive):
-        check_array_output(output)
+        check_array_output(output, **read)
+        data = file.read_bytes()
         with _in(file):
             x = decompress_array(data, fitted)
         write_array(x, output)
         rows = len(x)
     else:
+        check_table_output(output, **read)
         fitted = load_table_model(model)
+        data = file.read_bytes()
         with _in(file):
             table = decompressed(data, fitted)
         write_output(table, output, escape_formulas=escape_formulas)

@@ -13,10 +13,10 @@ import typer
 from numpy.typing import NDArray
 
 import anabranch as ab
+from anabranch.array_files import ARRAYS
 from anabranch.atomic import check_new_folder
-from anabranch.cli.array_files import write_array
+from anabranch.cli.array_files import check_array_output, write_array
 from anabranch.cli.errors import complain
-from anabranch.cli.files import check_output
 from anabranch.models import Autoregressive
 from anabranch.training.progress import waiting
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from anabranch.images import ImageModel
 
-ARRAYS = (".npy", ".npz")
 # of options in the help
 PANEL = "Images"
 LABELS = Annotated[
@@ -109,12 +108,15 @@ def images_as_levels(model: ImageModel, path: Path) -> tuple[NDArray[np.uint8], 
         return model.pixels.levels(images), model.density
 
 
-def check_image_output(path: Path) -> None:
-    """Raise ValueError unless images can be written there: to .npy, to .npz, or to a new folder."""
+def check_image_output(path: Path | None, **read: Path | None) -> None:
+    """Raise ValueError unless images can be written there: to .npy, to .npz, to a new folder, or to a pipe, which None is.
+
+    Nor may it be one of the files that are `read`, by name.
+    """
     from anabranch.images.png import require_pillow  # noqa: PLC0415 (slow to import)
 
-    if path.suffix in ARRAYS:
-        check_output(path)
+    if path is None or path.suffix in ARRAYS:
+        check_array_output(path, **read)
     else:
         require_pillow()
         check_new_folder(path)
