@@ -163,6 +163,23 @@ class TestCommands:
             run("decompress", tmp_path / "c", "-m", folder / "m", "-o", tmp_path / "back"), "new or an empty folder"
         )
 
+    def test_options_of_what_is_compressed_are_told_apart(self, made, tmp_path):
+        pytest.importorskip("constriction")
+        folder, _ = made
+        np.savez(tmp_path / "two.npz", a=bars(60)[:5] * 255, b=bars(60)[5:] * 255)
+        wanted = ["compress", tmp_path / "two.npz", "-m", folder / "m", "-o", tmp_path / "c"]
+        complains(run(*wanted), "name the array of the images")
+        complains(run(*wanted, "--sep", ";"), "--sep: expected for tables alone, got images")
+        complains(run(*wanted, "--precision", "a=1"), "--precision: expected for tables alone, got images")
+        assert run(*wanted, "--array", "b").exit_code == 0
+        assert run("decompress", tmp_path / "c", "-m", folder / "m", "-o", tmp_path / "b.npy").exit_code == 0
+        assert np.array_equal(np.load(tmp_path / "b.npy"), bars(60)[5:] * 255)
+        ab.save(ab.load(folder / "m").density, tmp_path / "density")
+        np.save(tmp_path / "x.npy", bars(60))
+        plain = ["compress", tmp_path / "x.npy", "-m", tmp_path / "density", "-o", tmp_path / "c"]
+        complains(run(*plain, "--na", "x"), "--na: expected for tables alone, got an array")
+        complains(run(*plain, "--array", "x"), "--array: expected for images alone, got an array")
+
     @pytest.mark.parametrize("of_images", [True, False])
     def test_what_is_read_is_not_written_over(self, made, tmp_path, of_images):
         pytest.importorskip("constriction")

@@ -22,7 +22,7 @@ from anabranch.cli.files import (
     load_table_model,
     write_output,
 )
-from anabranch.cli.images import check_image_output, images_as_levels, write_levels
+from anabranch.cli.images import ARRAY, check_image_output, images_as_levels, refuse_options, write_levels
 from anabranch.cli.names import split_settings
 from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
@@ -60,6 +60,7 @@ def compress(
     compare: Annotated[
         bool, typer.Option(help="Print what zstd, xz and Parquet make of the same rows, which may take longer.")
     ] = True,
+    array: ARRAY = None,
     *,
     reading: dict[str, Any],
 ) -> None:
@@ -75,13 +76,18 @@ def compress(
     check_not_read(output, "the compressed rows", table=table, model=model)
     fitted = ab.load(model)
     if is_of_images(model) or isinstance(fitted, ab.models.Autoregressive):
-        if precision is not None:
-            raise ValueError("--precision: expected for tables alone, got an array of whole numbers")
-        x, density = images_as_levels(fitted, table) if is_of_images(model) else (read_array(table), fitted)
+        got = "images" if is_of_images(model) else "an array"
+        refuse_options(table, {"precision": precision, **reading}, got)
+        if got == "images":
+            x, density = images_as_levels(fitted, table, array)
+        else:
+            refuse_options(table, {"array": array}, got, "images")
+            x, density = read_array(table), fitted
         with _in(table):
             result = compress_array(x, density)
         others = other_sizes_of_array(x) if compare else {}
     else:
+        refuse_options(table, {"array": array}, "a table", "images")
         fitted = load_table_model(model)
         data, sheet = read_input(table, reading, model=fitted, file=model)
         del sheet  # cells as they are written: what is compressed are their values

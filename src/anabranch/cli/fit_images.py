@@ -25,7 +25,10 @@ def for_images(path: Path, only_images: Mapping[str, Any], only_tables: Mapping[
     from anabranch.images import holds_images  # noqa: PLC0415 (slow to import)
 
     images = holds_images(path) or only_images["array"] is not None
-    refuse_options(path, only_tables if images else only_images, "images" if images else "a table")
+    if images:
+        refuse_options(path, only_tables, "images")
+    else:
+        refuse_options(path, only_images, "a table", "images")
     return images
 
 

@@ -41,11 +41,10 @@ ARRAY = Annotated[
 ]
 
 
-def refuse_options(path: Path, options: Mapping[str, Any], got: str) -> None:
-    """Raise ValueError if one of these options is set, which do not go with what was `got`, "images" or "a table"."""
+def refuse_options(path: Path, options: Mapping[str, Any], got: str, expected: str = "tables") -> None:
+    """Raise ValueError if one of these options is set, which go with what is `expected`, not with what was `got`."""
     wrong = [name for name, value in options.items() if value is not None]
     if wrong:
-        expected = "tables" if got == "images" else "images"
         raise ValueError(f"{path}: --{wrong[0].replace('_', '-')}: expected for {expected} alone, got {got}")
 
 
@@ -90,7 +89,7 @@ def sample_images(model_file: Path, n: int, folder: Path | None, label: str | No
     complain(f"wrote {n:,} images and a contact sheet to {folder}")
 
 
-def images_as_levels(model: ImageModel, path: Path) -> tuple[NDArray[np.uint8], Autoregressive]:
+def images_as_levels(model: ImageModel, path: Path, array: str | None) -> tuple[NDArray[np.uint8], Autoregressive]:
     """The levels of the images in a file or folder, and their density, for what is compressed.
 
     Raises:
@@ -103,7 +102,7 @@ def images_as_levels(model: ImageModel, path: Path) -> tuple[NDArray[np.uint8], 
     if not isinstance(model.density, Autoregressive):
         raise ValueError(f"{path}: expected an autoregressive model, got a {type(model.density).__name__} of images")
     with said(path):
-        images = read_images(path)
+        images = read_images(path, array)
     with said(path, named=False):
         return model.pixels.levels(images), model.density
 

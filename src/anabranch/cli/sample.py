@@ -46,7 +46,7 @@ def sample(
         refuse_options(model, {"given": given, **reading}, "images")
         sample_images(model, n, output, label, seed)
         return
-    refuse_options(model, {"label": label}, "a table")
+    refuse_options(model, {"label": label}, "a table", "images")
     check_table_output(output, table=given)
     fitted = load_table_model(model)
     # questions to the model alone, answered before the table is read

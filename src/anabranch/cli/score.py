@@ -50,7 +50,7 @@ def score(
         refuse_options(model, only_tables, "images")
         write_output(score_images(model, table, array, labels), output, None, None, escape_formulas)
         return
-    refuse_options(model, {"labels": labels, "array": array}, "a table")
+    refuse_options(model, {"labels": labels, "array": array}, "a table", "images")
     fitted = load_table_model(model)
     data, sheet = read_input(table, reading, model=fitted, file=model)
     if _COLUMN in data.column_names:
