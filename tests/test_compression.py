@@ -369,6 +369,22 @@ def test_made_up_headers_are_one_line():
     assert "refused" in outcomes
 
 
+def test_made_up_writers_and_types_are_one_line(everything):
+    _, model, found = everything
+    box = Container.from_bytes(found.data)
+    for by in (5, None, {"a": 1}, ["a\nb", [1]], "x"):
+        with pytest.raises(ValueError, match="refused") as caught:
+            decompress(Container({**box.header, "by": by}, box.model, [bytes(8)], box.words).to_bytes(), model)
+        assert len(str(caught.value).splitlines()) == 1
+    levels = EVENTS["levels"]()
+    box = Container.from_bytes(compress_array(levels.sample((3,)), levels).data)
+    for kind in ("(1,", "i4,i4", "O", "(9,)u1", 5):
+        with pytest.raises(ValueError, match="damaged: its header is none that was written"):
+            decompress_array(
+                Container({**box.header, "type": kind}, box.model, box.checks, box.words).to_bytes(), levels
+            )
+
+
 def test_garbage_on_the_tape_is_refused(everything):
     _, model, found = everything
     box = Container.from_bytes(found.data)

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Container:
             raise ValueError(
                 f"written in format {number}, and this version reads format {_FORMAT}; install a newer one"
             )
-        ends = np.cumsum([_FIXED.size, header, CHECK * blocks, 4 * words, _CHECKSUM], dtype=object)
+        ends = list(accumulate([_FIXED.size, header, CHECK * blocks, 4 * words, _CHECKSUM]))
         if len(data) != ends[-1]:
             what = "truncated" if len(data) < ends[-1] else "longer than what was written"
             raise ValueError(f"{what}: expected {ends[-1]:,} bytes, got {len(data):,}")

@@ -63,7 +63,8 @@ def made_up() -> Iterator[None]:
     """Around what reads a header, which may be made up: whatever goes wrong is one line of a ValueError."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, pa.ArrowException) as error:
+    # a SyntaxError is NumPy's, of a type's name
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError, SyntaxError, pa.ArrowException) as error:
         raise ValueError(f"damaged: its header is none that was written ({' '.join(str(error).split())})") from error
 
 
@@ -73,7 +74,8 @@ def refusing(box: Container) -> Iterator[None]:
     try:
         yield
     except (ValueError, OverflowError, IndexError, pa.ArrowException) as error:
-        by = " and ".join(str(one)[:40] for one in box.header.get("by", []))
+        told = box.header.get("by")
+        by = " and ".join(" ".join(str(one)[:40].split()) for one in told) if isinstance(told, list) else "others"
         raise ValueError(
             "refused: the model gives other probabilities here than where the file was written, by anabranch and PyTorch "
             f"{by} (here {__version__} and {torch.__version__}); decompress it there ({' '.join(str(error).split())})"
