@@ -121,7 +121,8 @@ def load_table_model(path: Path) -> TableModel:
 
     if is_of_images(path):
         raise ValueError(
-            f"{path}: expected a model of a table, got one of images, for 'score', 'sample' and 'info' alone"
+            f"{path}: expected a model of a table, got one of images, which 'score', 'sample', 'compress', 'decompress' and "
+            "'info' take"
         )
     model = ab.load(path)
     if not isinstance(model, TableModel):
