@@ -160,6 +160,18 @@ def test_a_precision_is_kept_and_atoms_are_exact():
     assert pc.equal(table["share"], 1.0).equals(pc.equal(again["share"], 1.0))
 
 
+@pytest.mark.parametrize("step", [5e-324, 1e-310, 1e308])
+def test_a_precision_of_any_size_is_kept_or_refused(step):
+    table = pa.table({"a": np.linspace(-1.5, 2, 60), "b": range(60)})
+    model = model_of(table)
+    zeros = table.slice(0, 3).set_column(0, "a", pa.array([0.0] * 3))
+    for some in (zeros, zeros.slice(0, 0)):
+        same(decompress(compress(some, model, {"a": step}).data, model), some)
+    if step < 1:
+        with pytest.raises(ValueError, match="one that float64 tells"):
+            compress(table, model, {"a": step})
+
+
 def test_several_blocks_and_another_size_of_block(monkeypatch):
     table = pa.table({name: columns()[name] for name in ("text", "gain", "real")})
     model = model_of(table)
@@ -402,6 +414,9 @@ def test_tables_and_models_that_do_not_fit(everything):
         compress(table.append_column("more", table["wide"]), model)
     with pytest.raises(TableError, match="wide"):
         compress(table.drop_columns(["wide"]), model)
+    for rows in (0, 2):
+        with pytest.raises(TableError, match="'wide' is there twice"):
+            compress(table.append_column("wide", table["wide"]).slice(0, rows), model)
     with pytest.raises(TableError, match="infinity"):
         some = table.set_column(table.column_names.index("real"), "real", pa.array([np.inf] * ROWS))
         compress(some, model)

@@ -163,7 +163,8 @@ class PrecisionGrid(RealGrid):
         Raises:
             ValueError: a precision so fine that floats do not tell it.
         """
-        n = np.round(read_floats(column.name, values) / step)
+        with np.errstate(over="ignore"):
+            n = np.round(read_floats(column.name, values) / step)
         if len(n) and float(np.abs(n).max()) > LARGEST_EXACT:
             raise ValueError(
                 f"precision of {column.name!r}: expected one that float64 tells at the size of the values, got {step:g}; "
@@ -299,5 +300,6 @@ def _decimals(n: Float64, digits: int, type: str) -> Float64:
 
 def _multiples(n: Float64, step: float) -> Float64:
     """n steps; of a step of 1 / 100 the float nearest to so many hundredths."""
-    parts = round(1 / step) if step < 1 else 0
+    # below the least normal number 1 / step is infinite
+    parts = round(1 / step) if np.finfo(np.float64).tiny <= step < 1 else 0
     return n / parts if parts and 1 / parts == step else n * step

@@ -24,6 +24,7 @@ from anabranch.models import AnyOrder
 from anabranch.tables import TableError, TableModel, as_table
 from anabranch.tables.choice import check_present
 from anabranch.tables.columns import Column
+from anabranch.tables.frame import check_distinct_names
 from anabranch.tables.types import flat, type_of
 
 _KIND = "table"
@@ -166,8 +167,11 @@ def _checked(model: TableModel) -> AnyOrder:
 
 
 def _frame(table: Any) -> pa.Table:
-    # which may have no rows
-    return table if isinstance(table, pa.Table) and not table.num_rows else as_table(table)
+    if not isinstance(table, pa.Table) or table.num_rows:
+        return as_table(table)
+    # which takes none without rows
+    check_distinct_names(table)
+    return table
 
 
 def _types(table: Any, frame: pa.Table) -> dict[str, str]:

@@ -166,10 +166,15 @@ def index_of_pandas(schema: pa.Schema) -> list[str]:
 
 def check_names(table: pa.Table) -> None:
     """Raise TableError if two columns have the same name, or there are no rows."""
+    check_distinct_names(table)
+    if table.num_rows == 0 or table.num_columns == 0:
+        raise TableError("the table holds no rows; give one that holds some")
+
+
+def check_distinct_names(table: pa.Table) -> None:
+    """Raise TableError if two columns have the same name."""
     seen: set[str] = set()
     for name in table.column_names:
         if name in seen:
             raise TableError(f"column {name!r} is there twice; give every column a name of its own")
         seen.add(name)
-    if table.num_rows == 0 or table.num_columns == 0:
-        raise TableError("the table holds no rows; give one that holds some")
