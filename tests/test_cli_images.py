@@ -104,6 +104,9 @@ class TestCommands:
         complains(run("sample", folder / "m", "-n", "2"), "expected a folder for the images")
         complains(run("sample", folder / "m", "-n", "2", "-o", tmp_path / "a.txt"), "got a file")
         complains(run("sample", folder / "m", "-n", "2", "-o", tmp_path / "no" / "f"), "does not exist")
+        for name in ("a.png", "a.csv", "a.npy"):
+            complains(run("sample", folder / "m", "-n", "2", "-o", tmp_path / name), "got the name of a file")
+        assert run("sample", folder / "m", "-n", "2", "-o", tmp_path / "run-1.5").exit_code == 0
 
     def test_labels(self, tmp_path):
         np.savez(tmp_path / "a.npz", x=bars(60), y=np.arange(60) % 2)

@@ -211,6 +211,11 @@ class TestFolder:
         with Image.open(tmp_path / "f" / "image-1-cat.png") as image:
             assert image.mode == ("1" if pictures.ndim == 3 else "RGB")
 
+    def test_no_images_are_written_nowhere(self, tmp_path):
+        with pytest.raises(ValueError, match="expected at least one, got none"):
+            write_folder(np.zeros((0, 5, 6), np.uint8), tmp_path / "f")
+        assert not list(tmp_path.iterdir())
+
     def test_a_contact_sheet_holds_every_image(self):
         pictures = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3)
         sheet = contact_sheet(pictures)  # each pixel is 18 x 18

@@ -81,7 +81,7 @@ def sample_images(model_file: Path, n: int, folder: Path | None, label: str | No
     if folder is None:
         raise ValueError("--output: expected a folder for the images, got none; name a new one with -o")
     require_pillow()
-    check_new_folder(folder)
+    _check_folder(folder)
     model: ImageModel = ab.load(model_file)
     with waiting("drawing", shown=True):
         images = model.sample(n, label, seed)
@@ -118,7 +118,17 @@ def check_image_output(path: Path | None, **read: Path | None) -> None:
         check_array_output(path, **read)
     else:
         require_pillow()
-        check_new_folder(path)
+        _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    """Raise ValueError unless images can be written into a folder of that name, which is not that of a file."""
+    from anabranch.images.folder import IMAGE_FILES  # noqa: PLC0415 (slow to import)
+    from anabranch.tables.formats import FORMATS  # noqa: PLC0415
+
+    if not path.is_dir() and path.name.lower().endswith((*IMAGE_FILES, *FORMATS)):
+        raise ValueError(f"{path}: expected a folder for the images, got the name of a file; leave out {path.suffix!r}")
+    check_new_folder(path)
 
 
 def write_levels(model: ImageModel, levels: NDArray[Any], path: Path | None) -> None:

@@ -24,12 +24,17 @@ def contact_sheet(pictures: Bytes, most: int = MOST) -> Bytes:
         pictures: (n, H, W) or (n, H, W, 3); of small ones every pixel becomes a square.
         most: how many are shown, the first ones.
 
+    Raises:
+        ValueError: there are none.
+
     Example:
         >>> import numpy
         >>> from anabranch.images import contact_sheet
         >>> contact_sheet(numpy.zeros((10, 28, 28), dtype="uint8")).shape
         (184, 244)
     """
+    if not len(pictures):
+        raise ValueError("pictures: expected at least one, got none")
     pictures = pictures[:most]
     n, height, width = pictures.shape[:3]
     factor = max(1, _SIDE // max(height, width))

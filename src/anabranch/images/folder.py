@@ -82,7 +82,7 @@ def write_folder(pictures: Bytes, folder: str | os.PathLike[str], labels: Any = 
         labels: one for each image.
 
     Raises:
-        ValueError: Pillow is missing, or the folder holds files.
+        ValueError: Pillow is missing, there are no images, or the folder holds files.
         FileNotFoundError: the folder above it does not exist.
     """
     require_pillow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_FORMATS = {
+FORMATS = {
     ".csv": "csv",
     ".csv.gz": "csv.gz",
     ".parquet": "parquet",
@@ -28,7 +28,7 @@ def table_format(path: str | os.PathLike[str]) -> str:
         'csv.gz'
     """
     name = os.fspath(path).lower()
-    for ending in sorted(_FORMATS, key=len, reverse=True):
+    for ending in sorted(FORMATS, key=len, reverse=True):
         if name.endswith(ending):
-            return _FORMATS[ending]
-    raise ValueError(f"{path}: expected a table, a file whose name ends in one of {', '.join(_FORMATS)}")
+            return FORMATS[ending]
+    raise ValueError(f"{path}: expected a table, a file whose name ends in one of {', '.join(FORMATS)}")
