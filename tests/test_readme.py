@@ -1,6 +1,8 @@
 """The Python of the README and of the pages in docs/ runs as it stands."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,20 @@ def test_the_python_blocks_of_a_page_run_on_rows_of_two_features(page, tmp_path,
         exec(block, names)
         made = [value for value in names.values() if isinstance(value, Density) and value.event_shape == (2,)]
         assert all(bool(torch.isfinite(density.log_prob(x)).all()) for density in made if density.context_shape is None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_a_page_imports_what_it_names(page):
+    """In a process where no test has imported it: `ab.tables` is there once a part of it was imported."""
+    blocks = "\n".join(blocks_of(page))
+    lines = [line for line in blocks.splitlines() if re.match(r"(import|from) ", line)]
+    named = sorted(set(re.findall(r"\bab\.\w+", blocks)))
+    code = "\n".join(["import anabranch as ab", *lines, *named])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_pages_with_blocks_are_run():
