@@ -108,6 +108,20 @@ class TestCommands:
             complains(run("sample", folder / "m", "-n", "2", "-o", tmp_path / name), "got the name of a file")
         assert run("sample", folder / "m", "-n", "2", "-o", tmp_path / "run-1.5").exit_code == 0
 
+    def test_images_are_not_written_over(self, made, tmp_path):
+        folder = save(tmp_path / "bars", bars(60) * 255, "1")
+        image = folder / "007.png"
+        before = image.read_bytes()
+        for command in (
+            ["fit", folder, "-o", image, *OPTIONS],
+            ["fit", folder, "-o", tmp_path / "m", "--checkpoint", image, *OPTIONS],
+            ["compress", folder, "-m", made[0] / "m", "-o", image],
+        ):
+            complains(run(*command), image, f"is read as a part of {folder}; write")
+        assert image.read_bytes() == before and not (tmp_path / "m").exists()
+        for _ in range(2):  # any other file may lie there
+            assert run("fit", folder, "-o", folder / "m", *OPTIONS).exit_code == 0
+
     def test_labels(self, tmp_path):
         np.savez(tmp_path / "a.npz", x=bars(60), y=np.arange(60) % 2)
         assert run("fit", tmp_path / "a.npz", "-o", tmp_path / "m", "--labels", "y", *OPTIONS).exit_code == 0

@@ -60,11 +60,21 @@ def check_not_read(path: Path | None, made: str, **read: Path | None) -> None:
     """See that a command does not write over what it reads; `made` and the names of what is `read` are for the message.
 
     Raises:
-        ValueError: `path` is one of those files.
+        ValueError: `path` is one of those files, or an image or a Parquet file in one of those folders.
     """
     for name, other in read.items():
-        if path is not None and other is not None and path.exists() and other.exists() and path.samefile(other):
+        if path is None or other is None or not (path.exists() and other.exists()):
+            continue
+        if path.samefile(other):
             raise ValueError(f"{path}: is the {name} itself; write {made} to another file")
+        if other.resolve() in path.resolve().parents and _is_read_of_folders(path):
+            raise ValueError(f"{path}: is read as a part of {other}; write {made} to another file")
+
+
+def _is_read_of_folders(path: Path) -> bool:
+    from anabranch.images.folder import IMAGE_FILES  # noqa: PLC0415 (slow to import)
+
+    return path.suffix.lower() in (*IMAGE_FILES, ".parquet")
 
 
 def check_table_output(path: Path | None, **read: Path | None) -> None:
