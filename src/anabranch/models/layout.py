@@ -21,6 +21,7 @@ class Layout(nn.Module):
         order: order[i] is the place, counted row by row, of position i; as they are by default.
         event_shape: of an event; by default that of the positions with their channels. (C, H, W) goes with positions (H, W)
             and C channels, and with positions (H, W, C); else any shape of as many numbers, counted row by row.
+            Where the two shapes are the same, such as (3, 3, 3), channels come last.
 
     Raises:
         ValueError: an event shape of another number of numbers, an order that is no permutation of the positions.
