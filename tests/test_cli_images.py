@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import anabranch as ab
 from anabranch.cli import app
-from anabranch.images import ImageModel, read_images
+from anabranch.images import ImageModel, Pixels, read_images
 from anabranch.tables import read_table, write_table
 
 OPTIONS = ["--hidden", "4", "--blocks", "1", "--epochs", "1"]
@@ -179,6 +179,20 @@ class TestCommands:
         complains(
             run("decompress", tmp_path / "c", "-m", folder / "m", "-o", tmp_path / "back"), "new or an empty folder"
         )
+
+    def test_images_of_another_model_of_equal_weights_are_refused(self, made, tmp_path):
+        """What numbers mean is the model's to say too: levels stored otherwise are other images."""
+        pytest.importorskip("constriction")
+        folder = made[0]
+        assert run("compress", folder / "bars", "-m", folder / "m", "-o", tmp_path / "c").exit_code == 0
+        model = ab.load(folder / "m")
+        pixels = Pixels(model.pixels.height, model.pixels.width, model.pixels.channels, model.pixels.count, 200)
+        ab.save(ImageModel(pixels, model.density), tmp_path / "other")
+        complains(
+            run("decompress", tmp_path / "c", "-m", tmp_path / "other", "-o", tmp_path / "back"),
+            "compressed with another model",
+        )
+        assert not (tmp_path / "back").exists()
 
     def test_options_of_what_is_compressed_are_told_apart(self, made, tmp_path):
         pytest.importorskip("constriction")

@@ -84,7 +84,7 @@ def compress(
             refuse_options(table, {"array": array}, got, "images")
             x, density = read_array(table), fitted
         with _in(table):
-            result = compress_array(x, density)
+            result = compress_array(x, density, owner=fitted)
         others = other_sizes_of_array(x) if compare else {}
     else:
         refuse_options(table, {"array": array}, "a table", "images")
@@ -128,7 +128,7 @@ def decompress(
     if of_images:
         data = file.read_bytes()
         with _in(file):
-            x = decompress_array(data, fitted.density)
+            x = decompress_array(data, fitted.density, owner=fitted)
         write_levels(fitted, x, output)
         rows = len(x)
     elif isinstance(fitted, ab.models.Autoregressive):

@@ -16,6 +16,7 @@ from anabranch.compression.coder import Cells
 from anabranch.compression.compressed import Compressed
 from anabranch.compression.opening import closed, made_up, opened, rows_of
 from anabranch.compression.tape import constriction
+from anabranch.described import Described
 from anabranch.fingerprint import fingerprint
 from anabranch.models import Autoregressive
 
@@ -23,7 +24,10 @@ _KIND = "array"
 
 
 def compress_array(
-    x: ArrayLike | Tensor, model: Autoregressive, context: ArrayLike | Tensor | None = None
+    x: ArrayLike | Tensor,
+    model: Autoregressive,
+    context: ArrayLike | Tensor | None = None,
+    owner: Described | None = None,
 ) -> Compressed:
     """Events of whole numbers in about as many bits as a model finds them surprising, -log2 p.
 
@@ -31,6 +35,8 @@ def compress_array(
         x: (rows, *event), whole numbers that the model's family can be, of any dtype; there may be no rows.
         model: on the CPU, of a family of whole numbers: `Levels`, `Bernoulli`, `DiscretizedLogistics`, channels of these.
         context: (rows, *context) if the model takes one, which the file does not hold.
+        owner: whose fingerprint the file names in place of the model's: what the model is a part of, and says what the
+            numbers mean, such as an `images.ImageModel`.
 
     Returns:
         the file, as `data`, and what it is made of.
@@ -75,26 +81,29 @@ def compress_array(
         "type": values.dtype.str,
         "context": _told(coder.context),
     }
-    box = closed(header, model, words, checks)
+    box = closed(header, model if owner is None else owner, words, checks)
     bits = {str(i): float(one) for i, one in enumerate(coder.bits)}
     return Compressed(box.to_bytes(), len(values), box.described, bits, 0.0, 0)
 
 
 def decompress_array(
-    data: bytes, model: Autoregressive, context: ArrayLike | Tensor | None = None
+    data: bytes,
+    model: Autoregressive,
+    context: ArrayLike | Tensor | None = None,
+    owner: Described | None = None,
 ) -> NDArray[np.generic[Any]]:
     """The array that `compress_array` was given, of its dtype.
 
     Args:
         data: the file.
-        model, context: with which it was compressed.
+        model, context, owner: with which it was compressed.
 
     Raises:
         ValueError: it is no such file, truncated or damaged, or of another model or context; or this machine's floats give
             other probabilities than those it was written by. One line.
     """
     coder = _coder(model, context)
-    box = opened(data, model, _KIND)
+    box = opened(data, model if owner is None else owner, _KIND)
     with made_up():
         rows, coder.block = rows_of(box)
         kind = np.dtype(str(box.header["type"]))
