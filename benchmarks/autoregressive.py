@@ -5,6 +5,7 @@ python benchmarks/autoregressive.py run letters DATA ...        DATA: a folder w
 python benchmarks/autoregressive.py run mnist DATA [--minutes 30] [--device cuda] ...       DATA: a folder with mnist.npz
 python benchmarks/autoregressive.py ensemble digits [--of pixelcnn] ...
 python benchmarks/autoregressive.py early [--seeds 0,1,2] [--networks "finite memory|transformer"] [-o early.jsonl] [--page]
+python benchmarks/autoregressive.py leaving [--page]       # sampling time against width, where positions leave by chance
 python benchmarks/autoregressive.py summary runs.jsonl [--page]
 
 A model is a name below, with settings of its network and of the fit after a colon: `pixelcnn:hidden=64,epochs=40`. Every
@@ -276,6 +277,40 @@ def early(arguments: argparse.Namespace) -> None:
         print(table)
 
 
+def leaving(arguments: argparse.Namespace) -> None:
+    """Sampling time of stacks of 4 layers, whose positions leave after each with probability 1/2, against all layers.
+
+    Nothing is fitted. Both take turns, by the processor time of one thread.
+    """
+    torch.set_num_threads(1)
+    family, rows = families.Levels(17), []
+    for width in (96, 256, 512):
+        options = {"channels": 17, "memory": (2, 2), "hidden": width, "layers": 4}
+        whole = ab.models.Autoregressive(family, networks.FiniteMemory((8, 8), 17, **options)).eval()
+        early_ones = ab.models.StepDepthMixture(family, networks.FiniteMemory((8, 8), 17, **options), lead=0.0).eval()
+        depth = float(early_ones.sample_with_depth((256,), generator=0)[1].double().mean())
+        for size in (64, 1024, 4096):
+            times: list[list[float]] = [[], []]
+            for _ in range(3):
+                for each, density in zip(times, (whole, early_ones), strict=True):
+                    begun = time.process_time()
+                    density.sample((size,))
+                    each.append(time.process_time() - begun)
+            row = {"units": width, "samples": size, "all layers, s": min(times[0]), "leaving, s": min(times[1])}
+            rows.append({**row, "layers a position": depth, "ratio": min(times[1]) / min(times[0])})
+            print(json.dumps(rows[-1]), flush=True)
+    head = ("units", "samples", "layers a position", "all layers, s", "leaving, s", "ratio")
+    lines = [f"| {' | '.join(head)} |", "| - " * len(head) + "|"]
+    lines += [
+        f"| {row['units']} | {row['samples']:,} | " + " | ".join(f"{row[name]:.2f}" for name in head[2:]) + " |"
+        for row in rows
+    ]
+    if arguments.page:
+        from trials import write  # noqa: PLC0415
+
+        write("leaving", {"layers": 4, "lead": 0.0}, rows, "\n".join(lines), PAGE)
+
+
 def rows_of(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -381,6 +416,9 @@ def main() -> None:
     command.add_argument("--networks", default="finite memory|transformer")
     command.add_argument("--seeds", default="0,1,2")
     command.add_argument("-o", "--output", type=Path, default=Path("early.jsonl"))
+    command.add_argument("--page", action="store_true", help="write the table to docs/autoregressive.md")
+    command = commands.add_parser("leaving")
+    command.set_defaults(call=leaving)
     command.add_argument("--page", action="store_true", help="write the table to docs/autoregressive.md")
     command = commands.add_parser("summary")
     command.set_defaults(call=summary)

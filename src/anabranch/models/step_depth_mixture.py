@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -16,6 +17,7 @@ from anabranch.densities.contexts import context_batch
 from anabranch.densities.mixture import log_sum
 from anabranch.draws import drawing
 from anabranch.families import Channels, Family
+from anabranch.families.draw_levels import draw_levels
 from anabranch.models.depth_readout import DepthReadout
 from anabranch.networks import LayeredCausalNetwork
 from anabranch.networks.network import Shape
@@ -152,39 +154,51 @@ class StepDepthMixture(Density):
         return self._walk(shape + context_batch(self, context), context)[0]
 
     def _walk(self, batch: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        readout, chain, network = self.readout, self.readout.chain, self.readout.network
+        chain, network = self.readout.chain, self.readout.network
         state = network.start(batch, chain.given(context))
         previous: Tensor | None = None
         values, depths = [], []
         for d in range(network.features):
             h, state = network.enter(state, previous)
-            rows = torch.arange(len(h), device=h.device)
-            # not of the dtype of h, which autocast makes coarse
-            theta = chain.start.b.new_empty(len(h), chain.family.parameters_of_one)
-            left = torch.full_like(rows, self.depths)
-            for depth in range(1, self.depths + 1):
-                h, state = network.deepen(state, depth, h, rows if network.leaves_early else None)
-                if depth == self.depths:
-                    at = h if network.leaves_early else h[rows]
-                    theta[rows] = readout.theta(d, depth, at).to(theta.dtype)
-                    break
-                here = h if network.leaves_early else h[rows]
-                leaves = torch.rand_like(here[..., 0]) < self._leaving(depth, here).sigmoid()
-                gone, stay = leaves.nonzero().squeeze(-1), (~leaves).nonzero().squeeze(-1)
-                theta[rows[gone]] = readout.theta(d, depth, here[gone]).to(theta.dtype)
-                left[rows[gone]] = depth
-                rows = rows[stay]
-                if network.leaves_early:
-                    h = here[stay]
-                    if not len(rows):
-                        break
+            leave = self._leave_early if network.leaves_early else self._run_through
+            theta, depth, state = leave(d, h, state)
             x = chain.family.sample(theta)
             x = x.reshape(batch + x.shape[1:])
             values.append(x)
-            depths.append(left.reshape(batch))
+            depths.append(depth.reshape(batch))
             previous = chain.read(x)
         events = chain.layout.to_event(torch.stack(values, dim=len(batch)))
         return events, torch.stack(depths, dim=-1).unflatten(-1, network.positions)
+
+    def _run_through(self, position: int, h: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """All layers of a position, and theta at a depth drawn from the gates: (rows, parameters), (rows), the state."""
+        hidden = []
+        for depth in range(1, self.depths + 1):
+            h, state = self.readout.network.deepen(state, depth, h)
+            hidden.append(h)
+        drawn = draw_levels(self._log_gates(hidden))
+        each = torch.stack([self.readout.theta(position, depth, h) for depth, h in enumerate(hidden, 1)], dim=1)
+        return each[torch.arange(len(drawn), device=drawn.device), drawn], drawn + 1, state
+
+    def _leave_early(self, position: int, h: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """The same, each layer for the rows alone that have not left before it."""
+        readout = self.readout
+        rows = torch.arange(len(h), device=h.device)
+        left = torch.full_like(rows, self.depths)
+        # not of the dtype of h, which autocast makes coarse
+        theta = readout.chain.start.b.new_empty(len(h), readout.chain.family.parameters_of_one)
+        for depth in range(1, self.depths):
+            h, state = readout.network.deepen(state, depth, h, rows)
+            leaves = torch.rand_like(h[..., 0]) < self._leaving(depth, h).sigmoid()
+            gone, stay = leaves.nonzero().squeeze(-1), (~leaves).nonzero().squeeze(-1)
+            theta[rows[gone]] = readout.theta(position, depth, h[gone]).to(theta.dtype)
+            left[rows[gone]] = depth
+            rows, h = rows[stay], h[stay]
+            if not len(rows):
+                return theta, left, state
+        h, state = readout.network.deepen(state, self.depths, h, rows)
+        theta[rows] = readout.theta(position, self.depths, h).to(theta.dtype)
+        return theta, left, state
 
 
 def _mean_depth(log_gates: Tensor) -> Tensor:
