@@ -3,8 +3,8 @@
 python benchmarks/leaving_early.py fits [--networks "finite memory|transformer"] [--seeds 0,1,2] [-o early.jsonl] [--page]
 python benchmarks/leaving_early.py time [--page]
 
-`fits`: scikit-learn's digits as in benchmarks/autoregressive.py; a fit whose line is there is not run again. `time`: stacks that
-were not fitted, of several widths.
+`fits`: scikit-learn's digits as in benchmarks/autoregressive.py; a fit whose line is there is not run again. `time`: stacks
+that were not fitted, of several widths.
 """
 
 from __future__ import annotations
