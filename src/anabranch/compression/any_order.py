@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from anabranch.checks import reference_tensor
 from anabranch.compression.coder import PRESENT, Cells, Coder
 from anabranch.compression.gaps import Gaps
 from anabranch.compression.grid import Grid
@@ -33,8 +32,8 @@ class AnyOrderCoder(Coder):
     """
 
     def __init__(self, density: AnyOrder, grids: Sequence[Grid], gaps: Gaps) -> None:
-        self.density, self.grids, self.gaps = density, list(grids), gaps
-        self._model = density
+        self.density: AnyOrder = density
+        self.grids, self.gaps = list(grids), gaps
         self.columns = density.columns
         self.block = max(1, min(_ROWS, _NUMBERS // max(density.network.sizes)))
         self.bits = np.zeros(self.columns)
@@ -42,14 +41,13 @@ class AnyOrderCoder(Coder):
     def code(self, tape: Tape, cells: Cells | None, rows: int) -> Cells:
         states = self.gaps.code(tape, None if cells is None else cells.states, rows)
         numbers = np.zeros((rows, self.columns), dtype=np.uint64)
-        like = reference_tensor(self._model)
-        assert like is not None
-        walk = Walk(self._model.network, torch.Size([rows]), None, like)
-        for i in self._model.order:
+        like = self.density.network.nothing_known
+        walk = Walk(self.density.network, torch.Size([rows]), None, like)
+        for i in self.density.order:
             there = np.flatnonzero(states[:, i] == PRESENT)
             z = np.full((rows, 1), np.nan)
             if len(there):
-                grid, family = self.grids[i], self._model.family(i)
+                grid, family = self.grids[i], self.density.family(i)
                 theta = walk.theta(i)[torch.tensor(there)].double()
                 n = grid.code(tape, family, theta, None if cells is None else cells.numbers[there, i])
                 if cells is not None:

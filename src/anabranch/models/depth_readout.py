@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,7 @@ class DepthReadout(Described):
     @property
     def network(self) -> LayeredCausalNetwork:
         """That of the chain."""
-        network = self.chain.network
-        assert isinstance(network, LayeredCausalNetwork)
-        return network
+        return cast("LayeredCausalNetwork", self.chain.network)
 
     @property
     def depths(self) -> int:

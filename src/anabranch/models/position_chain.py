@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from anabranch.networks.reader import as_read
 # of a first batch, so many rows decide where a fit starts
 _ROWS = 10_000
 Draw = Callable[[Tensor], Tensor]
+# position, state and what was read of the position before -> theta (*batch, parameters) and the state
+Step = Callable[[int, Any, Tensor | None], tuple[Tensor, Any]]
 
 
 class PositionChain(Described):
@@ -70,10 +73,15 @@ class PositionChain(Described):
         return self.family.log_prob(x, self.theta(x, context))
 
     def draw(
-        self, batch: torch.Size, context: Tensor | None, prefix: Tensor | None = None, draw: Draw | None = None
+        self,
+        batch: torch.Size,
+        context: Tensor | None,
+        prefix: Tensor | None = None,
+        draw: Draw | None = None,
+        step: Step | None = None,
     ) -> Tensor:
         """Events (*batch, *event), one position after the other; the arguments are those of `walk`."""
-        return self.layout.to_event(torch.stack(self.walk(batch, context, prefix, draw), dim=len(batch)))
+        return self.layout.to_event(torch.stack(self.walk(batch, context, prefix, draw, step=step), dim=len(batch)))
 
     def walk(
         self,
@@ -82,6 +90,7 @@ class PositionChain(Described):
         prefix: Tensor | None = None,
         draw: Draw | None = None,
         until: int | None = None,
+        step: Step | None = None,
     ) -> list[Tensor]:
         """What was drawn at every position, (*batch) or (*batch, channels) each.
 
@@ -91,18 +100,24 @@ class PositionChain(Described):
             prefix: the first positions, (*batch, k) or (*batch, k, channels), None for none.
             draw: in place of the family's `sample`, one draw for each theta.
             until: how many positions; by default all.
+            step: in place of the network's, whose outputs are theta: what gives theta of the next position.
         """
         draw = self.family.sample if draw is None else draw
+        step = self._step if step is None else step
         known = 0 if prefix is None else prefix.shape[len(batch)]
         state = self.network.start(batch, self.given(context))
         previous: Tensor | None = None
         values: list[Tensor] = []
         for d in range(self.network.features if until is None else until):
-            y, state = self.network.step(state, previous)
-            x = prefix.select(len(batch), d) if prefix is not None and d < known else draw(self.start.at(d, y))
+            theta, state = step(d, state, previous)
+            x = prefix.select(len(batch), d) if prefix is not None and d < known else draw(theta)
             values.append(x)
             previous = self.read(x)
         return values
+
+    def _step(self, position: int, state: Any, previous: Tensor | None) -> tuple[Tensor, Any]:
+        y, state = self.network.step(state, previous)
+        return self.start.at(position, y), state
 
     def read(self, x: Tensor) -> Tensor:
         """What the network reads of positions (*batch), or of channels (*batch, channels)."""

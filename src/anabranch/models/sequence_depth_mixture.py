@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,14 +109,12 @@ class SequenceDepthMixture(Mixture):
 
     def _of_depth(self, depth: int, count: int, context: Tensor | None) -> Tensor:
         """Events (count, *event) of one component."""
-        readout, chain, network = self.readout, self.readout.chain, self.readout.network
-        state = network.start(torch.Size([count]), chain.given(context))
-        previous: Tensor | None = None
-        values: list[Tensor] = []
-        for d in range(network.features):
-            h, state = network.enter(state, previous)
+        readout = self.readout
+
+        def step(position: int, state: Any, previous: Tensor | None) -> tuple[Tensor, Any]:
+            h, state = readout.network.enter(state, previous)
             for layer in range(1, depth + 1):
-                h, state = network.deepen(state, layer, h)
-            values.append(chain.family.sample(readout.theta(d, depth, h)))
-            previous = chain.read(values[-1])
-        return chain.layout.to_event(torch.stack(values, dim=1))
+                h, state = readout.network.deepen(state, layer, h)
+            return readout.theta(position, depth, h), state
+
+        return readout.chain.draw(torch.Size([count]), context, step=step)

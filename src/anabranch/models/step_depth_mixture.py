@@ -154,20 +154,17 @@ class StepDepthMixture(Density):
         return self._walk(shape + context_batch(self, context), context)[0]
 
     def _walk(self, batch: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        chain, network = self.readout.chain, self.readout.network
-        state = network.start(batch, chain.given(context))
-        previous: Tensor | None = None
-        values, depths = [], []
-        for d in range(network.features):
+        network, parameters = self.readout.network, self.readout.chain.family.parameters_of_one
+        leave = self._leave_early if network.leaves_early else self._run_through
+        depths: list[Tensor] = []
+
+        def step(position: int, state: Any, previous: Tensor | None) -> tuple[Tensor, Any]:
             h, state = network.enter(state, previous)
-            leave = self._leave_early if network.leaves_early else self._run_through
-            theta, depth, state = leave(d, h, state)
-            x = chain.family.sample(theta)
-            x = x.reshape(batch + x.shape[1:])
-            values.append(x)
+            theta, depth, state = leave(position, h, state)
             depths.append(depth.reshape(batch))
-            previous = chain.read(x)
-        events = chain.layout.to_event(torch.stack(values, dim=len(batch)))
+            return theta.reshape(*batch, parameters), state
+
+        events = self.readout.chain.draw(batch, context, step=step)
         return events, torch.stack(depths, dim=-1).unflatten(-1, network.positions)
 
     def _run_through(self, position: int, h: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:

@@ -199,10 +199,10 @@ class PixelCNN(LayeredCausalNetwork):
         row, column, channel = self._where(state.place)
         if column == 0 and channel == 0:
             self._begin_row(state, row)
-        weight, bias = state.first_taps[channel], self.first_left.bias
+        weight = state.first_taps[channel]
         units = slice(channel * self.units, (channel + 1) * self.units)
-        assert bias is not None
-        bias = bias[units] + self.place_left[row, column, units] if self.embed_positions else bias[units]
+        bias = self.first_left.get_parameter("bias")[units]
+        bias = bias + self.place_left[row, column, units] if self.embed_positions else bias
         begin = column * self.numbers
         h = torch.addmm(bias, state.x_row.window(begin, begin + len(weight)), weight)
         state.place += 1
