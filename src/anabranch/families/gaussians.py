@@ -11,7 +11,7 @@ from torch.special import ndtr, ndtri
 from anabranch.checks import positive_int
 from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family, quantiles_of
-from anabranch.families.inversion import least_at
+from anabranch.families.inversion import quantile_of_mixture
 from anabranch.families.logistics import LARGEST_LOG_SCALE, read_mixture
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -57,15 +57,7 @@ class Gaussians(Family):
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
         log_w, loc, log_s = _read(theta)
         each = loc + log_s.exp() * ndtri(u.unsqueeze(-1))
-        # the quantile of a mixture lies between those of its components
-        low, high = each.amin(dim=-1), each.amax(dim=-1)
-        parts = [part.expand(each.shape).reshape(-1, self.components) for part in (log_w, loc, log_s)]
-
-        def rising(x: Tensor, rows: Tensor) -> Tensor:
-            return _below(x, *(part[rows] for part in parts))
-
-        found = least_at(rising, u.expand(low.shape).reshape(-1), low.reshape(-1), high.reshape(-1))
-        return found.reshape(low.shape)
+        return quantile_of_mixture(_below, u, each, (log_w, loc, log_s))
 
     def mean(self, theta: Tensor) -> Tensor:
         log_w, loc, _ = _read(theta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -63,3 +63,22 @@ def least_at(rising: Callable[[Tensor, Tensor], Tensor], u: Tensor, low: Tensor,
         inverse = f_a / (f_b - f_a) * f_c / (f_b - f_c) + (c - a) / (b - a) * f_a / (f_c - f_a) * f_b / (f_c - f_b)
         t = torch.where(trusted, inverse, 0.5).nan_to_num(nan=0.5)
     return result
+
+
+def quantile_of_mixture(below: Callable[..., Tensor], u: Tensor, each: Tensor, components: Sequence[Tensor]) -> Tensor:
+    """The least x with P(X <= x) >= u of a mixture, (*batch): it lies between the quantiles of its components.
+
+    Args:
+        below: P(X <= x) of x (n) and of the components' numbers, (n, K) each.
+        u: (*batch).
+        each: the quantiles at u of every component, (*batch, K).
+        components: their numbers, which broadcast against `each`.
+    """
+    low, high = each.amin(dim=-1), each.amax(dim=-1)
+    parts = [part.expand(each.shape).reshape(-1, each.shape[-1]) for part in components]
+
+    def rising(x: Tensor, rows: Tensor) -> Tensor:
+        return below(x, *(part[rows] for part in parts))
+
+    found = least_at(rising, u.expand(low.shape).reshape(-1), low.reshape(-1), high.reshape(-1))
+    return found.reshape(low.shape)

@@ -12,7 +12,7 @@ from anabranch.checks import positive, positive_int
 from anabranch.families.cut_logistics import log_between, log_density_between, mean_between, quantile_between
 from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family, quantiles_of
-from anabranch.families.inversion import least_at
+from anabranch.families.inversion import quantile_of_mixture
 
 # e^-7 = 0.0009 standard deviations: a spike narrower than that is an atom, which has a family of its own
 _LEAST_LOG_SCALE = -7.0
@@ -119,15 +119,7 @@ class Logistics(Family):
     def quantile(self, u: Tensor, theta: Tensor) -> Tensor:
         log_w, loc, log_s = self._read(theta)
         each = self._inverse(u.unsqueeze(-1), loc, log_s.exp())
-        # the quantile of a mixture lies between those of its components
-        low, high = each.amin(dim=-1), each.amax(dim=-1)
-        parts = [part.expand(each.shape).reshape(-1, self.components) for part in (log_w, loc, log_s)]
-
-        def rising(x: Tensor, rows: Tensor) -> Tensor:
-            return self._below(x, *(part[rows] for part in parts))
-
-        found = least_at(rising, u.expand(low.shape).reshape(-1), low.reshape(-1), high.reshape(-1))
-        return found.reshape(low.shape)
+        return quantile_of_mixture(self._below, u, each, (log_w, loc, log_s))
 
     def mean(self, theta: Tensor) -> Tensor:
         log_w, loc, log_s = self._read(theta)
