@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from anabranch.checks import matching, read_tensor
 
 
 class Conditioned(Protocol):
@@ -13,6 +15,29 @@ class Conditioned(Protocol):
 
     event_shape: torch.Size
     context_shape: torch.Size | None
+
+
+def read_context(context: Any, shape: torch.Size | None, like: Tensor | None, owner: str) -> Tensor | None:
+    """Contexts (*context batch, *context) as a tensor; None where there are none.
+
+    Args:
+        context: as it came.
+        shape: of one, None for what takes none.
+        like: a tensor of the dtype and device it shall have.
+        owner: what takes it, in a word.
+
+    Raises:
+        ValueError: one that is missing, or not taken, or of another shape, dtype or device.
+    """
+    if context is None and shape is None:
+        return None
+    if context is None:
+        raise ValueError(f"context: expected shape (..., {', '.join(map(str, shape or ()))}), got None")
+    if shape is None:
+        raise ValueError(f"context: expected None, since this {owner} takes none, got one")
+    context = read_tensor("context", context, like)
+    matching("context", context, shape, like)
+    return context
 
 
 def context_batch(density: Conditioned, context: Tensor | None) -> torch.Size:

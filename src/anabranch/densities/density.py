@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
 
-from anabranch.checks import as_draws, broadcasting, matching, positive_int, read_tensor, reference_tensor
+from anabranch.checks import as_draws, broadcasting, positive_int, reference_tensor
 from anabranch.compiled import method
 from anabranch.densities.closed_answers import ClosedAnswers
 from anabranch.densities.compilation import compile_density
-from anabranch.densities.contexts import at_every_context, context_batch
+from anabranch.densities.contexts import at_every_context, context_batch, read_context
 from anabranch.densities.derived import derived
 from anabranch.densities.distribution_view import DensityDistribution
 from anabranch.densities.events import EventDtype, matching_event, read_event
@@ -375,18 +375,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         return x, context
 
     def _checked_context(self, context: Any) -> Tensor | None:
-        if context is None and self.context_shape is None:
-            return None
-        if context is None:
-            raise ValueError(
-                f"context: expected shape (..., {', '.join(map(str, self.context_shape or ()))}), got None"
-            )
-        if self.context_shape is None:
-            raise ValueError(f"context: expected None, since this {type(self).__name__} takes none, got one")
-        like = reference_tensor(self)
-        context = read_tensor("context", context, like)
-        matching("context", context, self.context_shape, like)
-        return context
+        return read_context(context, self.context_shape, reference_tensor(self), type(self).__name__)
 
 
 Weigh = Callable[[Tensor, Tensor], Tensor]

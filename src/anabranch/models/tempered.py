@@ -6,7 +6,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import as_draws, broadcasting, matching, positive, read_tensor, reference_tensor
+from anabranch.checks import as_draws, broadcasting, positive, read_tensor, reference_tensor
+from anabranch.densities.contexts import read_context
 from anabranch.draws import drawing
 from anabranch.families import Family
 from anabranch.families.draw_levels import draw_levels
@@ -89,13 +90,8 @@ class Tempered:
             ValueError: a prefix or a context of another shape, values that cannot be.
         """
         like = reference_tensor(self.chain)
-        given = None if context is None else read_tensor("context", context, like)
         wanted = self.chain.network.context_shape
-        if (given is None) != (wanted is None):
-            expected, got = ("one", None) if given is None else (None, "one")
-            raise ValueError(f"context: expected {expected}, got {got}")
-        if given is not None:
-            matching("context", given, wanted, like)
+        given = read_context(context, wanted, like, "model")
         known = self._read_prefix(prefix, like)
         channels = channels_of(self.chain.family)
         batch = known.shape[: known.dim() - (1 if channels is None else 2)]
