@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anabranch.compression.coder import Cells, Coder
-from anabranch.compression.halving import Below, Numbers, code_numbers
+from anabranch.compression.halving import Below, Numbers, code_numbers, tabulated
 from anabranch.compression.tape import Tape
 from anabranch.families import Channels, Family
 from anabranch.models import Autoregressive
@@ -79,10 +79,7 @@ class AutoregressiveCoder(Coder):
         """P(N < n) of each row; by a table where theta has about as many numbers as there are, as of levels."""
         if self.size > 2 * self.number.parameters_of_one:
             return lambda n: self.number.below(self._values(n, theta), theta)[0].numpy()
-        values = torch.arange(self.size, dtype=theta.dtype) + self.low
-        table = self.number.below(values, theta.unsqueeze(-2))[0].numpy()
-        rows = np.arange(len(theta))
-        return lambda n: table[rows, n.astype(np.int64)]
+        return tabulated(self.number, torch.arange(self.size, dtype=theta.dtype) + self.low, theta)
 
     def _values(self, n: Numbers, like: Tensor) -> Tensor:
         return torch.tensor(n.astype(np.int64) + self.low).to(like.dtype)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anabranch.compression.grid import Grid, offsets, whole
-from anabranch.compression.halving import Below, Numbers
+from anabranch.compression.halving import Below, Numbers, tabulated
 from anabranch.compression.tape import Float64
 from anabranch.families import Family
 from anabranch.tables.columns import Angle
@@ -47,10 +47,8 @@ class LevelGrid(Grid):
         return {}
 
     def _distribution(self, family: Family, theta: Tensor) -> tuple[Float64, Below]:
-        """Once for all levels, of which there may be thousands."""
-        table = family.below(torch.arange(self.size, dtype=theta.dtype), theta.unsqueeze(-2))[0].numpy()
-        rows = np.arange(len(theta))
-        return np.zeros((len(theta), 0)), lambda n: table[rows, n.astype(np.int64)]
+        levels = torch.arange(self.size, dtype=theta.dtype)
+        return np.zeros((len(theta), 0)), tabulated(family, levels, theta)
 
 
 class StepGrid(Grid):

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anabranch.compression.tape import DecodingError, Float64, Tape, quantised
+from anabranch.families import Family
 
 Numbers = NDArray[np.uint64]
 # P(N < n) of each row, for its n
@@ -77,3 +79,16 @@ def code_numbers(
     if bool((start > last).any()):
         raise DecodingError(f"expected numbers below {size}, got {int(start.max())}")
     return start
+
+
+def tabulated(family: Family, values: Tensor, theta: Tensor) -> Below:
+    """P(N < n) of each row, where number n is values[n]: computed once for all, of which there may be thousands.
+
+    Args:
+        family: of the values.
+        values: (numbers), rising.
+        theta: (rows, parameters).
+    """
+    table = family.below(values, theta.unsqueeze(-2))[0].numpy()
+    rows = np.arange(len(theta))
+    return lambda n: table[rows, n.astype(np.int64)]
