@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,51 @@ class Score:
         with np.errstate(invalid="ignore"):
             gain = np.where(log_prob == model_log_prob, 0.0, model_log_prob - log_prob)
         return cls(name, *_mean_and_error(log_prob), *_mean_and_error(gain))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The record of a fit, to whatever it was: what the reports of tables and of images share.
+
+    Attributes:
+        model: what was fitted, in words.
+        parameters: how many numbers it learned.
+        rows: how many rows (images) there were, and "training", "validation" and "test" rows among them.
+        seed: of the split, the initial weights and the order of rows.
+        unit: of the scores, in words.
+        scores: held-out log-likelihoods: of the model, and of simple densities.
+        epochs, best_epoch: passes over the training rows, and those after which the weights were kept, parts of a pass too.
+        steps, best_step: the same in steps of the optimiser.
+        stopped: why it ended, as in `training.History`.
+        improving: nats per row and minute by which the validation loss still fell when the budget of time ended the fit;
+            None where it no longer fell, and for fits by epochs.
+        judged: False where the budget ended the fit so soon that nobody can tell whether it still improved.
+        schedule: the steps of a fit within a budget, as plain data, which `fit(schedule=...)` takes again.
+        seconds: spent on the fit and on the baselines.
+        options: the arguments of the fit.
+    """
+
+    model: str
+    parameters: int
+    rows: dict[str, int]
+    seed: int
+    unit: str
+    scores: list[Score]
+    epochs: float
+    best_epoch: float
+    steps: int
+    best_step: int
+    stopped: str
+    improving: float | None
+    judged: bool
+    schedule: dict[str, Any] | None
+    seconds: dict[str, float]
+    options: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-ready data: what is infinite or undefined becomes None."""
+        plain: dict[str, Any] = json_ready(asdict(self))
+        return plain
 
 
 def outcome(history: History) -> dict[str, Any]:
