@@ -64,6 +64,7 @@ def scores_of(result):
 class TestCommands:
     def test_fit_reports_nats_and_bits(self, made):
         folder, result = made
+        assert "PixelCNN of 1 layer of 4 units" in result.stdout
         for text in ("60 images", "48 fitted", "6 x 5 pixels, grey, black or white", "bits per dimension", "zstd -19"):
             assert text in result.stdout
         assert "independent pixels" in result.stdout
@@ -87,6 +88,7 @@ class TestCommands:
         assert [path.name for path in tmp_path.iterdir()] == ["new"]
         result = run("score", folder / "m", tmp_path / "new", "-o", tmp_path / "s.csv")
         assert result.exit_code == 0, result.output
+        assert "scored 11 images, -" in result.stderr and f"; wrote {tmp_path / 's.csv'}" in result.stderr
         scores = read_table(tmp_path / "s.csv").to_pydict()
         assert scores["image"] == names[1:]
         model = ab.load(folder / "m")
@@ -142,6 +144,7 @@ class TestCommands:
         complains(run(*images, "--sep", ";"), "--sep: expected for tables alone")
         complains(run(*images, "--steps-of", folder / "m"), "--steps-of")
         complains(run(*images, "--hidden", "8,8"), "one whole number for images")
+        complains(run(*images, "--levels", "300"), "levels: expected at most 256, got 300")
         write_table(pa.table({"a": [1.0]}), tmp_path / "t.csv")
         complains(
             run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--levels", "2"), "--levels: expected for images alone"

@@ -336,6 +336,7 @@ def test_other_probabilities_are_refused(everything, monkeypatch):
     with pytest.raises(ValueError, match="refused: the model gives other probabilities here") as caught:
         decompress(found.data, other)
     assert "\n" not in str(caught.value)
+    assert "(the same versions are here, so the processor is another)" in str(caught.value)
 
 
 def test_torn_and_changed_files_are_one_line(everything):

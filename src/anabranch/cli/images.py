@@ -48,8 +48,10 @@ def refuse_options(path: Path, options: Mapping[str, Any], got: str, expected: s
         raise ValueError(f"{path}: --{wrong[0].replace('_', '-')}: expected for {expected} alone, got {got}")
 
 
-def score_images(model_file: Path, path: Path, array: str | None, labels: str | None) -> pyarrow.Table:
+def score_images(model_file: Path, path: Path, array: str | None, labels: str | None) -> tuple[pyarrow.Table, str]:
     """A table with a row for each image of a file or folder: its name or number, nats, and bits per dimension.
+
+    And their means, in words.
 
     Raises:
         ValueError: images that the model does not take; one line, which names the file.
@@ -65,8 +67,9 @@ def score_images(model_file: Path, path: Path, array: str | None, labels: str | 
         log_p = model.log_prob(images)
     bits = -log_p / (model.pixels.dimensions * np.log(2))
     names = pa.array(np.arange(len(images))) if images.names is None else pa.array(images.names)
-    complain(f"scored {len(images):,} images, {-log_p.mean():.3f} nats per image, {bits.mean():.3f} bits per dimension")
-    return pa.table({"image": names, "log_likelihood": pa.array(log_p), "bits_per_dimension": pa.array(bits)})
+    scores = {"image": names, "log_likelihood": pa.array(log_p), "bits_per_dimension": pa.array(bits)}
+    told = f"scored {len(images):,} images, {log_p.mean():.3f} nats per image, {bits.mean():.3f} bits per dimension"
+    return pa.table(scores), told
 
 
 def sample_images(model_file: Path, n: int, folder: Path | None, label: str | None, seed: int | None) -> None:

@@ -48,7 +48,9 @@ def score(
     only_tables = {"unseen": None if unseen is Unseen.ERROR else unseen, **reading}
     if is_of_images(model):
         refuse_options(model, only_tables, "images")
-        write_output(score_images(model, table, array, labels), output, None, None, escape_formulas)
+        scores, told = score_images(model, table, array, labels)
+        write_output(scores, output, None, None, escape_formulas)
+        complain(told + _wrote(output))
         return
     refuse_options(model, {"labels": labels, "array": array}, "a table", "images")
     fitted = load_table_model(model)

@@ -76,7 +76,9 @@ def refusing(box: Container) -> Iterator[None]:
     except (ValueError, OverflowError, IndexError, pa.ArrowException) as error:
         told = box.header.get("by")
         by = " and ".join(" ".join(str(one)[:40].split()) for one in told) if isinstance(told, list) else "others"
+        mine = f"{__version__} and {torch.__version__}"
+        here = "the same versions are here, so the processor is another" if by == mine else f"here {mine}"
         raise ValueError(
             "refused: the model gives other probabilities here than where the file was written, by anabranch and PyTorch "
-            f"{by} (here {__version__} and {torch.__version__}); decompress it there ({' '.join(str(error).split())})"
+            f"{by} ({here}); decompress it there ({' '.join(str(error).split())})"
         ) from error

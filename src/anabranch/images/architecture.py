@@ -85,7 +85,7 @@ class Architecture:
     @property
     def words(self) -> str:
         """What is fitted, for people."""
-        return f"PixelCNN of {self.layers} layers of {self.units} units"
+        return f"PixelCNN of {self.layers} layer{'s' * (self.layers != 1)} of {self.units} units"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from anabranch.images.architecture import Architecture
 from anabranch.images.baselines import ZSTD, bits_per_dimension, independent_pixels, zstd_bytes
 from anabranch.images.collection import Bytes, Images, ImageWarning, as_images
 from anabranch.images.model import ImageModel
-from anabranch.images.pixels import Pixels
+from anabranch.images.pixels import MOST_LEVELS, Pixels
 from anabranch.images.report import ImageReport
 from anabranch.training import Epoch, History, NonFiniteError, fit
 from anabranch.training.outcome import Score, outcome
@@ -91,6 +91,8 @@ def fit_images(
     """
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     levels = None if levels is None else positive_int("levels", levels, least=2)
+    if levels is not None and levels > MOST_LEVELS:
+        raise ValueError(f"levels: expected at most {MOST_LEVELS}, got {levels}")
     epochs = None if epochs is None else positive_int("epochs", epochs)
     minutes = MINUTES if minutes is None and epochs is None else minutes
     minutes = None if minutes is None else positive("minutes", minutes)

@@ -15,6 +15,8 @@ from anabranch.images.collection import Bytes, Images
 # up to so many levels each has a probability of its own; more are one scale of brightness
 FEW = 17
 _BYTE = 255
+# levels of a channel, at most
+MOST_LEVELS = _BYTE + 1
 
 
 class Pixels(Described):
@@ -43,8 +45,8 @@ class Pixels(Described):
         self.height, self.width = positive_int("height", height), positive_int("width", width)
         self.channels = int(one_of("channels", str(channels), ("1", "3")))
         self.count = positive_int("count", count, least=2)
-        if self.count > _BYTE + 1:
-            raise ValueError(f"count: expected at most 256 levels, got {self.count}")
+        if self.count > MOST_LEVELS:
+            raise ValueError(f"count: expected at most {MOST_LEVELS} levels, got {self.count}")
         self.top = self.count - 1 if top is None else positive_int("top", top, least=self.count - 1)
         if self.top > _BYTE:
             raise ValueError(f"top: expected a number up to 255, got {top}")
