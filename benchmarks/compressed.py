@@ -1,12 +1,12 @@
 """Tables compressed by models of any order, beside zstd, xz and Parquet, with and without the model's file.
 
-python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--arrays digits] [--minutes 5] [--models FOLDER]
+python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--arrays digits] [--minutes 5] [--models FOLDER] [--held-out]
 
 The folder holds the archives that benchmarks/tables.py reads. A model is fitted to four fifths of the rows (of adult to the
 rows that it calls training rows), and compresses the others, which it has not seen, and all rows. Every file is read back,
 and the table compared. The model's file is as `save` writes it, in float32.
 
-Arrays are those of benchmarks/autoregressive.py, digits, letters or mnist: the rows that it scores, and all rows. A model of
+Arrays are those of benchmarks/autoregressive.py, digits, letters or mnist: the rows that it scores, and all rows (but with --held-out). A model of
 the folder is taken (NAME-SEED.safetensors), or else a PixelCNN is fitted.
 """
 
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--arrays", default="")
     parser.add_argument("--minutes", type=float, default=5, help="of each fit, at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held-out", action="store_true", help="only these rows of arrays, and not all of them")
     parser.add_argument("--models", type=Path, help="a folder to keep the models in, and to take them from")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -119,7 +120,9 @@ def main() -> None:
                 ab.fit(model, train, validation=validation, seed=arguments.seed, progress=False, **options)
                 ab.save(model, path)
             model = ab.load(path)
-            arrays = {"held out": test.numpy(), "all": torch.cat([train, validation, test]).numpy()}
+            arrays = {"held out": test.numpy()}
+            if not arguments.held_out:
+                arrays["all"] = torch.cat([train, validation, test]).numpy()
             kept = noted(kept, name, arguments, model, arrays, path)
 
 
