@@ -10,7 +10,7 @@ from torch import nn
 
 from anabranch.compiled import compile_methods, forget, is_compiled
 from anabranch.networks import CausalNetwork
-from anabranch.transforms import Inverse, Transform, UnivariateMap
+from anabranch.transforms import Transform, UnivariateMap
 
 
 def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None:
@@ -34,8 +34,7 @@ def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None
 def unrolls(density: nn.Module) -> bool:
     """Whether log_prob takes an inverse of one step after the other, or a network does."""
     return any(
-        (isinstance(part, Inverse) and part.inversion in ("sequential", "iterative"))
-        or (isinstance(part, CausalNetwork) and part.unrolls)
+        (isinstance(part, Transform) and part.scoring != "closed") or (isinstance(part, CausalNetwork) and part.unrolls)
         for part in density.modules()
     )
 

@@ -86,7 +86,7 @@ class Flow(Composite):
     def noise_space(self, context: Tensor | None) -> tuple[list[Transform], Tensor | None] | None:
         """The transform, and what makes noise of the base."""
         inner = self.base.noise_space(context_for(self.base, context))
-        if inner is None or self._step.inversion not in ("closed", "sequential"):
+        if inner is None or not {self._step.inversion, self._step.scoring} <= {"closed", "sequential"}:
             return None
         return [self._step, *inner[0]], context
 

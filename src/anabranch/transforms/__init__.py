@@ -17,12 +17,15 @@ from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.on_part import OnPart
 from anabranch.transforms.permutation import Permutation
+from anabranch.transforms.planar import Planar
 from anabranch.transforms.pointwise import Pointwise
 from anabranch.transforms.quadratic_spline import QuadraticSpline
+from anabranch.transforms.radial import Radial
 from anabranch.transforms.rational_quadratic import RationalQuadraticSpline
 from anabranch.transforms.reshape import Reshape
 from anabranch.transforms.squeeze import Squeeze
 from anabranch.transforms.standardise import Standardise
+from anabranch.transforms.sylvester import Sylvester
 from anabranch.transforms.torch_transform import TorchTransform
 from anabranch.transforms.transform import Inversion, Transform
 from anabranch.transforms.univariate import UnivariateMap
@@ -51,8 +54,10 @@ __all__ = [
     "Memory",
     "OnPart",
     "Permutation",
+    "Planar",
     "Pointwise",
     "QuadraticSpline",
+    "Radial",
     "RationalQuadraticSpline",
     "Reshape",
     "Shift",
@@ -61,6 +66,7 @@ __all__ = [
     "Squeeze",
     "Standardise",
     "Store",
+    "Sylvester",
     "Tanh",
     "TorchTransform",
     "Transform",

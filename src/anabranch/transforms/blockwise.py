@@ -48,7 +48,7 @@ class Blockwise(Transform):
             )
         super().__init__(context_shape=transform.context_shape)
         self.event_dim = int(event_dim)
-        self.inversion = transform.inversion
+        self.inversion, self.scoring = transform.inversion, transform.scoring
         self.rearranges = transform.rearranges
         self.transform = transform
         self._extra = self.event_dim - transform.event_dim

@@ -75,6 +75,7 @@ class Chain(Transform):
         self.memory.check(named)
         self.affine = all(part.affine for part in parts)
         self.inversion = max((part.inversion for part in parts), key=INVERSIONS.index)
+        self.scoring = max((part.scoring for part in parts), key=INVERSIONS.index)
         self.rearranges = all(part.rearranges for part in parts)
 
     def __len__(self) -> int:

@@ -6,18 +6,29 @@ import torch
 from torch import Tensor, nn
 
 from anabranch.checks import positive_int
+from anabranch.networks import Network
+from anabranch.networks.of_context import network_of_context
+from anabranch.transforms.orthogonal import reflected
 from anabranch.transforms.transform import Transform
 
 
 class Householder(Transform):
     r"""z = H_n ... H_1 x, a product of reflections H_i = I - 2 v_i v_i^T / |v_i|^2: orthogonal, log-determinant 0.
 
-    With as many reflections as features every orthogonal matrix can be reached. Source: Tomczak and Welling, 2016,
-    "Improving variational auto-encoders using Householder flow", arXiv:1611.09630, equation 8.
+    With as many reflections as features every orthogonal matrix can be reached. With a network the matrix is a function of
+    the context: a Householder flow, which gives a posterior of a diagonal covariance one of a full covariance.
+
+    Source: Tomczak and Welling, 2016, "Improving variational auto-encoders using Householder flow", arXiv:1611.09630,
+    equation 8.
 
     Args:
         features: number of features.
         reflections: how many; by default as many as features.
+        network: moves the vectors with the context: a `Network` from the context to reflections x features numbers, which
+            are added to the trainable constants.
+
+    Raises:
+        ValueError: sizes that do not fit.
 
     Example:
         >>> import torch
@@ -30,21 +41,26 @@ class Householder(Transform):
 
     affine = True
 
-    def __init__(self, features: int, reflections: int | None = None) -> None:
-        super().__init__((positive_int("features", features),))
+    def __init__(self, features: int, reflections: int | None = None, network: Network | None = None) -> None:
+        features = positive_int("features", features)
         count = features if reflections is None else positive_int("reflections", reflections)
+        if network is not None:
+            network = network_of_context(network, f"{count} x {features} outputs", count * features)
+        super().__init__((features,), None if network is None else network.in_shape)
         self.vectors = nn.Parameter(torch.randn(count, features))
+        self.network = network
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        for v in self._directions():
-            x = x - 2 * (x @ v).unsqueeze(-1) * v
-        return x, x.new_zeros(x.shape[:-1])
-
-    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        # each reflection is its own inverse
-        for v in reversed(self._directions()):
-            z = z - 2 * (z @ v).unsqueeze(-1) * v
+        z = reflected(x, self._vectors(context))
         return z, z.new_zeros(z.shape[:-1])
 
-    def _directions(self) -> list[Tensor]:
-        return list((self.vectors / self.vectors.norm(dim=-1, keepdim=True)).unbind())
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = reflected(z, self._vectors(context), back=True)
+        return x, x.new_zeros(x.shape[:-1])
+
+    def _vectors(self, context: Tensor | None) -> Tensor:
+        """(reflections, features), or (*batch, reflections, features) at contexts."""
+        if self.network is None:
+            return self.vectors
+        y: Tensor = self.network(context)
+        return self.vectors + y.flatten(y.dim() - len(self.network.out_shape)).unflatten(-1, self.vectors.shape)

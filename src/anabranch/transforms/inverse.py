@@ -16,7 +16,9 @@ class Inverse(Transform):
     r"""The inverse bijection: forward is the other's inverse, inverse the other's forward.
 
     An inverse autoregressive flow is the `Inverse` of an `Autoregressive` (Kingma et al., 2016, arXiv:1606.04934): it
-    samples in one pass and scores in one step per feature.
+    samples in one pass and scores in one step per feature. Where the other's inverse is an iteration (`Planar`), samples
+    come by its formula and scores by the iteration. `scoring` says which: it is the other's `inversion`, as
+    `inversion` is the other's `scoring`.
 
     Args:
         transform: the transform to turn round. Its inverse must not be "none". (A chain that does not reach all vectors is
@@ -28,6 +30,9 @@ class Inverse(Transform):
         >>> z, _ = Inverse(Permutation([1, 2, 0]))(torch.tensor([10.0, 20.0, 30.0]))
         >>> z
         tensor([30., 10., 20.])
+        >>> from anabranch.transforms import Planar
+        >>> Inverse(Planar(3)).scoring
+        'iterative'
     """
 
     def __init__(self, transform: Transform) -> None:
@@ -36,7 +41,7 @@ class Inverse(Transform):
             raise ValueError(f"transform: expected one with an inverse, got {type(transform).__name__}, which has none")
         super().__init__(transform.noise_shape, transform.context_shape, noise_shape=transform.event_shape)
         self.event_dim = transform.noise_dim
-        self.inversion = transform.inversion
+        self.inversion, self.scoring = transform.scoring, transform.inversion
         self.rearranges = transform.rearranges
         self.affine = transform.affine
         self.transform = transform

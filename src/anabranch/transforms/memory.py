@@ -16,7 +16,7 @@ from anabranch.described import Described
 from anabranch.kernels.modes import takes_operations_alone
 from anabranch.transforms.recovery import compose_recovering
 from anabranch.transforms.segment import Segment, compose, present
-from anabranch.transforms.transform import Transform
+from anabranch.transforms.transform import INVERSIONS, Transform
 
 
 class Memory(Described, ABC):
@@ -151,11 +151,12 @@ class Invert(Memory):
         self.every = None if every is None else positive_int("every", every)
 
     def check(self, blocks: Mapping[str, Transform]) -> None:
-        """Raise ValueError for a block whose inverse is not a formula."""
+        """Raise ValueError for a block of which either way is not a formula: a chain that runs back recovers by forward."""
         for name, block in blocks.items():
-            if block.inversion != "closed":
+            cost = max(block.inversion, block.scoring, key=INVERSIONS.index)
+            if cost != "closed":
                 raise ValueError(
-                    f'memory="invert": expected blocks whose inversion is "closed", got {block.inversion!r} for block '
+                    f'memory="invert": expected blocks whose inversion and scoring are "closed", got {cost!r} for block '
                     f'{name!r}, of class {type(block).__name__}; use memory="checkpoint"'
                 )
 

@@ -56,7 +56,7 @@ class OnPart(Transform):
             _check_kept(transform, part)
         super().__init__(context_shape=transform.context_shape)
         self.event_dim = transform.event_dim
-        self.inversion = transform.inversion
+        self.inversion, self.scoring = transform.inversion, transform.scoring
         self.rearranges = transform.rearranges
         self.transform = transform
         self._begin, self._length, self._most = chosen[0], len(chosen), max(chosen)

@@ -47,7 +47,7 @@ class Pointwise(Transform):
         positive_int("event_dim", event_dim, least=2)
         super().__init__(context_shape=transform.context_shape)
         self.event_dim = int(event_dim)
-        self.inversion = transform.inversion
+        self.inversion, self.scoring = transform.inversion, transform.scoring
         self.rearranges = transform.rearranges
         self.positions = Blockwise(transform, event_dim)
 

@@ -17,7 +17,7 @@ from anabranch.described import Described
 from anabranch.transforms.domain import is_everything, some_point
 
 Inversion = Literal["closed", "sequential", "iterative", "none"]
-"""What an inverse costs: a formula; a pass of one step per feature; a numerical iteration; or there is none."""
+"""What a direction costs: a formula; a pass of one step per feature; a numerical iteration; or there is none."""
 
 INVERSIONS: tuple[Inversion, ...] = ("closed", "sequential", "iterative", "none")
 
@@ -50,6 +50,7 @@ class Transform(Described, ABC):
         context_shape: the shape of one context, or None if the transform takes none. A transform that takes none
             ignores a context that it is given: in a chain, context reaches every layer.
         inversion: what the inverse costs: "closed", "sequential", "iterative" or "none".
+        scoring: what forward costs, in the same words; "closed" unless the transform was turned round (`Inverse`).
         affine: whether f(x) = A x + b at every context.
         domain: the x for which f is defined, a `torch.distributions` constraint; by default all. Outside it forward gives
             a log_det of -inf, so that a density is 0 there, and some finite z; a NaN stays NaN. (A chain leaves that to
@@ -88,6 +89,7 @@ class Transform(Described, ABC):
 
     event_dim: int = 1
     inversion: Inversion = "closed"
+    scoring: Inversion = "closed"
     rearranges: bool = False
     affine: bool = False
     _checks_dtype: ClassVar[bool] = True

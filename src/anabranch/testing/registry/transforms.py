@@ -47,14 +47,17 @@ from anabranch.transforms import (
     Memory,
     OnPart,
     Permutation,
+    Planar,
     Pointwise,
     QuadraticSpline,
+    Radial,
     Reshape,
     Shift,
     Sigmoid,
     Softplus,
     Squeeze,
     Standardise,
+    Sylvester,
     Tanh,
     TorchTransform,
 )
@@ -115,6 +118,21 @@ TRANSFORMS: dict[str, Case] = {
     "linear": Case(lambda: Linear(3)),
     "LU": Case(lambda: LULinear(3)),
     "Householder": Case(lambda: Householder(3, reflections=2)),
+    "Householder of context": Case(lambda: Householder(3, 2, MLP(2, 6, **SMALL)), context=2),
+    "planar": Case(lambda: Planar(3)),
+    "planar of context": Case(lambda: Planar(3, MLP(2, 7, **SMALL)), context=2),
+    "inverse planar": Case(lambda: Inverse(Planar(3))),
+    "radial": Case(lambda: Radial(3)),
+    "radial of context": Case(lambda: Radial(3, MLP(2, 5, **SMALL)), context=2),
+    "Sylvester": Case(lambda: Sylvester(3, hidden=2)),
+    "Sylvester of context": Case(lambda: Sylvester(3, 2, network=MLP(2, Sylvester.numbers(3, 2), **SMALL)), context=2),
+    "Sylvester by reflections, of context": Case(
+        lambda: Sylvester(3, 2, "householder", 3, MLP(2, Sylvester.numbers(3, 2, "householder", 3), **SMALL)), context=2
+    ),
+    "Sylvester of triangles": Case(lambda: Sylvester(3, basis="triangular")),
+    "inverse Sylvester of context": Case(
+        lambda: Inverse(Sylvester(3, 2, network=MLP(2, Sylvester.numbers(3, 2), **SMALL))), context=2
+    ),
     "ActNorm": Case(lambda: ActNorm(3)),
     "standardised": Case(_standardising),
     "chain": Case(
@@ -146,6 +164,12 @@ TRANSFORMS: dict[str, Case] = {
     "iaf of context": Case(lambda: flows.iaf(3, 2, blocks=2, **SMALL), context=2),
     "realnvp": Case(lambda: flows.realnvp(3, blocks=3, **SMALL)),
     "realnvp of context": Case(lambda: flows.realnvp(3, 2, blocks=3, **SMALL), context=2),
+    "planar flow": Case(lambda: flows.planar(3, blocks=2)),
+    "radial flow": Case(lambda: flows.radial(3, blocks=2)),
+    "Sylvester flow of context": Case(
+        lambda: flows.sylvester(3, 2, blocks=2, units=2, basis="triangular", **SMALL), context=2
+    ),
+    "Householder flow of context": Case(lambda: flows.householder(3, 2, **SMALL), context=2),
     "nice": Case(lambda: flows.nice(3, blocks=3, **SMALL)),
     "tarflow": Case(
         lambda: flows.tarflow(IMAGE, patch=1, blocks=2, hidden=8, layers=1, heads=2), features=IMAGE, compiles=False

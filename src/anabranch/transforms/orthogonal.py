@@ -1,0 +1,38 @@
+"""Orthonormal columns made of any numbers: reflections, and the orthonormal factor of a matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def reflected(x: Tensor, vectors: Tensor, back: bool = False) -> Tensor:
+    r"""H_n ... H_1 x with the reflections :math:`H_i = I - 2 v_i v_i^T / |v_i|^2`, or x brought back from there.
+
+    Args:
+        x: (*batch, D).
+        vectors: v_1, ..., v_n, (*batch, n, D), none of them 0.
+        back: apply them in the other order: each reflection is its own inverse.
+    """
+    directions = (vectors / vectors.norm(dim=-1, keepdim=True)).unbind(dim=-2)
+    for v in reversed(directions) if back else directions:
+        x = x - 2 * times(v.unsqueeze(-2), x) * v
+    return x
+
+
+def orthonormal_factor(matrix: Tensor) -> Tensor:
+    """Q of matrix = Q R with a positive diagonal of R: unlike what libraries give it is a continuous function of the matrix.
+
+    Args:
+        matrix: (*batch, D, M) of full rank, M <= D.
+
+    Returns:
+        (*batch, D, M) with orthonormal columns.
+    """
+    q, r = torch.linalg.qr(matrix)
+    return q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2)
+
+
+def times(matrix: Tensor, x: Tensor) -> Tensor:
+    """matrix x, for one matrix (n, m) or for one of each event (*batch, n, m); x is (*batch, m)."""
+    return x @ matrix.mT if matrix.dim() == 2 else (matrix @ x.unsqueeze(-1)).squeeze(-1)

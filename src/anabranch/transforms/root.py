@@ -1,0 +1,62 @@
+"""Where an increasing function of one number is zero: the inverses that have no formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Gives g(t) and its derivative g'(t) > 0, elementwise."""
+
+# how many roundings of its terms a g of 0 may be off
+_ROUNDINGS = 64
+
+
+def root_between(
+    function: Increasing, low: Tensor, high: Tensor, size: Tensor | None = None, steps: int = 60
+) -> Tensor:
+    r"""The t between low and high at which an increasing function is 0, elementwise, without gradients.
+
+    Newton's steps within a bracket that every evaluation narrows. A step that leaves the bracket, or that is more than half
+    of the step before the last, is a bisection instead. The number of steps is fixed: nothing branches on a value.
+
+    Where g(t) is not 0 up to rounding in the end (the bracket holds no root, a number is not finite, or the steps were too
+    few) the root is NaN, never a wrong number.
+
+    Source: Press et al., 2007, "Numerical recipes", 3rd edition, section 9.4, `rtsafe`.
+
+    Args:
+        function: g and g'.
+        low, high: with g(low) <= 0 <= g(high).
+        size: how large the numbers are whose difference g is, which says how it rounds; by default 1.
+        steps: evaluations of g.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms.root import root_between
+        >>> root_between(lambda t: (t.exp() - 2, t.exp()), torch.tensor(0.0), torch.tensor(5.0))
+        tensor(0.6931)
+    """
+    with torch.no_grad():
+        eps = torch.finfo(low.dtype).eps
+        t = low + (high - low) / 2
+        last = before = high - low
+        for _ in range(steps):
+            g, slope = function(t)
+            low, high = torch.where(g < 0, t, low), torch.where(g < 0, high, t)
+            newton, middle = t - g / slope, low + (high - low) / 2
+            trusted = (newton >= low) & (newton <= high) & (2 * (newton - t).abs() <= before)
+            t_next = torch.where(trusted, newton, middle)
+            before, last = last, (t_next - t).abs()
+            t = t_next
+        g, slope = function(t)
+        rounding = _ROUNDINGS * eps * (1 + slope * t.abs() + (0 if size is None else size))
+        return torch.where(g.abs() <= rounding, t, torch.nan)
+
+
+def with_derivatives(t: Tensor, function: Increasing) -> Tensor:
+    """One step of Newton's method from a root without gradients: it adds the derivatives by all that the function reads."""
+    g, slope = function(t)
+    return t - g / slope.detach()
