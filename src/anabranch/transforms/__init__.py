@@ -7,12 +7,14 @@ from anabranch.transforms.blockwise import Blockwise
 from anabranch.transforms.cdf import CDF
 from anabranch.transforms.chain import Chain
 from anabranch.transforms.coupling import Coupling
+from anabranch.transforms.differentiable import Differentiable
 from anabranch.transforms.elementwise import Elementwise
 from anabranch.transforms.half_space import HalfSpace
 from anabranch.transforms.householder import Householder
 from anabranch.transforms.identity import Identity
 from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
+from anabranch.transforms.linear_factors import ExponentialLinear, QRLinear
 from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.on_part import OnPart
@@ -39,8 +41,10 @@ __all__ = [
     "Chain",
     "Checkpoint",
     "Coupling",
+    "Differentiable",
     "Elementwise",
     "Exp",
+    "ExponentialLinear",
     "HalfSpace",
     "Householder",
     "Identity",
@@ -56,6 +60,7 @@ __all__ = [
     "Permutation",
     "Planar",
     "Pointwise",
+    "QRLinear",
     "QuadraticSpline",
     "Radial",
     "RationalQuadraticSpline",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from anabranch.networks import (
     MLP,
@@ -31,6 +32,23 @@ from anabranch.transforms import (
 SMALL: dict[str, Any] = {"hidden": (12,), "activation": "tanh"}
 IMAGE = (2, 2, 2)
 """The shape of the images that components are checked on: (channels, height, width)."""
+
+
+class SmallBijection(Network):
+    """y = a x + tanh(W x + V c) / 8 of every feature, of those before too, or of all: one-to-one for moderate W."""
+
+    def __init__(self, structure: str = "full", context: int = 0) -> None:
+        super().__init__(3, 3, context)
+        self.structure = structure
+        self.scale = nn.Parameter(torch.ones(3))
+        self.weight = nn.Parameter(torch.eye(3))
+        self.of_context = nn.Linear(context, 3, bias=False) if context else None
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        weight = self.weight if self.structure == "full" else self.weight.tril()
+        t = nn.functional.linear(x, weight if self.structure != "diagonal" else weight.triu())
+        t = t if self.of_context is None else t + self.of_context(context)
+        return self.scale * x + torch.tanh(t) / 8
 
 
 def small_spline() -> RationalQuadraticSpline:

@@ -17,6 +17,7 @@ from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
     IMAGE,
     SMALL,
+    SmallBijection,
     elementwise,
     image_coupling,
     residual_coupling,
@@ -33,8 +34,10 @@ from anabranch.transforms import (
     Blockwise,
     Chain,
     Checkpoint,
+    Differentiable,
     Elementwise,
     Exp,
+    ExponentialLinear,
     HalfSpace,
     Householder,
     Identity,
@@ -49,6 +52,7 @@ from anabranch.transforms import (
     Permutation,
     Planar,
     Pointwise,
+    QRLinear,
     QuadraticSpline,
     Radial,
     Reshape,
@@ -117,6 +121,19 @@ TRANSFORMS: dict[str, Case] = {
     "permutation": Case(lambda: Permutation([2, 0, 1])),
     "linear": Case(lambda: Linear(3)),
     "LU": Case(lambda: LULinear(3)),
+    "QR": Case(lambda: QRLinear(3)),
+    "matrix exponential": Case(lambda: ExponentialLinear(3)),
+    "differentiable": Case(lambda: Differentiable(SmallBijection(), tolerance=1e-6, steps=8)),
+    "differentiable of context": Case(
+        lambda: Differentiable(SmallBijection(context=2), tolerance=1e-6, steps=8), context=2
+    ),
+    "differentiable without an inverse": Case(lambda: Differentiable(SmallBijection())),
+    "differentiable, triangular": Case(
+        lambda: Differentiable(SmallBijection("triangular"), structure="triangular", tolerance=1e-6, steps=8)
+    ),
+    "differentiable, diagonal, of context": Case(
+        lambda: Differentiable(SmallBijection("diagonal", 2), structure="diagonal", tolerance=1e-6, steps=8), context=2
+    ),
     "Householder": Case(lambda: Householder(3, reflections=2)),
     "Householder of context": Case(lambda: Householder(3, 2, MLP(2, 6, **SMALL)), context=2),
     "planar": Case(lambda: Planar(3)),

@@ -1,0 +1,154 @@
+"""Any differentiable bijection of few features, whose log-determinant autodiff gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from anabranch.checks import as_context_shape, one_of, positive, positive_int
+from anabranch.networks import Network
+from anabranch.networks.network import Shape
+from anabranch.transforms.transform import Inversion, Transform
+
+Structure = Literal["full", "triangular", "diagonal"]
+
+
+class Differentiable(Transform):
+    r"""z = f(x, c) for any differentiable bijection f of vectors, given as a network: the full Jacobian J by autodiff.
+
+    .. math:: \log |\det \partial z / \partial x| = \log |\det J(x)|, \qquad J_{ij} = \partial f_i / \partial x_j
+
+    That f is one-to-one, with a Jacobian that is nowhere singular, is for you to know: `anabranch.testing.check_transform`
+    looks for a point where it is not. A J of D features takes D passes of f, and its determinant O(D^3); of a structure that
+    you know the determinant is a product of D numbers: "triangular" in any order of the features (z_i depends on x_i and on
+    those before), and "diagonal" (z_i depends on x_i alone), where all of J takes one pass.
+
+    The inverse, if you ask for one by its tolerance, is Newton's method, each step halved until f comes nearer to z; in a
+    bijection without singular points it converges from everywhere. An x that is not there within the steps is NaN.
+
+    Source: Papamakarios et al., 2021, "Normalizing flows for probabilistic modeling and inference", arXiv:1912.02762.
+
+    Args:
+        network: f, a `Network` from vectors of D features to such (its context, if it takes one, is f's), or any module that
+            maps (*batch, D) to (*batch, D), each row on its own; a module that is not ours is not saved to files.
+        features: D, for a module that is no `Network`.
+        structure: "full", "triangular" or "diagonal".
+        tolerance: of the inverse: |f(x) - z| is at most so large, relative to 1 + |z|; None: no inverse.
+        steps: most steps of Newton's method.
+        context: size of the context, or its shape, for a module that is no `Network` and takes (x, context).
+
+    Raises:
+        ValueError: a network whose outputs are not as many as its features, or no number of features.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import Differentiable
+        >>> class Cubic(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         return x + x**3 / 3 + 0.5 * x.roll(1, dims=-1)
+        >>> f = Differentiable(Cubic(), features=2, tolerance=1e-6)
+        >>> z, log_det = f(torch.tensor([1.0, 2.0]))
+        >>> log_det, f.inverse(z)[0]
+        (tensor(2.2773), tensor([1., 2.]))
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        features: int | None = None,
+        structure: Structure = "full",
+        tolerance: float | None = None,
+        steps: int = 50,
+        context: Shape | None = 0,
+    ) -> None:
+        size, context_shape = _shapes(network, features, context)
+        super().__init__((size,), context_shape)
+        self.network, self.features = network, size
+        self.structure = one_of("structure", structure, ("full", "triangular", "diagonal"))
+        self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
+        self.steps = positive_int("steps", steps)
+        self.inversion: Inversion = "none" if tolerance is None else "iterative"
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._at_every_context(x, context)
+        z, jacobian = self._value_and_jacobian(x, context)
+        return z, self._log_det(jacobian)
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.tolerance is None:
+            raise NotImplementedError(
+                "Differentiable: the inverse of f is not known; give a tolerance for Newton's method"
+            )
+        z = self._at_every_context(z, context)
+        with torch.no_grad():
+            x = z
+            f, jacobian = self._value_and_jacobian(x, context)
+            for _ in range(self.steps):
+                x = x + self._best_share(x, self._solved(jacobian, z - f), z, context)
+                f, jacobian = self._value_and_jacobian(x, context)
+            off = (f - z).abs().amax(dim=-1) / (1 + z.abs().amax(dim=-1))
+            x = torch.where((off <= self.tolerance).unsqueeze(-1), x, torch.nan)
+        # one step more, with the derivatives by z, context and parameters
+        x = x + self._solved(jacobian, z - self._function(context)(x))
+        _, jacobian = self._value_and_jacobian(x, context)
+        return x, -self._log_det(jacobian)
+
+    def _best_share(self, x: Tensor, step: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+        """The step, or the half, quarter, ... of it that brings f nearest to z."""
+        shares = step * x.new_tensor(_SHARES).reshape(-1, *[1] * step.dim())
+        off = (self._function(context)(x + shares) - z).square().sum(dim=-1)
+        # a share that leads to infinity or NaN is the worst
+        best = off.nan_to_num(nan=torch.inf).argmin(dim=0, keepdim=True)
+        return shares.take_along_dim(best.unsqueeze(-1), dim=0).squeeze(0)
+
+    def _solved(self, jacobian: Tensor, right: Tensor) -> Tensor:
+        """J^-1 times vectors, infinite or NaN where J is singular."""
+        if self.structure == "diagonal":
+            return right / jacobian
+        solution: Tensor = torch.linalg.solve_ex(jacobian, right.unsqueeze(-1))[0]
+        return solution.squeeze(-1)
+
+    def _log_det(self, jacobian: Tensor) -> Tensor:
+        if self.structure == "full":
+            return torch.linalg.slogdet(jacobian).logabsdet
+        diagonal = jacobian if self.structure == "diagonal" else jacobian.diagonal(dim1=-2, dim2=-1)
+        return diagonal.abs().log().sum(dim=-1)
+
+    def _function(self, context: Tensor | None) -> Callable[[Tensor], Tensor]:
+        if self.context_shape is None:
+            return self.network
+        return lambda x: self.network(x, context)
+
+    def _value_and_jacobian(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """f(x), and J, (*batch, D, D); its diagonal (*batch, D) alone where there is no more."""
+        z, pulled, *_ = torch.func.vjp(self._function(context), x)
+        if self.structure == "diagonal":
+            return z, pulled(torch.ones_like(z))[0]
+        directions = torch.eye(self.features, dtype=z.dtype, device=z.device)
+        directions = directions.reshape(self.features, *[1] * (z.dim() - 1), self.features).expand(-1, *z.shape)
+        (rows,) = torch.func.vmap(pulled)(directions)
+        return z, rows.movedim(0, -2)
+
+
+def _shapes(network: nn.Module, features: int | None, context: Shape | None) -> tuple[int, torch.Size | None]:
+    """D, and the shape of the context."""
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"network: expected a Network or another module, got {type(network).__name__}")
+    if not isinstance(network, Network):
+        if features is None:
+            raise ValueError(
+                f"features: expected their number, which a {type(network).__name__} does not tell, got None"
+            )
+        return positive_int("features", features), as_context_shape("context", context)
+    if network.in_shape != network.out_shape or len(network.in_shape) != 1 or features not in (None, network.features):
+        wanted = "as many features as outputs, in vectors" if features is None else f"{features} features and outputs"
+        raise ValueError(f"network: expected {wanted}, got {tuple(network.in_shape)} and {tuple(network.out_shape)}")
+    if context not in (0, None):
+        raise ValueError(f"context: expected none, since a Network tells its own, got {context}")
+    return network.features, network.context_shape
+
+
+_SHARES = tuple(2.0**-k for k in range(8))
