@@ -9,20 +9,42 @@ import torch
 from torch import Tensor
 
 
-def expect(condition: bool, subject: object, message: str) -> None:
+def expect(condition: bool | Tensor, subject: object, message: str) -> None:
     """Raise AssertionError with one line that names the class under test."""
     if not condition:
         raise AssertionError(f"{type(subject).__name__}: {message}")
 
 
-def expect_close(got: Tensor, wanted: Tensor, subject: object, what: str, tolerance: float) -> None:
-    """Expect equal shapes, and |got - wanted| within tolerance (1 + |wanted|); infinities and NaN must be equal."""
+def expect_close(
+    got: Tensor, wanted: Tensor, subject: object, what: str, tolerance: float, at: Tensor | None = None, name: str = "x"
+) -> None:
+    """Expect equal shapes, and |got - wanted| within tolerance (1 + |wanted|); infinities and NaN must be equal.
+
+    Args:
+        got, wanted: (rows, ...).
+        subject, what: as the message names them.
+        tolerance: of the difference.
+        at: (rows, *event), of which the message gives the row that is worst off.
+        name: of those.
+    """
     expect(got.shape == wanted.shape, subject, f"{what}: expected shape {tuple(wanted.shape)}, got {tuple(got.shape)}")
     got, wanted = got.detach().double(), wanted.detach().double()
     same = (got == wanted) | (got.isnan() & wanted.isnan())
     error = torch.where(same, 0.0, (got - wanted).abs() / (1 + wanted.abs()))
+    error = error.nan_to_num(nan=torch.inf)
     worst = float(error.max()) if error.numel() else 0.0
-    expect(worst <= tolerance, subject, f"{what}: expected a difference within {tolerance:g}, got {worst:g}")
+    where = "" if at is None or worst <= tolerance else f" at {name} = {written(at[_worst_row(error, len(at))])}"
+    expect(worst <= tolerance, subject, f"{what}: expected a difference within {tolerance:g}, got {worst:g}{where}")
+
+
+def written(event: Tensor) -> str:
+    """The numbers of an event for a message, the first of many."""
+    numbers = [float(f"{number:.6g}") for number in event.detach().flatten()[:8].tolist()]
+    return f"{numbers}"[:-1] + (", ...]" if event.numel() > 8 else "]")
+
+
+def _worst_row(error: Tensor, rows: int) -> int:
+    return int(error.reshape(rows, -1).amax(dim=-1).argmax())
 
 
 @contextmanager

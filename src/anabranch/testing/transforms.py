@@ -14,6 +14,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 from anabranch.checks import reference_tensor
 from anabranch.storage import load, save
+from anabranch.testing.bijection import check_bijection, drawn_events
 from anabranch.testing.expectations import (
     checking,
     expect,
@@ -21,6 +22,7 @@ from anabranch.testing.expectations import (
     expect_fullgraph,
     expecting_value_error,
     first_line,
+    written,
 )
 from anabranch.transforms import Inverse, Transform
 from anabranch.transforms.domain import is_everything
@@ -29,7 +31,7 @@ from anabranch.transforms.transform import INVERSIONS
 
 def check_transform(
     transform: Transform,
-    x: Tensor,
+    x: Tensor | None = None,
     context: Tensor | None = None,
     *,
     savable: bool = True,
@@ -37,17 +39,19 @@ def check_transform(
     empty: bool = True,
     tolerance: float = 1e-4,
 ) -> None:
-    """Put a transform through the contract.
+    """Put a transform through the contract: whether it is valid, and the point x where it is not.
 
-    Shapes for any batch, as `forward_shape` and `inverse_shape` say them; log-determinants against autodiff's Jacobian,
-    both ways, and derivatives against finite differences, of an iterative inverse too, in float64; round trips both ways in
-    float32; a log_det of -inf outside the domain; dtypes kept; NaN kept to its row; ValueError for what does not fit;
+    Shapes for any batch, as `forward_shape` and `inverse_shape` say them; a Jacobian that is nowhere singular and has a
+    determinant of one sign, at some hundred points around x; log-determinants against autodiff's Jacobian, both ways, and
+    derivatives against finite differences, of an iterative inverse too, in float64; round trips both ways in float32; a
+    log_det of -inf outside the domain; dtypes kept; NaN kept to its row; ValueError for what does not fit;
     `torch.compile(fullgraph=True)` of both directions; copies and files that give equal numbers; an `inversion` that
     says "none" where there is none, and only there.
 
     Args:
         transform: the transform, in float32. Give it weights away from their start (`randomize`).
-        x: (rows, *event), a few rows (3 to 10) of data in float32.
+        x: (rows, *event), a few rows (3 to 10) of data in float32. If you give none they are drawn, and the contexts too, of
+            a transform that knows its event shape and whose domain is everything or an interval.
         context: (rows, *context), if it takes one.
         savable: False for one that holds parts which no file can describe.
         compiles: False for one whose parts are not ours and do not compile.
@@ -56,15 +60,21 @@ def check_transform(
 
     Raises:
         AssertionError: it does not conform; one line says where.
+        ValueError: x is None, and cannot be drawn.
 
     Example:
         >>> import torch
         >>> from anabranch.testing import check_transform, randomize
         >>> from anabranch.transforms import LULinear
         >>> check_transform(randomize(LULinear(3)), torch.randn(4, 3))
+        >>> check_transform(randomize(LULinear(3)))
     """
+    if x is None:
+        x, context = drawn_events(transform)
     with checking(transform, "shapes"):
         check_shapes(transform, x, context, empty)
+    with checking(transform, "one-to-one"):
+        check_bijection(transform, x, context)
     with checking(transform, "log_det"):
         check_log_det(transform, x, context)
     with checking(transform, "round trip"):
@@ -148,15 +158,15 @@ def check_log_det(transform: Transform, x: Tensor, context: Tensor | None = None
     for i in range(len(x)):
         given = None if context is None else context[i]
         wanted = _autodiff_log_det(transform, x[i], given)
-        expect_close(log_dets[i], wanted, transform, f"log_det of row {i} against autodiff", 1e-6)
+        expect_close(log_dets[i], wanted, transform, f"log_det of row {i} against autodiff", 1e-6, x[i : i + 1])
     if not _invertible(transform):
         return
     _, inverse_log_dets = transform.inverse(z.detach(), context)
-    expect_close(inverse_log_dets, -log_dets, transform, "inverse's log_det against forward's", 1e-6)
+    expect_close(inverse_log_dets, -log_dets, transform, "inverse's log_det against forward's", 1e-6, x)
     given = None if context is None else context[0]
     wanted = _autodiff_log_det(transform.inverse, z[0].detach(), given)
     iterates = " (an iterative inverse is differentiable too)" if transform.inversion == "iterative" else ""
-    expect_close(inverse_log_dets[0], wanted, transform, f"inverse's log_det against autodiff{iterates}", 1e-6)
+    expect_close(inverse_log_dets[0], wanted, transform, f"inverse's log_det against autodiff{iterates}", 1e-6, x[:1])
 
 
 def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = None, tolerance: float = 1e-4) -> None:
@@ -174,15 +184,17 @@ def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = N
     exact = tolerance if "iterative" in (transform.inversion, transform.scoring) else 1e-8
     for (t, data, given), limit in (((transform, x, context), tolerance), (_double(transform, x, context), exact)):
         z, _ = t(data, given)
-        expect_close(t.inverse(z, given)[0], data, t, f"round trip in {data.dtype}", limit)
+        expect_close(t.inverse(z, given)[0], data, t, f"round trip in {data.dtype}", limit, data)
         back, _ = t.inverse(z.detach(), given)
-        expect_close(t(back, given)[0], z, t, f"round trip from the noise in {data.dtype}", limit)
+        expect_close(t(back, given)[0], z, t, f"round trip from the noise in {data.dtype}", limit, z, "z")
 
 
 def check_domain(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
     """Inside the domain log_det is finite; outside log_det is -inf and z finite, in those rows and no others."""
     _, wanted = transform(x, context)
-    expect(bool(torch.isfinite(wanted).all()), transform, f"log_det: expected finite numbers, got {wanted}")
+    finite = torch.isfinite(wanted)
+    where = "" if bool(finite.all()) else f"{wanted.tolist()} at x = {written(x[int((~finite).int().argmax())])}"
+    expect(bool(finite.all()), transform, f"log_det: expected finite numbers, got {where}")
     if is_everything(transform.domain):
         return
     expect(bool(transform.domain.check(x).all()), transform, "domain: expected all of x within it, got some outside")

@@ -37,7 +37,7 @@ class Differentiable(Transform):
         features: D, for a module that is no `Network`.
         structure: "full", "triangular" or "diagonal".
         tolerance: of the inverse: |f(x) - z| is at most so large, relative to 1 + |z|; None: no inverse.
-        steps: most steps of Newton's method.
+        steps: steps of Newton's method, all of which are taken: nothing branches on a value. `torch.compile` unrolls them.
         context: size of the context, or its shape, for a module that is no `Network` and takes (x, context).
 
     Raises:
@@ -61,7 +61,7 @@ class Differentiable(Transform):
         features: int | None = None,
         structure: Structure = "full",
         tolerance: float | None = None,
-        steps: int = 50,
+        steps: int = 20,
         context: Shape | None = 0,
     ) -> None:
         size, context_shape = _shapes(network, features, context)

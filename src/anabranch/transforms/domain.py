@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
@@ -99,6 +100,17 @@ def some_point(domain: Constraint) -> Any:
     if low is None:
         return None if high is None else high - 1
     return low + 1 if high is None else low + (high - low) / 2
+
+
+def of_intervals(domain: Constraint, x: Tensor) -> Tensor | None:
+    """Any numbers moved into a domain that is one interval for each number: None if it is no such."""
+    if is_everything(domain):
+        return x
+    interval = _of_numbers(domain)
+    low, high = getattr(interval, "lower_bound", None), getattr(interval, "upper_bound", None)
+    if low is None:
+        return None if high is None else high - x.exp()
+    return low + x.exp() if high is None else low + (high - low) * torch.sigmoid(x)
 
 
 def _of_numbers(domain: Constraint) -> Constraint:
