@@ -13,12 +13,12 @@ from scipy import stats
 
 import anabranch as ab
 from anabranch.densities import Categorical, GaussianMixture, Independent, Normal, StudentT
+from anabranch.densities.tails import pareto_k
 from anabranch.families import Atoms, Lattice, Levels, Logistics
 from anabranch.models import AnyOrder
 from anabranch.queries import AnyOf, Interval, Plain, QueryWarning, QuestionError, ask, expectation, parse, probability
 from anabranch.queries.possible import settled_by_family
 from anabranch.queries.region import disjoint
-from anabranch.queries.tails import pareto_k
 from anabranch.tables import Schema, TableModel
 from anabranch.tables.columns import Continuous, Positive
 
@@ -354,7 +354,7 @@ class TestTails:
 
     def test_a_model_of_any_order_cuts_at_the_ends_of_what_was_seen(self, monkeypatch):
         # the tails of columns are hardly ever so heavy, so the bound is moved
-        monkeypatch.setattr("anabranch.queries.tails.HEAVY", 0.3)
+        monkeypatch.setattr("anabranch.densities.tails.HEAVY", 0.3)
         monkeypatch.setattr("anabranch.queries.estimate.HEAVY", 0.3)
         rng = np.random.default_rng(0)
         amount = np.exp(3.0 + 2.0 * rng.normal(size=2_000))

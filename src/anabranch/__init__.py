@@ -8,7 +8,7 @@ from anabranch import densities, flows, models, networks, objectives, queries, t
 from anabranch.draws import drawing
 from anabranch.models import DepthMixture, Ensemble, Flow, FlowMixture, LatentVariable, PiecewiseFlow
 from anabranch.storage import load, save
-from anabranch.training import History, NonFiniteError, fit, fit_best_of, fit_ensemble, start_from
+from anabranch.training import History, NonFiniteError, fit, fit_best_of, fit_ensemble, fit_variational, start_from
 from anabranch.version import __version__
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "fit",
     "fit_best_of",
     "fit_ensemble",
+    "fit_variational",
     "flows",
     "load",
     "models",

@@ -9,6 +9,7 @@ from anabranch.objectives.likelihood import Likelihood
 from anabranch.objectives.lower_bound import LowerBound
 from anabranch.objectives.objective import Batch, Objective, UnsettledWarning
 from anabranch.objectives.random_member import RandomMember
+from anabranch.objectives.variational import VariationalBound
 
 __all__ = [
     "Annihilation",
@@ -22,4 +23,5 @@ __all__ = [
     "Objective",
     "RandomMember",
     "UnsettledWarning",
+    "VariationalBound",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anabranch.queries.tails import HEAVY
+from anabranch.densities.tails import HEAVY
 
 
 class QueryWarning(UserWarning):

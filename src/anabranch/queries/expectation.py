@@ -13,6 +13,7 @@ from torch import Tensor
 from anabranch.checks import one_of
 from anabranch.densities import Density, Moments, at_context
 from anabranch.densities.reordered import given as given_columns
+from anabranch.densities.tails import HEAVY
 from anabranch.draws import drawing
 from anabranch.queries.columns import check_density, others, read_columns, read_observed
 from anabranch.queries.conditional import conditional
@@ -21,7 +22,6 @@ from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
 from anabranch.queries.region import Values, single_values
 from anabranch.queries.sampling import Sampling
-from anabranch.queries.tails import HEAVY
 
 _MOMENTS = ("mean", "variance", "covariance")
 

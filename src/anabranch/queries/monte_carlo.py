@@ -11,9 +11,9 @@ from torch import Tensor
 
 from anabranch.checks import positive, positive_int
 from anabranch.densities import Density
+from anabranch.densities.tails import judged_terms
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.estimated_subset import EstimatedSubset
-from anabranch.queries.tails import judged_terms
 
 _LEAST_EFFECTIVE = 100.0
 _ROWS_AT_A_TIME = 2**14

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anabranch.densities.tails import HEAVY, LIMITLESS
 from anabranch.queries.clock import Clock, plain
 from anabranch.queries.columns import Columns
 from anabranch.queries.drawn_inquiry import DrawnInquiry
@@ -19,7 +20,6 @@ from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.point_inquiry import PointInquiry
 from anabranch.queries.region import Values
-from anabranch.queries.tails import HEAVY, LIMITLESS
 
 # where nothing is known of what was seen, values are cut at these quantiles, as `impute` does for its best
 _OUTERMOST = (0.0003, 0.9997)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from anabranch.densities.tails import judged_terms
 from anabranch.queries.estimate import Estimate
-from anabranch.queries.tails import judged_terms
 
 # relative errors below this are the rounding of float32
 _ROUNDING = 1e-6

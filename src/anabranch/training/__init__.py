@@ -10,6 +10,7 @@ from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
 from anabranch.training.schedule import Schedule
 from anabranch.training.starting import start_from
+from anabranch.training.variational import Variational, fit_variational, judge_variational
 
 __all__ = [
     "Epoch",
@@ -19,8 +20,11 @@ __all__ = [
     "Rows",
     "ScaleWarning",
     "Schedule",
+    "Variational",
     "fit",
     "fit_best_of",
     "fit_ensemble",
+    "fit_variational",
+    "judge_variational",
     "start_from",
 ]

@@ -36,7 +36,7 @@ def pareto_k(terms: Tensor) -> float:
 
     Example:
         >>> import torch
-        >>> from anabranch.queries.tails import pareto_k
+        >>> from anabranch.densities.tails import pareto_k
         >>> u = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
         >>> [round(abs(pareto_k(tail)), 1) for tail in (-u.log(), 1 / u)]
         [0.0, 1.0]
