@@ -6,6 +6,7 @@ from anabranch.networks.causal_transformer import CausalTransformer
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
 from anabranch.networks.finite_memory import FiniteMemory
+from anabranch.networks.gated_convolutional import GatedConvolutional
 from anabranch.networks.in_order import InOrder
 from anabranch.networks.layered import LayeredCausalNetwork
 from anabranch.networks.log_odds import LogOdds
@@ -25,6 +26,7 @@ __all__ = [
     "Constant",
     "Convolutional",
     "FiniteMemory",
+    "GatedConvolutional",
     "InOrder",
     "LayeredCausalNetwork",
     "LogOdds",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from anabranch.checks import positive_int
 from anabranch.networks.activation import activation_function
+from anabranch.networks.images import channels_in, check_images, image_rows, vector_context
 from anabranch.networks.network import Network, Shape
 
 
@@ -52,55 +52,32 @@ class Convolutional(Network):
         zero_start: bool = False,
     ) -> None:
         super().__init__(features, outputs, context)
-        if len(self.in_shape) != 3:
-            raise ValueError(f"features: expected the shape (channels, height, width), got {tuple(self.in_shape)}")
-        channels, *size = self.in_shape
+        check_images(self)
         to_image = len(self.out_shape) > 1
-        if to_image and (len(self.out_shape) != 3 or list(self.out_shape[1:]) != size):
-            raise ValueError(
-                f"outputs: expected the size of a vector or (channels, {size[0]}, {size[1]}), got {tuple(self.out_shape)}"
-            )
-        given = self.context_shape
-        self._context_is_image = given is not None and len(given) > 1
-        if given is not None and self._context_is_image and (len(given) != 3 or list(given[1:]) != size):
-            raise ValueError(
-                f"context: expected the size of a vector or (channels, {size[0]}, {size[1]}), got {tuple(given)}"
-            )
         if positive_int("kernel_size", kernel_size) % 2 == 0:
             raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
         self.activation = activation_function(activation)
         widths = [positive_int("hidden", width) for width in hidden]
         if not widths:
             raise ValueError("hidden: expected at least one layer, got ()")
-        entering = channels + (given[0] if given is not None and self._context_is_image else 0)
         ends = [*widths, self.out_shape[0]] if to_image else widths
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2)
-            for a, b in zip([entering, *ends], ends, strict=False)
+            for a, b in zip([channels_in(self), *ends], ends, strict=False)
         )
-        self.context_layer = (
-            nn.Linear(self.context, widths[0], bias=False) if self.context and not self._context_is_image else None
-        )
-        self.last = None if to_image else nn.Linear(widths[-1] * size[0] * size[1], self.outputs)
+        vector = vector_context(self)
+        self.context_layer = nn.Linear(vector, widths[0], bias=False) if vector else None
+        self.last = None if to_image else nn.Linear(widths[-1] * self.in_shape[1:].numel(), self.outputs)
         if zero_start:
             for parameter in (self.convolutions[-1] if self.last is None else self.last).parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        batch = x.shape[:-3]
-        shift: Tensor | None = None
-        if context is not None and self.context_shape is not None:
-            batch = torch.broadcast_shapes(batch, context.shape[: context.dim() - len(self.context_shape)])
-            context = context.expand(*batch, *self.context_shape)
-            if self.context_layer is None:
-                x = torch.cat([x.expand(*batch, *self.in_shape), context], dim=-3)
-            else:
-                shift = self.context_layer(context).reshape(batch.numel(), self.context_layer.out_features, 1, 1)
-        h = x.expand(*batch, *x.shape[-3:]).reshape(batch.numel(), *x.shape[-3:])
+        batch, h, given = image_rows(self, x, context)
         for i, convolution in enumerate(self.convolutions):
             h = convolution(self.activation(h) if i else h)
-            if i == 0 and shift is not None:
-                h = h + shift
+            if i == 0 and given is not None and self.context_layer is not None:
+                h = h + self.context_layer(given)[..., None, None]
         if self.last is not None:
             h = self.last(self.activation(h).flatten(1))
         return h.reshape(*batch, *self.out_shape)

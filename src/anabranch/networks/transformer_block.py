@@ -49,14 +49,14 @@ class TransformerBlock(nn.Module):
         normed = self.attention_norm(h)
         query = self._split(linear(*cast(dtype, normed, self.query.weight))[..., None, :])[0]
         kv = self._split(self.told(normed if source is None else source, dtype).unflatten(-1, (2, -1)))
-        attended = _attention(query, kv[0], kv[1], causal=True)
+        attended = attention(query, kv[0], kv[1], causal=True)
         return self.mixed(h, attended.transpose(-3, -2).flatten(-2), dtype, self.dropout if self.training else 0.0)
 
     def attend(self, h: Tensor, kept: KeysAndValues, rows: Tensor | None) -> Tensor:
         """One position, (rows, width), to those of the positions so far that are kept of these rows. Nothing is silenced."""
         query = self.query(self.attention_norm(h)).unflatten(-1, (self.heads, 1, -1))
         keys, values = kept.of(rows)
-        attended = _attention(query, keys, values, causal=False)
+        attended = attention(query, keys, values, causal=False)
         return self.mixed(h, attended.flatten(1), None, 0.0)
 
     def told(self, source: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -78,7 +78,7 @@ def _dropped(y: Tensor, share: float) -> Tensor:
     return dropout(y, share) if share else y
 
 
-def _attention(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
+def attention(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
     """Attention over the last dimension but one; if causal, query d sees keys 1 to d."""
     if not takes_operations_alone():
         return scaled_dot_product_attention(query, keys, values, is_causal=causal)

@@ -11,6 +11,7 @@ from anabranch.networks import (
     Constant,
     Convolutional,
     FiniteMemory,
+    GatedConvolutional,
     InOrder,
     LogOdds,
     MaskedMLP,
@@ -44,6 +45,15 @@ NETWORKS: dict[str, Case] = {
     ),
     "convolutional of an image as context": Case(
         lambda: Convolutional(IMAGE, (3, 2, 2), (1, 2, 2), hidden=(4,)), context=(1, 2, 2), features=IMAGE
+    ),
+    "gated convolutional": Case(lambda: GatedConvolutional(IMAGE, (3, 2, 2), hidden=4), features=IMAGE),
+    "gated convolutional of context": Case(
+        lambda: GatedConvolutional(IMAGE, (3, 2, 2), 2, hidden=4, embed_positions=False), context=2, features=IMAGE
+    ),
+    "gated convolutional with attention, of an image": Case(
+        lambda: GatedConvolutional(IMAGE, IMAGE, (1, 2, 2), hidden=4, attention=2),
+        context=(1, 2, 2),
+        features=IMAGE,
     ),
 }
 
