@@ -106,11 +106,12 @@ def test_composite(name):
         assert type(part).__name__ in said or str(tuple(part.event_shape)) in said
         return
     density = combination.make()
-    assert density.likelihood == part.likelihood
+    assert density.likelihood == ("bound" if composition.of_levels else part.likelihood)
     assert density.gaps == (part.gaps and composition.keeps_gaps)
     assert density.reparameterized == (part.reparameterized and composition.draws)
     assert density.context_shape == part.context_shape
-    assert density.event_dtype == (part.event_dtype if composition.keeps_dtype else "floating")
+    kept = part.event_dtype if composition.keeps_dtype else "floating"
+    assert density.event_dtype == ("whole" if composition.of_levels else kept)
     check_density(density, combination.contexts(), compiles=False, draws=1_000, truth=combination.truth())
 
 

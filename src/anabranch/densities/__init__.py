@@ -6,6 +6,7 @@ from anabranch.densities.categorical import Categorical
 from anabranch.densities.closed_form import ClosedForm
 from anabranch.densities.composite import Composite, CompositeMixture
 from anabranch.densities.density import Density
+from anabranch.densities.dequantized import Dequantized
 from anabranch.densities.distribution_view import DensityDistribution
 from anabranch.densities.gaussian_mixture import GaussianMixture
 from anabranch.densities.independent import Independent
@@ -29,6 +30,7 @@ __all__ = [
     "CompositeMixture",
     "Density",
     "DensityDistribution",
+    "Dequantized",
     "DistributionFunction",
     "GaussianMixture",
     "Independent",

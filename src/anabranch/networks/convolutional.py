@@ -17,7 +17,8 @@ class Convolutional(Network):
 
     The outputs are an image of the same height and width, or a vector: then a linear layer over all that the convolutions
     give. A context that is a vector shifts the channels of the first layer, the same at every place; one that is an image of
-    the same height and width goes in as further channels.
+    the same height and width goes in as further channels. An image f times as high and as wide goes in as well: its squares
+    of f x f pixels become channels.
 
     Args:
         features: the shape of x, (channels, height, width).

@@ -36,7 +36,7 @@ class GatedConvolutional(Network):
         features: the shape of x, (channels, height, width).
         outputs: the shape of y, (channels, height, width).
         context: the size of a context that is a vector, which shifts every block, or the shape (channels, height, width) of
-            one that is an image, which goes in as further channels; 0 for none.
+            one that is an image, which goes in as further channels (as in `Convolutional`); 0 for none.
         hidden: channels of the residual stream.
         blocks: how many there are.
         attention: heads of each block's attention, which divide `hidden`; 0 for none.
@@ -113,8 +113,8 @@ class GatedConvolutional(Network):
     def _attention(self, asked: nn.Module, h: Tensor) -> Tensor:
         """What every place is told by all: (rows, channels, height, width)."""
         # (rows, 3 heads n, H, W) to three of (rows, heads, places, n)
-        split = self._convolved(asked, h).flatten(2).unflatten(1, (3, self.heads, -1)).mT
-        told = attention(*split.unbind(dim=1), causal=False)
+        query, keys, values = self._convolved(asked, h).flatten(2).unflatten(1, (3, self.heads, -1)).mT.unbind(dim=1)
+        told = attention(query, keys, values, causal=False)
         return told.mT.reshape(h.shape)
 
     def _convolved(self, layer: Any, h: Tensor) -> Tensor:

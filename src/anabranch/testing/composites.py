@@ -16,6 +16,7 @@ from anabranch.densities import (
     Composite,
     CompositeMixture,
     Density,
+    Dequantized,
     GaussianMixture,
     Independent,
     Normal,
@@ -27,7 +28,7 @@ from anabranch.models import AnyOrder, DepthMixture, Ensemble, Flow, FlowMixture
 from anabranch.networks import MLP
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.randomize import randomize
-from anabranch.transforms import Affine, Chain, Elementwise, Identity, LULinear, Permutation, Transform
+from anabranch.transforms import Affine, Chain, Elementwise, Identity, Logit, LULinear, Permutation, Transform
 from anabranch.transforms.domain import is_everything
 
 
@@ -76,6 +77,7 @@ class Composition:
         keeps_gaps: whether a NaN that a part takes for a gap is one for the whole.
         draws: whether draws of the whole are differentiable where those of the part are.
         keeps_dtype: whether whole numbers come to the part as whole numbers (`Density.event_dtype`).
+        of_levels: whether the whole is a density of whole numbers, of which a bound is known, whatever the part is.
     """
 
     build: Callable[[Any], Density]
@@ -83,6 +85,7 @@ class Composition:
     keeps_gaps: bool = False
     draws: bool = False
     keeps_dtype: bool = True
+    of_levels: bool = False
 
 
 def _moving(part: Density) -> Transform:
@@ -103,6 +106,11 @@ def _two(part: Density) -> list[Density]:
 
 def _mixed(part: Density) -> FlowMixture:
     return FlowMixture(_two(part), weights=[0.3, 0.7])
+
+
+def _noise(part: Density) -> Normal:
+    shape = part.event_shape
+    return Normal(torch.zeros(shape), scale=1.5, context=shape, hidden=(4,))
 
 
 def _read_by(part: Density, outputs: int) -> MLP:
@@ -139,6 +147,12 @@ COMPOSITIONS: dict[str, Composition] = {
     "branches that rearrange": Composition(
         lambda part: PiecewiseFlow([_rearranging(part)] * 2, part, gate="constant"), keeps_gaps=True, keeps_dtype=False
     ),
+    "dequantized": Composition(lambda part: Dequantized(part, 3, logit=True), _levels, of_levels=True),
+    "dequantized by a density": Composition(
+        lambda part: Dequantized(part, 3, Flow(Elementwise(Logit(), part.event_shape), _noise(part)), logit=True),
+        _levels,
+        of_levels=True,
+    ),
     "subset": Composition(lambda part: Subset(part, [0]), lambda part: not isinstance(part, AnyOrder), keeps_gaps=True),
 }
 
@@ -170,7 +184,9 @@ class Combination:
 
     def truth(self) -> Density | None:
         """The same composite over the part as it is known exactly; None where it is not, or where nothing is a bound."""
-        return None if self.part.truth is None else self._around(self.part.truth(self.awkward()))
+        if self.part.truth is None or self.composition.of_levels:
+            return None
+        return self._around(self.part.truth(self.awkward()))
 
     def contexts(self) -> Tensor | None:
         """Some contexts."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
 from anabranch.checks import one_of, positive_int
@@ -99,6 +100,10 @@ class Checkpoint(Memory):
         super().__init__()
         self.every = positive_int("every", every)
 
+    def check(self, blocks: Mapping[str, Transform]) -> None:
+        """Raise ValueError for a block that gives other numbers when it is run again."""
+        _check_same_again("checkpoint", blocks)
+
     def run(
         self, blocks: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -151,7 +156,8 @@ class Invert(Memory):
         self.every = None if every is None else positive_int("every", every)
 
     def check(self, blocks: Mapping[str, Transform]) -> None:
-        """Raise ValueError for a block of which either way is not a formula: a chain that runs back recovers by forward."""
+        """Raise ValueError for a block of which either way is no formula, or that gives other numbers when it is run again."""
+        _check_same_again("invert", blocks)
         for name, block in blocks.items():
             cost = max(block.inversion, block.scoring, key=INVERSIONS.index)
             if cost != "closed":
@@ -183,6 +189,17 @@ def as_memory(memory: str | Memory) -> Memory:
     if not isinstance(memory, str):
         raise ValueError(f"memory: expected a Memory or one of {', '.join(map(repr, names))}, got {memory!r}")
     return names[one_of("memory", memory, tuple(names))]()
+
+
+def _check_same_again(memory: str, blocks: Mapping[str, Transform]) -> None:
+    for name, block in blocks.items():
+        for part in block.modules():
+            share = part.p if isinstance(part, _DropoutNd) else getattr(part, "dropout", 0.0)
+            if isinstance(share, float) and share > 0:
+                raise ValueError(
+                    f'memory="{memory}": expected blocks that give the same numbers when they are run again, got dropout of '
+                    f'{share:g} in block {name!r}; use dropout=0, or memory="store"'
+                )
 
 
 def _checkpointed(

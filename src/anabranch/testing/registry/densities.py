@@ -13,6 +13,7 @@ from anabranch.densities import (
     Bernoulli,
     Categorical,
     Density,
+    Dequantized,
     GaussianMixture,
     Independent,
     Normal,
@@ -57,6 +58,7 @@ from anabranch.transforms import (
     ActNorm,
     Affine,
     Chain,
+    Coupling,
     Elementwise,
     Householder,
     Identity,
@@ -101,6 +103,27 @@ def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable:
     return GaussianMixture(loc, weights=[0.2, 0.3, 0.5], context=context, learnable=learnable, hidden=(8,), **scale)
 
 
+def _dequantized(noise: Density | None = None) -> Dequantized:
+    return Dequantized(Normal([0.5, -1.0], scale=[1.5, 0.7], learnable=True), 4, noise, logit=True)
+
+
+def _noise() -> Flow:
+    """Noise on (0, 1)^2 that a network of x bends."""
+    coupling = Coupling([False, True], Affine(), MLP(1, 2, 2, hidden=(8,), activation="tanh"))
+    return Flow([Elementwise(Logit(), 2), coupling], Normal(torch.zeros(2), scale=1.6))
+
+
+def _cells(density: Dequantized) -> Categorical:
+    """The masses of the cells of a normal density of logits."""
+    normal = density.density
+    if not isinstance(normal, Normal):
+        raise ValueError(f"density: expected one of a normal density, got one of a {type(normal).__name__}")
+    theta = normal.theta.constants()
+    ends = torch.linspace(0, 1, density.levels + 1).logit()
+    below = torch.special.ndtr((ends - theta["loc"].unsqueeze(-1)) / theta["log_scale"].exp().unsqueeze(-1))
+    return Categorical(below.diff(dim=-1).log())
+
+
 DENSITIES: dict[str, Case] = {
     "normal": Case(lambda: Normal([0.5, -1.0], scale=[1.0, 2.0], learnable=True)),
     "full normal": Case(lambda: Normal([0.5, -1.0], scale_tril=[[1.0, 0.0], [0.5, 2.0]], learnable=True)),
@@ -130,6 +153,12 @@ DENSITIES: dict[str, Case] = {
     ),
     "affine flow": Case(lambda: Flow([LULinear(2), Householder(2)], StudentT([0.0, 1.0], df=6.0))),
     "flow of one column": Case(lambda: Flow(Elementwise(small_spline(), 1), Normal([0.3]))),
+    "dequantized": Case(_dequantized, truth=_cells),
+    "dequantized by a flow": Case(lambda: _dequantized(_noise()), truth=_cells),
+    "dequantized on the unit cube": Case(lambda: Dequantized(Uniform([0.0, 0.0], [1.0, 1.0]), 3)),
+    "dequantized images of context": Case(
+        lambda: Dequantized(Normal(torch.zeros(1, 2, 1), context=2, hidden=(4,)), 3, logit=True), context=2
+    ),
     "regardless of context": Case(lambda: Regardless(StudentT([0.0, 1.0], df=5.0, learnable=True), 2), context=2),
     "Gaussian mixture": Case(_mixture),
     "full Gaussian mixture": Case(lambda: _mixture(full=True)),

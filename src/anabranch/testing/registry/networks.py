@@ -50,9 +50,9 @@ NETWORKS: dict[str, Case] = {
     "gated convolutional of context": Case(
         lambda: GatedConvolutional(IMAGE, (3, 2, 2), 2, hidden=4, embed_positions=False), context=2, features=IMAGE
     ),
-    "gated convolutional with attention, of an image": Case(
-        lambda: GatedConvolutional(IMAGE, IMAGE, (1, 2, 2), hidden=4, attention=2),
-        context=(1, 2, 2),
+    "gated convolutional with attention, of a larger image": Case(
+        lambda: GatedConvolutional(IMAGE, IMAGE, (1, 4, 4), hidden=4, attention=2),
+        context=(1, 4, 4),
         features=IMAGE,
     ),
 }

@@ -194,6 +194,16 @@ TRANSFORMS: dict[str, Case] = {
     "tarflow of context": Case(
         lambda: flows.tarflow((1, 2, 4), 2, blocks=2, hidden=8, layers=1, heads=2), features=(1, 2, 4), context=2
     ),
+    "Glow": Case(lambda: flows.glow((1, 4, 4), steps=2, hidden=4, blocks=1), features=(1, 4, 4), compiles=False),
+    "Glow of splines, of an image": Case(
+        lambda: flows.glow((1, 4, 4), (1, 4, 4), steps=1, hidden=4, blocks=1, attention=2, univariate="spline"),
+        features=(1, 4, 4),
+        context=(1, 4, 4),
+        compiles=False,
+    ),
+    "RealNVP of images": Case(
+        lambda: flows.realnvp_image((1, 4, 4), couplings=1, hidden=4, blocks=1), features=(1, 4, 4), compiles=False
+    ),
     "spline autoregressive over a sequence, by a transformer": Case(
         lambda: Autoregressive(small_spline(), CausalTransformer(4, small_spline().size, hidden=8, layers=1, heads=2)),
         features=4,

@@ -1,0 +1,25 @@
+"""Recipes: the well-known flows as chains of named blocks, with good defaults.
+
+Each returns a `Chain`; every prefix of its blocks is a transform of its own, so any of them can be given to `Flow` or to
+`DepthMixture`.
+"""
+
+from anabranch.flows.images import glow, realnvp_image
+from anabranch.flows.tarflow import tarflow
+from anabranch.flows.vectors import iaf, maf, nice, nsf, realnvp
+from anabranch.flows.whole_vectors import householder, planar, radial, sylvester
+
+__all__ = [
+    "glow",
+    "householder",
+    "iaf",
+    "maf",
+    "nice",
+    "nsf",
+    "planar",
+    "radial",
+    "realnvp",
+    "realnvp_image",
+    "sylvester",
+    "tarflow",
+]

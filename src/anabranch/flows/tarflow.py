@@ -1,0 +1,91 @@
+"""The recipe of transformer autoregressive flows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from anabranch.checks import as_shape, positive_int
+from anabranch.flows.scales import affine_maps
+from anabranch.networks import CausalTransformer
+from anabranch.networks.network import Shape
+from anabranch.transforms import Autoregressive, Chain, Memory, Permutation, Reshape, Standardise, Transform
+
+
+def tarflow(
+    features: Sequence[int],
+    context: Shape | None = 0,
+    patch: int = 2,
+    blocks: int = 4,
+    hidden: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    dropout: float = 0.0,
+    memory: str | Memory = "store",
+    max_scale: float = 1000.0,
+) -> Chain:
+    """Transformer autoregressive flow of images: affine layers over patches, whose order turns round from each to the next.
+
+    The numbers of a patch are one position: each is shifted and scaled as a causal transformer says of the patches before.
+    z has the shape (height / patch, width / patch, channels patch^2).
+
+    Source: Zhai et al., 2024, "Normalizing flows are capable generative models", arXiv:2412.06329, section 2.2.
+
+    Args:
+        features: the shape of the images, (channels, height, width).
+        context: size of the context, or its shape; 0 for none.
+        patch: side of a patch, of which height and width are multiples.
+        blocks: number of affine layers.
+        hidden: width of each transformer.
+        layers: of each transformer.
+        heads: of its attention.
+        dropout: of each transformer.
+        memory, max_scale: as in `maf`.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> flow = ab.Flow(ab.flows.tarflow((1, 8, 8), blocks=2, hidden=16, layers=1))
+        >>> flow.sample((5,)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+    shape, side = as_shape("features", features), positive_int("patch", patch)
+    if len(shape) != 3 or shape[1] % side or shape[2] % side:
+        raise ValueError(
+            f"features: expected (channels, height, width) with multiples of {side}, the patch, got {tuple(shape)}"
+        )
+    channels, height, width = shape
+    numbers, positions = shape.numel(), (height // side, width // side)
+    univariate = affine_maps(max_scale, positive_int("blocks", blocks))
+    named: dict[str, Transform] = {}
+    for i in range(blocks):
+        g, inside = univariate(), channels * side**2
+        network = CausalTransformer(
+            positions,
+            inside * g.size,
+            context,
+            hidden,
+            layers,
+            heads,
+            dropout=dropout,
+            zero_start=True,
+            channels=inside,
+        )
+        order = range(network.features) if i % 2 == 0 else range(network.features - 1, -1, -1)
+        named[f"affine_{i + 1}"] = Autoregressive(g, network, order)
+    # (channels, rows, side, columns, side) to (rows, columns, channels, side, side)
+    cut = torch.arange(numbers).reshape(channels, positions[0], side, positions[1], side).permute(1, 3, 0, 2, 4)
+    named["affine_1"] = Chain(
+        {
+            "vector": Reshape(shape, numbers),
+            "standardise": Standardise(numbers),
+            "cut": Permutation(cut.flatten().tolist()),
+            "patches": Reshape(numbers, (*positions, inside)),
+            "layer": named["affine_1"],
+        }
+    )
+    return Chain(named, memory=memory)

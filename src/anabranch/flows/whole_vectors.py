@@ -1,0 +1,171 @@
+"""Recipes of layers that move whole vectors, for variational inference above all: planar, radial, Sylvester, Householder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from anabranch.checks import positive_int
+from anabranch.flows.rows import standardising
+from anabranch.networks import MLP, Network
+from anabranch.transforms import (
+    Affine,
+    Chain,
+    Elementwise,
+    Householder,
+    Inverse,
+    Memory,
+    Permutation,
+    Planar,
+    Radial,
+    Sylvester,
+    Transform,
+)
+
+
+def planar(
+    features: int,
+    context: int = 0,
+    blocks: int = 8,
+    hidden: Sequence[int] = (64,),
+    activation: str = "relu",
+    memory: str | Memory = "store",
+) -> Chain:
+    """Planar flow: layers that bend space along one direction each, turned round for variational inference.
+
+    It samples by a formula, which also scores what it samples, and scores data by the root of a function of one number for
+    each layer. Many layers make a supple density of few features; of many features prefer `sylvester` or `iaf`.
+
+    Source: Rezende and Mohamed, 2015, arXiv:1505.05770.
+
+    Args:
+        features: number of features.
+        context: size of the context, 0 for none; networks then move the layers' parameters.
+        blocks: number of layers.
+        hidden: hidden sizes of each layer's network of the context.
+        activation: the networks' nonlinearity.
+        memory: what the chain keeps for the gradients, see `Chain`.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ab.flows.planar(features=2).scoring
+        'iterative'
+    """
+
+    def layer(network: Network | None) -> Transform:
+        return Inverse(Planar(features, network))
+
+    layers = _whole("planar", layer, 2 * features + 1, context, blocks, hidden, activation)
+    return Chain(standardising(layers, features), memory=memory)
+
+
+def radial(
+    features: int,
+    context: int = 0,
+    blocks: int = 8,
+    hidden: Sequence[int] = (64,),
+    activation: str = "relu",
+    memory: str | Memory = "store",
+) -> Chain:
+    """Radial flow: layers that stretch or squeeze space around a point each. Scoring and sampling are both formulas.
+
+    Source: Rezende and Mohamed, 2015, arXiv:1505.05770.
+
+    Args:
+        features, context, blocks, hidden, activation, memory: as in `planar`.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ab.flows.radial(features=2).inversion
+        'closed'
+    """
+
+    def layer(network: Network | None) -> Transform:
+        return Inverse(Radial(features, network))
+
+    layers = _whole("radial", layer, features + 2, context, blocks, hidden, activation)
+    return Chain(standardising(layers, features), memory=memory)
+
+
+def sylvester(
+    features: int,
+    context: int = 0,
+    blocks: int = 4,
+    units: int | None = None,
+    basis: str = "orthogonal",
+    hidden: Sequence[int] = (64,),
+    activation: str = "relu",
+    memory: str | Memory = "store",
+) -> Chain:
+    """Sylvester flow: residual layers of many hidden units, turned round for variational inference as in `planar`.
+
+    Source: van den Berg et al., 2018, arXiv:1803.05649.
+
+    Args:
+        features, context, blocks, hidden, activation, memory: as in `planar`.
+        units: hidden units of each layer, at most and by default as many as features.
+        basis: "orthogonal", "householder", or "triangular", with the features turned round between layers.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ab.Flow(ab.flows.sylvester(features=3, units=2)).sample((10,)).shape
+        torch.Size([10, 3])
+    """
+
+    def layer(network: Network | None) -> Transform:
+        turned = Inverse(Sylvester(features, units, basis, network=network))
+        return turned if basis != "triangular" else Chain([turned, Permutation(range(features - 1, -1, -1))])
+
+    numbers = Sylvester.numbers(features, units, basis)
+    layers = _whole("sylvester", layer, numbers, context, blocks, hidden, activation)
+    return Chain(standardising(layers, features), memory=memory)
+
+
+def householder(
+    features: int,
+    context: int = 0,
+    blocks: int = 1,
+    reflections: int | None = None,
+    hidden: Sequence[int] = (64,),
+    activation: str = "relu",
+    memory: str | Memory = "store",
+) -> Chain:
+    """Householder flow: an affine map of every feature, then reflections. Over a normal base it is a normal density of full
+    covariance, at every context another.
+
+    Source: Tomczak and Welling, 2016, arXiv:1611.09630.
+
+    Args:
+        features, context, hidden, activation, memory: as in `planar`.
+        blocks: number of pairs of an affine map and reflections; one reaches every covariance.
+        reflections: of each block, by default as many as features.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ab.flows.householder(features=3, context=2).affine
+        True
+    """
+    count = features if reflections is None else reflections
+
+    def layer(network: Network | None) -> Transform:
+        scaling = None if network is None else MLP(context, 2 * features, 0, hidden, activation, zero_start=True)
+        return Chain([Householder(features, count, network), Elementwise(Affine(), features, scaling)])
+
+    layers = _whole("householder", layer, count * features, context, blocks, hidden, activation)
+    return Chain(standardising(layers, features), memory=memory)
+
+
+def _whole(
+    kind: str,
+    layer: Callable[[Network | None], Transform],
+    numbers: int,
+    context: int,
+    blocks: int,
+    hidden: Sequence[int],
+    activation: str,
+) -> dict[str, Transform]:
+    """Layers of whole vectors, the numbers of each moved by a network of the context if there is one."""
+    layers: dict[str, Transform] = {}
+    for i in range(positive_int("blocks", blocks)):
+        network = MLP(context, numbers, 0, hidden, activation, zero_start=True) if context else None
+        layers[f"{kind}_{i + 1}"] = layer(network)
+    return layers
