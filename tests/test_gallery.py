@@ -9,7 +9,19 @@ import torch
 from anabranch.cli import main
 from anabranch.datasets import Circles
 from anabranch.families import Levels
-from anabranch.gallery import NAMES, arm, arm_drawing, clusters, data, drawing, naive, results, run_experiment, toys
+from anabranch.gallery import (
+    NAMES,
+    arm,
+    arm_drawing,
+    clusters,
+    data,
+    drawing,
+    image_flows,
+    naive,
+    results,
+    run_experiment,
+    toys,
+)
 from anabranch.gallery.influence import influence
 from anabranch.gallery.results import Result, scores, summary
 from anabranch.gallery.warps import Warps
@@ -270,8 +282,61 @@ def test_curves_are_means_over_the_seeds():
     }
 
 
-def test_epochs_are_those_of_arm_alone(tmp_path):
-    with pytest.raises(ValueError, match=r"epochs: expected None for circles, since arm alone takes it, got 3"):
+def test_options_are_those_of_experiments_that_take_them(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"epochs: expected None for circles, since arm and images alone take it, got 3"
+    ):
         run_experiment("circles", tmp_path, epochs=3)
     with pytest.raises(ValueError, match="epochs: expected"):
         run_experiment("arm", tmp_path, epochs=0)
+    with pytest.raises(ValueError, match=r"minutes: expected None for arm, since images alone takes it, got 2"):
+        run_experiment("arm", tmp_path, minutes=2)
+    with pytest.raises(ValueError, match=r"file: expected the \.npz file of fashion, .* got None"):
+        run_experiment("images", tmp_path, images="fashion")
+    with pytest.raises(ValueError, match="data: expected"):
+        run_experiment("images", tmp_path, images="letters")
+
+
+@pytest.fixture
+def few_images(monkeypatch, tmp_path):
+    options = {
+        "RealNVP": {"levels": 1, "couplings": 1, "hidden": 4, "blocks": 1, "dropout": 0.2},
+        "Glow": {"levels": 2, "steps": 1, "hidden": 4, "blocks": 1},
+        "TarFlow": {"patch": 4, "blocks": 2, "hidden": 4, "layers": 1, "heads": 1},
+    }
+    few = image_flows.Setting(options, {"couplings": 1, "hidden": 4}, image_flows.SMALL.fit, 0.01, samples=3, scored=20)
+    monkeypatch.setattr(image_flows, "SMALL", few)
+    x = np.random.default_rng(0).integers(0, 256, (120, 8, 8)).astype(np.uint8)
+    np.savez(tmp_path / "few.npz", x=x)
+    return tmp_path / "few.npz"
+
+
+def test_images_writes_results_and_pictures(few_images, tmp_path, monkeypatch, capsys):
+    command = ["anabranch", "gallery", "images", "--data", "mnist", "--file", str(few_images), "--epochs", "1"]
+    monkeypatch.setattr("sys.argv", [*command, "--seeds", "1", "-o", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    rows = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert [row["method"] for row in rows] == ["independent pixels", *image_flows.METHODS]
+    for row in rows:
+        assert row["bits_per_dim"] == pytest.approx(-row["log_likelihood"] / (64 * np.log(2)))
+        # the pixels are uniform on 256 levels: no model has fewer than 8 bits, and after one epoch none has many more
+        assert 7.9 < row["bits_per_dim"] < 16
+    assert all(0 <= row["reconstruction_error"] < 0.1 and row["error"] > 0 for row in rows[1:])
+    pictures = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert pictures == {"images-samples.png", "images-temperatures.png", "images-ways.png"}
+    assert "bits per dimension" in capsys.readouterr().out
+
+
+def test_the_test_set_of_a_file_is_its_own_or_the_last_sixth(few_images, tmp_path):
+    images = data.load_levelled("mnist", few_images)
+    assert [len(part) for part in (images.x, images.validation, images.test)] == [96, 4, 20]
+    with np.load(few_images) as arrays:
+        assert torch.equal(images.test[:, 0], torch.from_numpy(arrays["x"][100:]))
+        np.savez(tmp_path / "more.npz", x=arrays["x"], xt=arrays["x"][:7])
+    images = data.load_levelled("fashion", tmp_path / "more.npz")
+    assert [len(part) for part in (images.x, images.validation, images.test)] == [116, 4, 7]
+    np.savez(tmp_path / "scaled.npz", x=np.zeros((5, 8, 8)))
+    with pytest.raises(ValueError, match=r"scaled\.npz: expected x \(rows, height, width\) in uint8, got .* float64"):
+        data.load_levelled("mnist", tmp_path / "scaled.npz")

@@ -18,7 +18,7 @@ def gallery(
         str,
         typer.Argument(
             help="pinwheel-5, pinwheel-3, circles, circles-32-labels, circles-64-labels, mnist-clusters, table-clusters, "
-            "depth-against-naive or arm."
+            "depth-against-naive, arm or images."
         ),
     ],
     seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 4,
@@ -26,27 +26,42 @@ def gallery(
         "gallery"
     ),
     data: Annotated[
-        Path,
-        typer.Option(help="Folder with mnist.npz, penbased.npz, satimage.npz; without them smaller data are taken."),
-    ] = Path("../shared/data"),
+        str | None,
+        typer.Option(
+            help="Folder with mnist.npz, penbased.npz, satimage.npz; without them smaller data are taken. Of images: digits "
+            "(the default), fashion or mnist.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Of images, with --data fashion or mnist: .npz with x, and xt if there is a test set."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Of each fit of images; by default 3 for digits, 20 on a CPU, 12 on a GPU.")
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="At most so many in each fit, for a quick look; arm alone takes it.")
+        int | None, typer.Option(help="At most so many in each fit, for a quick look; arm and images alone take it.")
     ] = None,
 ) -> None:
-    """Run an experiment, with pictures: mixtures of flows beside a Gaussian mixture and the optimum; autoregressive models.
+    """Run an experiment, with pictures: mixtures of flows beside a Gaussian mixture and the optimum; autoregressive models;
+    flows of images.
 
     Minutes for each seed. Every number of the table at the end is a mean over the seeds, with their standard deviation.
     """
     from anabranch.gallery import run_experiment  # noqa: PLC0415 (slow to import)
     from anabranch.gallery.results import summary  # noqa: PLC0415
 
-    file, begun = output / f"{name}.json", time.time()
+    written, begun = output / f"{name}.json", time.time()
     try:
-        results = run_experiment(name, output, seeds, data, lambda result: complain(_line(result)), epochs)
+        folder = Path("../shared/data" if data is None or name == "images" else data)
+        images = data if name == "images" and data is not None else "digits"
+        results = run_experiment(
+            name, output, seeds, folder, lambda result: complain(_line(result)), epochs, images, file, minutes
+        )
     except KeyboardInterrupt:
-        if not file.exists() or file.stat().st_mtime < begun - 1:  # clocks of file systems are coarse
+        if not written.exists() or written.stat().st_mtime < begun - 1:  # clocks of file systems are coarse
             raise
-        complain(f"interrupted; {file} has the seeds that were done")
+        complain(f"interrupted; {written} has the seeds that were done")
         raise typer.Exit(INTERRUPTED) from None
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -65,6 +80,8 @@ def _line(result: Any) -> str:
     numbers = [f"seed {result.seed}"]
     if result.log_likelihood is not None:
         numbers.append(f"log-likelihood {result.log_likelihood:.3f}")
+    if result.bits_per_dim is not None:
+        numbers.append(f"{result.bits_per_dim:.3f} bits per dimension")
     if result.accuracy is not None:
         numbers.append(f"accuracy {result.accuracy:.3f}")
     if result.adjusted_rand is not None:

@@ -157,6 +157,10 @@ class ClosedAnswers(nn.Module, Generic[DensityT]):
         """Transforms that, one after the other at a context, make of x standard normal noise, and run both ways."""
         return None
 
+    def at_temperature(self, temperature: float) -> DensityT | None:
+        """The density whose normal base has so many times its deviation, with the same transforms (no copies)."""
+        return None
+
     def peaks(self, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """Points (n, D), in float64, uphill from which there is the highest point of p, and the unit of each column, (D)."""
         return None

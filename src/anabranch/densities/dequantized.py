@@ -129,8 +129,16 @@ class Dequantized(Composite):
 
     def quantize(self, y: Tensor) -> Tensor:
         """The levels in whose cells numbers y (*batch, *event) that the density reads lie; the nearest ones outside."""
-        share = torch.sigmoid(y) if self.logit else y
-        return (share * self.levels).floor().clamp(0, self.levels - 1)
+        return (self.shares(y) * self.levels).floor().clamp(0, self.levels - 1)
+
+    def shares(self, y: Tensor) -> Tensor:
+        """(x + u) / K of numbers y = s((x + u) / K): where they lie between the ends of all levels."""
+        return torch.sigmoid(y) if self.logit else y
+
+    def at_temperature(self, temperature: float) -> Dequantized | None:
+        """The density at that temperature, and the same noise."""
+        density = self.density.at_temperature(temperature)
+        return None if density is None else Dequantized(density, self.levels, self.noise, self.logit)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the noise on uniform draws, and the density on what it makes of x."""

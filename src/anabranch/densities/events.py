@@ -76,9 +76,11 @@ def whole_rows(name: str, x: Tensor, density: HasEvents, like: Tensor | None) ->
             row, *place = where[0].tolist()
             low, high = (float(end[tuple(place)]) for end in (ends.low, ends.high))
             value = f"{some[row][tuple(place)].item():g}"
+            scaled = (some[row] >= 0).all() and (some[row] <= 1).all() and low == 0 and high > 1
+            hint = f"; numbers from 0 to 1 become levels by (x * {high:.0f}).round()" if scaled else ""
             at = f"column {place[0]}" if len(place) == 1 else f"position {tuple(place)}"
             raise ValueError(
-                f"{name}: expected whole numbers from {low:.0f} to {high:.0f}, got {value} in row {begin + row}, {at}"
+                f"{name}: expected whole numbers from {low:.0f} to {high:.0f}, got {value} in row {begin + row}, {at}{hint}"
             )
         if all_whole and (ends is None or not ends.exact):
             read = some if density.event_dtype == "whole" or like is None else some.to(like)

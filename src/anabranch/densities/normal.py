@@ -16,6 +16,7 @@ from anabranch.densities.gaussian import (
     gaussian_divergence,
     gaussian_log_prob,
     gaussian_sample,
+    lower_factor,
     read_loc,
     read_scale,
 )
@@ -129,6 +130,15 @@ class Normal(Density):
     def _moments(self, context: Tensor | None) -> Moments:
         theta = self.theta(context)
         return Moments(theta["loc"], gaussian_covariance(theta["log_scale"], theta.get("packed")))
+
+    def at_temperature(self, temperature: float) -> Normal | None:
+        """The normal density of so many times the deviations, as it is now: not of a context."""
+        if self.context_shape is not None:
+            return None
+        theta = {name: value.detach() for name, value in self.theta(None).items()}
+        if "packed" not in theta:
+            return Normal(theta["loc"], theta["log_scale"].exp() * temperature)
+        return Normal(theta["loc"], scale_tril=lower_factor(theta["log_scale"], theta["packed"]) * temperature)
 
     def peaks(self, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """The mean."""

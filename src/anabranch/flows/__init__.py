@@ -4,12 +4,13 @@ Each returns a `Chain`; every prefix of its blocks is a transform of its own, so
 `DepthMixture`.
 """
 
-from anabranch.flows.images import glow, realnvp_image
+from anabranch.flows.images import dequantisation, glow, realnvp_image
 from anabranch.flows.tarflow import tarflow
 from anabranch.flows.vectors import iaf, maf, nice, nsf, realnvp
 from anabranch.flows.whole_vectors import householder, planar, radial, sylvester
 
 __all__ = [
+    "dequantisation",
     "glow",
     "householder",
     "iaf",

@@ -16,7 +16,9 @@ from anabranch.transforms import (
     ActNorm,
     Chain,
     Coupling,
+    Elementwise,
     Inverse,
+    Logit,
     LULinear,
     Memory,
     OnPart,
@@ -90,7 +92,7 @@ def glow(
         >>> list(flow.transform.blocks), flow.base.event_shape
         (['level_1', 'level_2'], torch.Size([4, 4, 4]))
     """
-    shape = _image_shape(features, levels)
+    shape = _image_shape(features, positive_int("levels", levels))
     mapped = _maps(univariate, steps, bins, bound, max_scale)
     coupled = _Couplings(context, hidden, blocks, attention, dropout, mapped)
 
@@ -146,7 +148,7 @@ def realnvp_image(
         >>> chain.forward_shape((3, 8, 8)), len(chain)
         (torch.Size([12, 4, 4]), 2)
     """
-    shape = _image_shape(features, levels)
+    shape = _image_shape(features, positive_int("levels", levels))
     mapped = _maps(univariate, 2 * positive_int("couplings", couplings), bins, bound, max_scale)
     coupled = _Couplings(context, hidden, blocks, attention, dropout, mapped)
 
@@ -163,6 +165,55 @@ def realnvp_image(
         return named | {"channels": Chain(rows, memory=memory)}
 
     return _levels(shape, levels, body, coupled)
+
+
+def dequantisation(
+    features: Sequence[int],
+    couplings: int = 2,
+    hidden: int = 16,
+    blocks: int = 1,
+    dropout: float = 0.0,
+    memory: str | Memory = "store",
+    max_scale: float = 1000.0,
+) -> Chain:
+    r"""Variational dequantisation: from noise u in (0, 1) for every pixel to normal numbers, as the image x says.
+
+    A logit, a shift and a scale of every pixel, and couplings over checkerboards; all networks read x, the context. A `Flow`
+    of it is the noise of `densities.Dequantized`. It starts near the uniform density, whatever x is.
+
+    Source: Ho et al., 2019, "Flow++", arXiv:1902.00275, section 3.1.
+
+    Args:
+        features: the shape of the images, (channels, height, width), any numbers of pixels.
+        couplings: over checkerboards.
+        hidden, blocks, dropout, memory, max_scale: as in `glow`.
+
+    Raises:
+        ValueError: a shape that is none of images.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> from anabranch.densities import Dequantized, Normal
+        >>> noise = ab.Flow(ab.flows.dequantisation((1, 8, 8)))
+        >>> levels = Dequantized(Normal(torch.zeros(1, 8, 8)), 17, noise, logit=True)
+        >>> levels.lower_bound(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([5])
+    """
+    shape = _image_shape(features, 0)
+    mapped = affine_maps(max_scale, positive_int("couplings", couplings, least=0) // 2 + 1)
+    coupled = _Couplings(shape, hidden, blocks, 0, dropout, mapped)
+    g = mapped()
+    told = GatedConvolutional(
+        shape, (shape[0] * g.size, *shape[1:]), hidden=hidden, blocks=blocks, dropout=dropout, zero_start=True
+    )
+    named: dict[str, Transform] = {
+        "logit": Elementwise(Logit(), shape),
+        "norm": Pointwise(ActNorm(shape[0])),
+        "affine": Elementwise(g, shape, told),
+    }
+    named |= {f"checkerboard_{i + 1}": coupled.over(_checkerboard(shape, i)) for i in range(couplings)}
+    return Chain(named, memory=memory)
 
 
 class _Couplings:
@@ -266,7 +317,7 @@ def _image_shape(features: Sequence[int], levels: int) -> torch.Size:
     if len(shape) != 3:
         raise ValueError(f"features: expected the shape (channels, height, width), got {tuple(shape)}")
     height, width = shape[1:]
-    for level in range(1, positive_int("levels", levels) + 1):
+    for level in range(1, positive_int("levels", levels, least=0) + 1):
         if height % 2 or width % 2:
             most = f"at most levels={level - 1}" if level > 1 else "no level takes them"
             raise ValueError(

@@ -57,6 +57,39 @@ def samples_picture(
     save_png(figure, path)
 
 
+def strips_picture(
+    path: str | os.PathLike[str],
+    strips: Mapping[str, Sequence[Tensor | ArrayLike]],
+    *,
+    darkest: float,
+    title: str,
+) -> None:
+    """Draw rows of images one below the other, each group of rows with its name at the left.
+
+    Args:
+        path: of the PNG.
+        strips: for each name its rows, (n, height, width) each, of one n.
+        darkest: the number that is black; 0 is white.
+        title: of the picture.
+
+    Raises:
+        ValueError: images of other dimensions; matplotlib is missing.
+        FileNotFoundError: the folder does not exist.
+    """
+    groups = {name: [read_array("strips", row, 3) / darkest for row in rows] for name, rows in strips.items()}
+    columns = len(next(iter(groups.values()))[0])
+    lines = sum(len(rows) for rows in groups.values())
+    figure = new_figure(0.72 * columns + 1.6, 0.72 * lines + 0.2 * len(groups) + 0.5, title)
+    places = figure.add_gridspec(len(groups), 1, height_ratios=[len(rows) for rows in groups.values()])
+    for i, (name, rows) in enumerate(groups.items()):
+        panel = figure.add_subplot(places[i])
+        sheet = _sheet([_inked(image, INK) for row in rows for image in row], columns)
+        panel.imshow(sheet, interpolation="nearest")
+        panel.set_ylabel(name, fontsize=9.5, rotation=0, ha="right", va="center", color=INK)
+        bare(panel)
+    save_png(figure, path)
+
+
 def completions_picture(
     path: str | os.PathLike[str],
     images: Tensor | ArrayLike,

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anabranch.checks import one_of
+
 
 @dataclass
 class Labelled:
@@ -57,6 +59,62 @@ def load_images() -> Images:
     digits = load_digits()
     x, y = torch.as_tensor(digits.images.astype(np.uint8)), torch.as_tensor(digits.target)
     return Images(x[:1000], x[1000:1350], x[1350:], y[1350:])
+
+
+@dataclass
+class LevelledImages:
+    """Images of whole levels, (rows, channels, height, width) in uint8, in the order of their file.
+
+    Attributes:
+        name: of the data.
+        levels: how many a pixel may have.
+        x: training rows.
+        validation: which say when a fit is at its best.
+        test: rows to score on.
+    """
+
+    name: str
+    levels: int
+    x: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+LEVELLED = ("digits", "fashion", "mnist")
+
+
+def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
+    """Images by name: scikit-learn's digits, or those of a file of 256 levels.
+
+    Args:
+        name: "digits" (17 levels, rows 1000/350/447); "fashion" or "mnist".
+        file: of the latter: .npz with x (rows, height, width) in uint8, and xt, a test set; without that the last sixth of x
+            is the test set. The last twenty-fifth of the other rows say when a fit is at its best.
+
+    Raises:
+        ValueError: another name, no file, or a file without such arrays.
+    """
+    if one_of("data", name, LEVELLED) == "digits":
+        images = load_images()
+        return LevelledImages(name, 17, *(rows[:, None] for rows in (images.x, images.validation, images.test)))
+    if file is None:
+        raise ValueError(f"file: expected the .npz file of {name}, with x (rows, height, width) in uint8, got None")
+    with np.load(file, allow_pickle=False) as arrays:
+        found = {key: arrays[key] for key in ("x", "xt") if key in arrays.files}
+    for key, value in found.items():
+        if value.dtype != np.uint8 or value.ndim != 3:
+            raise ValueError(
+                f"{file}: expected {key} (rows, height, width) in uint8, got shape {value.shape} in {value.dtype}"
+            )
+    if "x" not in found:
+        raise ValueError(f"{file}: expected an array x, got none")
+    x = torch.from_numpy(found["x"])[:, None]
+    if "xt" not in found:
+        x, test = x[: len(x) - len(x) // 6], x[len(x) - len(x) // 6 :]
+    else:
+        test = torch.from_numpy(found["xt"])[:, None]
+    kept = len(x) - len(x) // 25
+    return LevelledImages(name, 256, x[:kept], x[kept:], test)
 
 
 def load_digits_0_to_4(folder: Path, rows: int = 8000) -> Labelled:

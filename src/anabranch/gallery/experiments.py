@@ -10,11 +10,15 @@ from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.gallery import clusters, naive, toys
 from anabranch.gallery.arm import Arm
+from anabranch.gallery.data import load_levelled
 from anabranch.gallery.drawing import draw, draw_curves
+from anabranch.gallery.image_flow_drawing import draw_image_flows
+from anabranch.gallery.image_flows import ImageFlows
 from anabranch.gallery.panels import require_matplotlib
 from anabranch.gallery.results import Result, write_results
 
-NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive", "arm")
+NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive", "arm", "images")
+_QUICK = ("arm", "images")  # whose fits may be cut short
 
 
 def run_experiment(
@@ -24,6 +28,9 @@ def run_experiment(
     data: Path = Path("../shared/data"),
     report: Callable[[Result], object] | None = None,
     epochs: int | None = None,
+    images: str = "digits",
+    file: Path | None = None,
+    minutes: float | None = None,
 ) -> list[Result]:
     """Run an experiment on several seeds, and write `NAME.json` and its pictures.
 
@@ -36,17 +43,29 @@ def run_experiment(
         data: where `mnist.npz`, `penbased.npz` and `satimage.npz` lie, arrays x and y each; without them scikit-learn's
             digits and wines are taken.
         report: called with every result as it comes.
-        epochs: at most so many in each fit of "arm", for a quick look; None for as many as its recipes say.
+        epochs: at most so many in each fit of "arm", for a quick look; None for as many as its recipes say. Of "images" so
+            many in place of minutes.
+        images: of "images": "digits", "fashion" or "mnist".
+        file: of the last two, .npz; see `data.load_levelled`.
+        minutes: of each fit of "images"; None for 3 (digits), 20 on a CPU or 12 on a GPU.
 
     Raises:
-        ValueError: an unknown name; epochs for another experiment.
+        ValueError: an unknown name; epochs, minutes or a file for another experiment.
     """
     one_of("name", name, NAMES)
     positive_int("seeds", seeds)
-    if epochs is not None and name != "arm":
-        raise ValueError(f"epochs: expected None for {name}, since arm alone takes it, got {epochs}")
+    if epochs is not None:
+        positive_int("epochs", epochs)
+        if name not in _QUICK:
+            raise ValueError(
+                f"epochs: expected None for {name}, since {' and '.join(_QUICK)} alone take it, got {epochs}"
+            )
+    for option, value in (("minutes", minutes), ("file", file)):
+        if value is not None and name != "images":
+            raise ValueError(f"{option}: expected None for {name}, since images alone takes it, got {value}")
     require_matplotlib()  # said before the fits, not after them
-    run = _runs(name, data, seeds, epochs)
+    levelled = load_levelled(images, file) if name == "images" else None
+    run = _runs(name, data, seeds, epochs) if levelled is None else ImageFlows(levelled, minutes, epochs)
     folder.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     fitted: dict[str, Density] = {}
@@ -59,7 +78,10 @@ def run_experiment(
                 if seed == 0 and density is not None:
                     fitted[result.method] = density
         write_results(folder / f"{name}.json", results)
-        if seed == 0:
+        if seed == 0 and levelled is not None:
+            bits = {row.method: row.bits_per_dim for row in results if row.bits_per_dim is not None}
+            draw_image_flows(folder, levelled, fitted, bits)
+        elif seed == 0:
             draw(name, folder, data, fitted)
     draw_curves(name, folder, results, fitted)
     return results
@@ -76,5 +98,5 @@ def _runs(
     if name == "depth-against-naive":
         return naive.run
     if name == "arm":
-        return Arm(seeds, None if epochs is None else positive_int("epochs", epochs))
+        return Arm(seeds, epochs)
     return lambda seed: toys.run(name, seed)

@@ -18,10 +18,20 @@ from torch import Tensor, nn
 from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
 
-_OPTIONAL = ("layers_a_position", "blocks_a_sample", "sampling_seconds")  # left out of files where they do not apply
+# left out of files where they do not apply
+_OPTIONAL = (
+    "bits_per_dim",
+    "error",
+    "reconstruction_error",
+    "layers_a_position",
+    "blocks_a_sample",
+    "sampling_seconds",
+)
 # of a table, and their heads
 _COLUMNS = {
     "log_likelihood": "log-likelihood",
+    "bits_per_dim": "bits per dimension",
+    "reconstruction_error": "reconstruction error",
     "accuracy": "accuracy",
     "adjusted_rand": "adjusted Rand",
     "normalized_mutual_information": "normalised mutual information",
@@ -45,6 +55,9 @@ class Result:
         parameters: trained numbers.
         seconds: of the fit.
         layers_a_position: of a stack of layers: the mean number that a position runs through.
+        bits_per_dim: of images, the same likelihood in bits for each number of an image.
+        error: standard error of the log-likelihood, where that is an estimate: of its draws, not of the test rows.
+        reconstruction_error: of flows of images, the largest, in levels, of what comes back of test images.
         blocks_a_sample: of a mixture from depth, where that is what is shown: the mean depth of its samples.
         sampling_seconds: likewise, of 20,000 samples.
     """
@@ -58,6 +71,9 @@ class Result:
     parameters: int | None = None
     seconds: float | None = None
     layers_a_position: float | None = None
+    bits_per_dim: float | None = None
+    error: float | None = None
+    reconstruction_error: float | None = None
     blocks_a_sample: float | None = None
     sampling_seconds: float | None = None
 
@@ -138,5 +154,7 @@ def _with_spread(values: list[float | None], name: str) -> str:
     mean = statistics.fmean(known)
     if name in ("parameters", "seconds"):
         return f"{mean:,.0f}"
+    if name == "reconstruction_error":
+        return f"{max(known):.1e}"
     spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
     return f"{mean:.3f}{spread}"

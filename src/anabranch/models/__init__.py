@@ -10,6 +10,7 @@ from anabranch.models.ensemble import Ensemble
 from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
 from anabranch.models.gaussian_copula import GaussianCopula
+from anabranch.models.latent_space import at_temperature, interpolate, reconstruction_error
 from anabranch.models.latent_variable import LatentVariable
 from anabranch.models.marginals import Marginals
 from anabranch.models.piecewise_flow import PiecewiseFlow
@@ -39,5 +40,8 @@ __all__ = [
     "Stretch",
     "Subset",
     "Tempered",
+    "at_temperature",
+    "interpolate",
     "pieces",
+    "reconstruction_error",
 ]

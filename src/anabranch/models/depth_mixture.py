@@ -191,6 +191,16 @@ class DepthMixture(Prunable):
                 head.initialize(z, context)
         self.base.initialize(self._images(x, context)[-1][0], context_for(self.base, context))
 
+    def at_temperature(self, temperature: float) -> DepthMixture | None:
+        """The same chain, heads and gate on the base at that temperature."""
+        base = self.base.at_temperature(temperature)
+        if base is None:
+            return None
+        heads: str | list[Transform] = self._heads() or "none"
+        return DepthMixture(self.chain, base, self.gate, self.depths, heads=heads, flow_weight=self.flow_weight).train(
+            self.training
+        )
+
     def _only(self, stay: Sequence[int]) -> Self:
         depths = [self.depths[i] for i in stay]
         # a chain has at least one block, also where only the base itself (depth 0) stays

@@ -90,6 +90,11 @@ class Flow(Composite):
             return None
         return [self._step, *inner[0]], context
 
+    def at_temperature(self, temperature: float) -> Flow | None:
+        """The transform on the base at that temperature."""
+        base = self.base.at_temperature(temperature)
+        return None if base is None else Flow(self.transform, base)
+
     def _given(
         self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
     ) -> Density | None:

@@ -201,6 +201,13 @@ TRANSFORMS: dict[str, Case] = {
         context=(1, 4, 4),
         compiles=False,
     ),
+    "dequantisation": Case(
+        lambda: flows.dequantisation((1, 3, 3), couplings=1, hidden=4),
+        features=(1, 3, 3),
+        context=(1, 3, 3),
+        domain=torch.sigmoid,
+        compiles=False,
+    ),
     "RealNVP of images": Case(
         lambda: flows.realnvp_image((1, 4, 4), couplings=1, hidden=4, blocks=1), features=(1, 4, 4), compiles=False
     ),

@@ -1,0 +1,243 @@
+"""Flows of images: recipes by level, dequantisation beside masses that are known, bits, temperature, ways between images."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import anabranch as ab
+from anabranch.densities import Categorical, Density, Dequantized, Normal, Uniform
+from anabranch.images import bits_per_dim
+from anabranch.models import at_temperature, interpolate, reconstruction_error
+from anabranch.networks import MLP
+from anabranch.testing import peak_memory, randomize
+from anabranch.transforms import Affine, Chain, Coupling, Elementwise, Logit, Squeeze
+
+LEVELS = 5
+RECIPES = {
+    "glow": lambda **more: ab.flows.glow((1, 8, 8), steps=2, hidden=8, blocks=1, **more),
+    "realnvp_image": lambda **more: ab.flows.realnvp_image((1, 8, 8), couplings=2, hidden=8, blocks=1, **more),
+}
+
+
+class Histogram(Density):
+    """Independent numbers on [0, 1), of constant density within each of `LEVELS` equal cells."""
+
+    def __init__(self, masses):
+        super().__init__(masses.shape[:-1])
+        self.register_buffer("masses", masses)
+
+    def _log_prob(self, x, context):
+        cell = (x * LEVELS).long().clamp(0, LEVELS - 1)
+        mass = self.masses.expand(*x.shape, LEVELS).gather(-1, cell.unsqueeze(-1)).squeeze(-1)
+        return (mass * LEVELS).log().flatten(-3).sum(dim=-1)
+
+    def _sample(self, shape, context):
+        cell = torch.multinomial(self.masses.flatten(0, -2), math.prod(shape), replacement=True)
+        cell = cell.movedim(-1, 0).reshape(*shape, *self.event_shape)
+        return (cell + torch.rand(cell.shape)) / LEVELS
+
+
+def masses(generator=0):
+    numbers = torch.randn(1, 2, 3, LEVELS, generator=torch.Generator().manual_seed(generator))
+    return numbers.softmax(dim=-1)
+
+
+def test_uniform_noise_is_exact_where_the_density_is_constant_within_cells():
+    known = Categorical(masses().log())
+    levels = Dequantized(Histogram(masses()), LEVELS)
+    x = known.sample((20,), generator=0)
+    wanted = known.log_prob(x)
+    torch.testing.assert_close(levels.lower_bound(x), wanted, atol=1e-5, rtol=0)
+    value, error = levels.estimate(x, samples=3)
+    torch.testing.assert_close(value, wanted, atol=1e-5, rtol=0)
+    assert float(error.max()) < 1e-3
+    bits, _ = bits_per_dim(levels, x.to(torch.uint8))
+    np.testing.assert_allclose(bits, -wanted.numpy() / (6 * math.log(2)), atol=1e-6)
+    np.testing.assert_allclose(bits_per_dim(known, x)[0], bits, atol=1e-6)
+    shares = torch.stack([(levels.sample((4000,), generator=1) == k).float().mean(dim=0) for k in range(LEVELS)], -1)
+    torch.testing.assert_close(shares, masses(), atol=0.04, rtol=0)
+
+
+def test_noise_that_is_fitted_bends_to_the_density_and_its_bound_is_tighter():
+    # one number, two levels: within a cell the density rises and falls steeply
+    density = Normal(torch.tensor([0.0]), scale=0.3)
+    with ab.drawing(0):
+        network = MLP(1, 2, hidden=(8,), zero_start=True)
+    coupled = Normal(torch.zeros(1), scale=1.8, context=1, network=network)
+    noise = ab.Flow(Elementwise(Logit(), 1), coupled)
+    fitted, uniform = Dequantized(density, 2, noise, logit=True), Dequantized(density, 2, logit=True)
+    x = torch.tensor([[0.0], [1.0]]).repeat(50, 1)
+    ab.fit(
+        fitted, x, validation=0, epochs=60, batch_size=100, learning_rate=0.05, progress=False, compile=False, seed=0
+    )
+    with torch.no_grad():
+        tight, loose = (float(one.lower_bound(x.repeat(20, 1), generator=0).mean()) for one in (fitted, uniform))
+    truth = math.log(0.5)
+    assert loose < truth - 5
+    assert truth - 0.25 < tight < truth + 0.02
+    for levels in (fitted, uniform):
+        value, error = levels.estimate(x[:2], samples=5000, generator=0)
+        assert float((value - truth).abs().max()) < 5 * float(error.max())
+
+
+def test_a_number_that_is_no_level_has_no_mass_and_what_takes_data_says_so():
+    levels = Dequantized(Normal(torch.zeros(1, 2, 2), learnable=True), 17, logit=True)
+    x = torch.full((3, 1, 2, 2), 4)
+    x[1, 0, 0, 1] = 17
+    assert levels.lower_bound(x).isneginf().tolist() == [False, True, False]
+    with pytest.raises(
+        ValueError, match=r"^x: expected whole numbers from 0 to 16, got 17 in row 1, position \(0, 0, 1\)$"
+    ):
+        bits_per_dim(levels, x)
+    scaled = torch.full((20, 1, 2, 2), 0.25)
+    for call in (lambda: bits_per_dim(levels, scaled), lambda: ab.fit(levels, scaled, epochs=1, progress=False)):
+        with pytest.raises(
+            ValueError, match=r"got 0\.25 in row \d+, .*; numbers from 0 to 1 become levels by \(x \* 16\)\.round"
+        ):
+            call()
+    with pytest.raises(ValueError, match=r"log_prob: .* lower_bound, or estimate"):
+        levels.log_prob(x)
+    with pytest.raises(
+        ValueError, match=r"^density: expected one of levels, got a Normal .*; put it into densities\.Dequantized"
+    ):
+        bits_per_dim(levels.density, x)
+
+
+def test_noise_must_be_a_density_of_the_gap():
+    normal = Normal(torch.zeros(2))
+    for noise, said in (
+        (Normal(torch.zeros(3)), r"noise: expected event shape \(2,\)"),
+        (Normal(torch.zeros(2), context=3), r"noise: expected a context of shape \(2,\)"),
+        (Categorical(torch.zeros(2, 3)), "noise: expected a density that is exact and whose draws"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Dequantized(normal, 4, noise)
+    with pytest.raises(ValueError, match="density: expected one of real numbers, got a Categorical"):
+        Dequantized(Categorical(torch.zeros(2, 3)), 3)
+    # draws outside their cell add nothing: the mean of the weights is the mass of the cell alone
+    wide = Dequantized(Uniform([0.0], [1.0]), 4, Uniform([-1.0], [3.0]))
+    value, error = wide.estimate(torch.zeros(1, 1), samples=20_000, generator=0)
+    assert abs(float(value) - math.log(0.25)) < 5 * float(error)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_level_is_a_depth(name):
+    chain = RECIPES[name](levels=3)
+    assert list(chain.blocks) == ["level_1", "level_2", "level_3"]
+    mixture = randomize(ab.DepthMixture(chain, hidden=(8,), lead=0.0), 0.1)
+    assert mixture.components == 3
+    x = mixture.sample((6,), generator=0)
+    assert x.shape == (6, 1, 8, 8)
+    joint = mixture.joint_log_prob(x)
+    shapes = chain.prefix_shapes((1, 8, 8))[1:]
+    assert set(shapes) == {torch.Size([4, 4, 4])}
+    for depth in (1, 2, 3):
+        alone = ab.Flow(chain[:depth], mixture.base)
+        z, _ = chain[:depth](x)
+        gate = mixture.weights(z)[:, depth - 1].log()
+        torch.testing.assert_close(joint[:, depth - 1], alone.log_prob(x) + gate, atol=1e-3, rtol=0)
+    # a level leaves alone what the ones before it factored out
+    first, second = (chain[:depth](x)[0] for depth in (1, 2))
+    assert torch.equal(first[:, 2:], second[:, 2:])
+    assert not torch.equal(first[:, :2], second[:, :2])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_odd_sizes_name_the_level_and_the_fix(name):
+    recipe = getattr(ab.flows, name)
+    with pytest.raises(
+        ValueError,
+        match=r"^features: expected height and width that are multiples of 8, .* got 28 x 28, of which level_3 meets 7 x 7; "
+        r"at most levels=2; pad the images to 32 x 32$",
+    ):
+        recipe((1, 28, 28), levels=3)
+    with pytest.raises(ValueError, match=r"level_1 meets 7 x 8; no level takes them; pad the images to 8 x 8"):
+        recipe((1, 7, 8), levels=1)
+    with pytest.raises(ValueError, match=r"features: expected the shape \(channels, height, width\), got \(8, 8\)"):
+        recipe((8, 8))
+
+
+def test_what_is_factored_out_is_told_by_what_goes_on():
+    chain = randomize(RECIPES["glow"](levels=2), 0.1)
+    split = chain.blocks["level_1"].blocks["split"]
+    assert isinstance(split, Coupling)
+    x = torch.randn(2, 4, 4, 4)
+    moved = x.clone()
+    moved[:, :2] += 1
+    z, again = split(x)[0], split(moved)[0]
+    assert torch.equal(again[:, :2], moved[:, :2])
+    assert not torch.allclose(z[:, 2:], again[:, 2:])
+
+
+def test_glow_of_32_steps_that_inverts_trains_in_the_memory_of_4():
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def peak(steps, memory):
+        with ab.drawing(0):
+            chain = ab.flows.glow((1, 8, 8), levels=2, steps=steps, hidden=8, blocks=1, memory=memory)
+        flow = ab.Flow(chain)
+        flow.initialize(x)
+
+        def step():
+            flow.zero_grad(set_to_none=True)
+            flow.loss(x).mean().backward()
+
+        return peak_memory(step)
+
+    few, many = peak(4, "invert"), peak(32, "invert")
+    assert many < 1.3 * few
+    assert peak(8, "store") > 3 * many
+
+
+@pytest.mark.parametrize("memory", ["invert", "checkpoint"])
+def test_dropout_and_blocks_that_run_again_are_refused(memory):
+    with pytest.raises(
+        ValueError, match=rf'^memory="{memory}": .* got dropout of 0\.2 in block .*; use dropout=0, or memory="store"'
+    ):
+        RECIPES["glow"](memory=memory, dropout=0.2)
+
+
+def test_draws_at_a_temperature_are_of_a_density_whose_base_is_narrower():
+    flow = randomize(ab.Flow([Elementwise(Affine(), 2)], Normal([1.0, -1.0], scale=[2.0, 0.5], learnable=True)), 0.3)
+    cool = at_temperature(flow, 0.5)
+    draws, cooler = flow.sample((4000,), generator=0), cool.sample((4000,), generator=0)
+    torch.testing.assert_close(cooler.std(dim=0), draws.std(dim=0) / 2, rtol=0.01, atol=0)
+    torch.testing.assert_close(cooler.mean(dim=0), draws.mean(dim=0), rtol=0, atol=0.05)
+    assert next(cool.transform.parameters()) is next(flow.transform.parameters())
+    mixture = randomize(ab.DepthMixture(ab.flows.nsf(2, blocks=2, hidden=(8,)), hidden=(8,)))
+    levels = Dequantized(mixture, 4, logit=True)
+    torch.testing.assert_close(at_temperature(levels, 1.0).sample((5,), generator=0), levels.sample((5,), generator=0))
+    assert float(at_temperature(mixture, 0.1).sample((99,), generator=0).std()) < float(mixture.sample((99,)).std())
+    full = Normal([0.0, 1.0], scale_tril=[[1.0, 0.0], [0.5, 2.0]])
+    torch.testing.assert_close(full.at_temperature(2.0).moments().covariance, 4 * full.moments().covariance)
+    with pytest.raises(ValueError, match=r"density: expected a flow .*, got a Categorical"):
+        at_temperature(Categorical(torch.zeros(2, 3)), 0.5)
+
+
+def test_the_way_between_two_images_begins_and_ends_with_them():
+    flow = randomize(ab.Flow(RECIPES["glow"]()), 0.05)
+    start, end = flow.sample((2,), generator=0)
+    way = interpolate(flow, start, end, count=5)
+    torch.testing.assert_close(way[[0, -1]], torch.stack([start, end]), atol=1e-3, rtol=0)
+    with torch.no_grad():
+        z = flow.transform(way)[0].flatten(1)
+    norms = z.norm(dim=1)
+    assert float(norms.min()) > 0.9 * float(norms[[0, -1]].min())  # a line would lead through the middle
+    torch.testing.assert_close(interpolate(flow, start, start, count=3), start.expand(3, 1, 8, 8), atol=1e-3, rtol=0)
+    levels = Dequantized(flow, 17, logit=True)
+    start, end = levels.sample((2,), generator=0)
+    way = interpolate(levels, start, end, count=4, generator=0)
+    assert torch.equal(way[0], start)
+    assert torch.equal(way[-1], end)
+    assert float(reconstruction_error(levels, torch.stack([start, end])).max()) < 1e-2
+    with pytest.raises(ValueError, match=r"density: expected a flow on a standard normal base.*Flow\(mixture\.chain"):
+        interpolate(ab.DepthMixture(flow.transform), start, end)
+
+
+def test_what_a_transform_loses_shows_in_the_reconstruction_error():
+    flow = ab.Flow(Chain([Squeeze(), Elementwise(Affine(), (4, 4, 4))]))
+    with torch.no_grad():
+        next(flow.transform.parameters())[..., 0] = 1e6
+    assert float(reconstruction_error(flow, torch.rand(3, 1, 8, 8)).max()) > 1e-2
