@@ -64,7 +64,7 @@ class Setting:
 SMALL_SIDE = 16
 _FIT: dict[str, Any] = {
     "batch_size": 64,
-    "learning_rate": 2e-3,
+    "learning_rate": 3e-3,
     "weight_decay": 1e-3,
     "average": 0.99,
     "progress": False,
@@ -73,9 +73,9 @@ _FIT: dict[str, Any] = {
 # chosen with the test rows of the digits in view, see docs/images.md
 SMALL = Setting(
     {
-        "RealNVP": {"levels": 2, "couplings": 4, "hidden": 32, "blocks": 1, "dropout": 0.2},
-        "Glow": {"levels": 2, "steps": 6, "hidden": 32, "blocks": 1, "dropout": 0.2},
-        "TarFlow": {"patch": 1, "blocks": 3, "hidden": 48, "layers": 2, "dropout": 0.2},
+        "RealNVP": {"levels": 2, "couplings": 3, "hidden": 32, "blocks": 1, "dropout": 0.2},
+        "Glow": {"levels": 2, "steps": 4, "hidden": 32, "blocks": 1, "dropout": 0.2},
+        "TarFlow": {"patch": 1, "blocks": 2, "hidden": 48, "layers": 2, "dropout": 0.2},
     },
     {"couplings": 2, "hidden": 16},
     _FIT,
