@@ -156,7 +156,7 @@ class Invert(Memory):
         self.every = None if every is None else positive_int("every", every)
 
     def check(self, blocks: Mapping[str, Transform]) -> None:
-        """Raise ValueError for a block of which either way is no formula, or that gives other numbers when it is run again."""
+        """Raise ValueError for a block of which either way is no formula, or that gives other numbers when run again."""
         _check_same_again("invert", blocks)
         for name, block in blocks.items():
             cost = max(block.inversion, block.scoring, key=INVERSIONS.index)
