@@ -74,6 +74,7 @@ KINDS = {
     "transformer": "CausalTransformer",
     "made": "MaskedMLP",
 }
+OPTIMIZERS = {"muon": ab.training.Muon}
 SAMPLES = 64
 PAGE = Path(__file__).parent.parent / "docs" / "autoregressive.md"
 
@@ -111,8 +112,10 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
     for pair in filter(None, re.split(r",(?=\w+=)", given)):
         key, _, value = pair.partition("=")
         options[key] = json.loads(value)
-    of_fit = ("batch_size", "learning_rate", "average", "precision", "compile", "epochs", "weight_decay")
+    of_fit = ("batch_size", "learning_rate", "average", "precision", "compile", "epochs", "weight_decay", "optimizer")
     fit = {**FIT[data], **{key: options.pop(key) for key in list(options) if key in of_fit}}
+    if "optimizer" in fit:
+        fit["optimizer"] = OPTIMIZERS[fit["optimizer"]]
     channels = None if family.inputs == 1 else family.inputs
     numbers = shape.numel()
     if name.startswith("any order"):

@@ -1,13 +1,14 @@
 """Tables compressed by models of any order, beside zstd, xz and Parquet, with and without the model's file.
 
-python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--arrays digits] [--minutes 5] [--models FOLDER] [--held-out]
+python benchmarks/compressed.py DATA_FOLDER [--tables adult,support2] [--arrays digits] [--held-out] [--minutes 5]
+    [--models FOLDER]
 
 The folder holds the archives that benchmarks/tables.py reads. A model is fitted to four fifths of the rows (of adult to the
 rows that it calls training rows), and compresses the others, which it has not seen, and all rows. Every file is read back,
 and the table compared. The model's file is as `save` writes it, in float32.
 
-Arrays are those of benchmarks/autoregressive.py, digits, letters or mnist: the rows that it scores, and all rows (but with --held-out). A model of
-the folder is taken (NAME-SEED.safetensors), or else a PixelCNN is fitted.
+Arrays are those of benchmarks/autoregressive.py, digits, letters or mnist: the rows that it scores, and all rows, unless
+--held-out says these alone. A model of the folder is taken (NAME-SEED.safetensors), or else a PixelCNN is fitted.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from anabranch.fingerprint import fingerprint
 from anabranch.objectives import Annihilation, Consistency, Likelihood, Objective
 from anabranch.tables import TableStream, fit_table
 from anabranch.testing import randomize
+from anabranch.training import Muon
 from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.loop import Loop
 from anabranch.training.packing import pack, unpack
@@ -79,6 +80,7 @@ FITS = {
     ),
     "weights": (small_flow, rows, {"weights": torch.arange(200) % 3, "validation": 0, "weight_decay": 0.1}),
     "momentum": (small_flow, rows, {"optimizer": partial(torch.optim.SGD, momentum=0.9), "augment": shaken}),
+    "muon": (small_flow, rows, {"optimizer": Muon, "learning_rate": 2e-2, "weight_decay": 0.1}),
     "budget": (small_flow, rows, {"minutes": 100.0, "epochs": 10, "average": 0.9}),
 }
 

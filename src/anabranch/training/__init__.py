@@ -5,6 +5,7 @@ from anabranch.training.diagnosis import NonFiniteError
 from anabranch.training.ensembling import fit_ensemble
 from anabranch.training.fit import fit
 from anabranch.training.history import Epoch, History
+from anabranch.training.muon import Muon
 from anabranch.training.off_scale import ScaleWarning
 from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
@@ -15,6 +16,7 @@ from anabranch.training.variational import Variational, fit_variational, judge_v
 __all__ = [
     "Epoch",
     "History",
+    "Muon",
     "NonFiniteError",
     "RowStream",
     "Rows",

@@ -122,9 +122,11 @@ def fit(
             densities, for which 0 is no simpler than another value.
         warmup: the fraction of all steps spent raising the learning rate; with minutes, of 2,000 steps.
         clip: largest norm of the gradient.
-        optimizer: makes a `torch.optim.Optimizer` of parameter groups, in place of AdamW: a class (`torch.optim.SGD`),
+        optimizer: makes a `torch.optim.Optimizer` of parameter groups, in place of AdamW: a class (`torch.optim.SGD`,
+            `ab.training.Muon`, which learns a PixelCNN in fewer steps),
             `functools.partial(torch.optim.SGD, momentum=0.9)`, or a function. The groups hold "params", "lr", which is
-            `learning_rate`, and "weight_decay". The schedule takes shares of the rates that its groups have.
+            `learning_rate`, "weight_decay" and "matrices", whether they are weights of networks. The schedule
+            takes shares of the rates that its groups have.
         noise: standard deviation of normal noise on the training rows, in units of each column's own; it falls to 0 over the
             first 70 % of the steps. It keeps a large model from fitting few rows one by one. It takes rows out of bounds,
             so a density must be defined there, and one of whole numbers takes none.

@@ -32,7 +32,8 @@ class Optimiser:
         learning_rate: the highest.
         weight_decay: of the weight matrices of networks; see `decayed_and_not`.
         device: of the parameters.
-        factory: makes the optimiser of parameter groups, which hold "params", "lr" and "weight_decay"; AdamW by default.
+        factory: makes the optimiser of parameter groups, which hold "params", "lr", "weight_decay", and
+            "matrices", whether they are weights of networks; AdamW by default.
 
     Raises:
         ValueError: the factory makes something else, or leaves parameters out.
@@ -131,8 +132,8 @@ def decayed_and_not(density: Density, weight_decay: float) -> Groups:
     }
     parameters = [p for p in density.parameters() if p.requires_grad]
     return [
-        {"params": [p for p in parameters if id(p) in weights], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if id(p) not in weights], "weight_decay": 0.0},
+        {"params": [p for p in parameters if id(p) in weights], "weight_decay": weight_decay, "matrices": True},
+        {"params": [p for p in parameters if id(p) not in weights], "weight_decay": 0.0, "matrices": False},
     ]
 
 
