@@ -8,6 +8,7 @@ from anabranch.transforms.cdf import CDF
 from anabranch.transforms.chain import Chain
 from anabranch.transforms.coupling import Coupling
 from anabranch.transforms.differentiable import Differentiable
+from anabranch.transforms.deep_sigmoid import DeepSigmoid
 from anabranch.transforms.elementwise import Elementwise
 from anabranch.transforms.half_space import HalfSpace
 from anabranch.transforms.householder import Householder
@@ -42,6 +43,7 @@ __all__ = [
     "Checkpoint",
     "Coupling",
     "Differentiable",
+    "DeepSigmoid",
     "Elementwise",
     "Exp",
     "ExponentialLinear",

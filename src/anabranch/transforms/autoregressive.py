@@ -14,7 +14,7 @@ from anabranch.kernels.reordering import reordered
 from anabranch.networks import CausalNetwork
 from anabranch.transforms.domain import of_features
 from anabranch.transforms.permutation import as_order
-from anabranch.transforms.transform import Inversion, Transform
+from anabranch.transforms.transform import INVERSIONS, Transform
 from anabranch.transforms.univariate import UnivariateMap
 
 
@@ -50,8 +50,6 @@ class Autoregressive(Transform):
         True
     """
 
-    inversion: Inversion = "sequential"
-
     def __init__(self, univariate: UnivariateMap, network: CausalNetwork, order: Sequence[int] | None = None) -> None:
         instance_of("univariate", univariate, UnivariateMap)
         instance_of("network", network, CausalNetwork)
@@ -60,6 +58,7 @@ class Autoregressive(Transform):
             each = f"{network.channels} x {univariate.size}" if network.channels else f"{wanted}"
             raise ValueError(f"network: expected {each} outputs a position, got {network.outputs}")
         super().__init__(network.event_shape, network.context_shape)
+        self.inversion = max("sequential", univariate.inversion, key=INVERSIONS.index)
         self.univariate = univariate
         self.network = network
         positions = as_order(range(network.features) if order is None else order, network.features)

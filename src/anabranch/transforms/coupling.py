@@ -22,7 +22,7 @@ class Coupling(Transform):
     .. math:: z_A = x_A, \qquad z_i = g(x_i; \theta_i(x_A, c)) \text{ for } i \in B, \qquad
               \log |\det| = \sum_{i \in B} \log g'(x_i; \theta_i).
 
-    The inverse costs the same as forward. Source: Dinh et al., 2017, "Density estimation using Real NVP",
+    The inverse costs the same as forward, if that of g does. Source: Dinh et al., 2017, "Density estimation using Real NVP",
     arXiv:1605.08803, section 3.2.
 
     Args:
@@ -63,6 +63,7 @@ class Coupling(Transform):
             )
         check_outputs(network, partition.moved_shape, univariate.size)
         super().__init__(flags.shape, network.context_shape)
+        self.inversion = univariate.inversion
         self.univariate = univariate
         self.network = network
         self.partition = partition

@@ -65,6 +65,7 @@ class Elementwise(Transform):
         if shape is None:
             self.event_dim = positive_int("event_dim", event_dim)
         self.affine = univariate.affine
+        self.inversion = univariate.inversion
         self.univariate = univariate
         self.network = network
         self.constants = None if network is not None else nn.Parameter(torch.zeros(*(shape or (0,)), univariate.size))

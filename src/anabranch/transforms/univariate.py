@@ -10,6 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive_int
 from anabranch.described import Described
+from anabranch.transforms.transform import Inversion
 
 
 class UnivariateMap(Described, ABC):
@@ -33,6 +34,7 @@ class UnivariateMap(Described, ABC):
 
     Attributes:
         affine: whether g(x; theta) = a x + b for every theta.
+        inversion: what the inverse costs: "closed", a formula, or "iterative", such as `root_between`. The layer says so too.
         fused: whether to run compiled loops where the map has any; `Density.compile` sets it.
 
     Args:
@@ -40,6 +42,7 @@ class UnivariateMap(Described, ABC):
     """
 
     affine: bool = False
+    inversion: Inversion = "closed"
     fused: bool = False
 
     def __init__(self, size: int) -> None:
