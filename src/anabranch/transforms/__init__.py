@@ -3,6 +3,7 @@
 from anabranch.transforms.actnorm import ActNorm
 from anabranch.transforms.affine import Affine, Shift
 from anabranch.transforms.autoregressive import Autoregressive
+from anabranch.transforms.bernstein import BernsteinPolynomial
 from anabranch.transforms.blockwise import Blockwise
 from anabranch.transforms.cdf import CDF
 from anabranch.transforms.chain import Chain
@@ -38,6 +39,7 @@ __all__ = [
     "ActNorm",
     "Affine",
     "Autoregressive",
+    "BernsteinPolynomial",
     "Blockwise",
     "Chain",
     "Checkpoint",

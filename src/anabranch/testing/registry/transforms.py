@@ -31,6 +31,7 @@ from anabranch.transforms import (
     ActNorm,
     Affine,
     Autoregressive,
+    BernsteinPolynomial,
     Blockwise,
     Chain,
     Checkpoint,
@@ -74,6 +75,7 @@ UNIVARIATE_MAPS: dict[str, Case] = {
     "quadratic spline": Case(lambda: QuadraticSpline(bins=4, bound=3.0)),
     "deep sigmoid": Case(lambda: DeepSigmoid(units=4)),
     "deep sigmoid of two layers": Case(lambda: DeepSigmoid(units=3, layers=2)),
+    "Bernstein polynomial": Case(lambda: BernsteinPolynomial(degree=5, bound=3.0)),
     "exp": Case(Exp),
     "log": Case(Log, domain=torch.exp),
     "sigmoid": Case(Sigmoid),
@@ -102,6 +104,7 @@ TRANSFORMS: dict[str, Case] = {
     "elementwise spline": Case(lambda: elementwise(small_spline())),
     "elementwise quadratic spline": Case(lambda: elementwise(QuadraticSpline(bins=4, bound=3.0))),
     "elementwise deep sigmoid": Case(lambda: elementwise(DeepSigmoid(units=3, layers=2))),
+    "elementwise Bernstein polynomial": Case(lambda: elementwise(BernsteinPolynomial(degree=4))),
     "elementwise affine of context": Case(lambda: elementwise(Affine(), MLP(2, 6, hidden=(8,))), context=2),
     "elementwise softplus": Case(lambda: Elementwise(Softplus())),
     "elementwise logit": Case(lambda: Elementwise(Logit()), domain=torch.sigmoid),
@@ -116,6 +119,7 @@ TRANSFORMS: dict[str, Case] = {
     "deep sigmoid autoregressive": Case(
         lambda: Autoregressive(DeepSigmoid(units=3), small_masked(DeepSigmoid(units=3)))
     ),
+    "Bernstein coupling of context": Case(lambda: small_coupling(BernsteinPolynomial(degree=4), 2), context=2),
     "residual coupling": Case(residual_coupling),
     "affine autoregressive": Case(lambda: Autoregressive(Affine(), small_masked(Affine()))),
     "spline autoregressive": Case(lambda: Autoregressive(small_spline(), small_masked(small_spline()))),
