@@ -1,9 +1,12 @@
 """Univariate maps that are no splines: round trips for harsh parameters, their starts, what they are good for."""
 
+import math
+
 import pytest
 import torch
 
-from anabranch.transforms import BernsteinPolynomial, DeepSigmoid
+from anabranch.transforms import BernsteinPolynomial, DeepSigmoid, HeavyTails, ParetoTails
+from anabranch.transforms.pareto_tails import raw_index
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 300.0])
@@ -63,3 +66,50 @@ def test_a_bernstein_polynomial_is_the_polynomial_and_starts_as_the_identity():
     t = torch.tensor([0.25, 0.7])
     wanted = a[0] * (1 - t) ** 3 + 3 * a[1] * t * (1 - t) ** 2 + 3 * a[2] * t**2 * (1 - t) + a[3] * t**3
     assert torch.allclose(g(4 * t - 2, parameters)[0], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("index", [1e-3, 0.1, 0.5, 4.0])
+def test_pareto_tails_hold_far_out_in_float32(index):
+    g, raw = ParetoTails(), float(raw_index(torch.tensor(index)))
+    parameters = torch.tensor([0.0, 0.0, raw, raw])
+    for far in (1e-6, 1.0, 1e6, 1e12, 1e30):
+        x = far * torch.tensor([-3.0, -1.0, -0.1, 0.1, 1.0, 3.0])
+        z, log_derivative = g(x, parameters)
+        back, inverse_log_derivative = g.inverse(z, parameters)
+        assert ((back - x) / x).abs().max() < 4e-5
+        assert (log_derivative + inverse_log_derivative).abs().max() < 4e-5
+        # P(|X| > x) = P(|Z| > z), which in float64 is the generalised Pareto one
+        wanted = -torch.log1p(index * math.sqrt(2 / math.pi) * x.double().abs()) / index
+        got = math.log(2) + torch.special.log_ndtr(-z.double().abs())
+        assert torch.allclose(got, wanted, rtol=1e-5)
+
+
+def test_pareto_tails_have_an_index_for_each_side_and_no_kink_at_the_middle():
+    g = ParetoTails().double()
+    parameters = torch.tensor([1.0, 0.5, 3.0, -1.0], dtype=torch.float64)
+    x = torch.tensor([1.0 - 1e-7, 1.0, 1.0 + 1e-7], dtype=torch.float64).requires_grad_()
+    z, log_derivative = g(x, parameters)
+    (slope,) = torch.autograd.grad(z.sum(), x)
+    assert torch.allclose(slope, slope[1].expand(3), atol=1e-6) and abs(float(slope[1]) - math.exp(0.5)) < 1e-3
+    assert torch.allclose(slope.log(), log_derivative, atol=1e-12)
+    low, high = g.indices(parameters).tolist()
+    assert low > 0.5
+    assert high < 0.1
+
+
+def test_heavy_tails_start_at_an_estimate_of_the_first_batch_alone():
+    generator = torch.Generator().manual_seed(0)
+    pareto = torch.rand(20_000, generator=generator) ** -0.5
+    rows = torch.stack([1e6 - 1e3 * pareto, torch.randn(20_000, generator=generator), torch.ones(20_000)], dim=-1)
+    layer = HeavyTails(3)
+    layer.initialize(rows)
+    indices = layer.indices()
+    assert abs(float(indices[0, 0]) - 0.5) < 0.1
+    assert (indices[1:] < 0.1).all() and indices[0, 1] < 0.1
+    z, _ = layer(rows)
+    middle = (z[:, :2].abs() < 1).float().mean(dim=0)
+    assert ((middle - 0.68).abs() < 0.15).all() and z.abs().max() < 6
+    before = layer.theta.detach().clone()
+    layer.initialize(rows + 1)
+    assert torch.equal(layer.theta, before)
+    HeavyTails(1).initialize(rows[:3, :1])

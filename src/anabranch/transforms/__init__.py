@@ -12,6 +12,7 @@ from anabranch.transforms.differentiable import Differentiable
 from anabranch.transforms.deep_sigmoid import DeepSigmoid
 from anabranch.transforms.elementwise import Elementwise
 from anabranch.transforms.half_space import HalfSpace
+from anabranch.transforms.heavy_tails import HeavyTails
 from anabranch.transforms.householder import Householder
 from anabranch.transforms.identity import Identity
 from anabranch.transforms.inverse import Inverse
@@ -20,6 +21,7 @@ from anabranch.transforms.linear_factors import ExponentialLinear, QRLinear
 from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.on_part import OnPart
+from anabranch.transforms.pareto_tails import ParetoTails
 from anabranch.transforms.permutation import Permutation
 from anabranch.transforms.planar import Planar
 from anabranch.transforms.pointwise import Pointwise
@@ -50,6 +52,7 @@ __all__ = [
     "Exp",
     "ExponentialLinear",
     "HalfSpace",
+    "HeavyTails",
     "Householder",
     "Identity",
     "Inverse",
@@ -61,6 +64,7 @@ __all__ = [
     "Logit",
     "Memory",
     "OnPart",
+    "ParetoTails",
     "Permutation",
     "Planar",
     "Pointwise",

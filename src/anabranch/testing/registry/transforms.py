@@ -41,6 +41,7 @@ from anabranch.transforms import (
     Exp,
     ExponentialLinear,
     HalfSpace,
+    HeavyTails,
     Householder,
     Identity,
     Inverse,
@@ -51,6 +52,7 @@ from anabranch.transforms import (
     LULinear,
     Memory,
     OnPart,
+    ParetoTails,
     Permutation,
     Planar,
     Pointwise,
@@ -76,6 +78,7 @@ UNIVARIATE_MAPS: dict[str, Case] = {
     "deep sigmoid": Case(lambda: DeepSigmoid(units=4)),
     "deep sigmoid of two layers": Case(lambda: DeepSigmoid(units=3, layers=2)),
     "Bernstein polynomial": Case(lambda: BernsteinPolynomial(degree=5, bound=3.0)),
+    "Pareto tails": Case(ParetoTails),
     "exp": Case(Exp),
     "log": Case(Log, domain=torch.exp),
     "sigmoid": Case(Sigmoid),
@@ -105,6 +108,9 @@ TRANSFORMS: dict[str, Case] = {
     "elementwise quadratic spline": Case(lambda: elementwise(QuadraticSpline(bins=4, bound=3.0))),
     "elementwise deep sigmoid": Case(lambda: elementwise(DeepSigmoid(units=3, layers=2))),
     "elementwise Bernstein polynomial": Case(lambda: elementwise(BernsteinPolynomial(degree=4))),
+    "elementwise Pareto tails, of context": Case(
+        lambda: elementwise(ParetoTails(), MLP(2, 12, hidden=(8,))), context=2
+    ),
     "elementwise affine of context": Case(lambda: elementwise(Affine(), MLP(2, 6, hidden=(8,))), context=2),
     "elementwise softplus": Case(lambda: Elementwise(Softplus())),
     "elementwise logit": Case(lambda: Elementwise(Logit()), domain=torch.sigmoid),
@@ -164,6 +170,7 @@ TRANSFORMS: dict[str, Case] = {
     ),
     "ActNorm": Case(lambda: ActNorm(3)),
     "standardised": Case(_standardising),
+    "heavy tails": Case(lambda: HeavyTails(3)),
     "chain": Case(
         lambda: Chain({"norm": ActNorm(3), "turn": Householder(3), "spline": small_coupling(small_spline(), 2)}),
         context=2,
