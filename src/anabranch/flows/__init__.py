@@ -4,17 +4,22 @@ Each returns a `Chain`; every prefix of its blocks is a transform of its own, so
 `DepthMixture`.
 """
 
+from anabranch.flows.angles import circular
 from anabranch.flows.images import dequantisation, glow, realnvp_image
+from anabranch.flows.monotone import bernstein, naf
 from anabranch.flows.tarflow import tarflow
 from anabranch.flows.vectors import iaf, maf, nice, nsf, realnvp
 from anabranch.flows.whole_vectors import householder, planar, radial, sylvester
 
 __all__ = [
+    "bernstein",
+    "circular",
     "dequantisation",
     "glow",
     "householder",
     "iaf",
     "maf",
+    "naf",
     "nice",
     "nsf",
     "planar",

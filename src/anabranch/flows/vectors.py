@@ -8,16 +8,14 @@ Each returns a `Chain`; every prefix of its blocks is a transform of its own, so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from anabranch.checks import one_of, positive_int
-from anabranch.flows.rows import standardising
+from anabranch.flows.layers import autoregressive, coupling, of_structure
+from anabranch.flows.rows import standardising, with_heavy_tails
 from anabranch.flows.scales import affine_maps
-from anabranch.networks import MLP, MaskedMLP
 from anabranch.transforms import (
-    Autoregressive,
     Chain,
-    Coupling,
     Inverse,
     LULinear,
     Memory,
@@ -34,11 +32,12 @@ def nsf(
     blocks: int = 5,
     hidden: Sequence[int] = (128, 128),
     bins: int = 8,
-    bound: float = 5.0,
+    bound: float | None = None,
     structure: str = "autoregressive",
     linear: bool = True,
     activation: str = "relu",
     memory: str | Memory = "store",
+    tails: str = "normal",
 ) -> Chain:
     """Neural spline flow: rational-quadratic splines, autoregressive or coupling.
 
@@ -50,12 +49,16 @@ def nsf(
         blocks: number of layers.
         hidden: hidden sizes of each layer's network.
         bins: bins of each spline.
-        bound: the splines act within [-bound, bound] and are linear outside, where standardised data do not lie.
+        bound: the splines act within [-bound, bound] and are linear outside; by default 5, beyond which standardised data do
+            not lie, or 2 with heavy tails.
         structure: "autoregressive" (closer fits, samples in one step per feature) or "coupling" (both ways in one pass).
         linear: whether each layer but the first begins with an LU-factored linear map, as in the paper. Columns that are
             strongly correlated are then fitted far better, for about a tenth more time.
         activation: the networks' nonlinearity.
         memory: what the chain keeps for the gradients, see `Chain`.
+        tails: "normal", those of the base, as of every flow that is linear far out; or "heavy", generalised Pareto ones with
+            an index for each side of each feature, which starts at an estimate of the first batch and is trained
+            (`transforms.HeavyTails`). The splines are the identity outside, so that the indices alone say how tails fall.
 
     Example:
         >>> import anabranch as ab
@@ -63,12 +66,16 @@ def nsf(
         ['spline_1', 'spline_2']
     """
 
-    def spline() -> UnivariateMap:
-        return RationalQuadraticSpline(bins=bins, bound=bound)
+    heavy = one_of("tails", tails, ("normal", "heavy")) == "heavy"
+    width = (2.0 if heavy else 5.0) if bound is None else bound
 
-    layers = {"autoregressive": _autoregressive, "coupling": _coupling}
-    build = layers[one_of("structure", structure, tuple(layers))]
-    named = standardising(build("spline", spline, features, context, blocks, hidden, activation), features)
+    def spline() -> UnivariateMap:
+        # at an end of slope 1 a wider bin keeps the derivative within it away from 0
+        least = 0.4 / bins if heavy else None
+        return RationalQuadraticSpline(bins, width, least, unit_tails=heavy)
+
+    layers = of_structure(structure)("spline", spline, features, context, blocks, hidden, activation)
+    named = with_heavy_tails(layers, features) if heavy else standardising(layers, features)
     if not linear or features == 1:
         return Chain(named, memory=memory)
     first, *later = named
@@ -106,7 +113,7 @@ def maf(
         'sequential'
     """
     affine = affine_maps(max_scale, positive_int("blocks", blocks))
-    layers = _autoregressive("affine", affine, features, context, blocks, hidden, activation)
+    layers = autoregressive("affine", affine, features, context, blocks, hidden, activation)
     return Chain(standardising(layers, features), memory=memory)
 
 
@@ -132,7 +139,7 @@ def iaf(
         torch.Size([10, 3])
     """
     affine = affine_maps(max_scale, positive_int("blocks", blocks))
-    layers = _autoregressive("affine", affine, features, context, blocks, hidden, activation)
+    layers = autoregressive("affine", affine, features, context, blocks, hidden, activation)
     turned: dict[str, Transform] = {f"inverse_{name}": Inverse(layer) for name, layer in layers.items()}
     return Chain(standardising(turned, features), memory=memory)
 
@@ -160,7 +167,7 @@ def realnvp(
     """
     # a feature moves in one layer of each pair
     affine = affine_maps(max_scale, math.ceil(positive_int("blocks", blocks) / 2))
-    layers = _coupling("affine", affine, features, context, blocks, hidden, activation)
+    layers = coupling("affine", affine, features, context, blocks, hidden, activation)
     return Chain(standardising(layers, features), memory=memory)
 
 
@@ -182,52 +189,5 @@ def nice(
         >>> float(ab.flows.nice(features=4)(torch.randn(4))[1])
         0.0
     """
-    layers = _coupling("additive", Shift, features, context, blocks, hidden, activation)
+    layers = coupling("additive", Shift, features, context, blocks, hidden, activation)
     return Chain(standardising(layers, features, scaled=False), memory=memory)
-
-
-def _autoregressive(
-    kind: str,
-    univariate: Callable[[], UnivariateMap],
-    features: int,
-    context: int,
-    blocks: int,
-    hidden: Sequence[int],
-    activation: str,
-) -> dict[str, Transform]:
-    """Autoregressive layers whose order turns round from each to the next, so that every feature is first and last."""
-    layers: dict[str, Transform] = {}
-    for i in range(positive_int("blocks", blocks)):
-        g = univariate()
-        network = MaskedMLP(features, g.size, context, hidden, activation, zero_start=True)
-        order = range(features) if i % 2 == 0 else range(features - 1, -1, -1)
-        layers[f"{kind}_{i + 1}"] = Autoregressive(g, network, order)
-    return layers
-
-
-def _coupling(
-    kind: str,
-    univariate: Callable[[], UnivariateMap],
-    features: int,
-    context: int,
-    blocks: int,
-    hidden: Sequence[int],
-    activation: str,
-) -> dict[str, Transform]:
-    """Coupling layers in pairs of opposite masks: odd against even features, then halves, and so on in powers of two.
-
-    Two features in different halves meet in a later pair even if they share a side in the first.
-    """
-    if positive_int("features", features) < 2:
-        raise ValueError(
-            f"features: expected at least 2, since a coupling keeps some to move the others, got {features}"
-        )
-    layers: dict[str, Transform] = {}
-    digits = max(1, (features - 1).bit_length())
-    for i in range(positive_int("blocks", blocks)):
-        digit = (i // 2) % digits
-        mask = [((feature >> digit) + i) % 2 == 1 for feature in range(features)]
-        g = univariate()
-        network = MLP(mask.count(False), mask.count(True) * g.size, context, hidden, activation, zero_start=True)
-        layers[f"{kind}_{i + 1}"] = Coupling(mask, g, network)
-    return layers

@@ -11,10 +11,11 @@ from anabranch.kernels.spline_bins import Bin, BinGradient, BinSearch, Spacing
 
 
 class Curve(NamedTuple):
-    """What fixes a spline, its raw parameters apart."""
+    """What fixes a spline, its raw parameters apart; with unit ends the slope there is 1, and the tails are the identity."""
 
     spacing: Spacing
     max_log_ratio: float
+    unit_ends: bool = False
 
 
 class _Slopes(NamedTuple):
@@ -40,12 +41,12 @@ def evaluate(
     bin_, _ = search.find(inside, parameters, curve.spacing, by_height=inverse)
     slopes = _slopes(bin_, curve)
     if inverse:
-        xi = _solve(inside, bin_, slopes)
+        xi = place_of((inside - bin_.z[1]) / slopes.height, slopes.s, slopes.d_0, slopes.d_1)
         # Beyond the bounds the slope must be the tail's to the last digit, since it multiplies all that lies outside.
         xi = torch.where(value > bound, 1.0, torch.where(value < -bound, 0.0, xi))
     else:
         xi = (inside - bin_.x[1]) / slopes.width
-    rise, denominator, derivative = _at(xi, slopes)
+    rise, denominator, derivative = curve_at(xi, slopes.s, slopes.d_0, slopes.d_1)
     # Beyond the bounds `inside` stands still at the outermost knot, where the derivative is the tail's slope; within them
     # what lies outside is zero. So the tails need no branch.
     outside = value - inside
@@ -77,7 +78,7 @@ def differentiate(
     xi = (inside - bin_.x[1]) * per_width
     rest = 1 - xi
     q = xi * rest
-    rise, denominator, g = _at(xi, slopes)
+    rise, denominator, g = curve_at(xi, s, d_0, d_1)
     per_denominator = 1 / denominator
     per_numerator = 1 / (d_1 * xi.square() + 2 * s * q + d_0 * rest.square())
     bend = d_0 + d_1 - 2 * s
@@ -102,9 +103,10 @@ def differentiate(
     by_d_0 = scaled * q * (1 - part) + v * (rest.square() * per_numerator - 2 * q * per_denominator)
     by_d_1 = -scaled * q * part + v * (xi.square() * per_numerator - 2 * q * per_denominator)
 
-    # ... through the slopes (harmonic means within, the chord at most 1 at the ends) ...
+    # ... through the slopes (harmonic means within, at the ends the chord, at most 1, or 1) ...
     by_end = torch.where(bin_.first, by_d_0, 0.0) + torch.where(bin_.last, by_d_1, 0.0)
-    by_s = by_s + torch.where(s <= 1, by_end, 0.0)
+    if not curve.unit_ends:
+        by_s = by_s + torch.where(s <= 1, by_end, 0.0)
     by_d_0, by_d_1 = torch.where(bin_.first, 0.0, by_d_0 * d_0), torch.where(bin_.last, 0.0, by_d_1 * d_1)
     by_mean_0, by_mean_1 = by_d_0 / (s_before + s), by_d_1 / (s_after + s)
     by_s = by_s + (by_mean_0 * s_before + by_mean_1 * s_after) / s
@@ -123,9 +125,8 @@ def differentiate(
     return to_input, search.gradient(found, gradient, curve.spacing)
 
 
-def _at(xi: Tensor, slopes: _Slopes) -> tuple[Tensor, Tensor, Tensor]:
-    """At xi: the rise's numerator (over the height), the denominator D, the derivative."""
-    _, _, s, _, _, _, _, d_0, d_1 = slopes
+def curve_at(xi: Tensor, s: Tensor, d_0: Tensor, d_1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """At xi in a bin of chord s and end slopes d: numerator of the rise (over the height), denominator, derivative."""
     rest = 1 - xi
     q = xi * rest
     denominator = s + (d_0 + d_1 - 2 * s) * q
@@ -133,12 +134,11 @@ def _at(xi: Tensor, slopes: _Slopes) -> tuple[Tensor, Tensor, Tensor]:
     return s * xi.square() + d_0 * q, denominator, numerator * (s / denominator).square()
 
 
-def _solve(z: Tensor, bin_: Bin, slopes: _Slopes) -> Tensor:
-    _, height, s, _, _, _, _, d_0, d_1 = slopes
+def place_of(zeta: Tensor, s: Tensor, d_0: Tensor, d_1: Tensor) -> Tensor:
+    """The xi at which such a bin has risen by zeta, a share of its height."""
     # In units of the bin, z = z_k + height zeta is a xi^2 + b xi - zeta s = 0. Its root in [0, 1] is taken in the form
     # that does not subtract nearly equal numbers when a is small; b >= s - d_1 (at zeta = 1) can be negative, but d_1 is
     # at most 2 max_ratio s, so at most that factor is lost there.
-    zeta = (z - bin_.z[1]) / height
     t = zeta * (d_0 + d_1 - 2 * s)
     a, b = s - d_0 + t, d_0 - t
     # In exact arithmetic the discriminant is positive: the spline rises from 0 to 1 across the bin.
@@ -153,7 +153,7 @@ def _slopes(bin_: Bin, curve: Curve) -> _Slopes:
     limit = curve.max_log_ratio
     # tanh(r / limit): PyTorch's sigmoid is several times faster than its tanh
     t_0, t_1 = (2 * torch.sigmoid(raw * (2 / limit)) - 1 for raw in bin_.ratios)
-    end = s.clamp(max=1)
+    end = torch.ones_like(s) if curve.unit_ends else s.clamp(max=1)
     d_0 = torch.where(bin_.first, end, 2 * s_before * s / (s_before + s) * torch.exp(limit * t_0))
     d_1 = torch.where(bin_.last, end, 2 * s_after * s / (s_after + s) * torch.exp(limit * t_1))
     return _Slopes(width, height, s, s_before, s_after, t_0, t_1, d_0, d_1)

@@ -43,7 +43,7 @@ def spline(value: Tensor, parameters: Tensor, curve: Curve, inverse: bool, fused
     if fused and torch.compiler.is_compiling():
         if not takes_opaque_operations():
             return evaluate(value, parameters, curve, inverse, _UNROLLED)
-        return _fused_spline(value, parameters, *curve.spacing, curve.max_log_ratio, inverse)
+        return _fused_spline(value, parameters, *curve.spacing, curve.max_log_ratio, curve.unit_ends, inverse)
     if not torch.compiler.is_compiling() and forward_mode():
         # by PyTorch's rules for each operation: through tangents of a function's own no second tangent passes
         return evaluate(value, parameters, curve, inverse, _GATHERED)
@@ -198,9 +198,10 @@ def _fused_spline(
     bound: float,
     least: float,
     max_log_ratio: float,
+    unit_ends: bool,
     inverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    return _evaluate_fused(value, parameters, _curve(bins, bound, least, max_log_ratio), inverse)
+    return _evaluate_fused(value, parameters, _curve(bins, bound, least, max_log_ratio, unit_ends), inverse)
 
 
 @torch.library.custom_op("anabranch::spline_backward", mutates_args=())
@@ -213,14 +214,15 @@ def _fused_gradient(
     bound: float,
     least: float,
     max_log_ratio: float,
+    unit_ends: bool,
     inverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    curve = _curve(bins, bound, least, max_log_ratio)
+    curve = _curve(bins, bound, least, max_log_ratio, unit_ends)
     return _differentiate_fused(x, parameters, to_value, to_log, curve, inverse)
 
 
-def _curve(bins: int, bound: float, least: float, max_log_ratio: float) -> Curve:
-    return Curve(Spacing(bins, bound, least), max_log_ratio)
+def _curve(bins: int, bound: float, least: float, max_log_ratio: float, unit_ends: bool) -> Curve:
+    return Curve(Spacing(bins, bound, least), max_log_ratio, unit_ends)
 
 
 @_fused_spline.register_fake

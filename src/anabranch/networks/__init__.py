@@ -13,6 +13,7 @@ from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
 from anabranch.networks.mlp import MLP
 from anabranch.networks.network import Network
+from anabranch.networks.of_angles import OfAngles
 from anabranch.networks.pixelcnn import PixelCNN
 from anabranch.networks.recurrent import Recurrent
 from anabranch.networks.residual_mlp import ResidualMLP
@@ -32,6 +33,7 @@ __all__ = [
     "LogOdds",
     "MaskedMLP",
     "Network",
+    "OfAngles",
     "PixelCNN",
     "Recurrent",
     "ResidualMLP",

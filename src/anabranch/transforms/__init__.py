@@ -7,9 +7,10 @@ from anabranch.transforms.bernstein import BernsteinPolynomial
 from anabranch.transforms.blockwise import Blockwise
 from anabranch.transforms.cdf import CDF
 from anabranch.transforms.chain import Chain
+from anabranch.transforms.circular_spline import CircularSpline
 from anabranch.transforms.coupling import Coupling
-from anabranch.transforms.differentiable import Differentiable
 from anabranch.transforms.deep_sigmoid import DeepSigmoid
+from anabranch.transforms.differentiable import Differentiable
 from anabranch.transforms.elementwise import Elementwise
 from anabranch.transforms.half_space import HalfSpace
 from anabranch.transforms.heavy_tails import HeavyTails
@@ -45,9 +46,10 @@ __all__ = [
     "Blockwise",
     "Chain",
     "Checkpoint",
+    "CircularSpline",
     "Coupling",
-    "Differentiable",
     "DeepSigmoid",
+    "Differentiable",
     "Elementwise",
     "Exp",
     "ExponentialLinear",

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of
 from anabranch.networks import Network
+from anabranch.transforms.domain import MaskedNumbers, is_everything
 from anabranch.transforms.map_parameters import check_outputs, parameters_of
 from anabranch.transforms.partition import partition_of
 from anabranch.transforms.transform import Transform
@@ -67,6 +70,17 @@ class Coupling(Transform):
         self.univariate = univariate
         self.network = network
         self.partition = partition
+        self.register_buffer("moves", flags, persistent=False)
+
+    @property
+    def domain(self) -> Constraint:
+        """Events whose transformed numbers are ones for which the univariate map is defined."""
+        return self._where_moved(self.univariate.domain)
+
+    @property
+    def codomain(self) -> Constraint:
+        """Events whose transformed numbers are ones that the univariate map reaches."""
+        return self._where_moved(self.univariate.codomain)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         kept, moved, parameters = self._prepare(x, context)
@@ -77,6 +91,11 @@ class Coupling(Transform):
         kept, moved, parameters = self._prepare(z, context)
         x, log_derivative = self.univariate.inverse(moved, parameters)
         return self.partition.join(kept, x), self.partition.total(log_derivative)
+
+    def _where_moved(self, numbers: Constraint) -> Constraint:
+        if is_everything(numbers):
+            return constraints.real_vector
+        return MaskedNumbers(numbers, self.get_buffer("moves"))
 
     def _prepare(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         context = None if self.context_shape is None else context

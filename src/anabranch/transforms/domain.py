@@ -51,6 +51,28 @@ class EveryNumber(Constraint):
         return inside.flatten(value.dim() - self.event_dim).all(dim=-1)
 
 
+class MaskedNumbers(Constraint):
+    """Events whose numbers are constrained where a mask says so.
+
+    Args:
+        numbers: the constraint on one of them.
+        mask: booleans in the shape of an event.
+    """
+
+    def __init__(self, numbers: Constraint, mask: Tensor) -> None:
+        super().__init__()
+        self.base_constraint = numbers
+        self.mask = mask
+        self.event_dim = mask.dim()
+
+    def __repr__(self) -> str:
+        return f"MaskedNumbers({self.base_constraint!r}, {self.mask.tolist()})"
+
+    def check(self, value: Tensor) -> Tensor:
+        inside: Tensor = self.base_constraint.check(value) | ~self.mask
+        return inside.flatten(value.dim() - self.event_dim).all(dim=-1)
+
+
 class EveryBlock(Constraint):
     """Events each of whose trailing blocks is constrained.
 
@@ -114,6 +136,6 @@ def of_intervals(domain: Constraint, x: Tensor) -> Tensor | None:
 
 
 def _of_numbers(domain: Constraint) -> Constraint:
-    while isinstance(domain, (EveryNumber, EveryBlock, constraints.independent)):
+    while isinstance(domain, (EveryNumber, MaskedNumbers, EveryBlock, constraints.independent)):
         domain = domain.base_constraint
     return domain

@@ -8,27 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from anabranch.checks import positive_int
-from anabranch.transforms.pareto_tails import ParetoTails, raw_index
+from anabranch.transforms.pareto_tails import ParetoTails, raw_index, raw_ratio
 from anabranch.transforms.standardise import place_of
 from anabranch.transforms.transform import Transform
 
 # a side's tail is the largest m^(2/3) of its m values, but no more than a fifth of them, and no fewer than these
 _POWER, _MOST_SHARE, _LEAST = 2 / 3, 0.2, 8
 _LIGHTEST, _HEAVIEST = 0.05, 3.0
-# -log erfc(1 / sqrt 2), of one deviation
-_ONE = -math.log(math.erfc(math.sqrt(0.5)))
+# -log erfc(z / sqrt 2) of one and of two deviations, and the share of a side that lies further out than two
+_ONE, _TWO = (-math.log(math.erfc(z * math.sqrt(0.5))) for z in (1, 2))
+_SHARE_OF_TWO = math.erfc(math.sqrt(2))
 _SLOPE = math.sqrt(2 / math.pi)
+# rho starts within these, and at 1 where the second quantile lies below this, in units of t
+_RATIOS, _NEAREST = (0.2, 5.0), 0.1
 
 
 class HeavyTails(Transform):
-    r"""z_i = g(x_i; mu_i, a_i, lambda_i-, lambda_i+), `ParetoTails` of every feature: heavy tails of x are normal ones of z.
+    r"""z_i = g(x_i; theta_i), `ParetoTails` of every feature: heavy tails of x are normal ones of z.
 
     It stands nearest to the data, `flows.nsf(features, tails="heavy")` puts it there: what follows is linear far out, which
     leaves normal tails normal, and what is drawn has tails whose indices are trained, on either side of each feature.
 
-    `initialize` (`fit` calls it with the first batch) starts the parameters: mu at the median, the scale where half of the
-    distance of the quantiles of a deviation from there makes z = 1, and the indices by the moment estimator of the largest
-    k distances X_(1) >= ... >= X_(k) from mu on either side,
+    `initialize` (`fit` calls it with the first batch; call it with all rows before, for a better start) sets mu to the
+    median, the scales so that the quantiles of one and of two deviations come to z = 1 and 2, and the indices to the moment
+    estimator of the largest k distances X_(1) >= ... >= X_(k) from mu on either side,
 
     .. math:: \hat\lambda = M_1 + 1 - \frac{1}{2 (1 - M_1^2 / M_2)}, \quad
               M_r = \frac1k \sum_{i \le k} (\log X_{(i)} - \log X_{(k+1)})^r,
@@ -56,7 +59,7 @@ class HeavyTails(Transform):
     def __init__(self, features: int) -> None:
         super().__init__((positive_int("features", features),))
         self.univariate = ParetoTails()
-        self.theta = nn.Parameter(torch.zeros(features, 4))
+        self.theta = nn.Parameter(torch.zeros(features, self.univariate.size))
         self.register_buffer("initialized", torch.tensor(False))
 
     def indices(self) -> Tensor:
@@ -69,15 +72,17 @@ class HeavyTails(Transform):
             return
         rows = x.detach().reshape(-1, x.shape[-1])
         loc, scale = place_of(rows)
-        distances = rows - loc
-        indices = torch.stack(
-            [_index_of_tail(sign * distances[:, i]) for i in range(rows.shape[1]) for sign in (-1, 1)]
-        ).reshape(-1, 2)
-        mean = indices.mean(dim=-1)
-        log_scale = (torch.expm1(mean * _ONE) / (mean * _SLOPE)).log() - scale.log()
+        both = [_side(sign * (rows - loc)) for sign in (-1, 1)]
+        # v of one and of two deviations, in units of x
+        near = torch.stack([torch.expm1(index * _ONE) / (index * _SLOPE) for index, _ in both]).mean(dim=0) / scale
+        raw = [loc, near.log()]
+        for index, further in both:
+            wanted, t = torch.expm1(index * _TWO) / (index * _SLOPE), further * near
+            ratio = 1 + (wanted - t) / (torch.hypot(t, torch.ones_like(t)) - 1)
+            raw.append(raw_ratio(torch.where(t > _NEAREST, ratio, 1.0).clamp(*_RATIOS)))
+        raw += [raw_index(index) for index, _ in both]
         with torch.no_grad():
-            raw = raw_index(indices)
-            self.theta.copy_(torch.stack([loc, log_scale, raw[:, 0], raw[:, 1]], dim=-1))
+            self.theta.copy_(torch.stack(raw, dim=-1))
             self.get_buffer("initialized").fill_(True)
 
     def on_columns(self, columns: list[int], context: Tensor | None) -> tuple[HeavyTails | None, list[int]]:
@@ -99,14 +104,25 @@ class HeavyTails(Transform):
         return x, log_derivative.sum(dim=-1)
 
 
-def _index_of_tail(distances: Tensor) -> Tensor:
-    """The moment estimator of the upper tail of distances (n), of those above 0; the lightest where they are too few."""
-    ordered = distances[distances > 0].sort(descending=True).values
+def _side(distances: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the distances (n, features) above 0: the tail index, and the one that a normal has two deviations from its mean."""
+    found = [_index_of_tail(column[column > 0].sort(descending=True).values) for column in distances.unbind(-1)]
+    index, further = zip(*found, strict=True)
+    return torch.stack(index), torch.stack(further)
+
+
+def _index_of_tail(ordered: Tensor) -> tuple[Tensor, Tensor]:
+    """The moment estimator of the tail of values (m), largest first, and their quantile of two deviations.
+
+    The lightest index, where they are too few, and no quantile, 0.
+    """
+    lightest = ordered.new_tensor(_LIGHTEST)
     k = int(min(len(ordered) ** _POWER, _MOST_SHARE * len(ordered)))
     if k < _LEAST:
-        return distances.new_tensor(_LIGHTEST)
+        return lightest, ordered.new_zeros(())
     logs = (ordered[:k] / ordered[k]).log()
     first, second = logs.mean(), logs.square().mean()
     index = first + 1 - 0.5 / (1 - first.square() / second)
     # equal values have no spread, and no estimate
-    return torch.where(index.isfinite(), index, _LIGHTEST).clamp(_LIGHTEST, _HEAVIEST)
+    index = torch.where(index.isfinite(), index, lightest).clamp(_LIGHTEST, _HEAVIEST)
+    return index, ordered[round(_SHARE_OF_TWO * len(ordered))]

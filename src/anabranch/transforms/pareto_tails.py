@@ -14,62 +14,72 @@ _START, _MOST = 0.1, 5.0
 _SLOPE = math.sqrt(2 / math.pi)  # of -log erfc(z / sqrt 2) at 0
 # Newton's steps without gradients; each squares an error that starts at 0.8
 _STEPS = 4
-_FURTHEST_SCALE = 30.0
+# limits of |log scale| and |log rho|
+_FURTHEST_SCALE, _FURTHEST_RATIO = 30.0, math.log(8)
+_START_LOGIT = math.log(_START / (_MOST - _START))
 
 
 class ParetoTails(UnivariateMap):
-    r"""z of normal tails, of an x whose tails are generalised Pareto with indices of their own on either side:
+    r"""z of normal tails, of an x whose tails are generalised Pareto, with an index and a scale for either side:
 
-    .. math:: \operatorname{erfc}(|z| / \sqrt 2) = (1 + \lambda c\, |t|)^{-1 / \lambda}, \quad
-              t = (x - \mu) e^{a}, \quad \operatorname{sign} z = \operatorname{sign} t, \quad c = \sqrt{2 / \pi},
+    .. math:: \operatorname{erfc}(|z| / \sqrt 2) = (1 + \lambda c\, v)^{-1 / \lambda}, \qquad
+              v = |t| + (\rho - 1) \big( \sqrt{t^2 + 1} - 1 \big), \qquad t = (x - \mu) e^{a}, \quad c = \sqrt{2 / \pi},
 
-    with lambda = lambda_+ where t > 0 and lambda_- where t < 0, both in (0, 5). If z is standard normal, then P(|X| > x)
-    falls like x^{-1/lambda}: 1/lambda degrees of freedom of Student's t, the alpha of a Pareto distribution. Moments of
-    order 1/lambda and above are infinite. The slope is e^a at mu, whatever the indices, and log dz/dx falls like -log |t|.
-    With parameters 0, mu = a = 0 and both indices are 0.1.
+    and z has the sign of t. lambda in (0, 5) and rho in (1/8, 8) are those of the side. If z is standard normal, then
+    P(|X| > x) falls like x^{-1/lambda}: 1/lambda is the degrees of freedom of a Student t and the alpha of a Pareto
+    distribution. Moments of order 1/lambda and above are infinite. The slope dz/dx is e^a at mu, and where the tail is a
+    Pareto one it is as if it had been rho e^a there. With parameters 0, mu = a = 0, rho = 1 and both indices are 0.1.
 
-    The other way x = mu + e^{-a} sign(z) (e^{\lambda y} - 1) / (\lambda c), y = -log erfc(|z| / sqrt 2): what is computed is
-    y, and never the tail's probability, so that a float32 holds x = 1e6, 1e12 and beyond. From x to z, y is inverted by
-    Newton's method in as many steps as a double takes.
+    What is computed is y = -log erfc(|z| / sqrt 2), and never the tail's probability, so that a float32 holds x = 1e6, 1e12
+    and beyond. From x to z, y is inverted by Newton's method in as many steps as a double takes; the other way is a formula.
 
-    Source: Hickling and Prangle, 2024, "Flexible tails for normalizing flows", arXiv:2406.16971, equation 6 (the "tail
-    transform flow"); Laszkiewicz et al., 2022, arXiv:2206.10311, for why a flow of linear tails keeps the tails of its base.
+    Source: Hickling and Prangle, 2024, "Flexible tails for normalizing flows", arXiv:2406.16971 (the "tail transform flow");
+    Laszkiewicz et al., 2022, arXiv:2206.10311, for why a flow of linear tails keeps the tails of its base. rho is ours: with
+    one scale for the middle and the tail, a Student t of 2 degrees shows an index of 0.42 where it should have 0.5.
 
     Example:
         >>> import torch
         >>> from anabranch.transforms import ParetoTails
         >>> g = ParetoTails()
-        >>> heavy = torch.tensor([0.0, 0.0, 2.3, 2.3])
+        >>> heavy = torch.tensor([0.0, 0.0, 0.0, 0.0, 2.3, 2.3])
         >>> z, _ = g(torch.tensor([0.0, 1.0, 1e6]), heavy)
         >>> z
         tensor([0.0000, 0.6076, 5.2818])
     """
 
     def __init__(self) -> None:
-        super().__init__(size=4)
+        super().__init__(size=6)
 
     def indices(self, parameters: Tensor) -> Tensor:
-        """lambda_- and lambda_+, (..., 2)."""
-        return torch.stack(_read(parameters)[2:], dim=-1)
+        """lambda of the lower and of the upper side, (..., 2)."""
+        _, _, _, indices = _read(parameters)
+        return torch.stack(indices, dim=-1)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        loc, log_scale, index_low, index_high = _read(parameters)
+        loc, log_scale, extras, indices = _read(parameters)
         t = (x - loc) * log_scale.exp()
-        index = torch.where(t >= 0, index_high, index_low)
-        # and no absolute value, whose derivative at 0 is 0
-        log_factor = torch.log1p(index * _SLOPE * torch.where(t >= 0, t, -t))
+        upper = t >= 0
+        extra, index = (torch.where(upper, high, low) for low, high in (extras, indices))
+        # no absolute value, whose derivative at 0 is 0
+        t = torch.where(upper, t, -t)
+        root = torch.hypot(t, torch.ones_like(t))
+        # sqrt(t^2 + 1) - 1 without the difference, which for a small t would have no digits
+        v = t + extra * t * (t / (root + 1))
+        log_factor = torch.log1p(index * _SLOPE * v)
         size = _deviations(log_factor / index)
         _, log_slope = _surprise(size)
-        z = torch.where(t >= 0, size, -size)
-        return z, log_scale + math.log(_SLOPE) - log_factor - log_slope
+        log_derivative = log_scale + torch.log1p(extra * (t / root)) + math.log(_SLOPE) - log_factor - log_slope
+        return torch.where(upper, size, -size), log_derivative
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        loc, log_scale, index_low, index_high = _read(parameters)
-        index = torch.where(z >= 0, index_high, index_low)
-        y, log_slope = _surprise(torch.where(z >= 0, z, -z))
-        size = torch.expm1(index * y) / (index * _SLOPE)
-        t = torch.where(z >= 0, size, -size)
-        return torch.addcmul(loc, t, (-log_scale).exp()), index * y + log_slope - math.log(_SLOPE) - log_scale
+        loc, log_scale, extras, indices = _read(parameters)
+        upper = z >= 0
+        extra, index = (torch.where(upper, high, low) for low, high in (extras, indices))
+        y, log_slope = _surprise(torch.where(upper, z, -z))
+        t = _before(torch.expm1(index * y) / (index * _SLOPE), extra)
+        steepness = torch.log1p(extra * (t / torch.hypot(t, torch.ones_like(t))))
+        x = torch.addcmul(loc, torch.where(upper, t, -t), (-log_scale).exp())
+        return x, index * y + log_slope - math.log(_SLOPE) - steepness - log_scale
 
 
 def raw_index(index: Tensor) -> Tensor:
@@ -77,15 +87,31 @@ def raw_index(index: Tensor) -> Tensor:
     return torch.logit(index / _MOST) - _START_LOGIT
 
 
-_START_LOGIT = math.log(_START / (_MOST - _START))
+def raw_ratio(ratio: Tensor) -> Tensor:
+    """The raw parameter of a rho, which lies within (1/8, 8)."""
+    return _FURTHEST_RATIO * torch.atanh(ratio.log() / _FURTHEST_RATIO)
 
 
-def _read(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """mu, a, lambda_- and lambda_+."""
-    loc, scale, low, high = parameters.unbind(-1)
+def _read(parameters: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """mu, a, and for the lower and the upper side rho - 1 and lambda."""
+    loc, scale, *raw = parameters.unbind(-1)
     log_scale = _FURTHEST_SCALE * torch.tanh(scale / _FURTHEST_SCALE)
-    index_low, index_high = (_MOST * torch.sigmoid(raw + _START_LOGIT) for raw in (low, high))
-    return loc, log_scale, index_low, index_high
+    low, high = (torch.expm1(_FURTHEST_RATIO * torch.tanh(ratio / _FURTHEST_RATIO)) for ratio in raw[:2])
+    index_low, index_high = (_MOST * torch.sigmoid(index + _START_LOGIT) for index in raw[2:])
+    return loc, log_scale, (low, high), (index_low, index_high)
+
+
+def _before(v: Tensor, extra: Tensor) -> Tensor:
+    """The t >= 0 with v = t + k (sqrt(t^2 + 1) - 1), k = rho - 1: (1 - k^2) t^2 - 2 (v + k) t + v (v + 2 k) = 0."""
+    # sqrt(v^2 + 2 k v + 1), in units of the larger of v and 1, whose square does not overflow
+    unit = v.clamp(min=1.0)
+    part, rest = v / unit, 1 / unit
+    root = unit * (part.square() + 2 * extra * part * rest + rest.square()).sqrt()
+    # of two forms of the root each keeps its digits for one sign of k
+    positive, negative = extra.clamp(min=0.0), extra.clamp(max=0.0)
+    of_positive = v * ((v + 2 * positive) / (v + positive * (1 + root)).clamp(min=torch.finfo(v.dtype).tiny))
+    of_negative = v * ((1 - negative * ((v + 2 * negative) / (1 + root))) / (1 - negative.square()))
+    return torch.where(extra >= 0, of_positive, of_negative)
 
 
 def _surprise(z: Tensor) -> tuple[Tensor, Tensor]:

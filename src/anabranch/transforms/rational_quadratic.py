@@ -34,7 +34,8 @@ class RationalQuadraticSpline(UnivariateMap):
       small chord between two steep knots would have derivatives around 2 s^2 / d in its middle, a millionth and less, and
       x could not be recovered from a rounded z.
     - The tail continues the outermost bin's own slope, which is the lesser of that bin's chord and 1, instead of forcing
-      slope 1 on it. With parameters 0 all slopes are 1 and the map is the identity.
+      slope 1 on it. With parameters 0 all slopes are 1 and the map is the identity. (With `unit_tails` slope 1 is forced, as
+      in the paper, and a bin of a small chord there can have derivatives of twice the chord's square.)
 
     Args:
         bins: number of bins K; a number takes 3 K - 1 parameters.
@@ -42,6 +43,7 @@ class RationalQuadraticSpline(UnivariateMap):
         least: smallest width and height of a bin, as a fraction of the interval; by default 0.015, or with more than 33 bins
             0.5 / bins, which leaves half of the interval to the parameters.
         max_ratio: largest factor between a knot's slope and the harmonic mean of its chords.
+        unit_tails: whether the map is the identity outside the interval, so that it leaves the tails of what comes alone.
 
     Example:
         >>> import torch
@@ -53,7 +55,14 @@ class RationalQuadraticSpline(UnivariateMap):
         True
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0, least: float | None = None, max_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        bins: int = 8,
+        bound: float = 5.0,
+        least: float | None = None,
+        max_ratio: float = 4.0,
+        unit_tails: bool = False,
+    ) -> None:
         bins, bound = positive_int("bins", bins, least=2), positive("bound", bound)
         least = min(0.015, 0.5 / bins) if least is None else positive("least", least)
         if least * bins >= 1:
@@ -61,7 +70,7 @@ class RationalQuadraticSpline(UnivariateMap):
         if positive("max_ratio", max_ratio) <= 1:
             raise ValueError(f"max_ratio: expected a number above 1, got {max_ratio}")
         super().__init__(size=3 * bins - 1)
-        self.curve = Curve(Spacing(bins, bound, least), math.log(max_ratio))
+        self.curve = Curve(Spacing(bins, bound, least), math.log(max_ratio), bool(unit_tails))
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return spline(x, parameters, self.curve, inverse=False, fused=self.fused)

@@ -34,7 +34,7 @@ class UnivariateMap(Described, ABC):
 
     Attributes:
         affine: whether g(x; theta) = a x + b for every theta.
-        inversion: what the inverse costs: "closed", a formula, or "iterative", such as `root_between`. The layer says so too.
+        inversion: what the inverse costs: "closed", a formula, or "iterative", as by `root_between`. A layer says so too.
         fused: whether to run compiled loops where the map has any; `Density.compile` sets it.
 
     Args:

@@ -35,8 +35,9 @@ from anabranch.transforms import (
     Blockwise,
     Chain,
     Checkpoint,
-    Differentiable,
+    CircularSpline,
     DeepSigmoid,
+    Differentiable,
     Elementwise,
     Exp,
     ExponentialLinear,
@@ -59,6 +60,7 @@ from anabranch.transforms import (
     QRLinear,
     QuadraticSpline,
     Radial,
+    RationalQuadraticSpline,
     Reshape,
     Shift,
     Sigmoid,
@@ -74,11 +76,15 @@ UNIVARIATE_MAPS: dict[str, Case] = {
     "affine": Case(Affine),
     "shift": Case(Shift),
     "rational-quadratic spline": Case(small_spline),
+    "rational-quadratic spline of unit tails": Case(
+        lambda: RationalQuadraticSpline(bins=4, bound=3.0, least=0.05, unit_tails=True)
+    ),
     "quadratic spline": Case(lambda: QuadraticSpline(bins=4, bound=3.0)),
     "deep sigmoid": Case(lambda: DeepSigmoid(units=4)),
     "deep sigmoid of two layers": Case(lambda: DeepSigmoid(units=3, layers=2)),
     "Bernstein polynomial": Case(lambda: BernsteinPolynomial(degree=5, bound=3.0)),
     "Pareto tails": Case(ParetoTails),
+    "circular spline": Case(lambda: CircularSpline(bins=4), domain=lambda x: 2 * torch.pi * torch.sigmoid(x)),
     "exp": Case(Exp),
     "log": Case(Log, domain=torch.exp),
     "sigmoid": Case(Sigmoid),
@@ -109,7 +115,21 @@ TRANSFORMS: dict[str, Case] = {
     "elementwise deep sigmoid": Case(lambda: elementwise(DeepSigmoid(units=3, layers=2))),
     "elementwise Bernstein polynomial": Case(lambda: elementwise(BernsteinPolynomial(degree=4))),
     "elementwise Pareto tails, of context": Case(
-        lambda: elementwise(ParetoTails(), MLP(2, 12, hidden=(8,))), context=2
+        lambda: elementwise(ParetoTails(), MLP(2, 18, hidden=(8,))), context=2
+    ),
+    "elementwise circular spline": Case(
+        lambda: elementwise(CircularSpline(bins=4)), domain=lambda x: 2 * torch.pi * torch.sigmoid(x)
+    ),
+    "circular, of context": Case(
+        lambda: flows.circular(3, 2, blocks=2, bins=4, **SMALL),
+        context=2,
+        domain=lambda x: 2 * torch.pi * torch.sigmoid(x),
+    ),
+    "naf": Case(lambda: flows.naf(3, blocks=2, units=3, **SMALL)),
+    "bernstein": Case(lambda: flows.bernstein(3, blocks=2, degree=5, structure="coupling", **SMALL)),
+    "nsf of heavy tails": Case(lambda: flows.nsf(3, blocks=2, bins=4, tails="heavy", **SMALL)),
+    "elementwise spline of unit tails": Case(
+        lambda: elementwise(RationalQuadraticSpline(bins=4, bound=3.0, least=0.05, unit_tails=True))
     ),
     "elementwise affine of context": Case(lambda: elementwise(Affine(), MLP(2, 6, hidden=(8,))), context=2),
     "elementwise softplus": Case(lambda: Elementwise(Softplus())),

@@ -1,0 +1,212 @@
+"""Every recipe of `flows` on densities of the plane, beside the optimum, which is known of each.
+
+python benchmarks/plane.py run [--sets "moons|spirals"] [--recipes "nsf|maf"] [--seeds 0,1,2] [--steps 800] [-o runs.jsonl]
+python benchmarks/plane.py summary runs.jsonl [--page]
+
+A fit whose line is in the JSON lines is not run again.
+
+Chequerboard and two Gaussians are those of an exercise of the ProbAI summer school: the five squares of a 3 x 3 board on
+[0, 1]^2, log p = log(9 / 5) = 0.588; and N((3/4, 3/4), 0.1^2) of weight 1/5 beside N((1/4, 1/4), 0.1^2) of 4/5, whose mean
+log p is 1.266. Pinwheel and circles are those of `anabranch.datasets`. Moons and spirals are 2,000 points of a curve with
+normal noise, a mixture of as many normals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from trials import OPTIONS, Row, gaussian_mixture, over_seeds
+
+import anabranch as ab
+from anabranch.datasets import Circles, Pinwheel
+from anabranch.densities import Density
+from anabranch.draws import drawing
+from anabranch.transforms import Chain
+
+PAGE = Path(__file__).parent.parent / "docs" / "flows.md"
+ROWS, TEST, POINTS = 4096, 10_000, 2000
+HIDDEN = (64, 64)
+OPTIMUM, BASELINE = "optimum", "Gaussian mixture, size by validation"
+
+
+class Noisy:
+    """Points (points, 2) of a curve, all as likely, with normal noise."""
+
+    def __init__(self, points: Tensor, noise: float) -> None:
+        self.points, self.noise = points, noise
+
+    def sample(self, n: int) -> Tensor:
+        return self.points[torch.randint(len(self.points), (n,))] + self.noise * torch.randn(n, 2)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        near = [
+            torch.logsumexp(-0.5 * torch.cdist(some, self.points).square() / self.noise**2, 1) for some in x.split(500)
+        ]
+        return torch.cat(near) - math.log(2 * math.pi * self.noise**2 * len(self.points))
+
+
+class Chequerboard:
+    """Uniform over the squares of a 3 x 3 board on [0, 1]^2 whose row and column have an even sum."""
+
+    def sample(self, n: int) -> Tensor:
+        square = 2 * torch.randint(5, (n,))
+        return (torch.stack([square // 3, square % 3], dim=-1) + torch.rand(n, 2)) / 3
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        square = (3 * x).floor()
+        inside = ((x >= 0) & (x < 1)).all(dim=-1) & (square.sum(dim=-1) % 2 == 0)
+        return torch.where(inside, math.log(9 / 5), -torch.inf)
+
+
+class Drawn:
+    """A density of the library."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+
+    def sample(self, n: int) -> Tensor:
+        return self.density.sample((n,))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([self.density.log_prob(some) for some in x.split(5000)])
+
+
+def moons() -> Noisy:
+    angle = math.pi * (torch.arange(POINTS // 2) + 0.5) / (POINTS // 2)
+    upper = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    return Noisy(torch.cat([upper, torch.tensor([1.0, 0.5]) - upper]), 0.05)
+
+
+def spirals() -> Noisy:
+    way = ((torch.arange(POINTS // 2) + 0.5) / (POINTS // 2)).sqrt()
+    arm = (way * torch.stack([(3 * math.pi * way).cos(), (3 * math.pi * way).sin()])).T
+    return Noisy(torch.cat([arm, -arm]), 0.03)
+
+
+def two_gaussians() -> Drawn:
+    means = torch.tensor([[0.75, 0.75], [0.25, 0.25]])
+    return Drawn(ab.densities.GaussianMixture(means, 0.1, weights=[0.2, 0.8]))
+
+
+SETS: dict[str, Callable[[], Noisy | Chequerboard | Drawn]] = {
+    "two Gaussians": two_gaussians,
+    "chequerboard": Chequerboard,
+    "pinwheel": lambda: Drawn(Pinwheel()),
+    "circles": lambda: Drawn(Circles()),
+    "moons": moons,
+    "spirals": spirals,
+}
+RECIPES: dict[str, Callable[[], Chain]] = {
+    "nsf": lambda: ab.flows.nsf(2, hidden=HIDDEN),
+    "nsf, coupling": lambda: ab.flows.nsf(2, hidden=HIDDEN, structure="coupling"),
+    "naf": lambda: ab.flows.naf(2, hidden=HIDDEN),
+    "bernstein": lambda: ab.flows.bernstein(2, hidden=HIDDEN),
+    "maf": lambda: ab.flows.maf(2, hidden=HIDDEN),
+    "iaf": lambda: ab.flows.iaf(2, hidden=HIDDEN),
+    "realnvp": lambda: ab.flows.realnvp(2, hidden=HIDDEN),
+    "nice": lambda: ab.flows.nice(2, hidden=HIDDEN),
+}
+
+
+def rows_of(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """All fits that have no line yet."""
+    done = {(row["set"], row["recipe"], row["seed"]) for row in rows_of(arguments.output)}
+    torch.set_num_threads(1)
+    for seed in map(int, arguments.seeds.split(",")):
+        for name in arguments.sets.split("|"):
+            truth = SETS[name]()
+            with drawing(seed):
+                x, test = truth.sample(ROWS), truth.sample(TEST)
+            mean, scale = x.mean(dim=0), x.std(dim=0)
+            log_scale = float(scale.log().sum())
+            for recipe in (OPTIMUM, BASELINE, *arguments.recipes.split("|")):
+                if (name, recipe, seed) in done:
+                    continue
+                row: Row = {"set": name, "recipe": recipe, "seed": seed}
+                if recipe == OPTIMUM:
+                    row["log-likelihood"] = float(truth.log_prob(test).double().mean())
+                else:
+                    begun, used = time.monotonic(), time.process_time()
+                    density = fitted(recipe, (x - mean) / scale, seed, arguments.steps)
+                    row |= {"seconds": time.monotonic() - begun, "processor seconds": time.process_time() - used}
+                    row["parameters"] = sum(p.numel() for p in density.parameters())
+                    with torch.no_grad():
+                        log_p = torch.cat(
+                            [density.log_prob(some).double() for some in ((test - mean) / scale).split(2500)]
+                        )
+                    row["log-likelihood"] = float(log_p.mean()) - log_scale
+                row["load"] = round(os.getloadavg()[0], 1)
+                with arguments.output.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(json.dumps(row), flush=True)
+
+
+def fitted(recipe: str, x: Tensor, seed: int, steps: int) -> Density:
+    if recipe == BASELINE:
+        return gaussian_mixture(x, seed)[0]
+    with drawing(seed):
+        flow = ab.Flow(RECIPES[recipe]())
+    epochs = math.ceil(steps / (ROWS / OPTIONS["batch_size"]))
+    ab.fit(flow, x, epochs=epochs, seed=seed, validation=0, progress=False, compile=False, **OPTIONS)
+    return flow.eval()
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    """The table, one line for a recipe and one column for a set: nats behind the optimum."""
+    rows = rows_of(arguments.runs)
+    best = {(row["set"], row["seed"]): row["log-likelihood"] for row in rows if row["recipe"] == OPTIMUM}
+    wide: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        line = wide.setdefault((row["recipe"], row["seed"]), {"recipe": row["recipe"]})
+        line[row["set"]] = row["log-likelihood"]
+    forms = {name: ".3f" for name in SETS if any(name in line for line in wide.values())}
+    order = [OPTIMUM, BASELINE, *RECIPES]
+    lines = sorted(wide.values(), key=lambda line: order.index(line["recipe"]))
+    seconds = {}
+    for row in rows:
+        seconds.setdefault(row["recipe"], []).append(row.get("processor seconds", 0.0))
+    for line in lines:
+        line["processor seconds a fit"] = sum(seconds[line["recipe"]]) / len(seconds[line["recipe"]]) or None
+    table = over_seeds(lines, ("recipe",), forms | {"processor seconds a fit": ".0f"})
+    count = len({seed for _, seed in best})
+    print(table)
+    if arguments.page:
+        text, mark, end = PAGE.read_text(), "<!-- table plane -->", "<!-- end -->"
+        before, after = text.split(mark, 1)
+        note = f"{count} seed{'s' * (count > 1)}, {ROWS:,} rows to fit, {TEST:,} to score."
+        PAGE.write_text(f"{before}{mark}\n\n{note}\n\n{table}\n\n{end}{after.split(end, 1)[1]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("run")
+    command.add_argument("--sets", default="|".join(SETS))
+    command.add_argument("--recipes", default="|".join(RECIPES))
+    command.add_argument("--seeds", default="0,1,2")
+    command.add_argument("--steps", type=int, default=800)
+    command.add_argument("-o", "--output", type=Path, default=Path("plane.jsonl"))
+    command.set_defaults(do=run)
+    command = commands.add_parser("summary")
+    command.add_argument("runs", type=Path)
+    command.add_argument("--page", action="store_true")
+    command.set_defaults(do=summary)
+    arguments = parser.parse_args()
+    arguments.do(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The recipe for angles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anabranch.flows.layers import coupling
+from anabranch.networks import MLP
+from anabranch.transforms import Chain, CircularSpline, Elementwise, Memory, UnivariateMap
+
+
+def circular(
+    features: int,
+    context: int = 0,
+    blocks: int = 4,
+    hidden: Sequence[int] = (128, 128),
+    bins: int = 8,
+    activation: str = "relu",
+    memory: str | Memory = "store",
+) -> Chain:
+    """Flow of angles within 0 and 2 pi: couplings of circular splines, whose networks read sines and cosines.
+
+    The density is continuous around every circle, over a base that is: `densities.Uniform`. A single angle has one spline.
+
+    Source: Rezende et al., 2020, "Normalizing flows on tori and spheres", arXiv:2002.02428, section 2.
+
+    Args:
+        features, context, blocks, hidden, bins, activation, memory: as in `nsf`.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> base = ab.densities.Uniform([0.0, 0.0], [2 * torch.pi, 2 * torch.pi])
+        >>> flow = ab.Flow(ab.flows.circular(features=2), base)
+        >>> ends = flow.log_prob(torch.tensor([[1.0, 0.0], [1.0, 2 * torch.pi]]))
+        >>> torch.allclose(ends[0], ends[1], atol=1e-4)
+        True
+    """
+
+    def spline() -> UnivariateMap:
+        return CircularSpline(bins)
+
+    if features == 1:
+        network = (
+            MLP(context, spline().size, hidden=hidden, activation=activation, zero_start=True) if context else None
+        )
+        return Chain({"spline_1": Elementwise(spline(), 1, network)}, memory=memory)
+    layers = coupling("spline", spline, features, context, blocks, hidden, activation, of_angles=True)
+    return Chain(layers, memory=memory)

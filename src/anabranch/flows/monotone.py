@@ -1,0 +1,76 @@
+"""Recipes for rows of features, of smooth maps whose inverse is a search: monotone networks and polynomials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anabranch.flows.layers import of_structure
+from anabranch.flows.rows import standardising
+from anabranch.transforms import BernsteinPolynomial, Chain, DeepSigmoid, Memory, UnivariateMap
+
+
+def naf(
+    features: int,
+    context: int = 0,
+    blocks: int = 3,
+    hidden: Sequence[int] = (128, 128),
+    units: int = 8,
+    layers: int = 1,
+    structure: str = "autoregressive",
+    activation: str = "relu",
+    memory: str | Memory = "store",
+) -> Chain:
+    """Neural autoregressive flow: monotone networks of sigmoids (`DeepSigmoid`), autoregressive or coupling.
+
+    Scoring takes one pass; a sample searches for each feature of each layer, with some 60 evaluations of a map.
+
+    Source: Huang et al., 2018, arXiv:1804.00779.
+
+    Args:
+        features, context, blocks, hidden, structure, activation, memory: as in `nsf`.
+        units: of a monotone network's layer.
+        layers: of a monotone network.
+
+    Example:
+        >>> import anabranch as ab
+        >>> ab.flows.naf(features=3).inversion
+        'iterative'
+    """
+
+    def network() -> UnivariateMap:
+        return DeepSigmoid(units, layers)
+
+    named = of_structure(structure)("sigmoid", network, features, context, blocks, hidden, activation)
+    return Chain(standardising(named, features), memory=memory)
+
+
+def bernstein(
+    features: int,
+    context: int = 0,
+    blocks: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    degree: int = 16,
+    bound: float = 5.0,
+    structure: str = "autoregressive",
+    activation: str = "relu",
+    memory: str | Memory = "store",
+) -> Chain:
+    """Bernstein polynomial flow: smooth rising polynomials (`BernsteinPolynomial`), autoregressive or coupling.
+
+    Source: Ramasinghe et al., 2021, arXiv:2102.03509.
+
+    Args:
+        features, context, blocks, hidden, bound, structure, activation, memory: as in `nsf`.
+        degree: of the polynomials.
+
+    Example:
+        >>> import anabranch as ab
+        >>> list(ab.flows.bernstein(features=3, blocks=2).blocks)
+        ['bernstein_1', 'bernstein_2']
+    """
+
+    def polynomial() -> UnivariateMap:
+        return BernsteinPolynomial(degree, bound)
+
+    named = of_structure(structure)("bernstein", polynomial, features, context, blocks, hidden, activation)
+    return Chain(standardising(named, features), memory=memory)
