@@ -38,7 +38,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "image_flows.md"
 UNIFORM, NO_LOGIT = ", uniform noise", ", no logit"
 INDEPENDENT, GAUSSIANS = "independent pixels", "Gaussian mixture"
 ALL = (*METHODS, f"Glow{UNIFORM}", f"Glow{NO_LOGIT}", INDEPENDENT, GAUSSIANS)
-EPOCHS, SAMPLES = 25, 50
+EPOCHS, SAMPLES = 12, 50
 SIZES = (1, 2, 4, 8, 16, 32)
 
 

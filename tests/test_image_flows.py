@@ -176,7 +176,7 @@ def test_glow_of_32_steps_that_inverts_trains_in_the_memory_of_4():
 
     def peak(steps, memory):
         with ab.drawing(0):
-            chain = ab.flows.glow((1, 8, 8), levels=2, steps=steps, hidden=8, blocks=1, memory=memory)
+            chain = ab.flows.glow((1, 8, 8), levels=1, steps=steps, hidden=8, blocks=1, memory=memory)
         flow = ab.Flow(chain)
         flow.initialize(x)
 

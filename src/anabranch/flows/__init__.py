@@ -5,7 +5,8 @@ Each returns a `Chain`; every prefix of its blocks is a transform of its own, so
 """
 
 from anabranch.flows.angles import circular
-from anabranch.flows.images import dequantisation, glow, realnvp_image
+from anabranch.flows.dequantisation import dequantisation
+from anabranch.flows.images import glow, realnvp_image
 from anabranch.flows.monotone import bernstein, naf
 from anabranch.flows.tarflow import tarflow
 from anabranch.flows.vectors import iaf, maf, nice, nsf, realnvp

@@ -1,0 +1,61 @@
+"""The recipe of noise that fills the gaps between levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anabranch.checks import positive_int
+from anabranch.flows.image_couplings import Couplings, checkerboard
+from anabranch.flows.image_levels import image_shape
+from anabranch.flows.scales import affine_maps
+from anabranch.networks import GatedConvolutional
+from anabranch.transforms import ActNorm, Chain, Elementwise, Logit, Memory, Pointwise, Transform
+
+
+def dequantisation(
+    features: Sequence[int],
+    couplings: int = 2,
+    hidden: int = 16,
+    blocks: int = 1,
+    dropout: float = 0.0,
+    memory: str | Memory = "store",
+    max_scale: float = 1000.0,
+) -> Chain:
+    r"""Variational dequantisation: from noise u in (0, 1) for every pixel to normal numbers, as the image x says.
+
+    A logit, a shift and a scale of every pixel, and couplings over checkerboards; all networks read x, the context. A `Flow`
+    of it is the noise of `densities.Dequantized`. It starts near the uniform density, whatever x is.
+
+    Source: Ho et al., 2019, "Flow++", arXiv:1902.00275, section 3.1.
+
+    Args:
+        features: the shape of the images, (channels, height, width), any numbers of pixels.
+        couplings: over checkerboards.
+        hidden, blocks, dropout, memory, max_scale: as in `glow`.
+
+    Raises:
+        ValueError: a shape that is none of images.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> from anabranch.densities import Dequantized, Normal
+        >>> noise = ab.Flow(ab.flows.dequantisation((1, 8, 8)))
+        >>> levels = Dequantized(Normal(torch.zeros(1, 8, 8)), 17, noise, logit=True)
+        >>> levels.lower_bound(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([5])
+    """
+    shape = image_shape(features, 0)
+    mapped = affine_maps(max_scale, positive_int("couplings", couplings, least=0) // 2 + 1)
+    coupled = Couplings(shape, hidden, blocks, 0, dropout, mapped)
+    g = mapped()
+    told = GatedConvolutional(
+        shape, (shape[0] * g.size, *shape[1:]), hidden=hidden, blocks=blocks, dropout=dropout, zero_start=True
+    )
+    named: dict[str, Transform] = {
+        "logit": Elementwise(Logit(), shape),
+        "norm": Pointwise(ActNorm(shape[0])),
+        "affine": Elementwise(g, shape, told),
+    }
+    named |= {f"checkerboard_{i + 1}": coupled.over(checkerboard(shape, i)) for i in range(couplings)}
+    return Chain(named, memory=memory)

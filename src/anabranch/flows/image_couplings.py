@@ -1,0 +1,66 @@
+"""Couplings of images: masks over checkerboards and channels, maps, and the networks between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import one_of, positive_int
+from anabranch.flows.scales import affine_maps
+from anabranch.networks import GatedConvolutional
+from anabranch.networks.network import Shape
+from anabranch.transforms import Coupling, RationalQuadraticSpline, UnivariateMap
+
+MAPS = ("affine", "spline")
+
+
+class Couplings:
+    """Couplings of one kind over any mask: map, and settings of the networks."""
+
+    def __init__(
+        self,
+        context: Shape | None,
+        hidden: int,
+        blocks: int,
+        attention: int,
+        dropout: float,
+        univariate: Callable[[], UnivariateMap],
+    ) -> None:
+        self.context, self.univariate = context, univariate
+        self.options: dict[str, Any] = {"hidden": hidden, "blocks": blocks, "attention": attention, "dropout": dropout}
+
+    def over(self, mask: Tensor) -> Coupling:
+        """A coupling that moves what the mask says, by a network that starts at zero."""
+        g = self.univariate()
+        channels, *size = mask.shape
+        whole = mask.flatten(1).all(dim=1)
+        moved = int(whole.sum()) if bool((whole == mask.flatten(1).any(dim=1)).all()) else channels
+        reads = channels if moved == channels else channels - moved
+        network = GatedConvolutional(
+            (reads, *size), (moved * g.size, *size), self.context, zero_start=True, **self.options
+        )
+        return Coupling(mask, g, network)
+
+
+def checkerboard(shape: torch.Size, turn: int) -> Tensor:
+    """Every second pixel, all its channels; the others at an odd turn."""
+    rows, columns = torch.meshgrid(torch.arange(shape[1]), torch.arange(shape[2]), indexing="ij")
+    return ((rows + columns + turn) % 2 == 1).expand(shape)
+
+
+def half_of_channels(shape: torch.Size, turn: int) -> Tensor:
+    """Half of the channels; the others at an odd turn, and by another power of two at each second one."""
+    digits = max(1, (shape[0] - 1).bit_length())
+    digit = (digits - 1 - turn // 2) % digits
+    return (((torch.arange(shape[0]) >> digit) + turn) % 2 == 1).reshape(-1, 1, 1).expand(shape)
+
+
+def image_maps(univariate: str, layers: int, bins: int, bound: float, max_scale: float) -> Callable[[], UnivariateMap]:
+    """What makes the map of each of so many layers, by its name."""
+    if one_of("univariate", univariate, MAPS) == "spline":
+        return lambda: RationalQuadraticSpline(bins=bins, bound=bound)
+    # a number moves in one layer of each pair, and once more in a split
+    return affine_maps(max_scale, (positive_int("steps", layers) + 1) // 2 + 1)
