@@ -83,6 +83,7 @@ def test_all_pages_with_blocks_are_run():
     assert {page.name for page in (ROOT / "docs").glob("*.md") if blocks_of(page)} == {
         "autoregressive.md",
         "compression.md",
+        "continuous.md",
         "estimators.md",
         "images.md",
         "mixtures.md",
@@ -98,6 +99,15 @@ def test_the_page_on_autoregressive_models_runs():
         exec(block, names)
     assert names["words"].complete(names["x"][:, :6], (3,)).shape == (3, 20, 12)
     assert names["early"].depth_of(names["images"]).shape == (10, 8, 8)
+
+
+def test_the_page_on_flows_in_continuous_time_runs():
+    names = {}
+    for block in blocks_of(ROOT / "docs" / "continuous.md"):
+        exec(block, names)
+    assert names["flow"].sample((3,)).shape == (3, 2)
+    assert names["needed"].forward(names["x"], torch.zeros(3))[1].shape == (200,)
+    assert names["error"].shape == (200,) and torch.allclose(names["back"], names["x"], atol=1e-4)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def compile_density(density: nn.Module, *arguments: Any, **options: Any) -> None
 
 
 def unrolls(density: nn.Module) -> bool:
-    """Whether log_prob takes an inverse of one step after the other, or a network does."""
+    """Whether log_prob takes an inverse of one step after the other, or a network does, or steps depend on values."""
     return any(
         (isinstance(part, Transform) and part.scoring != "closed") or (isinstance(part, CausalNetwork) and part.unrolls)
         for part in density.modules()

@@ -19,12 +19,15 @@ from anabranch.densities.contexts import at_every_context, context_batch, read_c
 from anabranch.densities.derived import derived
 from anabranch.densities.distribution_view import DensityDistribution
 from anabranch.densities.events import EventDtype, matching_event, read_event
-from anabranch.densities.log_weights import log_mean_weight
+from anabranch.densities.log_weights import log_mean_weight, mean_of_draws
 from anabranch.described import Described
 from anabranch.draws import drawing
 from anabranch.transforms.domain import everywhere
 
-Likelihood = Literal["exact", "bound"]
+Likelihood = Literal["exact", "bound", "estimate"]
+
+# what is known of a composite, from what is known of its parts: that of the worst
+_FROM_WORST: tuple[Likelihood, ...] = ("bound", "estimate", "exact")
 
 # Draws that `estimate` takes for each event, unless it is told how many, and rows that it scores at a time.
 _SAMPLES, _ROWS = 256, 2**14
@@ -57,8 +60,11 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     Attributes:
         event_shape: the shape of one x.
         context_shape: the shape of one context, or None if there is none.
-        likelihood: "exact", or "bound" where only a lower bound of log p(x) is known: log_prob then raises an error that
-            names `lower_bound` and `estimate`. A composite with a part that is a bound is one.
+        likelihood: "exact"; "bound", where only a lower bound of log p(x) is known; or "estimate", where only draws are
+            known whose mean is log p(x), as of a flow whose log-determinant is one (`Transform.estimated`). Where it is
+            not exact, log_prob raises an error that names `lower_bound` and `estimate`. A composite with a part that is a
+            bound is one, and else with a part that is an estimate. Mixtures take no estimates: the logarithm of a sum of
+            several would lie above log p(x) in the mean.
         reparameterized: whether samples are differentiable functions of the parameters; of a composite whether those of
             all parts are.
         event_dtype: "floating", or "whole": then an x of whole numbers (uint8, say) comes to `_log_prob` in its dtype, as a
@@ -70,13 +76,14 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         slow_to_compile: whether `torch.compile` takes about as long as a fit, so that a fit does so only if told to.
 
     To write your own: call `super().__init__(event_shape, context_shape)`, define `_sample(shape, context)` and one of the
-    two below, which get arguments whose shapes and dtypes are checked already, and put it through
+    three below, which get arguments whose shapes and dtypes are checked already, and put it through
     `anabranch.testing.check_density`.
 
     - `_log_prob(x, context)`, where p(x) is known.
-    - `_log_weight(x, context)`, where it is not, with `likelihood = "bound"`: log w of one draw of a w >= 0 whose mean is
+    - `_log_weight(x, context)`, where a bound is, with `likelihood = "bound"`: log w of one draw of a w >= 0 whose mean is
       p(x), such as p(x, z) / q(z | x) for z drawn from q, one draw for each event. The mean of log w is a lower bound, and
       the logarithm of the mean of many w an estimate. `_lower_bound` may be overridden by one of less variance.
+    - `_lower_bound(x, context)`, with `likelihood = "estimate"`: a draw for each event of what has log p(x) for its mean.
 
     Samples are drawn in the dtype and on the device of the parameters. A context may have more batch dimensions than x:
     `densities.contexts.at_every_context` gives x all of them.
@@ -105,7 +112,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         (torch.Size([5]), torch.Size([5]))
     """
 
-    likelihood: Likelihood = derived(lambda parts: "bound" if "bound" in parts else "exact", "exact")
+    likelihood: Likelihood = derived(lambda kinds: min(kinds, key=_FROM_WORST.index), "exact")
     reparameterized: bool = derived(all, True)
     gaps: bool = derived(all, False)
     event_dtype: EventDtype = derived(
@@ -187,7 +194,8 @@ class Density(ClosedAnswers["Density"], Described, ABC):
 
         .. math:: \log \tfrac{1}{S} \sum_s w_s, \quad \text{error} = \text{std}(w) / (\text{mean}(w) \sqrt{S}) .
 
-        It lies below log p(x) in the mean, by about half the squared error. log_prob with an error of 0 where that is known.
+        It lies below log p(x) in the mean, by about half the squared error. Where draws of mean log p(x) are known
+        (`likelihood` is "estimate"), their mean. log_prob with an error of 0 where that is known.
         Source: Burda et al., 2016, arXiv:1509.00519.
 
         Args:
@@ -325,7 +333,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         )
 
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """log w of a random w >= 0 of mean p(x), (*batch): p(x) itself where that is known."""
+        """log w of a random w >= 0 of mean p(x), (*batch): p(x) itself where that is known. Of an estimate there is none."""
         return self._log_prob(x, context)
 
     def _lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -343,7 +351,9 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         events = x.shape[: x.dim() - len(self.event_shape)].numel()
         size = max(1, _ROWS // max(1, events))
         sizes = [min(size, count - k) for k in range(0, count, size)]
-        return log_mean_weight(torch.cat([self._log_weight(x.expand(n, *x.shape), context) for n in sizes]))
+        bound = self.likelihood == "bound"
+        draw, joined = (self._log_weight, log_mean_weight) if bound else (self._lower_bound, mean_of_draws)
+        return joined(torch.cat([draw(x.expand(n, *x.shape), context) for n in sizes]))
 
     @abstractmethod
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor: ...
@@ -357,9 +367,10 @@ class Density(ClosedAnswers["Density"], Described, ABC):
 
     def _expect_exact(self, name: str) -> None:
         if self.likelihood != "exact":
+            known = "a bound is known" if self.likelihood == "bound" else "draws of mean log p(x) are known"
             raise ValueError(
-                f"{name}: expected a density whose likelihood is exact, got a {type(self).__name__}, of which a bound is "
-                "known; use lower_bound, or estimate for log p(x) with its standard error"
+                f"{name}: expected a density whose likelihood is exact, got a {type(self).__name__}, of which {known}; "
+                "use lower_bound, or estimate for log p(x) with its standard error"
             )
 
     def _checked(

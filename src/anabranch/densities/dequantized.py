@@ -14,7 +14,7 @@ from anabranch.checks import instance_of, positive_int, reference_tensor
 from anabranch.densities.composite import Composite
 from anabranch.densities.contexts import at_every_context
 from anabranch.densities.density import Density
-from anabranch.densities.score import Score
+from anabranch.densities.score import Score, expect_weights
 from anabranch.draws import drawing
 
 
@@ -68,6 +68,7 @@ class Dequantized(Composite):
 
     def __init__(self, density: Density, levels: int, noise: Density | None = None, logit: bool = False) -> None:
         instance_of("density", density, Density)
+        expect_weights("density", density)
         if density.support.is_discrete:
             raise ValueError(
                 f"density: expected one of real numbers, got a {type(density).__name__} of event shape "

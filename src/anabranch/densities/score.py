@@ -8,6 +8,7 @@ from torch import Tensor
 
 from anabranch.densities.density import Density, Weigh
 from anabranch.densities.mixture import Mixture
+from anabranch.transforms import Transform
 
 
 class Score(ABC):
@@ -40,6 +41,7 @@ class ByLogWeight(Score):
     """The logarithm of a random weight whose mean is the density."""
 
     def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        expect_weights("parts", part)
         return part._log_weight(x, context)
 
     def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
@@ -64,6 +66,7 @@ class BySummableBound(Score):
     """
 
     def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        expect_weights("parts", part)
         return part.lower_bound(x, context) if part.likelihood == "exact" else part._log_weight(x, context)
 
     def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
@@ -95,3 +98,14 @@ class ByWeighedBound(Score):
 
     def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
         return mixture._joint_weighed(x, context, self.weigh)
+
+
+def expect_weights(name: str, part: Density | Transform) -> None:
+    """Raise ValueError for a part whose log-density is known by an estimate, which has no weights that could be added up."""
+    estimated = part.estimated if isinstance(part, Transform) else part.likelihood == "estimate"
+    if estimated:
+        raise ValueError(
+            f"{name}: expected parts whose log-densities are exact or bounds, since they are added up, got a "
+            f"{type(part).__name__}, of which an estimate is known; give its Residual log_det='exact', or its Continuous "
+            "trace='exact'"
+        )

@@ -5,6 +5,7 @@ Each returns a `Chain`; every prefix of its blocks is a transform of its own, so
 """
 
 from anabranch.flows.angles import circular
+from anabranch.flows.any_network import continuous, residual
 from anabranch.flows.dequantisation import dequantisation
 from anabranch.flows.images import glow, realnvp_image
 from anabranch.flows.monotone import bernstein, naf
@@ -15,6 +16,7 @@ from anabranch.flows.whole_vectors import householder, planar, radial, sylvester
 __all__ = [
     "bernstein",
     "circular",
+    "continuous",
     "dequantisation",
     "glow",
     "householder",
@@ -27,6 +29,7 @@ __all__ = [
     "radial",
     "realnvp",
     "realnvp_image",
+    "residual",
     "sylvester",
     "tarflow",
 ]

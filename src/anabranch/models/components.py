@@ -13,7 +13,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities.contexts import context_for
 from anabranch.densities.density import Density
-from anabranch.densities.score import Score
+from anabranch.densities.score import Score, expect_weights
 from anabranch.densities.whole_numbers import Ends, ends_of, ends_of_any
 from anabranch.described import Described
 from anabranch.draws import drawing
@@ -94,6 +94,7 @@ class Separate(Components):
         for part in parts:
             if not isinstance(part, Density):
                 raise ValueError(f"densities: expected densities, got a {type(part).__name__}")
+            expect_weights("densities", part)
         self.count = len(parts)
         event_shape = common_shape("densities: event_shape", [part.event_shape for part in parts])
         self.event_shape = parts[0].event_shape if event_shape is None else event_shape
@@ -162,6 +163,7 @@ class Embedded(Components):
     def __init__(self, density: Density, components: int, size: int | None = None) -> None:
         super().__init__()
         instance_of("density", density, Density)
+        expect_weights("density", density)
         if density.context_shape is not None and len(density.context_shape) != 1:
             raise ValueError(
                 f"density: expected one whose context is a vector, got shape {tuple(density.context_shape)}"

@@ -15,7 +15,7 @@ from anabranch.densities import Density
 from anabranch.densities.composite import without_gaps
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
 from anabranch.densities.mixture import log_sum
-from anabranch.densities.score import ByLoss, Score
+from anabranch.densities.score import ByLoss, Score, expect_weights
 from anabranch.draws import drawing
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.base import base_for, onto
@@ -102,6 +102,8 @@ class DepthMixture(Prunable):
         if not isinstance(chain, Chain):
             raise ValueError(f"chain: expected a Chain of blocks, got {type(chain).__name__}")
         base = base_for(chain, base)
+        for name, part in (("chain", chain), ("base", base)):
+            expect_weights(name, part)
         running = _on_events_of(chain, base)
         event_shape = onto(running, base).inverse_shape(base.event_shape)
         shapes = running.prefix_shapes(event_shape)
@@ -113,6 +115,8 @@ class DepthMixture(Prunable):
         parts = read_heads(heads, chain, base, len(self_depths))
         contexts = [chain.context_shape, base.context_shape, context_of_gate(gate)]
         contexts += [head.context_shape for head in parts or ()]
+        for head in parts or ():
+            expect_weights("heads", head)
         context_shape = common_shape("context_shape", contexts)
         super().__init__(len(self_depths), event_shape, context_shape)
         self.flow_weight = 0.0 if flow_weight == 0 else positive("flow_weight", flow_weight)

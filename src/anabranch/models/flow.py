@@ -35,8 +35,11 @@ class Flow(Composite):
         base: the density of z, any `Density`; a standard normal by default. It reads z in its shape, which may be another
             than that of z, with as many entries.
 
+    Where the log-determinant is an estimate (`Transform.estimated`), so is the log-density: `likelihood` is "estimate".
+
     Raises:
-        ValueError: shapes that do not fit; a transform that moves numbers over a discrete base.
+        ValueError: shapes that do not fit; a transform that moves numbers over a discrete base; an estimated
+            log-determinant over a base of which a bound is known.
 
     Example:
         >>> import anabranch as ab
@@ -57,6 +60,13 @@ class Flow(Composite):
         self.transform = transform
         self.base = base
         self._everywhere = defined_everywhere(transform)
+        if transform.estimated:
+            if base.likelihood == "bound":
+                raise ValueError(
+                    f"base: expected a density that is no bound under a {type(transform).__name__} whose log-determinant "
+                    f"is an estimate, got a {type(base).__name__}; make the log-determinant exact"
+                )
+            self.likelihood = "estimate"
         self.reparameterized = base.reparameterized and transform.inversion != "none"
         self.gaps = base.gaps and transform.rearranges
 

@@ -17,7 +17,7 @@ from anabranch.densities.contexts import at_every_context, context_batch, contex
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.reordered import given
-from anabranch.densities.score import Score
+from anabranch.densities.score import Score, expect_weights
 from anabranch.densities.weights import read_weights
 from anabranch.families import DistributionFunction
 from anabranch.families.draw_levels import draw_levels
@@ -84,6 +84,7 @@ class FlowMixture(CompositeMixture):
         step: Transform | None = None
         if trunk is not None:
             instance_of("trunk", trunk, Transform)
+            expect_weights("trunk", trunk)
             step = onto(trunk, parts, "densities")
             event_shape = step.inverse_shape(parts.event_shape)
             shapes.append(trunk.context_shape)

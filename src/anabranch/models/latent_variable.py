@@ -13,6 +13,7 @@ from anabranch.checks import instance_of
 from anabranch.densities import Density
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, shape_for
 from anabranch.densities.density import Weigh
+from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
 from anabranch.networks.reader import as_read
 from anabranch.transforms.transform import common_shape
@@ -66,6 +67,8 @@ class LatentVariable(Density):
     def __init__(self, prior: Density, decoder: Density, posterior: Density) -> None:
         for name, part in (("prior", prior), ("decoder", decoder), ("posterior", posterior)):
             instance_of(name, part, Density)
+            if name != "posterior":
+                expect_weights(name, part)
         if posterior.event_shape != prior.event_shape:
             raise ValueError(
                 f"posterior: expected event shape {tuple(prior.event_shape)}, the prior's, "
@@ -74,7 +77,7 @@ class LatentVariable(Density):
         if posterior.likelihood != "exact":
             raise ValueError(
                 f"posterior: expected a density whose likelihood is exact, got a {type(posterior).__name__}, "
-                "of which a bound is known"
+                "of which a bound or an estimate is known"
             )
         given = [
             prior.context_shape,

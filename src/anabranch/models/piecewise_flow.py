@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import CompositeMixture, Density
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
-from anabranch.densities.score import Score
+from anabranch.densities.score import Score, expect_weights
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.base import base_for, onto
 from anabranch.models.gate import context_of_gate, gate_logits, is_constant, read_gate
@@ -66,6 +66,9 @@ class PiecewiseFlow(CompositeMixture):
             if not isinstance(branch, Transform) or branch.inversion == "none":
                 raise ValueError(f"branches: expected transforms with an inverse, got a {type(branch).__name__}")
         base = base_for(next((b for b in pieces if b.noise_shape is not None), pieces[0]), base)
+        expect_weights("base", base)
+        for branch in pieces:
+            expect_weights("branches", branch)
         steps = [onto(branch, base) for branch in pieces]
         event_shape = common_shape("event_shape", [step.inverse_shape(base.event_shape) for step in steps])
         shapes = [*(branch.context_shape for branch in pieces), base.context_shape, context_of_gate(gate)]

@@ -9,6 +9,8 @@ from anabranch.networks.finite_memory import FiniteMemory
 from anabranch.networks.gated_convolutional import GatedConvolutional
 from anabranch.networks.in_order import InOrder
 from anabranch.networks.layered import LayeredCausalNetwork
+from anabranch.networks.lipschitz import LipschitzNetwork
+from anabranch.networks.lipschitz_mlp import LipschitzMLP
 from anabranch.networks.log_odds import LogOdds
 from anabranch.networks.masked_mlp import MaskedMLP
 from anabranch.networks.mlp import MLP
@@ -18,6 +20,7 @@ from anabranch.networks.pixelcnn import PixelCNN
 from anabranch.networks.recurrent import Recurrent
 from anabranch.networks.residual_mlp import ResidualMLP
 from anabranch.networks.select import Select
+from anabranch.networks.velocity_mlp import VelocityMLP
 
 __all__ = [
     "MLP",
@@ -30,6 +33,8 @@ __all__ = [
     "GatedConvolutional",
     "InOrder",
     "LayeredCausalNetwork",
+    "LipschitzMLP",
+    "LipschitzNetwork",
     "LogOdds",
     "MaskedMLP",
     "Network",
@@ -38,4 +43,5 @@ __all__ = [
     "Recurrent",
     "ResidualMLP",
     "Select",
+    "VelocityMLP",
 ]

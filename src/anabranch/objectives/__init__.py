@@ -4,6 +4,7 @@ from anabranch.objectives.annihilation import Annihilation
 from anabranch.objectives.completion import Completion
 from anabranch.objectives.consistency import Consistency
 from anabranch.objectives.depth import Depth
+from anabranch.objectives.flow_matching import FlowMatching
 from anabranch.objectives.information import Information
 from anabranch.objectives.likelihood import Likelihood
 from anabranch.objectives.lower_bound import LowerBound
@@ -17,6 +18,7 @@ __all__ = [
     "Completion",
     "Consistency",
     "Depth",
+    "FlowMatching",
     "Information",
     "Likelihood",
     "LowerBound",

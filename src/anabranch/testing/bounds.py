@@ -1,4 +1,4 @@
-"""The conformance suite of densities of which a bound is known."""
+"""The conformance suite of densities of which a bound or an estimate is known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_bound(density: Density, context: Tensor | None = None, truth: Density 
     """What is exact is refused, in words that name what is there; shapes; the bound lies below; the estimate is right.
 
     Args:
-        density: one whose `likelihood` is "bound", in evaluation mode.
+        density: one whose `likelihood` is "bound" or "estimate", in evaluation mode.
         context: (rows, c), if it takes one.
         truth: the same density, known exactly.
 
@@ -50,7 +50,7 @@ def _check_refusals(density: Density, x: Tensor, context: Tensor | None) -> None
             named = all(word in str(error) for word in ("expected", "got", "lower_bound", "estimate"))
             expect(named, density, f"{what}: expected a ValueError that names lower_bound and estimate, got: {error}")
         else:
-            expect(False, density, f"{what}: expected a ValueError, since only a bound is known, got a number")
+            expect(False, density, f"{what}: expected a ValueError, since nothing exact is known, got a number")
 
 
 def _check_shapes(density: Density, x: Tensor, context: Tensor | None) -> None:
@@ -104,6 +104,9 @@ def _check_numbers(density: Density, x: Tensor, context: Tensor | None, truth: D
     slack = 0.0 if truth is not None else 5 * fine[1] + fine[1].square()
     above = float((mean - known - 5 * error - slack).max())
     expect(above <= 1e-4, density, f"lower_bound: expected it below log p(x) in the mean, got {above:g} above")
+    if density.likelihood == "estimate":
+        below = float((known - mean - 5 * error - slack).max())
+        expect(below <= 1e-4, density, f"lower_bound: expected a mean of log p(x) of an estimate, got {below:g} below")
     if truth is not None:
         for value, told in (coarse, fine):
             off = float(((value - known).abs() - 5 * told - told.square()).max())

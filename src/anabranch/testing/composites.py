@@ -28,6 +28,7 @@ from anabranch.models import AnyOrder, DepthMixture, Ensemble, Flow, FlowMixture
 from anabranch.networks import MLP
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.randomize import randomize
+from anabranch.testing.registry.small_parts import exactly, small_residual
 from anabranch.transforms import Affine, Chain, Elementwise, Identity, Logit, LULinear, Permutation, Transform
 from anabranch.transforms.domain import is_everything
 
@@ -54,6 +55,7 @@ PARTS: dict[str, Part] = {
     "a bound": Part(linear_gaussian, truth=marginal),
     "no reparameterized draws": Part(lambda: GaussianMixture([[-1.0, 0.0], [1.0, 0.5]], learnable=True)),
     "a context": Part(lambda: Normal([0.0, 1.0], context=2, hidden=(4,)), context=2),
+    "an estimate": Part(lambda: Flow(small_residual(0, "estimate", 2)), truth=exactly),
     "a bound and a context": Part(lambda: linear_gaussian(context=2), context=2),
     "images": Part(lambda: Normal(torch.zeros(1, 1, 2), learnable=True)),
 }
@@ -65,6 +67,14 @@ def _nothing(part: Density) -> bool:
 
 def _levels(part: Density) -> bool:
     return part.support.is_discrete
+
+
+def _estimates(part: Density) -> bool:
+    return part.likelihood == "estimate"
+
+
+def _levels_or_estimates(part: Density) -> bool:
+    return _levels(part) or _estimates(part)
 
 
 @dataclass(frozen=True)
@@ -122,35 +132,45 @@ COMPOSITIONS: dict[str, Composition] = {
     "flow that rearranges": Composition(
         lambda part: Flow(_rearranging(part), part), keeps_gaps=True, draws=True, keeps_dtype=False
     ),
-    "depth mixture": Composition(lambda part: DepthMixture(Chain([_moving(part)] * 2), part, hidden=(4,)), _levels),
+    "depth mixture": Composition(
+        lambda part: DepthMixture(Chain([_moving(part)] * 2), part, hidden=(4,)), _levels_or_estimates
+    ),
     "depth mixture that rearranges": Composition(
         lambda part: DepthMixture(Chain([_rearranging(part), Identity()]), part, gate="constant"),
+        _estimates,
         keeps_gaps=True,
         keeps_dtype=False,
     ),
-    "mixture": Composition(_mixed, keeps_gaps=True),
-    "mixture with a posterior": Composition(lambda part: FlowMixture(_two(part), posterior=_read_by(part, 2))),
+    "mixture": Composition(_mixed, _estimates, keeps_gaps=True),
+    "mixture with a posterior": Composition(
+        lambda part: FlowMixture(_two(part), posterior=_read_by(part, 2)), _estimates
+    ),
     "mixture with a trunk and heads": Composition(
         lambda part: FlowMixture(_two(part), trunk=_moving(part), heads="affine"),
-        lambda part: not is_everything(part.support) or len(part.event_shape) != 1,
+        lambda part: not is_everything(part.support) or len(part.event_shape) != 1 or _estimates(part),
     ),
-    "ensemble": Composition(lambda part: Ensemble(_two(part), weights=[0.4, 0.6]), keeps_gaps=True),
+    "ensemble": Composition(lambda part: Ensemble(_two(part), weights=[0.4, 0.6]), _estimates, keeps_gaps=True),
     "ensemble of mixtures": Composition(
-        lambda part: Ensemble([_mixed(part), _mixed(part)], aligned=True), keeps_gaps=True
+        lambda part: Ensemble([_mixed(part), _mixed(part)], aligned=True), _estimates, keeps_gaps=True
     ),
     "product": Composition(lambda part: Independent(_two(part)), keeps_gaps=True, draws=True),
     "product with a normal density": Composition(
         lambda part: Independent([part, Normal(torch.zeros(part.event_shape))]), draws=True, keeps_dtype=False
     ),
     "resampled": Composition(lambda part: Resampled(part, _read_by(part, 1), samples=512)),
-    "branches": Composition(lambda part: PiecewiseFlow([_moving(part), _moving(part)], part, hidden=(4,)), _levels),
-    "branches that rearrange": Composition(
-        lambda part: PiecewiseFlow([_rearranging(part)] * 2, part, gate="constant"), keeps_gaps=True, keeps_dtype=False
+    "branches": Composition(
+        lambda part: PiecewiseFlow([_moving(part), _moving(part)], part, hidden=(4,)), _levels_or_estimates
     ),
-    "dequantized": Composition(lambda part: Dequantized(part, 3, logit=True), _levels, of_levels=True),
+    "branches that rearrange": Composition(
+        lambda part: PiecewiseFlow([_rearranging(part)] * 2, part, gate="constant"),
+        _estimates,
+        keeps_gaps=True,
+        keeps_dtype=False,
+    ),
+    "dequantized": Composition(lambda part: Dequantized(part, 3, logit=True), _levels_or_estimates, of_levels=True),
     "dequantized by a density": Composition(
         lambda part: Dequantized(part, 3, Flow(Elementwise(Logit(), part.event_shape), _noise(part)), logit=True),
-        _levels,
+        _levels_or_estimates,
         of_levels=True,
     ),
     "subset": Composition(lambda part: Subset(part, [0]), lambda part: not isinstance(part, AnyOrder), keeps_gaps=True),

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from anabranch.checks import reference_tensor
+from anabranch.draws import drawing
 from anabranch.storage import load, save
 from anabranch.testing.bijection import check_bijection, drawn_events
 from anabranch.testing.expectations import (
@@ -46,7 +47,8 @@ def check_transform(
     derivatives against finite differences, of an iterative inverse too, in float64; round trips both ways in float32; a
     log_det of -inf outside the domain; dtypes kept; NaN kept to its row; ValueError for what does not fit;
     `torch.compile(fullgraph=True)` of both directions; copies and files that give equal numbers; an `inversion` that
-    says "none" where there is none, and only there.
+    says "none" where there is none, and only there. Of a transform whose log_det is an estimate (`Transform.estimated`), the
+    mean of many draws against autodiff's Jacobian, and all else with the same draws at every call.
 
     Args:
         transform: the transform, in float32. Give it weights away from their start (`randomize`).
@@ -71,6 +73,10 @@ def check_transform(
     """
     if x is None:
         x, context = drawn_events(transform)
+    if transform.estimated:
+        with checking(transform, "log_det"):
+            check_estimate(transform, x, context)
+        transform = Repeated(transform)
     with checking(transform, "shapes"):
         check_shapes(transform, x, context, empty)
     with checking(transform, "one-to-one"):
@@ -152,10 +158,10 @@ def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None,
 
 
 def check_log_det(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
-    """log_det against autodiff's Jacobian, event by event, both ways, in float64."""
+    """log_det against autodiff's Jacobian, event by event, both ways, in float64; of an estimate, one way by the other."""
     transform, x, context = _double(transform, x, context)
     z, log_dets = transform(x, context)
-    for i in range(len(x)):
+    for i in range(0 if transform.estimated else len(x)):
         given = None if context is None else context[i]
         wanted = _autodiff_log_det(transform, x[i], given)
         expect_close(log_dets[i], wanted, transform, f"log_det of row {i} against autodiff", 1e-6, x[i : i + 1])
@@ -163,10 +169,54 @@ def check_log_det(transform: Transform, x: Tensor, context: Tensor | None = None
         return
     _, inverse_log_dets = transform.inverse(z.detach(), context)
     expect_close(inverse_log_dets, -log_dets, transform, "inverse's log_det against forward's", 1e-6, x)
+    if transform.estimated:
+        return
     given = None if context is None else context[0]
     wanted = _autodiff_log_det(transform.inverse, z[0].detach(), given)
     iterates = " (an iterative inverse is differentiable too)" if transform.inversion == "iterative" else ""
     expect_close(inverse_log_dets[0], wanted, transform, f"inverse's log_det against autodiff{iterates}", 1e-6, x[:1])
+
+
+def check_estimate(transform: Transform, x: Tensor, context: Tensor | None = None, draws: int = 4_000) -> None:
+    """log_det is a draw of its own for each event, whose mean over many is that of autodiff's Jacobian."""
+    transform, x, context = _double(transform, x, context)
+    with torch.no_grad(), drawing(0):
+        drawn = transform(x.expand(draws, *x.shape), context)[1]
+    error = drawn.std(dim=0) / draws**0.5
+    expect(bool((error > 0).all()), transform, "log_det: expected other draws for other events, got the same")
+    for i in range(len(x)):
+        wanted = _autodiff_log_det(transform, x[i], None if context is None else context[i])
+        off = float((drawn[:, i].mean() - wanted).abs() / error[i])
+        expect(
+            off <= 5,
+            transform,
+            f"log_det of row {i}: expected autodiff's within 5 standard errors, got {off:.1f} of them",
+        )
+
+
+class Repeated(Transform):
+    """A transform that draws the same random numbers at every call, so that calls can be compared.
+
+    Args:
+        transform: one whose log_det is an estimate.
+    """
+
+    _leaves_domain = True
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__(transform.event_shape, transform.context_shape, transform.noise_shape)
+        self.transform = transform
+        self.event_dim = transform.event_dim
+        self.inversion, self.scoring = transform.inversion, transform.scoring
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        with drawing(0):
+            result: tuple[Tensor, Tensor] = self.transform(x, context)
+        return result
+
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        with drawing(0):
+            return self.transform.inverse(z, context)
 
 
 def check_round_trip(transform: Transform, x: Tensor, context: Tensor | None = None, tolerance: float = 1e-4) -> None:

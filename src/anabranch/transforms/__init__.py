@@ -8,6 +8,7 @@ from anabranch.transforms.blockwise import Blockwise
 from anabranch.transforms.cdf import CDF
 from anabranch.transforms.chain import Chain
 from anabranch.transforms.circular_spline import CircularSpline
+from anabranch.transforms.continuous import Continuous
 from anabranch.transforms.coupling import Coupling
 from anabranch.transforms.deep_sigmoid import DeepSigmoid
 from anabranch.transforms.differentiable import Differentiable
@@ -30,6 +31,8 @@ from anabranch.transforms.quadratic_spline import QuadraticSpline
 from anabranch.transforms.radial import Radial
 from anabranch.transforms.rational_quadratic import RationalQuadraticSpline
 from anabranch.transforms.reshape import Reshape
+from anabranch.transforms.residual import Residual
+from anabranch.transforms.solver import Adaptive, Fixed, Solver
 from anabranch.transforms.squeeze import Squeeze
 from anabranch.transforms.standardise import Standardise
 from anabranch.transforms.sylvester import Sylvester
@@ -40,6 +43,7 @@ from anabranch.transforms.univariate import UnivariateMap
 __all__ = [
     "CDF",
     "ActNorm",
+    "Adaptive",
     "Affine",
     "Autoregressive",
     "BernsteinPolynomial",
@@ -47,12 +51,14 @@ __all__ = [
     "Chain",
     "Checkpoint",
     "CircularSpline",
+    "Continuous",
     "Coupling",
     "DeepSigmoid",
     "Differentiable",
     "Elementwise",
     "Exp",
     "ExponentialLinear",
+    "Fixed",
     "HalfSpace",
     "HeavyTails",
     "Householder",
@@ -75,9 +81,11 @@ __all__ = [
     "Radial",
     "RationalQuadraticSpline",
     "Reshape",
+    "Residual",
     "Shift",
     "Sigmoid",
     "Softplus",
+    "Solver",
     "Squeeze",
     "Standardise",
     "Store",

@@ -50,8 +50,11 @@ class Transform(Described, ABC):
         context_shape: the shape of one context, or None if the transform takes none. A transform that takes none
             ignores a context that it is given: in a chain, context reaches every layer.
         inversion: what the inverse costs: "closed", "sequential", "iterative" or "none".
-        scoring: what forward costs, in the same words; "closed" unless the transform was turned round (`Inverse`).
+        scoring: what forward costs, in the same words; "closed" unless the transform was turned round (`Inverse`), or has
+            no formula (`Continuous`).
         affine: whether f(x) = A x + b at every context.
+        estimated: whether log_det is random, with log |det| for its mean: a draw of its own for each event and call. So it
+            is where a part's is.
         domain: the x for which f is defined, a `torch.distributions` constraint; by default all. Outside it forward gives
             a log_det of -inf, so that a density is 0 there, and some finite z; a NaN stays NaN. (A chain leaves that to
             its blocks: each has its own domain, and log_det stays -inf.)
@@ -92,6 +95,8 @@ class Transform(Described, ABC):
     scoring: Inversion = "closed"
     rearranges: bool = False
     affine: bool = False
+    # whether this very class draws its log_det; `estimated` is whether a part does
+    _estimates: bool = False
     _checks_dtype: ClassVar[bool] = True
     # whether `_forward` hands x to another transform, which looks at the domain
     _leaves_domain: bool = False
@@ -108,6 +113,11 @@ class Transform(Described, ABC):
         self.noise_shape = self.event_shape if noise_shape is None else torch.Size(noise_shape)
         if self.event_shape is not None:
             self.event_dim = len(self.event_shape)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether log_det is a draw, here or in a part."""
+        return any(isinstance(part, Transform) and part._estimates for part in self.modules())
 
     @property
     def noise_dim(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -43,6 +43,7 @@ from anabranch.networks import (
     MLP,
     Convolutional,
     ResidualMLP,
+    VelocityMLP,
 )
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.registry.case import Case
@@ -50,7 +51,9 @@ from anabranch.testing.registry.small_parts import (
     IMAGE,
     SMALL,
     elementwise,
+    exactly,
     image_coupling,
+    small_residual,
     small_spline,
     two_levels,
 )
@@ -58,8 +61,10 @@ from anabranch.transforms import (
     ActNorm,
     Affine,
     Chain,
+    Continuous,
     Coupling,
     Elementwise,
+    Fixed,
     Householder,
     Identity,
     Inverse,
@@ -101,6 +106,10 @@ def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable:
     tril = torch.eye(features).expand(3, features, features) + torch.ones(features, features).tril(-1)
     scale: dict[str, Any] = {"scale_tril": tril} if full else {"scale": 0.7}
     return GaussianMixture(loc, weights=[0.2, 0.3, 0.5], context=context, learnable=learnable, hidden=(8,), **scale)
+
+
+def _drift(context: int = 0, trace: Literal["exact", "hutchinson"] = "exact") -> Continuous:
+    return Continuous(VelocityMLP(2, context, hidden=(4,), waves=0), trace, Fixed(steps=4))
 
 
 def _dequantized(noise: Density | None = None) -> Dequantized:
@@ -261,6 +270,14 @@ DENSITIES: dict[str, Case] = {
     "inverse autoregressive flow": Case(lambda: Flow(flows.iaf(2, blocks=2, **SMALL))),
     "flow on a uniform": Case(lambda: Flow(elementwise(Sigmoid()), base=Uniform([0.0] * 3, [1.0] * 3))),
     "flow through a logarithm": Case(lambda: Flow(Elementwise(Log()), base=Normal([0.5, 0.0], scale=0.5))),
+    "residual flow": Case(lambda: Flow([small_residual(features=2), ActNorm(2)])),
+    "residual flow, estimated": Case(lambda: Flow(small_residual(0, "estimate", 2)), truth=exactly, compiles=False),
+    "residual flow of context, estimated": Case(
+        lambda: Flow(small_residual(2, "estimate", 2)), context=2, truth=exactly, compiles=False
+    ),
+    "flow in continuous time": Case(lambda: Flow(_drift()), compiles=False),
+    "flow in continuous time, of context": Case(lambda: Flow(_drift(2)), context=2, compiles=False),
+    "flow in continuous time, estimated": Case(lambda: Flow(_drift(0, "hutchinson")), truth=exactly, compiles=False),
     "flow through a logit": Case(lambda: Flow(Chain([Elementwise(Logit()), LULinear(2)]))),
     "flow through an inverse exponential": Case(lambda: Flow(Inverse(Elementwise(Softplus())), base=Normal([1.0]))),
     "flow on categories": Case(lambda: Flow(Permutation([1, 0]), base=Categorical(torch.zeros(2, 3), learnable=True))),

@@ -13,6 +13,7 @@ from anabranch.networks import (
     FiniteMemory,
     GatedConvolutional,
     InOrder,
+    LipschitzMLP,
     LogOdds,
     MaskedMLP,
     OfAngles,
@@ -20,6 +21,7 @@ from anabranch.networks import (
     Recurrent,
     ResidualMLP,
     Select,
+    VelocityMLP,
 )
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
@@ -38,6 +40,12 @@ NETWORKS: dict[str, Case] = {
     "of angles, of context": Case(lambda: OfAngles(MLP(6, 4, 2, hidden=(8,)), period=3.0), context=2),
     "selection": Case(lambda: Select(MLP(3, 6, hidden=(8,)), [5, 0, 2, 2])),
     "selection of context": Case(lambda: Select(MLP(3, 6, 2, hidden=(8,)), [5, 0, 2, 2]), context=2),
+    "Lipschitz MLP": Case(lambda: LipschitzMLP(3, 4, hidden=(8, 8))),
+    "Lipschitz MLP of images, of context": Case(
+        lambda: LipschitzMLP(IMAGE, IMAGE, 2, hidden=(8,)), context=2, features=IMAGE
+    ),
+    "velocity MLP": Case(lambda: VelocityMLP(3, hidden=(8, 8)), context=1),
+    "velocity MLP of images, of context": Case(lambda: VelocityMLP(IMAGE, 2, hidden=(8,)), context=3, features=IMAGE),
     "MLP of images": Case(lambda: MLP(IMAGE, IMAGE, (1, 2, 2), hidden=(8,)), context=(1, 2, 2), features=IMAGE),
     "residual MLP of images": Case(lambda: ResidualMLP(IMAGE, 4, hidden=8), features=IMAGE),
     "constant image": Case(lambda: Constant(IMAGE, IMAGE), features=IMAGE),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from anabranch.models import Flow
 from anabranch.networks import (
     MLP,
     Convolutional,
+    LipschitzMLP,
     MaskedMLP,
     Network,
     ResidualMLP,
@@ -18,6 +20,7 @@ from anabranch.transforms import (
     ActNorm,
     Affine,
     Chain,
+    Continuous,
     Coupling,
     Elementwise,
     Inverse,
@@ -25,6 +28,7 @@ from anabranch.transforms import (
     OnPart,
     Pointwise,
     RationalQuadraticSpline,
+    Residual,
     Squeeze,
     UnivariateMap,
 )
@@ -71,6 +75,12 @@ def residual_coupling() -> Coupling:
     return Coupling([False, True, True], Affine(), ResidualMLP(1, 4, hidden=8, activation="gelu"))
 
 
+def small_residual(context: int = 0, log_det: Literal["exact", "estimate"] = "exact", features: int = 3) -> Residual:
+    """A residual layer by a contraction that is far from the identity, and that its inverse finds in a few steps."""
+    network = LipschitzMLP(features, features, context, hidden=(8,), coefficient=0.5)
+    return Residual(network, log_det, terms=4, steps=17)
+
+
 def elementwise(g: UnivariateMap, network: Network | None = None) -> Elementwise:
     """A map of every one of three features."""
     return Elementwise(g, features=3, network=network)
@@ -97,3 +107,13 @@ def two_levels() -> Chain:
     )
     inner = Chain([Squeeze(), Pointwise(LULinear(8)), deeper, Inverse(Squeeze())])
     return Chain([Squeeze(), Pointwise(ActNorm(4)), coupling, OnPart(inner, [0, 1])])
+
+
+def exactly(flow: Flow) -> Flow:
+    """A flow of one layer whose log-determinant is an estimate, with the same layer whose log-determinant is exact."""
+    layer = flow.transform
+    if isinstance(layer, Residual):
+        return Flow(Residual(layer.network, "exact", steps=layer.steps), flow.base)
+    if isinstance(layer, Continuous):
+        return Flow(Continuous(layer.field, "exact", layer.solver), flow.base)
+    raise ValueError(f"flow: expected one of a Residual or a Continuous, got one of a {type(layer).__name__}")

@@ -10,8 +10,10 @@ from anabranch.networks import (
     CausalConvolution,
     CausalTransformer,
     Convolutional,
+    LipschitzMLP,
     MaskedMLP,
     PixelCNN,
+    VelocityMLP,
 )
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
@@ -23,12 +25,14 @@ from anabranch.testing.registry.small_parts import (
     residual_coupling,
     small_coupling,
     small_masked,
+    small_residual,
     small_spline,
     two_levels,
 )
 from anabranch.transforms import (
     CDF,
     ActNorm,
+    Adaptive,
     Affine,
     Autoregressive,
     BernsteinPolynomial,
@@ -36,11 +40,13 @@ from anabranch.transforms import (
     Chain,
     Checkpoint,
     CircularSpline,
+    Continuous,
     DeepSigmoid,
     Differentiable,
     Elementwise,
     Exp,
     ExponentialLinear,
+    Fixed,
     HalfSpace,
     HeavyTails,
     Householder,
@@ -62,6 +68,7 @@ from anabranch.transforms import (
     Radial,
     RationalQuadraticSpline,
     Reshape,
+    Residual,
     Shift,
     Sigmoid,
     Softplus,
@@ -100,6 +107,10 @@ def _standardising() -> Standardise:
     layer = Standardise(3)
     layer.initialize(torch.tensor([[20.0, 0.0, -30.0], [24.0, 1.0, -33.0], [22.0, 2.0, -36.0]]))
     return layer
+
+
+def _field(context: int = 0) -> VelocityMLP:
+    return VelocityMLP(3, context, hidden=(4,), waves=0)
 
 
 def _mixed_chain(memory: str | Memory) -> Chain:
@@ -205,6 +216,28 @@ TRANSFORMS: dict[str, Case] = {
     "chain that inverts, with anchors": Case(lambda: _mixed_chain(Invert(every=2)), context=2, compiles=False),
     "autoregressive chain with checkpoints": Case(
         lambda: Chain([Autoregressive(small_spline(), small_masked(small_spline())), LULinear(3)], memory="checkpoint")
+    ),
+    "residual": Case(small_residual),
+    "residual of context": Case(lambda: small_residual(context=2), context=2),
+    "residual of images, estimated": Case(
+        lambda: Residual(LipschitzMLP(IMAGE, IMAGE, hidden=(6,), coefficient=0.5), "estimate", steps=30),
+        features=IMAGE,
+        compiles=False,
+    ),
+    "inverse residual, estimated, of context": Case(
+        lambda: Inverse(small_residual(2, "estimate")), context=2, compiles=False
+    ),
+    # a compiler can't take torchdiffeq whole: it looks at values to decide on its steps
+    "continuous, by fixed steps and the adjoint equation": Case(
+        lambda: Continuous(_field(), solver=Fixed(steps=7, adjoint=True)), compiles=False
+    ),
+    "continuous of context, by steps as needed": Case(
+        lambda: Continuous(_field(2), solver=Adaptive(tolerance=3e-7)), context=2, compiles=False
+    ),
+    "continuous of images, estimated": Case(
+        lambda: Continuous(VelocityMLP((1, 2, 1), hidden=(4,), waves=0), "hutchinson", Fixed(steps=8)),
+        features=(1, 2, 1),
+        compiles=False,
     ),
     "torch transform": Case(lambda: TorchTransform(torch.distributions.transforms.SigmoidTransform())),
     "torch transform of a domain": Case(

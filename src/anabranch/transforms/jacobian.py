@@ -1,0 +1,46 @@
+"""The derivative of a map of rows, by reverse-mode differentiation: whole, and times vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Rows = Callable[[Tensor], Tensor]
+"""A map of rows (rows, D) to rows (rows, D), each on its own."""
+
+
+def pulled_back(function: Rows, x: Tensor) -> tuple[Tensor, Rows]:
+    """f(x), and the map from rows v to the rows v^T J, where J is the derivative of f at the row of x.
+
+    Both are differentiable by x, by v and by what f closes over.
+    """
+    y, pull = torch.func.vjp(function, x)[:2]
+    return y, lambda v: pull(v)[0]
+
+
+def pushed_forward(function: Rows, x: Tensor) -> Rows:
+    """The map from rows v to the rows J v: what is linear is its derivative, so that v^T J turned round gives J v."""
+    _, pull = pulled_back(function, x)
+    _, push = pulled_back(pull, torch.zeros_like(x))
+    return push
+
+
+def jacobian(function: Rows, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f(x), (rows, D), and J, (rows, D, D), with the derivative of output i by input j in row i and column j.
+
+    It takes one pass forward and D passes back, side by side.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms.jacobian import jacobian
+        >>> y, derivative = jacobian(lambda x: x.square() + x.flip(-1), torch.tensor([[1.0, 3.0]]))
+        >>> derivative
+        tensor([[[2., 1.],
+                 [1., 6.]]])
+    """
+    y, pull = pulled_back(function, x)
+    rows, features = x.shape
+    each = torch.eye(features, dtype=x.dtype, device=x.device).unsqueeze(1).expand(features, rows, features)
+    return y, torch.func.vmap(pull)(each).movedim(0, 1)
