@@ -48,6 +48,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     [
         "mixtures",
         "images",
+        "flows",
         "image_flows",
         *(pytest.param(page, marks=pytest.mark.slow) for page in ("compression", "queries", "tables")),
     ],
