@@ -193,6 +193,11 @@ def as_memory(memory: str | Memory) -> Memory:
 
 def _check_same_again(memory: str, blocks: Mapping[str, Transform]) -> None:
     for name, block in blocks.items():
+        if block.estimated:
+            raise ValueError(
+                f'memory="{memory}": expected blocks that give the same numbers when they are run again, got an estimated '
+                f'log_det in block {name!r}; make it exact, or use memory="store"'
+            )
         for part in block.modules():
             share = part.p if isinstance(part, _DropoutNd) else getattr(part, "dropout", 0.0)
             if isinstance(share, float) and share > 0:

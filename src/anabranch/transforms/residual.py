@@ -139,8 +139,8 @@ class Residual(Transform):
         if self.log_det == "exact":
             with torch.no_grad():
                 _, derivative = jacobian(g, x)
-            solved, _ = torch.linalg.solve_ex(derivative + _identity(x), off)
-            return solved
+            solved: Tensor = torch.linalg.solve_ex(derivative + _identity(x), off.unsqueeze(-1))[0]
+            return solved.squeeze(-1)
         push, found = pushed_forward(g, x), off
         for _ in range(self.steps):
             found = off - push(found)
