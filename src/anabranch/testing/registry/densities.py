@@ -64,6 +64,7 @@ from anabranch.transforms import (
     Continuous,
     Coupling,
     Elementwise,
+    ExponentialLinear,
     Fixed,
     Householder,
     Identity,
@@ -72,7 +73,10 @@ from anabranch.transforms import (
     Logit,
     LULinear,
     Permutation,
+    Planar,
     Pointwise,
+    QRLinear,
+    Radial,
     Sigmoid,
     Softplus,
 )
@@ -161,6 +165,11 @@ DENSITIES: dict[str, Case] = {
         context=2,
     ),
     "affine flow": Case(lambda: Flow([LULinear(2), Householder(2)], StudentT([0.0, 1.0], df=6.0))),
+    "planar flow": Case(lambda: Flow(flows.planar(2, blocks=1), Normal([0.3, 0.0], learnable=True))),
+    "Sylvester flow of context": Case(lambda: Flow(flows.sylvester(2, 2, blocks=1, units=2, **SMALL)), context=2),
+    "flow of radial, orthogonal and exponential layers": Case(
+        lambda: Flow([Radial(2), QRLinear(2), ExponentialLinear(2), Planar(2)])
+    ),
     "flow of one column": Case(lambda: Flow(Elementwise(small_spline(), 1), Normal([0.3]))),
     "dequantized": Case(_dequantized, truth=_cells),
     "dequantized by a flow": Case(lambda: _dequantized(_noise()), truth=_cells),

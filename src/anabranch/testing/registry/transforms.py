@@ -176,6 +176,9 @@ TRANSFORMS: dict[str, Case] = {
     "differentiable of context": Case(
         lambda: Differentiable(SmallBijection(context=2), tolerance=1e-6, steps=8), context=2
     ),
+    "inverse differentiable": Case(
+        lambda: Inverse(Differentiable(SmallBijection(), tolerance=1e-6, steps=8)), compiles=False
+    ),
     "differentiable without an inverse": Case(lambda: Differentiable(SmallBijection())),
     "differentiable, triangular": Case(
         lambda: Differentiable(SmallBijection("triangular"), structure="triangular", tolerance=1e-6, steps=8)
@@ -325,6 +328,8 @@ TRANSFORMS: dict[str, Case] = {
         lambda: Pointwise(HalfSpace(2)), features=IMAGE, domain=lambda x: torch.cat([x[:, :1].exp(), x[:, 1:]], dim=1)
     ),
     "LU at every point": Case(lambda: Pointwise(LULinear(2)), features=IMAGE),
+    "QR at every point": Case(lambda: Pointwise(QRLinear(2)), features=IMAGE),
+    "planar at every point": Case(lambda: Pointwise(Planar(2)), features=IMAGE),
     "linear at every point": Case(lambda: Pointwise(Linear(2)), features=IMAGE),
     "Householder at every point": Case(lambda: Pointwise(Householder(2)), features=IMAGE),
     "ActNorm at every point": Case(lambda: Pointwise(ActNorm(2)), features=IMAGE),
