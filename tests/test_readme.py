@@ -50,6 +50,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
         "images",
         "flows",
         "image_flows",
+        "variational",
         *(pytest.param(page, marks=pytest.mark.slow) for page in ("compression", "queries", "tables")),
     ],
 )
@@ -90,6 +91,7 @@ def test_all_pages_with_blocks_are_run():
         "mixtures.md",
         "queries.md",
         "tables.md",
+        "variational.md",
     }
     assert len(blocks_of(ROOT / "docs" / "mixtures.md")) == 6
 

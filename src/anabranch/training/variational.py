@@ -106,9 +106,9 @@ def fit_variational(
     `fit`: an objective over draws (`objectives.VariationalBound`) in place of rows. The weights of the last step are kept;
     there are no validation rows, for every step has draws of its own.
 
-    Flows that sample in one pass are the quick ones: `flows.iaf`, `flows.planar`, `flows.sylvester`, coupling flows. A base
-    with a trainable place and scale (`densities.Normal(..., learnable=True)`), and `anneal`, help q to find a target that
-    lies far from where q starts.
+    Flows that sample in one pass are the quick ones: `flows.iaf`, `flows.planar`, `flows.sylvester`, coupling flows. Their
+    layers act around 0: a trainable place and scale in front of them (`Elementwise(Affine(), D)`, the first block), and
+    `anneal`, help q to find a target that lies far from where q starts.
 
     Args:
         density: q, changed in place: exact, reparameterized, without a context.
@@ -209,8 +209,8 @@ def judge_variational(
         >>> import anabranch as ab
         >>> normal = ab.densities.Normal([0.0])
         >>> judged = ab.training.judge_variational(normal, normal.log_prob, 1_000, generator=0)
-        >>> judged.log_normaliser, judged.effective
-        (0.0, 1000.0)
+        >>> judged.log_normaliser, round(judged.effective)
+        (0.0, 1000)
     """
     instance_of("density", density, Density)
     check_posterior(density, differentiable=False)
