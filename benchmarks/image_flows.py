@@ -98,8 +98,8 @@ def work(method: str, seed: int, arguments: argparse.Namespace) -> Row:
     with torch.no_grad():
         parts = {"bound of validation rows": images.validation, "bound of fitted rows": images.x}
         row |= {name: -float(density.lower_bound(x, generator=seed).double().mean()) for name, x in parts.items()}
-    row |= {"parameters": count_parameters(density), "seconds": seconds}
-    return row
+    trained = {} if method == GAUSSIANS else {"parameters": count_parameters(density)}
+    return row | trained | {"seconds": seconds}
 
 
 def rows_of(path: Path) -> list[Row]:
