@@ -326,7 +326,7 @@ class Wrong(Density):
         ("", None),
         ("weights too large", r"estimate: expected log p\(x\) within 5 standard errors"),
         ("above", r"lower_bound: expected it below log p\(x\) in the mean"),
-        ("a bound for log_prob", "log_prob: expected a ValueError, since only a bound is known"),
+        ("a bound for log_prob", "log_prob: expected a ValueError, since nothing exact is known"),
         ("errors too small", "estimate: expected"),
         ("samples too wide", "samples against log_prob"),
     ],

@@ -87,6 +87,8 @@ def test_all_pages_with_blocks_are_run():
         "compression.md",
         "continuous.md",
         "estimators.md",
+        "flows.md",
+        "image_flows.md",
         "images.md",
         "mixtures.md",
         "queries.md",

@@ -20,6 +20,7 @@ from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.images import fit_images
 from anabranch.tables import fit_table
+from anabranch.testing import randomize
 from anabranch.testing.registry import DENSITIES
 
 FOLDER = Path(__file__).parent
@@ -40,7 +41,9 @@ KINDS = [
     "autoregressive by a recurrence, of context", "autoregressive by convolutions",
     "autoregressive by a transformer, of context", "positions after others", "mixture over the depths of a sequence",
     "mixture over the depths of a PixelCNN, one for an image", "mixture over the depths of a step, of context",
-    "mixture over the depths of a transformer, one for each step",
+    "mixture over the depths of a transformer, one for each step", "planar flow", "Sylvester flow of context",
+    "flow of radial, orthogonal and exponential layers", "dequantized", "dequantized by a flow", "residual flow",
+    "residual flow of context, estimated", "flow in continuous time, of context", "flow in continuous time, estimated",
 ]  # fmt: skip
 
 
@@ -89,7 +92,40 @@ def images() -> Golden:
     return Golden(model, x[:3], y[:3])
 
 
-EXTRA: dict[str, Callable[[], Golden]] = {"table": table, "images": images}
+def of_flow(make: Callable[[], Any]) -> Golden:
+    """A flow of random parameters, of a recipe or a base and a transform."""
+    with drawing(4):
+        made = make()
+        density = randomize(made if isinstance(made, Density) else ab.Flow(made), 0.2).eval()
+    with torch.no_grad(), drawing(3):
+        return Golden(density, density.sample((3,)), None, "log_prob" if density.likelihood == "exact" else "estimate")
+
+
+def dequantized_images(chain: Any) -> Density:
+    """A flow of images of five levels, with noise that is a flow too."""
+    noise = ab.Flow(ab.flows.dequantisation((1, 4, 4), hidden=4, blocks=1))
+    return ab.densities.Dequantized(ab.Flow(chain), 5, noise, logit=True)
+
+
+EXTRA: dict[str, Callable[[], Golden]] = {
+    "table": table,
+    "images": images,
+    "flow-of-heavy-tails": lambda: of_flow(lambda: ab.flows.nsf(2, blocks=1, hidden=(8,), bins=4, tails="heavy")),
+    "flow-of-monotone-networks": lambda: of_flow(lambda: ab.flows.naf(2, blocks=1, hidden=(8,))),
+    "flow-of-polynomials": lambda: of_flow(lambda: ab.flows.bernstein(2, blocks=1, hidden=(8,))),
+    "flow-of-angles": lambda: of_flow(
+        lambda: ab.Flow(ab.flows.circular(2, blocks=2, hidden=(8,)), ab.densities.Uniform([0.0] * 2, [2 * np.pi] * 2))
+    ),
+    "flow-of-reflections": lambda: of_flow(lambda: ab.flows.householder(3)),
+    "glow": lambda: of_flow(
+        lambda: dequantized_images(ab.flows.glow((1, 4, 4), steps=1, hidden=4, blocks=1, attention=2))
+    ),
+    "real-nvp-of-images": lambda: of_flow(
+        lambda: dequantized_images(
+            ab.flows.realnvp_image((1, 4, 4), couplings=1, hidden=4, blocks=1, univariate="spline")
+        )
+    ),
+}
 
 
 def slug(name: str) -> str:
