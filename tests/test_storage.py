@@ -239,10 +239,10 @@ def test_defaults_are_stored(tmp_path, monkeypatch):
     spline = ab.transforms.Elementwise(ab.transforms.RationalQuadraticSpline(), features=2)
     ab.save(spline, path)
     stored = read_metadata(path)["description"]["arguments"]["univariate"]["arguments"]
-    assert stored == {"bins": 8, "bound": 5.0, "least": None, "max_ratio": 4.0}
+    assert stored == {"bins": 8, "bound": 5.0, "least": None, "max_ratio": 4.0, "unit_tails": False}
     x = torch.tensor([0.5, 7.0])
     want = spline(x)
-    monkeypatch.setattr(ab.transforms.RationalQuadraticSpline.__init__, "__defaults__", (8, 99.0, None, 4.0))
+    monkeypatch.setattr(ab.transforms.RationalQuadraticSpline.__init__, "__defaults__", (8, 99.0, None, 4.0, False))
     torch.testing.assert_close(ab.load(path)(x), want, rtol=0, atol=0)
 
 

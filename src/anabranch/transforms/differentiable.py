@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from anabranch.checks import as_context_shape, one_of, positive, positive_int
 from anabranch.networks import Network
 from anabranch.networks.network import Shape
+from anabranch.transforms.jacobian import Rows, jacobian, pulled_back
 from anabranch.transforms.transform import Inversion, Transform
 
 Structure = Literal["full", "triangular", "diagonal"]
@@ -74,8 +74,8 @@ class Differentiable(Transform):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self._at_every_context(x, context)
-        z, jacobian = self._value_and_jacobian(x, context)
-        return z, self._log_det(jacobian)
+        z, derivative = self._value_and_jacobian(x, context)
+        return z, self._log_det(derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.tolerance is None:
@@ -85,16 +85,16 @@ class Differentiable(Transform):
         z = self._at_every_context(z, context)
         with torch.no_grad():
             x = z
-            f, jacobian = self._value_and_jacobian(x, context)
+            f, derivative = self._value_and_jacobian(x, context)
             for _ in range(self.steps):
-                x = x + self._best_share(x, self._solved(jacobian, z - f), z, context)
-                f, jacobian = self._value_and_jacobian(x, context)
+                x = x + self._best_share(x, self._solved(derivative, z - f), z, context)
+                f, derivative = self._value_and_jacobian(x, context)
             off = (f - z).abs().amax(dim=-1) / (1 + z.abs().amax(dim=-1))
             x = torch.where((off <= self.tolerance).unsqueeze(-1), x, torch.nan)
         # one step more, with the derivatives by z, context and parameters
-        x = x + self._solved(jacobian, z - self._function(context)(x))
-        _, jacobian = self._value_and_jacobian(x, context)
-        return x, -self._log_det(jacobian)
+        x = x + self._solved(derivative, z - self._function(context)(x))
+        _, derivative = self._value_and_jacobian(x, context)
+        return x, -self._log_det(derivative)
 
     def _best_share(self, x: Tensor, step: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
         """The step, or the half, quarter, ... of it that brings f nearest to z."""
@@ -104,33 +104,31 @@ class Differentiable(Transform):
         best = off.nan_to_num(nan=torch.inf).argmin(dim=0, keepdim=True)
         return shares.take_along_dim(best.unsqueeze(-1), dim=0).squeeze(0)
 
-    def _solved(self, jacobian: Tensor, right: Tensor) -> Tensor:
+    def _solved(self, derivative: Tensor, right: Tensor) -> Tensor:
         """J^-1 times vectors, infinite or NaN where J is singular."""
         if self.structure == "diagonal":
-            return right / jacobian
-        solution: Tensor = torch.linalg.solve_ex(jacobian, right.unsqueeze(-1))[0]
+            return right / derivative
+        solution: Tensor = torch.linalg.solve_ex(derivative, right.unsqueeze(-1))[0]
         return solution.squeeze(-1)
 
-    def _log_det(self, jacobian: Tensor) -> Tensor:
+    def _log_det(self, derivative: Tensor) -> Tensor:
         if self.structure == "full":
-            return torch.linalg.slogdet(jacobian).logabsdet
-        diagonal = jacobian if self.structure == "diagonal" else jacobian.diagonal(dim1=-2, dim2=-1)
+            return torch.linalg.slogdet(derivative).logabsdet
+        diagonal = derivative if self.structure == "diagonal" else derivative.diagonal(dim1=-2, dim2=-1)
         return diagonal.abs().log().sum(dim=-1)
 
-    def _function(self, context: Tensor | None) -> Callable[[Tensor], Tensor]:
+    def _function(self, context: Tensor | None) -> Rows:
         if self.context_shape is None:
             return self.network
         return lambda x: self.network(x, context)
 
     def _value_and_jacobian(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """f(x), and J, (*batch, D, D); its diagonal (*batch, D) alone where there is no more."""
-        z, pulled, *_ = torch.func.vjp(self._function(context), x)
-        if self.structure == "diagonal":
-            return z, pulled(torch.ones_like(z))[0]
-        directions = torch.eye(self.features, dtype=z.dtype, device=z.device)
-        directions = directions.reshape(self.features, *[1] * (z.dim() - 1), self.features).expand(-1, *z.shape)
-        (rows,) = torch.func.vmap(pulled)(directions)
-        return z, rows.movedim(0, -2)
+        function = self._function(context)
+        if self.structure != "diagonal":
+            return jacobian(function, x)
+        z, pull = pulled_back(function, x)
+        return z, pull(torch.ones_like(z))
 
 
 def _shapes(network: nn.Module, features: int | None, context: Shape | None) -> tuple[int, torch.Size | None]:

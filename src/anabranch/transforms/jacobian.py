@@ -1,4 +1,4 @@
-"""The derivative of a map of rows, by reverse-mode differentiation: whole, and times vectors."""
+"""The derivative of a map of vectors, by reverse-mode differentiation: whole, and times vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Rows = Callable[[Tensor], Tensor]
-"""A map of rows (rows, D) to rows (rows, D), each on its own."""
+"""A map of vectors (*batch, D) to vectors (*batch, D), each on its own."""
 
 
 def pulled_back(function: Rows, x: Tensor) -> tuple[Tensor, Rows]:
@@ -28,7 +28,7 @@ def pushed_forward(function: Rows, x: Tensor) -> Rows:
 
 
 def jacobian(function: Rows, x: Tensor) -> tuple[Tensor, Tensor]:
-    """f(x), (rows, D), and J, (rows, D, D), with the derivative of output i by input j in row i and column j.
+    """f(x), (*batch, D), and J, (*batch, D, D), with the derivative of output i by input j in row i and column j.
 
     It takes one pass forward and D passes back, side by side.
 
@@ -41,6 +41,6 @@ def jacobian(function: Rows, x: Tensor) -> tuple[Tensor, Tensor]:
                  [1., 6.]]])
     """
     y, pull = pulled_back(function, x)
-    rows, features = x.shape
-    each = torch.eye(features, dtype=x.dtype, device=x.device).unsqueeze(1).expand(features, rows, features)
-    return y, torch.func.vmap(pull)(each).movedim(0, 1)
+    features = x.shape[-1]
+    directions = torch.eye(features, dtype=x.dtype, device=x.device).reshape(features, *[1] * (x.dim() - 1), features)
+    return y, torch.func.vmap(pull)(directions.expand(features, *x.shape)).movedim(0, -2)
