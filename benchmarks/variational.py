@@ -49,8 +49,11 @@ def placed(features: int, chain: Transform) -> Density:
     return ab.Flow([place, chain])
 
 
+# annealed, a normal density stays broad over two modes; not annealed, it finds one of them
+COLD = "diagonal normal, not annealed"
 MODELS: dict[str, Callable[[int], Density]] = {
     "diagonal normal": normal,
+    COLD: normal,
     "full normal": lambda d: placed(d, ab.flows.householder(d)),
     "planar": lambda d: placed(d, ab.flows.planar(d, blocks=8)),
     "Sylvester": lambda d: placed(d, ab.flows.sylvester(d, blocks=4)),
@@ -72,7 +75,7 @@ def fitted(target: Target, model: str, seed: int, steps: int) -> tuple[ab.traini
         steps=steps,
         batch_size=BATCH,
         learning_rate=RATE,
-        anneal=ANNEAL,
+        anneal=0.0 if model == COLD else ANNEAL,
         average=0.98,
         samples=20_000,
         seed=seed,
