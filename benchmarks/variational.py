@@ -50,7 +50,7 @@ def placed(features: int, chain: Transform) -> Density:
 
 
 # annealed, a normal density stays broad over two modes; not annealed, it finds one of them
-COLD = "diagonal normal, not annealed"
+COLD = "diagonal normal without annealing"
 MODELS: dict[str, Callable[[int], Density]] = {
     "diagonal normal": normal,
     COLD: normal,
