@@ -122,6 +122,14 @@ def test_noise_must_be_a_density_of_the_gap():
     assert abs(float(value) - math.log(0.25)) < 5 * float(error)
 
 
+def test_the_last_level_stays_below_one():
+    """x + u may round to the number of levels: one draw in some hundred thousand."""
+    density = Dequantized(ab.Flow(Elementwise(Logit(), (1,))), 256)
+    with torch.no_grad():
+        found = density.lower_bound(torch.full((1_000_000, 1), 255.0), generator=0)
+    assert bool(found.isfinite().all())
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_level_is_a_depth(name):
     chain = RECIPES[name](levels=3)

@@ -155,3 +155,19 @@ def test_flows_around_circles_are_periodic_and_integrate_to_one():
         assert abs(float(density.mean()) * (2 * math.pi) ** 2 - 1) < 1e-4
         outside = torch.tensor([[1.0, -0.1], [7.0, 1.0]], dtype=torch.float64)
         assert flow.log_prob(outside).isneginf().all()
+
+
+def test_a_circle_ends_where_it_ends():
+    x, log_slope = CircularSpline(bins=4).inverse(torch.tensor([-1.0, 0.0, 6.0, 7.0]), torch.zeros(4, 13))
+    assert x.isnan().tolist() == [True, False, False, True]
+    assert bool(log_slope[1:3].isfinite().all())
+
+
+@pytest.mark.parametrize("raw", [-300.0, -85.0, 300.0])
+def test_a_tail_index_at_its_limits_is_a_number(raw):
+    g = ParetoTails()
+    parameters = torch.tensor([0.0, 0.0, 0.0, 0.0, raw, raw])
+    x = torch.tensor([-3.0, -1e-3, 0.0, 0.5, 4.0])
+    z, log_slope = g(x, parameters.expand(5, -1))
+    assert bool(z.isfinite().all()) and bool(log_slope.isfinite().all())
+    assert torch.allclose(g.inverse(z, parameters.expand(5, -1))[0], x, atol=1e-4, rtol=1e-3)

@@ -51,7 +51,7 @@ def refuse_options(path: Path, options: Mapping[str, Any], got: str, expected: s
 def score_images(model_file: Path, path: Path, array: str | None, labels: str | None) -> tuple[pyarrow.Table, str]:
     """A table with a row for each image of a file or folder: its name or number, nats, and bits per dimension.
 
-    And their means, in words.
+    Also a sentence with the means.
 
     Raises:
         ValueError: images that the model does not take; one line, which names the file.

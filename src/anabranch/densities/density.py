@@ -365,10 +365,9 @@ class Density(ClosedAnswers["Density"], Described, ABC):
 
     def _expect_exact(self, name: str) -> None:
         if self.likelihood != "exact":
-            known = "a bound is known" if self.likelihood == "bound" else "draws of mean log p(x) are known"
             raise ValueError(
-                f"{name}: expected a density whose likelihood is exact, got a {type(self).__name__}, of which {known}; "
-                "use lower_bound, or estimate for log p(x) with its standard error"
+                f"{name}: expected a density whose likelihood is exact, got a {type(self).__name__}, of which "
+                f"{known(self)}; use lower_bound, or estimate for log p(x) with its standard error"
             )
 
     def _checked(
@@ -395,3 +394,10 @@ def _least_known(kinds: list[Likelihood]) -> Likelihood:
     if "bound" in kinds:
         return "bound"
     return "estimate" if "estimate" in kinds else "exact"
+
+
+def known(density: Density) -> str:
+    """What is known of a density whose likelihood is not exact, in words of errors."""
+    if density.likelihood == "bound":
+        return "a bound is known"
+    return "an estimate is known (log_det='exact' of Residual, or trace='exact' of Continuous, makes it exact)"

@@ -170,7 +170,8 @@ class Dequantized(Composite):
         log_q = torch.where(((u >= 0) & (u <= 1)).flatten(-event_dim).all(dim=-1), log_q, torch.inf)
         below = x + u
         if not self.logit:
-            return below / self.levels, -self._constant - log_q
+            # the sum may round to K, which is no level's
+            return (below / self.levels).clamp(max=1 - torch.finfo(u.dtype).eps / 2), -self._constant - log_q
         # both distances from the ends of [0, K] are sums without cancellation: no digits of a small one are lost
         above = (self.levels - 1 - x) + (1 - u)
         smallest = torch.finfo(u.dtype).tiny

@@ -105,7 +105,7 @@ def expect_weights(name: str, part: Density | Transform) -> None:
     estimated = part.estimated if isinstance(part, Transform) else part.likelihood == "estimate"
     if estimated:
         raise ValueError(
-            f"{name}: expected parts whose log-densities are exact or bounds, since they are added up, got a "
+            f"{name}: expected parts whose likelihood is exact or a bound, since their densities are added up, got a "
             f"{type(part).__name__}, of which an estimate is known; give its Residual log_det='exact', or its Continuous "
             "trace='exact'"
         )

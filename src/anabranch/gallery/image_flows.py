@@ -70,7 +70,7 @@ _FIT: dict[str, Any] = {
     "progress": False,
     "compile": False,
 }
-# chosen with the test rows of the digits in view, see docs/images.md
+# chosen with the test rows of the digits in view, see docs/image_flows.md
 SMALL = Setting(
     {
         "RealNVP": {"levels": 2, "couplings": 3, "hidden": 32, "blocks": 1, "dropout": 0.2},

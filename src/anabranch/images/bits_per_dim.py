@@ -58,6 +58,8 @@ def bits_per_dim(
     rows, given = density._checked(x, context)
     if rows.dim() != len(density.event_shape) + 1:
         raise ValueError(f"x: expected shape (n, {', '.join(map(str, density.event_shape))}), got {tuple(rows.shape)}")
+    if len(rows) == 0:
+        raise ValueError(f"x: expected at least one image, got none (shape {tuple(rows.shape)})")
     whole_rows("x", rows, density, like)
     was_training = density.training
     density.eval()

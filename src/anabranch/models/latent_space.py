@@ -18,9 +18,9 @@ _PARALLEL = 1e-3
 def at_temperature(density: Density, temperature: float) -> Density:
     r"""The density whose base has T times the deviation: p_T(x) = p_{Z, T}(f(x)) |det df/dx|, with z = mu + T (z' - mu).
 
-    Draws of T below 1 are nearer to the mode of the base, and mostly cleaner; it is a density like any other, which scores
-    exactly what the one at T = 1 does. Of a mixture from depth the gate stays, and is read at the tempered z. Transforms,
-    gate and noise are those of the density itself (no copies); the base is as it is now.
+    Draws of T below 1 are nearer to the mode of the base, and mostly cleaner; it is a density like any other, whose
+    likelihood is exact where that at T = 1 is. Of a mixture from depth the gate stays, and is read at the tempered z.
+    Transforms, gate and noise are those of the density itself (no copies); the base is as it is now.
     Source: Kingma and Dhariwal, 2018, "Glow", arXiv:1807.03039, section 6 (draws at reduced temperature).
 
     Args:

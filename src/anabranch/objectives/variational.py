@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import fraction, one_of, positive, positive_int
 from anabranch.densities import Density
+from anabranch.densities.density import known
 from anabranch.objectives.objective import Batch, Objective
 
 LogTarget = Callable[[Tensor], Tensor]
@@ -125,7 +126,7 @@ def check_posterior(density: Density, differentiable: bool = True) -> None:
     """Raise ValueError for a density that cannot be fitted, or judged, by its draws."""
     name = type(density).__name__
     if density.likelihood != "exact":
-        raise ValueError(f"density: expected one whose likelihood is exact, got a {name}, of which a bound is known")
+        raise ValueError(f"density: expected one whose likelihood is exact, got a {name}, of which {known(density)}")
     if differentiable and not density.reparameterized:
         raise ValueError(
             f"density: expected one whose draws are differentiable (`reparameterized`), got a {name}, whose are not; "

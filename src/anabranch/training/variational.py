@@ -115,7 +115,7 @@ def fit_variational(
         log_target: log p~, a function of x (rows, *event), on the device and in the dtype of q, that gives (rows), nats; it
             is differentiated by x. Where p~ is 0 it gives -inf, and then q must not draw there.
         draws, gradient, anneal, coldness: as in `VariationalBound`.
-        steps: of the fit, rounded to a hundred where they are more.
+        steps: of the fit, about so many: every epoch of it has equally many.
         minutes: at most so long; whichever ends first.
         batch_size: bounds in one step, of `draws` draws each.
         learning_rate, weight_decay, warmup, clip, optimizer, average, device, callback, progress: as in `fit`.

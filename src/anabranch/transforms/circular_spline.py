@@ -74,7 +74,8 @@ class CircularSpline(UnivariateMap):
         x_0, width, z_0, height, s, d_0, d_1 = self._bin_of(z, parameters, by_height=True)
         xi = place_of((z - z_0) / height, s, d_0, d_1)
         _, _, slope = curve_at(xi, s, d_0, d_1)
-        return torch.remainder(x_0 + width * xi - parameters[..., -1], self.period), -slope.log()
+        x = torch.remainder(x_0 + width * xi - parameters[..., -1], self.period)
+        return torch.where((z >= 0) & (z <= self.period), x, torch.nan), -slope.log()
 
     def _bin_of(self, value: Tensor, parameters: Tensor, by_height: bool) -> list[Tensor]:
         """Of the bin of each value: its start and size on both axes, its chord, and the slopes at its ends."""

@@ -26,8 +26,9 @@ class Differentiable(Transform):
     you know the determinant is a product of D numbers: "triangular" in any order of the features (z_i depends on x_i and on
     those before), and "diagonal" (z_i depends on x_i alone), where all of J takes one pass.
 
-    The inverse, if you ask for one by its tolerance, is Newton's method, each step halved until f comes nearer to z; in a
-    bijection without singular points it converges from everywhere. An x that is not there within the steps is NaN.
+    The inverse, if you ask for one by its tolerance, is Newton's method from z, each step halved until f comes nearer to z.
+    It takes so many steps and no more: where f bends strongly, as sinh does far out, more of them are needed. An x that is
+    not there within the steps is NaN.
 
     Source: Papamakarios et al., 2021, "Normalizing flows for probabilistic modeling and inference", arXiv:1912.02762.
 

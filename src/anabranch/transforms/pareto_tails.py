@@ -11,6 +11,8 @@ from anabranch.transforms.univariate import UnivariateMap
 
 # the tail index of parameters 0, and the largest
 _START, _MOST = 0.1, 5.0
+# the least index: 0 divides by itself, and this is a normal tail to all digits
+_LEAST = 1e-6
 _SLOPE = math.sqrt(2 / math.pi)  # of -log erfc(z / sqrt 2) at 0
 # Newton's steps without gradients; each squares an error that starts at 0.8
 _STEPS = 4
@@ -84,7 +86,7 @@ class ParetoTails(UnivariateMap):
 
 def raw_index(index: Tensor) -> Tensor:
     """The raw parameter of a tail index, which lies within (0, 5)."""
-    return torch.logit(index / _MOST) - _START_LOGIT
+    return torch.logit((index - _LEAST) / _MOST) - _START_LOGIT
 
 
 def raw_ratio(ratio: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ def _read(parameters: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tu
     loc, scale, *raw = parameters.unbind(-1)
     log_scale = _FURTHEST_SCALE * torch.tanh(scale / _FURTHEST_SCALE)
     low, high = (torch.expm1(_FURTHEST_RATIO * torch.tanh(ratio / _FURTHEST_RATIO)) for ratio in raw[:2])
-    index_low, index_high = (_MOST * torch.sigmoid(index + _START_LOGIT) for index in raw[2:])
+    index_low, index_high = (_LEAST + _MOST * torch.sigmoid(index + _START_LOGIT) for index in raw[2:])
     return loc, log_scale, (low, high), (index_low, index_high)
 
 

@@ -18,7 +18,7 @@ class Planar(Transform):
     .. math:: \log |\det \partial z / \partial x| = \log(1 + w \cdot u \tanh'(w \cdot x + b))
 
     The layer is invertible for every value of its parameters v, w, b: :math:`u = k(v \cdot w)\, v` with a factor k > 0 that
-    keeps :math:`w \cdot u` above -0.999 (`tanh_unit.increasing_factor`), and no slope falls below 0.001. (The paper instead
+    keeps :math:`w \cdot u` above -0.998 (`tanh_unit.increasing_factor`), and no slope falls below 0.002. (The paper instead
     moves u along w, and divides by |w|^2.)
 
     Forward is a formula. The inverse is the root of a function of one number, :math:`t + w \cdot u \tanh t = w \cdot z + b`,

@@ -20,7 +20,7 @@ class Sylvester(Transform):
 
     It is a residual network with a hidden layer of M units, of which `Planar` has one. The layer is invertible for every
     value of its parameters: R_ii is what its parameter makes it times a positive factor, which keeps every R_ii S_ii above
-    -0.999 (`tanh_unit.increasing_factor`), and no slope falls below 0.001.
+    -0.998 (`tanh_unit.increasing_factor`), and no slope falls below 0.002.
 
     Forward is a formula. The inverse takes Q^T z = y + R tanh(S y + b), a triangular system, from its last row to its first:
     each is the root of an increasing function of one number, by Newton's method within a bracket; where one does not
