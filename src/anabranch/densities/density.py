@@ -367,7 +367,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         if self.likelihood != "exact":
             raise ValueError(
                 f"{name}: expected a density whose likelihood is exact, got a {type(self).__name__}, of which "
-                f"{known(self)}; use lower_bound, or estimate for log p(x) with its standard error"
+                f"{likelihood_in_words(self)}; use lower_bound, or estimate for log p(x) with its standard error"
             )
 
     def _checked(
@@ -396,7 +396,7 @@ def _least_known(kinds: list[Likelihood]) -> Likelihood:
     return "estimate" if "estimate" in kinds else "exact"
 
 
-def known(density: Density) -> str:
+def likelihood_in_words(density: Density) -> str:
     """What is known of a density whose likelihood is not exact, in words of errors."""
     if density.likelihood == "bound":
         return "a bound is known"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import fraction, one_of, positive, positive_int
 from anabranch.densities import Density
-from anabranch.densities.density import known
+from anabranch.densities.density import likelihood_in_words
 from anabranch.objectives.objective import Batch, Objective
 
 LogTarget = Callable[[Tensor], Tensor]
@@ -126,7 +126,9 @@ def check_posterior(density: Density, differentiable: bool = True) -> None:
     """Raise ValueError for a density that cannot be fitted, or judged, by its draws."""
     name = type(density).__name__
     if density.likelihood != "exact":
-        raise ValueError(f"density: expected one whose likelihood is exact, got a {name}, of which {known(density)}")
+        raise ValueError(
+            f"density: expected one whose likelihood is exact, got a {name}, of which {likelihood_in_words(density)}"
+        )
     if differentiable and not density.reparameterized:
         raise ValueError(
             f"density: expected one whose draws are differentiable (`reparameterized`), got a {name}, whose are not; "

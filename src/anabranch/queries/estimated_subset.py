@@ -14,7 +14,7 @@ from torch.distributions import constraints
 
 from anabranch.checks import matching, positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
-from anabranch.densities.density import known
+from anabranch.densities.density import likelihood_in_words
 from anabranch.draws import drawing
 from anabranch.queries.columns import check_density, others, pairs, read_columns
 from anabranch.queries.diagnostics import effective_samples, r_hat
@@ -105,7 +105,7 @@ class EstimatedSubset(Density):
         if density.likelihood != "exact":
             raise ValueError(
                 f"density: expected one whose likelihood is exact, to integrate it, got a {type(density).__name__}, "
-                f"of which {known(density)}"
+                f"of which {likelihood_in_words(density)}"
             )
         if density.context_shape is not None:
             raise ValueError("density: expected one without a context, got one that takes one; AtContext gives it one")

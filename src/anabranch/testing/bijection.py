@@ -42,7 +42,7 @@ def check_bijection(transform: Transform, x: Tensor, context: Tensor | None = No
 
     It is taken at x, at 0 and at some hundred points around x, those in the domain. A continuous map of a connected domain
     that fails is not one-to-one, or has no differentiable inverse. One that passes may still fail between the points, and
-    one of several numbers that jumps may pass though two x have one z: the round trip finds such.
+    one of several numbers may pass though two x have one z: the round trip of `check_transform` finds such at its rows.
 
     Args:
         transform: in float32.
