@@ -8,6 +8,7 @@ from anabranch.densities.composite import Composite, CompositeMixture
 from anabranch.densities.density import Density
 from anabranch.densities.dequantized import Dequantized
 from anabranch.densities.distribution_view import DensityDistribution
+from anabranch.densities.encoded import Encoded
 from anabranch.densities.gaussian_mixture import GaussianMixture
 from anabranch.densities.independent import Independent
 from anabranch.densities.mixture import Mixture
@@ -32,6 +33,7 @@ __all__ = [
     "DensityDistribution",
     "Dequantized",
     "DistributionFunction",
+    "Encoded",
     "GaussianMixture",
     "Independent",
     "Mixture",

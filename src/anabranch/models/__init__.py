@@ -7,6 +7,7 @@ from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.depth_readout import DepthReadout
 from anabranch.models.ensemble import Ensemble
+from anabranch.models.factorized import Factorized
 from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
 from anabranch.models.gaussian_copula import GaussianCopula
@@ -28,6 +29,7 @@ __all__ = [
     "DepthReadout",
     "Embedded",
     "Ensemble",
+    "Factorized",
     "Flow",
     "FlowMixture",
     "GaussianCopula",

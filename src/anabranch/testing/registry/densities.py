@@ -14,6 +14,7 @@ from anabranch.densities import (
     Categorical,
     Density,
     Dequantized,
+    Encoded,
     GaussianMixture,
     Independent,
     Normal,
@@ -24,13 +25,18 @@ from anabranch.densities import (
     Uniform,
 )
 from anabranch.families import (
+    Channels,
+    Family,
+    Gaussians,
     Levels,
     Logistics,
+    SeparateChannels,
 )
 from anabranch.models import (
     DepthMixture,
     Embedded,
     Ensemble,
+    Factorized,
     Flow,
     FlowMixture,
     GaussianCopula,
@@ -103,6 +109,10 @@ def _inverting() -> Chain:
 def _guessed_by(posterior: Density) -> LatentVariable:
     """A model whose prior is no normal density, so that divergences are those of draws."""
     return LatentVariable(StudentT([0.0], df=5.0), Normal(torch.zeros(2), context=1, hidden=(8,)), posterior)
+
+
+def _factorized(family: Family | Channels, shape: tuple[int, ...], outputs: int) -> Factorized:
+    return Factorized(family, shape, MLP(2, outputs, hidden=(8,)))
 
 
 def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable: bool = True) -> GaussianMixture:
@@ -178,6 +188,23 @@ DENSITIES: dict[str, Case] = {
         lambda: Dequantized(Normal(torch.zeros(1, 2, 1), context=2, hidden=(4,)), 3, logit=True), context=2
     ),
     "regardless of context": Case(lambda: Regardless(StudentT([0.0, 1.0], df=5.0, learnable=True), 2), context=2),
+    "factorized": Case(lambda: _factorized(Gaussians(2), (2,), 12), context=2),
+    "factorized images of levels": Case(lambda: _factorized(Levels(3), (1, 1, 2), 6), context=2),
+    "factorized channels": Case(lambda: _factorized(SeparateChannels(Levels(2), 2), (2, 1, 1), 4), context=2),
+    "factorized images by convolutions": Case(
+        lambda: Factorized(Levels(2), (2, 1, 1), Convolutional((1, 1, 1), (4, 1, 1), hidden=(4,)), located=False),
+        context=(1, 1, 1),
+    ),
+    "encoded": Case(
+        lambda: Encoded(Flow(_realnvp(context=3), Normal(torch.zeros(2), context=3)), MLP(2, 3, hidden=(8,))), context=2
+    ),
+    "latent variable of an encoder, flow and family": Case(
+        lambda: LatentVariable(
+            Normal.standard(1),
+            Factorized(Levels(3), (2,), MLP(1, 6, hidden=(8,))),
+            Encoded(Flow(_nsf(1, context=3), Normal([0.0], context=3)), MLP(2, 3, hidden=(8,))),
+        )
+    ),
     "Gaussian mixture": Case(_mixture),
     "full Gaussian mixture": Case(lambda: _mixture(full=True)),
     "Gaussian mixture of context": Case(lambda: _mixture(context=2), context=2),
