@@ -485,6 +485,7 @@ class TestProgram:
         done = self.call("fit", tmp_path / "none.csv")
         assert done.returncode == 2
         assert done.stderr.startswith("anabranch: Missing option '--output'")
+        assert done.stderr.endswith("see 'anabranch fit --help'\n")
         assert len(done.stderr.splitlines()) == 1
 
     def interrupted(self, number, epochs, *arguments):

@@ -56,11 +56,13 @@ def main() -> None:
     """Run the command line. Bad input and bad usage end with one line on standard error and exit code 2."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="anabranch", standalone_mode=False)
     except _UsageError as error:
         # without a command at all it is empty, and the help has been shown instead
         if message := error.format_message():
-            complain(f"{message.rstrip('.')}; see 'anabranch --help'")
+            asked = getattr(error, "ctx", None)
+            command = "anabranch" if asked is None else asked.command_path
+            complain(f"{message.rstrip('.')}; see '{command} --help'")
         code = error.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
