@@ -12,7 +12,8 @@ fit is a process of one thread, and a line of the JSON lines; a fit whose line i
 digits: scikit-learn's, 8x8, 17 levels, rows 1000/350/447 in order. letters: 16x8 bits, folds 0 to 8 are fitted (a tenth of
 them says when to stop), 9 is scored. mnist: 28x28, each pixel drawn once as a bit with the probability of its grey
 (`numpy.random.default_rng(0)`); the first 50,000 rows are fitted (the last 2,000 of them say when to stop), the last 10,000
-scored.
+scored. With the setting `redrawn=N` the fitted rows are drawn N times, by seeds 1 to N, and a fit of one epoch sees each
+drawing once; the rows that are scored stay as they are.
 """
 
 from __future__ import annotations
@@ -101,8 +102,13 @@ def bits_of_mnist(folder: Path) -> np.ndarray:
     packed = folder / "mnist_bits.npz"
     if packed.exists():
         return np.unpackbits(np.load(packed, allow_pickle=False)["bits"], axis=1).reshape(-1, 28, 28)
-    grey = np.load(folder / "mnist.npz", allow_pickle=False)["x"].reshape(-1, 28, 28)
-    return (np.random.default_rng(0).random(grey.shape) < grey / 255).astype(np.uint8)
+    return drawn(folder, slice(None), 0)
+
+
+def drawn(folder: Path, rows: slice, seed: int) -> np.ndarray:
+    """Rows of MNIST, every pixel drawn with the probability of its grey: (rows, 28, 28) in uint8."""
+    grey = np.load(folder / "mnist.npz", allow_pickle=False)["x"].reshape(-1, 28, 28)[rows]
+    return (np.random.default_rng(seed).random(grey.shape) < grey / 255).astype(np.uint8)
 
 
 def build(data: str, model: str, family: families.Family, shape: torch.Size) -> tuple[Density, Row]:
@@ -113,7 +119,7 @@ def build(data: str, model: str, family: families.Family, shape: torch.Size) -> 
         key, _, value = pair.partition("=")
         options[key] = json.loads(value)
     of_fit = ("batch_size", "learning_rate", "average", "precision", "compile", "epochs", "weight_decay", "optimizer")
-    fit = {**FIT[data], **{key: options.pop(key) for key in list(options) if key in of_fit}}
+    fit = {**FIT[data], **{key: options.pop(key) for key in list(options) if key in (*of_fit, "redrawn")}}
     if "optimizer" in fit:
         fit["optimizer"] = OPTIMIZERS[fit["optimizer"]]
     channels = None if family.inputs == 1 else family.inputs
@@ -152,6 +158,9 @@ def work(job: tuple[Any, ...]) -> None:
     torch.manual_seed(seed)
     density, options = build(data, model, family, train.shape[1:])
     density = density.to(device)
+    if redrawn := options.pop("redrawn", None):
+        drawings = [drawn(folder, slice(len(train)), 1 + number) for number in range(redrawn)]
+        train = torch.from_numpy(np.concatenate(drawings))
     if density.event_dtype == "floating":
         train, validation, test = train.float(), validation.float(), test.float()
     if arguments["minutes"]:
