@@ -5,10 +5,11 @@ Each returns a `Chain`; every prefix of its blocks is a transform of its own, so
 """
 
 from anabranch.flows.angles import circular
-from anabranch.flows.any_network import continuous, residual
+from anabranch.flows.continuous import continuous
 from anabranch.flows.dequantisation import dequantisation
 from anabranch.flows.images import glow, realnvp_image
 from anabranch.flows.monotone import bernstein, naf
+from anabranch.flows.residual import residual
 from anabranch.flows.tarflow import tarflow
 from anabranch.flows.vectors import iaf, maf, nice, nsf, realnvp
 from anabranch.flows.whole_vectors import householder, planar, radial, sylvester

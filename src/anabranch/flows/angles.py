@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anabranch.flows.layers import coupling
-from anabranch.networks import MLP
+from anabranch.flows.numbered import numbered
+from anabranch.flows.row_layers import RowLayers
 from anabranch.transforms import Chain, CircularSpline, Elementwise, Memory, UnivariateMap
 
 
@@ -40,10 +40,7 @@ def circular(
     def spline() -> UnivariateMap:
         return CircularSpline(bins)
 
+    rows = RowLayers(features, context, blocks, hidden, activation)
     if features == 1:
-        network = (
-            MLP(context, spline().size, hidden=hidden, activation=activation, zero_start=True) if context else None
-        )
-        return Chain({"spline_1": Elementwise(spline(), 1, network)}, memory=memory)
-    layers = coupling("spline", spline, features, context, blocks, hidden, activation, of_angles=True)
-    return Chain(layers, memory=memory)
+        return numbered("spline", [Elementwise(spline(), 1, rows.of_context(spline().size))], memory)
+    return numbered("spline", rows.coupling(spline, of_angles=True), memory)

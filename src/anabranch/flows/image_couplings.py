@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anabranch.checks import one_of, positive_int
+from anabranch.checks import one_of
 from anabranch.flows.scales import affine_maps
 from anabranch.networks import GatedConvolutional
 from anabranch.networks.network import Shape
@@ -63,4 +63,4 @@ def image_maps(univariate: str, layers: int, bins: int, bound: float, max_scale:
     if one_of("univariate", univariate, MAPS) == "spline":
         return lambda: RationalQuadraticSpline(bins=bins, bound=bound)
     # a number moves in one layer of each pair, and once more in a split
-    return affine_maps(max_scale, (positive_int("steps", layers) + 1) // 2 + 1)
+    return affine_maps(max_scale, (layers + 1) // 2 + 1)

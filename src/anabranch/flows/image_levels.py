@@ -12,9 +12,20 @@ from anabranch.transforms import Chain, Inverse, OnPart, Squeeze, Transform
 
 
 def in_levels(
-    shape: torch.Size, levels: int, body: Callable[[torch.Size], dict[str, Transform]], coupled: Couplings
+    features: Sequence[int], levels: int, body: Callable[[torch.Size], dict[str, Transform]], coupled: Couplings
 ) -> Chain:
-    """The levels as blocks, each of which works on half of the channels that the one before it gave."""
+    """The levels as blocks, each of which works on half of the channels that the one before it gave.
+
+    Args:
+        features: the shape of the images, (channels, height, width).
+        levels: how many there are.
+        body: gives the blocks of a level from the shape that it works on.
+        coupled: makes the splits, and the couplings of the body.
+
+    Raises:
+        ValueError: a shape that so many levels cannot halve.
+    """
+    shape = image_shape(features, positive_int("levels", levels))
     named: dict[str, Transform] = {}
     for level in range(1, levels + 1):
         blocks = body(shape)

@@ -8,7 +8,7 @@ import torch
 
 from anabranch.checks import positive_int
 from anabranch.flows.image_couplings import Couplings, checkerboard, half_of_channels, image_maps
-from anabranch.flows.image_levels import image_shape, in_levels
+from anabranch.flows.image_levels import in_levels
 from anabranch.networks.network import Shape
 from anabranch.transforms import ActNorm, Chain, LULinear, Memory, Pointwise, Squeeze, Transform
 
@@ -73,17 +73,19 @@ def glow(
         >>> list(flow.transform.blocks), flow.base.event_shape
         (['level_1', 'level_2'], torch.Size([4, 4, 4]))
     """
-    shape = image_shape(features, positive_int("levels", levels))
-    mapped = image_maps(univariate, steps, bins, bound, max_scale)
+    mapped = image_maps(univariate, positive_int("steps", steps), bins, bound, max_scale)
     coupled = Couplings(context, hidden, blocks, attention, dropout, mapped)
+
+    def step(shape: torch.Size, i: int) -> Chain:
+        norm, mix = Pointwise(ActNorm(shape[0])), Pointwise(LULinear(shape[0]))
+        return Chain({"norm": norm, "mix": mix, "coupling": coupled.over(half_of_channels(shape, i))})
 
     def body(shape: torch.Size) -> dict[str, Transform]:
         squeezed = Squeeze().forward_shape(shape)
-        named: dict[str, Transform] = {"squeeze": Squeeze()}
-        named |= {"steps": Chain(_glow_steps(squeezed, steps, coupled), memory=memory)}
-        return named
+        named = {f"step_{i + 1}": step(squeezed, i) for i in range(steps)}
+        return {"squeeze": Squeeze(), "steps": Chain(named, memory=memory)}
 
-    return in_levels(shape, levels, body, coupled)
+    return in_levels(features, levels, body, coupled)
 
 
 def realnvp_image(
@@ -129,7 +131,6 @@ def realnvp_image(
         >>> chain.forward_shape((3, 8, 8)), len(chain)
         (torch.Size([12, 4, 4]), 2)
     """
-    shape = image_shape(features, positive_int("levels", levels))
     mapped = image_maps(univariate, 2 * positive_int("couplings", couplings), bins, bound, max_scale)
     coupled = Couplings(context, hidden, blocks, attention, dropout, mapped)
 
@@ -145,19 +146,4 @@ def realnvp_image(
         named: dict[str, Transform] = {"pixels": Chain(boards, memory=memory), "squeeze": Squeeze()}
         return named | {"channels": Chain(rows, memory=memory)}
 
-    return in_levels(shape, levels, body, coupled)
-
-
-def _glow_steps(shape: torch.Size, steps: int, coupled: Couplings) -> dict[str, Transform]:
-    """Steps of flow on images of that shape."""
-    channels = shape[0]
-    return {
-        f"step_{i + 1}": Chain(
-            {
-                "norm": Pointwise(ActNorm(channels)),
-                "mix": Pointwise(LULinear(channels)),
-                "coupling": coupled.over(half_of_channels(shape, i)),
-            }
-        )
-        for i in range(positive_int("steps", steps))
-    }
+    return in_levels(features, levels, body, coupled)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anabranch.flows.layers import of_structure
-from anabranch.flows.rows import standardising
-from anabranch.transforms import BernsteinPolynomial, Chain, DeepSigmoid, Memory, UnivariateMap
+from anabranch.flows.numbered import numbered
+from anabranch.flows.row_layers import RowLayers
+from anabranch.transforms import BernsteinPolynomial, Chain, DeepSigmoid, Memory, Standardise, UnivariateMap
 
 
 def naf(
@@ -40,8 +40,8 @@ def naf(
     def network() -> UnivariateMap:
         return DeepSigmoid(units, layers)
 
-    named = of_structure(structure)("sigmoid", network, features, context, blocks, hidden, activation)
-    return Chain(standardising(named, features), memory=memory)
+    rows = RowLayers(features, context, blocks, hidden, activation)
+    return numbered("sigmoid", rows.of_structure(structure, network), memory, standardise=Standardise(features))
 
 
 def bernstein(
@@ -72,5 +72,5 @@ def bernstein(
     def polynomial() -> UnivariateMap:
         return BernsteinPolynomial(degree, bound)
 
-    named = of_structure(structure)("bernstein", polynomial, features, context, blocks, hidden, activation)
-    return Chain(standardising(named, features), memory=memory)
+    rows = RowLayers(features, context, blocks, hidden, activation)
+    return numbered("bernstein", rows.of_structure(structure, polynomial), memory, standardise=Standardise(features))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from anabranch.checks import as_shape, positive_int
+from anabranch.flows.numbered import numbered
 from anabranch.flows.scales import affine_maps
 from anabranch.networks import CausalTransformer
 from anabranch.networks.network import Shape
@@ -59,33 +60,26 @@ def tarflow(
             f"features: expected (channels, height, width) with multiples of {side}, the patch, got {tuple(shape)}"
         )
     channels, height, width = shape
-    numbers, positions = shape.numel(), (height // side, width // side)
+    numbers, positions, inside = shape.numel(), (height // side, width // side), channels * side**2
     univariate = affine_maps(max_scale, positive_int("blocks", blocks))
-    named: dict[str, Transform] = {}
-    for i in range(blocks):
-        g, inside = univariate(), channels * side**2
+
+    def layer(i: int) -> Transform:
+        g = univariate()
+        outputs = inside * g.size
         network = CausalTransformer(
-            positions,
-            inside * g.size,
-            context,
-            hidden,
-            layers,
-            heads,
-            dropout=dropout,
-            zero_start=True,
-            channels=inside,
+            positions, outputs, context, hidden, layers, heads, dropout=dropout, zero_start=True, channels=inside
         )
         order = range(network.features) if i % 2 == 0 else range(network.features - 1, -1, -1)
-        named[f"affine_{i + 1}"] = Autoregressive(g, network, order)
+        return Autoregressive(g, network, order)
+
     # (channels, rows, side, columns, side) to (rows, columns, channels, side, side)
     cut = torch.arange(numbers).reshape(channels, positions[0], side, positions[1], side).permute(1, 3, 0, 2, 4)
-    named["affine_1"] = Chain(
-        {
-            "vector": Reshape(shape, numbers),
-            "standardise": Standardise(numbers),
-            "cut": Permutation(cut.flatten().tolist()),
-            "patches": Reshape(numbers, (*positions, inside)),
-            "layer": named["affine_1"],
-        }
+    return numbered(
+        "affine",
+        map(layer, range(blocks)),
+        memory,
+        vector=Reshape(shape, numbers),
+        standardise=Standardise(numbers),
+        cut=Permutation(cut.flatten().tolist()),
+        patches=Reshape(numbers, (*positions, inside)),
     )
-    return Chain(named, memory=memory)

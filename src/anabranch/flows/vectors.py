@@ -10,18 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from anabranch.checks import one_of, positive_int
-from anabranch.flows.layers import autoregressive, coupling, of_structure
-from anabranch.flows.rows import standardising, with_heavy_tails
+from anabranch.checks import one_of
+from anabranch.flows.numbered import numbered
+from anabranch.flows.row_layers import RowLayers
 from anabranch.flows.scales import affine_maps
 from anabranch.transforms import (
     Chain,
+    HeavyTails,
     Inverse,
     LULinear,
     Memory,
     RationalQuadraticSpline,
     Shift,
-    Transform,
+    Standardise,
     UnivariateMap,
 )
 
@@ -74,13 +75,13 @@ def nsf(
         least = 0.4 / bins if heavy else None
         return RationalQuadraticSpline(bins, width, least, unit_tails=heavy)
 
-    layers = of_structure(structure)("spline", spline, features, context, blocks, hidden, activation)
-    named = with_heavy_tails(layers, features) if heavy else standardising(layers, features)
-    if not linear or features == 1:
-        return Chain(named, memory=memory)
-    first, *later = named
-    mixed = {name: Chain({"linear": LULinear(features), "spline": named[name]}) for name in later}
-    return Chain({first: named[first], **mixed}, memory=memory)
+    layers = RowLayers(features, context, blocks, hidden, activation).of_structure(structure, spline)
+    if linear and features > 1:
+        first, *later = layers
+        layers = [first, *(Chain({"linear": LULinear(features), "spline": layer}) for layer in later)]
+    if heavy:
+        return numbered("spline", layers, memory, tails=HeavyTails(features))
+    return numbered("spline", layers, memory, standardise=Standardise(features))
 
 
 def maf(
@@ -112,9 +113,9 @@ def maf(
         >>> ab.flows.maf(features=3).inversion
         'sequential'
     """
-    affine = affine_maps(max_scale, positive_int("blocks", blocks))
-    layers = autoregressive("affine", affine, features, context, blocks, hidden, activation)
-    return Chain(standardising(layers, features), memory=memory)
+    rows = RowLayers(features, context, blocks, hidden, activation)
+    layers = rows.autoregressive(affine_maps(max_scale, rows.blocks))
+    return numbered("affine", layers, memory, standardise=Standardise(features))
 
 
 def iaf(
@@ -138,10 +139,9 @@ def iaf(
         >>> ab.Flow(ab.flows.iaf(features=3)).sample((10,)).shape
         torch.Size([10, 3])
     """
-    affine = affine_maps(max_scale, positive_int("blocks", blocks))
-    layers = autoregressive("affine", affine, features, context, blocks, hidden, activation)
-    turned: dict[str, Transform] = {f"inverse_{name}": Inverse(layer) for name, layer in layers.items()}
-    return Chain(standardising(turned, features), memory=memory)
+    rows = RowLayers(features, context, blocks, hidden, activation)
+    layers = map(Inverse, rows.autoregressive(affine_maps(max_scale, rows.blocks)))
+    return numbered("inverse_affine", layers, memory, standardise=Standardise(features))
 
 
 def realnvp(
@@ -165,10 +165,10 @@ def realnvp(
         >>> len(ab.flows.realnvp(features=4))
         8
     """
+    rows = RowLayers(features, context, blocks, hidden, activation)
     # a feature moves in one layer of each pair
-    affine = affine_maps(max_scale, math.ceil(positive_int("blocks", blocks) / 2))
-    layers = coupling("affine", affine, features, context, blocks, hidden, activation)
-    return Chain(standardising(layers, features), memory=memory)
+    layers = rows.coupling(affine_maps(max_scale, math.ceil(rows.blocks / 2)))
+    return numbered("affine", layers, memory, standardise=Standardise(features))
 
 
 def nice(
@@ -189,5 +189,5 @@ def nice(
         >>> float(ab.flows.nice(features=4)(torch.randn(4))[1])
         0.0
     """
-    layers = coupling("additive", Shift, features, context, blocks, hidden, activation)
-    return Chain(standardising(layers, features, scaled=False), memory=memory)
+    layers = RowLayers(features, context, blocks, hidden, activation).coupling(Shift)
+    return numbered("additive", layers, memory, standardise=Standardise(features, scaled=False))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from anabranch.checks import positive_int
-from anabranch.flows.rows import standardising
-from anabranch.networks import MLP, Network
+from anabranch.flows.numbered import numbered
+from anabranch.flows.row_layers import RowLayers
+from anabranch.networks import Network
 from anabranch.transforms import (
     Affine,
     Chain,
@@ -17,6 +17,7 @@ from anabranch.transforms import (
     Permutation,
     Planar,
     Radial,
+    Standardise,
     Sylvester,
     Transform,
 )
@@ -54,8 +55,8 @@ def planar(
     def layer(network: Network | None) -> Transform:
         return Inverse(Planar(features, network))
 
-    layers = _whole("planar", layer, 2 * features + 1, context, blocks, hidden, activation)
-    return Chain(standardising(layers, features), memory=memory)
+    layers = RowLayers(features, context, blocks, hidden, activation).whole(layer, 2 * features + 1)
+    return numbered("planar", layers, memory, standardise=Standardise(features))
 
 
 def radial(
@@ -82,8 +83,8 @@ def radial(
     def layer(network: Network | None) -> Transform:
         return Inverse(Radial(features, network))
 
-    layers = _whole("radial", layer, features + 2, context, blocks, hidden, activation)
-    return Chain(standardising(layers, features), memory=memory)
+    layers = RowLayers(features, context, blocks, hidden, activation).whole(layer, features + 2)
+    return numbered("radial", layers, memory, standardise=Standardise(features))
 
 
 def sylvester(
@@ -115,9 +116,9 @@ def sylvester(
         turned = Inverse(Sylvester(features, units, basis, network=network))
         return turned if basis != "triangular" else Chain([turned, Permutation(range(features - 1, -1, -1))])
 
-    numbers = Sylvester.numbers(features, units, basis)
-    layers = _whole("sylvester", layer, numbers, context, blocks, hidden, activation)
-    return Chain(standardising(layers, features), memory=memory)
+    parameters = Sylvester.numbers(features, units, basis)
+    layers = RowLayers(features, context, blocks, hidden, activation).whole(layer, parameters)
+    return numbered("sylvester", layers, memory, standardise=Standardise(features))
 
 
 def householder(
@@ -144,28 +145,12 @@ def householder(
         >>> ab.flows.householder(features=3, context=2).affine
         True
     """
+    rows = RowLayers(features, context, blocks, hidden, activation)
     count = features if reflections is None else reflections
 
     def layer(network: Network | None) -> Transform:
-        scaling = None if network is None else MLP(context, 2 * features, 0, hidden, activation, zero_start=True)
-        return Chain([Householder(features, count, network), Elementwise(Affine(), features, scaling)])
+        scaling = Elementwise(Affine(), features, rows.of_context(2 * features))
+        return Chain([Householder(features, count, network), scaling])
 
-    layers = _whole("householder", layer, count * features, context, blocks, hidden, activation)
-    return Chain(standardising(layers, features), memory=memory)
-
-
-def _whole(
-    kind: str,
-    layer: Callable[[Network | None], Transform],
-    numbers: int,
-    context: int,
-    blocks: int,
-    hidden: Sequence[int],
-    activation: str,
-) -> dict[str, Transform]:
-    """Layers of whole vectors, the numbers of each moved by a network of the context if there is one."""
-    layers: dict[str, Transform] = {}
-    for i in range(positive_int("blocks", blocks)):
-        network = MLP(context, numbers, 0, hidden, activation, zero_start=True) if context else None
-        layers[f"{kind}_{i + 1}"] = layer(network)
-    return layers
+    layers = rows.whole(layer, count * features)
+    return numbered("householder", layers, memory, standardise=Standardise(features))
