@@ -11,13 +11,12 @@ distributions it is 2. The quantile is that of 99.9 %, over the true one.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import time
 from pathlib import Path
 
 import torch
+from runs import Runs, command_line, seeds_of
 from torch import Tensor
 from torch.distributions import Pareto, StudentT
 from trials import Row, over_seeds
@@ -43,20 +42,14 @@ def hill(x: Tensor) -> float:
     return 1 / float((ordered[:-1] / ordered[-1]).log().mean())
 
 
-def rows_of(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, runs: Runs) -> None:
     """All fits that have no line yet."""
-    done = {(row["distribution"], row["flow"], row["seed"]) for row in rows_of(arguments.output)}
-    torch.set_num_threads(1)
     for seed in map(int, arguments.seeds.split(",")):
         for name, truth in DISTRIBUTIONS.items():
             with drawing(seed):
                 x, test = truth.sample((ROWS, 1)), truth.sample((TEST, 1))
             for method, tails in METHODS.items():
-                if (name, method, seed) in done:
+                if (name, method, seed) in runs:
                     continue
                 row: Row = {"distribution": name, "flow": method, "seed": seed}
                 drawn = x[:, 0]
@@ -77,43 +70,18 @@ def run(arguments: argparse.Namespace) -> None:
                 row["alpha, lower"] = hill(-drawn) if isinstance(truth, StudentT) else None
                 quantile = float(drawn.double().kthvalue(round(0.999 * len(drawn))).values)
                 row["quantile, of the true one"] = quantile / QUANTILES[name]
-                row["load"] = round(os.getloadavg()[0], 1)
-                with arguments.output.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(json.dumps(row), flush=True)
+                runs.add(row)
 
 
-def summary(arguments: argparse.Namespace) -> None:
+def summary(rows: list[Row]) -> str:
     """The table over seeds."""
-    rows = rows_of(arguments.runs)
-    order = list(METHODS)
-    rows.sort(key=lambda row: (list(DISTRIBUTIONS).index(row["distribution"]), order.index(row["flow"])))
+    methods = list(METHODS)
+    rows = sorted(rows, key=lambda row: (list(DISTRIBUTIONS).index(row["distribution"]), methods.index(row["flow"])))
     forms = {"alpha, upper": ".2f", "alpha, lower": ".2f", "quantile, of the true one": ".3f"}
     forms |= {"nats behind the truth": ".4f", "1 / trained index, upper": ".2f", "processor seconds": ".0f"}
     table = over_seeds(rows, ("distribution", "flow"), forms)
-    print(table)
-    if arguments.page:
-        text, mark, end = PAGE.read_text(), "<!-- table heavy_tails -->", "<!-- end -->"
-        before, after = text.split(mark, 1)
-        count = len({row["seed"] for row in rows})
-        note = f"{count} seed{'s' * (count > 1)}, {ROWS:,} rows to fit."
-        PAGE.write_text(f"{before}{mark}\n\n{note}\n\n{table}\n\n{end}{after.split(end, 1)[1]}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("run")
-    command.add_argument("--seeds", default="0,1,2")
-    command.add_argument("-o", "--output", type=Path, default=Path("heavy_tails.jsonl"))
-    command.set_defaults(do=run)
-    command = commands.add_parser("summary")
-    command.add_argument("runs", type=Path)
-    command.add_argument("--page", action="store_true")
-    command.set_defaults(do=summary)
-    arguments = parser.parse_args()
-    arguments.do(arguments)
+    return f"{seeds_of(len({row['seed'] for row in rows}), f'{ROWS:,} rows to fit')}\n\n{table}"
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, PAGE, ("distribution", "flow", "seed"), run, summary)

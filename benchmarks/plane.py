@@ -14,14 +14,13 @@ normal noise, a mixture of as many normals.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from runs import Runs, command_line, seeds_of
 from torch import Tensor
 from trials import OPTIONS, Row, gaussian_mixture, over_seeds
 
@@ -117,14 +116,8 @@ RECIPES: dict[str, Callable[[], Chain]] = {
 }
 
 
-def rows_of(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, runs: Runs) -> None:
     """All fits that have no line yet."""
-    done = {(row["set"], row["recipe"], row["seed"]) for row in rows_of(arguments.output)}
-    torch.set_num_threads(1)
     for seed in map(int, arguments.seeds.split(",")):
         for name in arguments.sets.split("|"):
             truth = SETS[name]()
@@ -133,7 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
             mean, scale = x.mean(dim=0), x.std(dim=0)
             log_scale = float(scale.log().sum())
             for recipe in (OPTIMUM, BASELINE, *arguments.recipes.split("|")):
-                if (name, recipe, seed) in done:
+                if (name, recipe, seed) in runs:
                     continue
                 row: Row = {"set": name, "recipe": recipe, "seed": seed}
                 if recipe == OPTIMUM:
@@ -148,10 +141,7 @@ def run(arguments: argparse.Namespace) -> None:
                             [density.log_prob(some).double() for some in ((test - mean) / scale).split(2500)]
                         )
                     row["log-likelihood"] = float(log_p.mean()) - log_scale
-                row["load"] = round(os.getloadavg()[0], 1)
-                with arguments.output.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(json.dumps(row), flush=True)
+                runs.add(row)
 
 
 def fitted(recipe: str, x: Tensor, seed: int, steps: int) -> Density:
@@ -164,10 +154,8 @@ def fitted(recipe: str, x: Tensor, seed: int, steps: int) -> Density:
     return flow.eval()
 
 
-def summary(arguments: argparse.Namespace) -> None:
-    """The table, one line for a recipe and one column for a set: nats behind the optimum."""
-    rows = rows_of(arguments.runs)
-    best = {(row["set"], row["seed"]): row["log-likelihood"] for row in rows if row["recipe"] == OPTIMUM}
+def summary(rows: list[Row]) -> str:
+    """The table, one line for a recipe and one column for a set: the mean log-likelihood of rows to score."""
     wide: dict[tuple[str, int], Row] = {}
     for row in rows:
         line = wide.setdefault((row["recipe"], row["seed"]), {"recipe": row["recipe"]})
@@ -181,32 +169,10 @@ def summary(arguments: argparse.Namespace) -> None:
     for line in lines:
         line["processor seconds a fit"] = sum(seconds[line["recipe"]]) / len(seconds[line["recipe"]]) or None
     table = over_seeds(lines, ("recipe",), forms | {"processor seconds a fit": ".0f"})
-    count = len({seed for _, seed in best})
-    print(table)
-    if arguments.page:
-        text, mark, end = PAGE.read_text(), "<!-- table plane -->", "<!-- end -->"
-        before, after = text.split(mark, 1)
-        note = f"{count} seed{'s' * (count > 1)}, {ROWS:,} rows to fit, {TEST:,} to score."
-        PAGE.write_text(f"{before}{mark}\n\n{note}\n\n{table}\n\n{end}{after.split(end, 1)[1]}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("run")
-    command.add_argument("--sets", default="|".join(SETS))
-    command.add_argument("--recipes", default="|".join(RECIPES))
-    command.add_argument("--seeds", default="0,1,2")
-    command.add_argument("--steps", type=int, default=800)
-    command.add_argument("-o", "--output", type=Path, default=Path("plane.jsonl"))
-    command.set_defaults(do=run)
-    command = commands.add_parser("summary")
-    command.add_argument("runs", type=Path)
-    command.add_argument("--page", action="store_true")
-    command.set_defaults(do=summary)
-    arguments = parser.parse_args()
-    arguments.do(arguments)
+    about = f"{ROWS:,} rows to fit, {TEST:,} to score"
+    return f"{seeds_of(len({row['seed'] for row in rows}), about)}\n\n{table}"
 
 
 if __name__ == "__main__":
-    main()
+    names = {"sets": "|".join(SETS), "recipes": "|".join(RECIPES)}
+    command_line(__doc__, PAGE, ("set", "recipe", "seed"), run, summary, **names, steps=800)

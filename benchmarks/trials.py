@@ -93,6 +93,11 @@ def write(name: str, setting: Row, rows: Sequence[Row], table: str, page: Path =
     path.write_text(json.dumps({"about": about, "setting": setting, "rows": rows}, indent=1) + "\n")
     print(f"\n{table}\n\nwrote {path}")
     if page.exists():
-        mark, end = re.escape(f"<!-- table {name} -->"), re.escape("<!-- end -->")
-        filled = f"<!-- table {name} -->\n\n{table}\n\n<!-- end -->"
-        page.write_text(re.sub(f"{mark}.*?{end}", lambda _: filled, page.read_text(), flags=re.DOTALL))
+        fill(page, name, table)
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Put a text between the marks of a name on a page of the docs."""
+    mark, end = re.escape(f"<!-- table {name} -->"), re.escape("<!-- end -->")
+    filled = f"<!-- table {name} -->\n\n{text}\n\n<!-- end -->"
+    page.write_text(re.sub(f"{mark}.*?{end}", lambda _: filled, page.read_text(), flags=re.DOTALL))

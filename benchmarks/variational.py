@@ -17,7 +17,7 @@ import torch
 import typer
 from targets import Target, targets
 from torch import Tensor
-from trials import RESULTS, earlier, note, over_seeds, write
+from trials import RESULTS, earlier, fill, note, over_seeds, write
 
 import anabranch as ab
 from anabranch.densities import Density, Normal
@@ -208,16 +208,8 @@ def table() -> None:
     regression = [row for row in rows if "means off" in row]
     if regression:
         text = over_seeds(regression, ["model"], {"means off": ".3f", "deviation ratio": ".3f", "efficiency": ".3f"})
-        fill("variational_chains", text)
-
-
-def fill(name: str, text: str) -> None:
-    """Put a table between the marks of its name."""
-    start, end = f"<!-- table {name} -->", "<!-- end -->"
-    page = PAGE.read_text()
-    before, rest = page.split(start)
-    PAGE.write_text(f"{before}{start}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}")
-    print(f"\n{text}")
+        fill(PAGE, "variational_chains", text)
+        print(f"\n{text}")
 
 
 if __name__ == "__main__":
