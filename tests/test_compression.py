@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 import anabranch as ab
 from anabranch.cli import app
 from anabranch.compression import any_order, compress, compress_array, decompress, decompress_array
+from anabranch.compression.coarsest_grid import real_grid
 from anabranch.compression.container import CONSTANT, Container
-from anabranch.compression.float_grids import DecimalGrid, FloatGrid, ranks, real_grid
+from anabranch.compression.float_grids import DecimalGrid, FloatGrid, ranks
 from anabranch.compression.halving import code_numbers
 from anabranch.compression.tape import TOTAL, DecodingError, Reading, Writing, quantised
 from anabranch.families import Bernoulli, DiscretizedLogistics, Levels, Logistics, SeparateChannels, SubPixels

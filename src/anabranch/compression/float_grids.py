@@ -1,4 +1,4 @@
-"""Grids of real numbers: floats bit for bit, decimals, numbers to a precision that is stated, and those of a list."""
+"""Grids of real numbers: all floats of a type, decimals, multiples of a stated precision, and the numbers of a list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from anabranch.arrays import LARGEST_EXACT
 from anabranch.checks import positive
-from anabranch.compression.discrete_grids import extent
 from anabranch.compression.grid import Grid, offsets, whole
 from anabranch.compression.halving import Numbers
 from anabranch.compression.tape import Float64
@@ -20,19 +19,17 @@ from anabranch.tables.columns import Angle, Column
 from anabranch.tables.columns.reading import read_floats
 from anabranch.tables.columns.smooth import Smooth
 
-# bits of a file for a number of a list, about
-_LISTED = 48
 # decimals that are looked for
-_MOST_DIGITS = 9
+MOST_DIGITS = 9
 _TYPES = ("halffloat", "float", "double")
-_BITS: dict[str, np.dtype[Any]] = dict(zip(_TYPES, map(np.dtype, ("i2", "i4", "i8")), strict=True))
-_FLOATS: dict[str, np.dtype[Any]] = dict(zip(_TYPES, map(np.dtype, ("f2", "f4", "f8")), strict=True))
+BITS: dict[str, np.dtype[Any]] = dict(zip(_TYPES, map(np.dtype, ("i2", "i4", "i8")), strict=True))
+FLOATS: dict[str, np.dtype[Any]] = dict(zip(_TYPES, map(np.dtype, ("f2", "f4", "f8")), strict=True))
 
 
 class RealGrid(Grid):
     """Real numbers on a line or around a circle, each the middle of a cell: what lies between its neighbours and it.
 
-    To write your own: define `find`, `numbers_at` and `to_json`.
+    To write your own: define `find`, `at`, `before` and `to_json`.
 
     Args:
         column: of the table's model.
@@ -79,18 +76,18 @@ class FloatGrid(RealGrid):
 
     def __init__(self, column: Smooth | Angle, size: int, low: int, type: str) -> None:
         self.type = type
-        if type not in _BITS:
-            raise ValueError(f"type: expected one of {', '.join(_BITS)}, got {type!r}")
+        if type not in BITS:
+            raise ValueError(f"type: expected one of {', '.join(BITS)}, got {type!r}")
         super().__init__(column, size, low)
 
     def find(self, values: pa.Array) -> Numbers:
         return offsets(ranks(read_floats(self.column.name, values), self.type), self.low)
 
     def at(self, n: Numbers) -> Float64:
-        rank = whole(n, self.low).astype(_BITS[self.type])
+        rank = whole(n, self.low).astype(BITS[self.type])
         most = np.iinfo(rank.dtype).max
         bits = np.where(rank >= 0, rank, (-(rank + 1)) | ~most)
-        return bits.view(_FLOATS[self.type]).astype(np.float64)
+        return bits.view(FLOATS[self.type]).astype(np.float64)
 
     def before(self, n: Numbers) -> Float64:
         lower, upper = self._beside(n)
@@ -120,8 +117,8 @@ class DecimalGrid(RealGrid):
     """
 
     def __init__(self, column: Smooth | Angle, size: int, low: int, digits: int, type: str) -> None:
-        if not (isinstance(digits, int) and 0 <= digits <= _MOST_DIGITS) or type not in _FLOATS:
-            raise ValueError(f"digits, type: expected at most {_MOST_DIGITS} and a float, got {digits} and {type!r}")
+        if not (isinstance(digits, int) and 0 <= digits <= MOST_DIGITS) or type not in FLOATS:
+            raise ValueError(f"digits, type: expected at most {MOST_DIGITS} and a float, got {digits} and {type!r}")
         self.digits, self.type = digits, type
         super().__init__(column, size, low)
 
@@ -130,7 +127,7 @@ class DecimalGrid(RealGrid):
         return offsets(n.astype(np.int64), self.low)
 
     def at(self, n: Numbers) -> Float64:
-        return _decimals(whole(n, self.low).astype(np.float64), self.digits, self.type)
+        return decimals(whole(n, self.low).astype(np.float64), self.digits, self.type)
 
     def before(self, n: Numbers) -> Float64:
         return (whole(n, self.low).astype(np.float64) - 0.5) / 10.0**self.digits
@@ -237,65 +234,16 @@ def widths_of(numbers: Float64) -> Float64:
     return np.concatenate([gaps[:1], 0.5 * gaps[:-1] + 0.5 * gaps[1:], gaps[-1:]])
 
 
-def real_grid(column: Smooth | Angle, values: pa.Array, precision: float | None, type: str) -> RealGrid:
-    """The grid of some values: of multiples of a precision, or the coarsest that holds them all bit for bit.
-
-    Args:
-        column: of the table's model.
-        values: without gaps.
-        precision: None for bit for bit.
-        type: "double", "float" or "halffloat", the type of the table's column.
-    """
-    x = read_floats(column.name, values)
-    # an atom is no number of the grid
-    plain = x[~np.isin(column.encode(values), column.atoms_encoded)]
-    if precision is not None:
-        n = PrecisionGrid.nearest(column, pa.array(plain), precision)
-        return PrecisionGrid(column, *extent(n), precision)
-    with np.errstate(over="ignore"):
-        narrow = next(name for name in _BITS if bool((plain.astype(_FLOATS[name]) == plain).all()))
-    digits = _digits(plain, type)
-    # the coarser of the two
-    width = np.log2(spacing(plain, narrow))
-    decimal = digits is not None and -digits * math.log2(10) >= (float(width.mean()) if len(plain) else 0)
-    if decimal and digits is not None:
-        width = np.full(len(plain), -digits * math.log2(10))
-    if isinstance(column, Smooth) and not bool((np.signbit(plain) & (plain == 0)).any()):
-        distinct, counts = np.unique(plain, return_counts=True)
-        if float(counts @ np.log2(widths_of(distinct))) - float(width.sum()) > _LISTED * len(distinct) > 0:
-            return ListGrid(column, distinct)
-    if decimal and digits is not None:
-        return DecimalGrid(column, *extent(np.round(plain * 10.0**digits).astype(np.int64)), digits, type)
-    return FloatGrid(column, *extent(ranks(plain, narrow)), narrow)
-
-
-def spacing(x: Float64, type: str) -> Float64:
-    """How far each float is from the next one of a type."""
-    return np.spacing(np.abs(x).astype(_FLOATS[type])).astype(np.float64)
-
-
 def ranks(x: Float64, type: str) -> NDArray[np.int64]:
     """The place of each float among all of a type, 0 for 0.0 and -1 for -0.0: their bits in order of their values."""
-    bits = x.astype(_FLOATS[type]).view(_BITS[type]).astype(np.int64)
-    most = np.int64(np.iinfo(_BITS[type]).max)
+    bits = x.astype(FLOATS[type]).view(BITS[type]).astype(np.int64)
+    most = np.int64(np.iinfo(BITS[type]).max)
     return np.where(bits >= 0, bits, -(bits & most) - 1)
 
 
-def _digits(x: Float64, type: str) -> int | None:
-    """With how many decimals all numbers are written, None for more than a few."""
-    for digits in range(_MOST_DIGITS + 1):
-        with np.errstate(over="ignore"):
-            n = np.round(x * 10.0**digits)
-        if bool((np.abs(n) > LARGEST_EXACT).any()):
-            return None
-        again = _decimals(n, digits, type)
-        if bool(((again == x) & (np.signbit(again) == np.signbit(x))).all()):
-            return digits
-    return None
-
-
-def _decimals(n: Float64, digits: int, type: str) -> Float64:
-    return (n / 10.0**digits + 0.0).astype(_FLOATS[type]).astype(np.float64)
+def decimals(n: Float64, digits: int, type: str) -> Float64:
+    """n / 10^digits as the nearest float of a type, never -0.0."""
+    return (n / 10.0**digits + 0.0).astype(FLOATS[type]).astype(np.float64)
 
 
 def _multiples(n: Float64, step: float) -> Float64:

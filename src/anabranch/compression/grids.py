@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from anabranch.compression.coarsest_grid import real_grid
 from anabranch.compression.discrete_grids import LevelGrid, StepGrid, TurnGrid, is_discrete
-from anabranch.compression.float_grids import DecimalGrid, FloatGrid, ListGrid, PrecisionGrid, real_grid
+from anabranch.compression.float_grids import DecimalGrid, FloatGrid, ListGrid, PrecisionGrid
 from anabranch.compression.grid import Grid
 from anabranch.tables.columns import Angle, Column
 from anabranch.tables.columns.levels import OfLevels

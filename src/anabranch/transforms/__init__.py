@@ -13,13 +13,13 @@ from anabranch.transforms.coupling import Coupling
 from anabranch.transforms.deep_sigmoid import DeepSigmoid
 from anabranch.transforms.differentiable import Differentiable
 from anabranch.transforms.elementwise import Elementwise
+from anabranch.transforms.exponential_linear import ExponentialLinear
 from anabranch.transforms.half_space import HalfSpace
 from anabranch.transforms.heavy_tails import HeavyTails
 from anabranch.transforms.householder import Householder
 from anabranch.transforms.identity import Identity
 from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
-from anabranch.transforms.linear_factors import ExponentialLinear, QRLinear
 from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.on_part import OnPart
@@ -27,6 +27,7 @@ from anabranch.transforms.pareto_tails import ParetoTails
 from anabranch.transforms.permutation import Permutation
 from anabranch.transforms.planar import Planar
 from anabranch.transforms.pointwise import Pointwise
+from anabranch.transforms.qr_linear import QRLinear
 from anabranch.transforms.quadratic_spline import QuadraticSpline
 from anabranch.transforms.radial import Radial
 from anabranch.transforms.rational_quadratic import RationalQuadraticSpline

@@ -1,4 +1,4 @@
-"""Linear layers kept as something else than LU factors: an orthogonal and a triangular one, and a matrix logarithm."""
+"""A linear layer as an orthogonal and a triangular factor."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ class QRLinear(Transform):
 
     .. math:: \log |\det \partial z / \partial x| = \sum_i \log R_{ii}
 
-    It starts at the identity (the reflections in equal pairs) and is invertible for every value of its parameters. As
-    `LULinear` it has a log-determinant that is a sum and an inverse by triangular solves, and it turns features without
-    stretching them. Source: Hoogeboom et al., 2019, "Emerging convolutions for generative normalizing flows",
-    arXiv:1901.11137, section 3.2 and appendix B.
+    The layer starts at the identity: the reflections come in equal pairs, and R is the identity. It is invertible for every
+    value of its parameters. As in `LULinear`, the log-determinant is a sum and the inverse takes triangular solves. Q turns
+    features without stretching them, so that R alone stretches.
+
+    Source: Hoogeboom et al., 2019, "Emerging convolutions for generative normalizing flows", arXiv:1901.11137, section 3.2
+    and appendix B.
 
     Args:
         features: number of features.
-        reflections: how many, an even number, so that the layer starts at the identity; by default as many as features, or
-            one more. Then every matrix of positive determinant is reached.
+        reflections: how many, an even number, so that the layer starts at the identity. By default there are as many as
+            features, or one more if that number is odd: then the layer reaches every matrix of positive determinant.
 
     Raises:
         ValueError: an odd number of reflections.
@@ -60,37 +62,3 @@ class QRLinear(Transform):
 
     def _triangle(self) -> Tensor:
         return self.upper.triu(diagonal=1) + torch.diag(self.log_diagonal.exp())
-
-
-class ExponentialLinear(Transform):
-    r"""z = exp(A) x + b with the matrix exponential of any matrix A, starting at the identity, A = 0.
-
-    .. math:: \log |\det \partial z / \partial x| = \operatorname{tr} A, \qquad x = \exp(-A) (z - b)
-
-    No factor is singled out and none is solved for; the exponential costs O(features^3) a call, whatever the batch. Source:
-    Xiao and Liu, 2020, "Generative flows with matrix exponential", arXiv:2007.09651, section 3.1.
-
-    Args:
-        features: number of features.
-
-    Example:
-        >>> import torch
-        >>> from anabranch.transforms import ExponentialLinear
-        >>> ExponentialLinear(2)(torch.tensor([1.0, 2.0]))[0].detach()
-        tensor([1., 2.])
-    """
-
-    affine = True
-
-    def __init__(self, features: int) -> None:
-        super().__init__((positive_int("features", features),))
-        self.logarithm = nn.Parameter(torch.zeros(features, features))
-        self.bias = nn.Parameter(torch.zeros(features))
-
-    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        z = nn.functional.linear(x, torch.linalg.matrix_exp(self.logarithm), self.bias)
-        return z, self.logarithm.trace().expand(x.shape[:-1])
-
-    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x = nn.functional.linear(z - self.bias, torch.linalg.matrix_exp(-self.logarithm))
-        return x, -self.logarithm.trace().expand(z.shape[:-1])
