@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def about(path: Path, unseen: str = "") -> Iterator[None]:
-    """What is wrong with a table inside is the matter of this file: errors and warnings name it.
+    """Errors and warnings about a table inside name this file.
 
     Args:
         path: of the file.
@@ -56,17 +56,35 @@ def about(path: Path, unseen: str = "") -> Iterator[None]:
     from anabranch.tables import TableError, TableWarning  # noqa: PLC0415 (pyarrow loads with it)
     from anabranch.tables.columns.reading import UnseenError  # noqa: PLC0415
 
+    def in_words(error: ValueError) -> str | None:
+        offered = f"; or give {unseen}" if unseen and isinstance(error, UnseenError) else ""
+        return f"{error}{offered}" if isinstance(error, TableError) else None
+
+    with naming(path, TableWarning, in_words):
+        yield
+
+
+@contextmanager
+def naming(path: Path, warning: type[Warning], in_words: Callable[[ValueError], str | None]) -> Iterator[None]:
+    """Errors and warnings inside name this file.
+
+    Args:
+        path: of the file.
+        warning: the kind of warning that is shown; others are not.
+        in_words: what an error says beside the name of the file; None for an error that passes as it is.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
-        warnings.simplefilter("always", TableWarning)
+        warnings.simplefilter("always", warning)
         try:
             yield
-        except TableError as error:
-            offered = f"; or give {unseen}" if unseen and isinstance(error, UnseenError) else ""
-            raise ValueError(f"{path}: {error}{offered}") from error
+        except ValueError as error:
+            if (text := in_words(error)) is None:
+                raise
+            raise ValueError(f"{path}: {text}") from error
         finally:
-            for warning in caught:
-                complain(f"warning: {path}: {warning.message}")
+            for one in caught:
+                complain(f"warning: {path}: {one.message}")
 
 
 def complain(text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.cli.files import check_not_read
-from anabranch.cli.images import refuse_options, said
+from anabranch.cli.images import about_images, refuse_options
 from anabranch.cli.keeping import show_and_save, unfinished
 from anabranch.cli.reports import show_report
 
@@ -59,10 +59,10 @@ def fit_image_file(
     from anabranch.images import fit_images, read_images  # noqa: PLC0415 (slow to import)
 
     units = None if hidden is None else _read_units(hidden)
-    with said(path):
+    with about_images(path):
         images = read_images(path, array, labels)
     check_not_read(output, "the model", images=path)
-    with unfinished(output, path.name, checkpoint), said(path, named=False):
+    with unfinished(output, path.name, checkpoint), about_images(path, named=False):
         fitted, report = fit_images(images, levels=levels, hidden=units, blocks=blocks, checkpoint=checkpoint, **pace)
     plain = report.to_dict()
     show_and_save(fitted, output, {"images": path.name, "report": plain}, lambda: show_report(path.name, plain))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import anabranch as ab
 from anabranch.array_files import ARRAYS
 from anabranch.atomic import check_new_folder
 from anabranch.cli.array_files import check_array_output, write_array
-from anabranch.cli.errors import complain
+from anabranch.cli.errors import complain, naming
 from anabranch.models import Autoregressive
 from anabranch.training.progress import waiting
 
@@ -60,10 +59,10 @@ def score_images(model_file: Path, path: Path, array: str | None, labels: str | 
 
     from anabranch.images import read_images  # noqa: PLC0415
 
-    with said(path):
+    with about_images(path):
         images = read_images(path, array, labels)
     model: ImageModel = ab.load(model_file)
-    with said(path, named=False):
+    with about_images(path, named=False):
         log_p = model.log_prob(images)
     bits = -log_p / (model.pixels.dimensions * np.log(2))
     names = pa.array(np.arange(len(images))) if images.names is None else pa.array(images.names)
@@ -104,9 +103,9 @@ def images_as_levels(model: ImageModel, path: Path, array: str | None) -> tuple[
         raise ValueError(f"{path}: expected a model of images that was fitted without labels, got one with labels")
     if not isinstance(model.density, Autoregressive):
         raise ValueError(f"{path}: expected an autoregressive model, got a {type(model.density).__name__} of images")
-    with said(path):
+    with about_images(path):
         images = read_images(path, array)
-    with said(path, named=False):
+    with about_images(path, named=False):
         return model.pixels.levels(images), model.density
 
 
@@ -146,8 +145,8 @@ def write_levels(model: ImageModel, levels: NDArray[Any], path: Path | None) -> 
 
 
 @contextmanager
-def said(path: Path, named: bool = True) -> Iterator[None]:
-    """What is wrong with images inside is the matter of this file, or was guessed about it: it is named.
+def about_images(path: Path, named: bool = True) -> Iterator[None]:
+    """Errors and warnings about images inside name this file or folder.
 
     Args:
         path: of the file or folder.
@@ -155,16 +154,8 @@ def said(path: Path, named: bool = True) -> Iterator[None]:
     """
     from anabranch.images import ImageWarning  # noqa: PLC0415 (slow to import)
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ImageWarning)
-        try:
-            yield
-        except ValueError as error:
-            if named or not str(error).startswith(("images:", "labels:")):
-                raise
-            error.args = (f"{path}: {error}",)
-            raise
-        finally:
-            for warning in caught:
-                complain(f"warning: {path}: {warning.message}")
+    def in_words(error: ValueError) -> str | None:
+        return None if named or not str(error).startswith(("images:", "labels:")) else str(error)
+
+    with naming(path, ImageWarning, in_words):
+        yield
