@@ -282,9 +282,18 @@ def test_who_needs_numbers_refuses_a_bound_in_one_line(tmp_path, capsys):
             app(arguments)
         said = capsys.readouterr()
         if command == "info":
-            assert ended.value.code == 0 and "bounds are known" in said.out
+            assert ended.value.code == 0 and "Only lower bounds of log-likelihoods are known, in nats" in said.out
         else:
             assert ended.value.code != 0 and said.err.count("\n") == 1 and "exact" in said.err
+
+
+def test_info_tells_an_estimate_from_a_bound(tmp_path, capsys):
+    table = pa.table({"a": rows()[:, 0].numpy(), "b": rows()[:, 1].numpy()})
+    flow = ab.Flow(ab.flows.residual(features=2, blocks=1, hidden=(4,), log_det="estimate"))
+    ab.save(TableModel(Schema.standardised(table), flow), tmp_path / "model.safetensors")
+    with pytest.raises(SystemExit) as ended:
+        app(["info", str(tmp_path / "model.safetensors")])
+    assert ended.value.code == 0 and "Only estimates of log-likelihoods are known, in nats" in capsys.readouterr().out
 
 
 class Wrong(Density):

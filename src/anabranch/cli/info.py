@@ -12,7 +12,14 @@ import anabranch as ab
 from anabranch.cli.errors import one_line_errors
 from anabranch.cli.kinds import show_columns
 from anabranch.cli.reports import show_report
+from anabranch.densities.density import Likelihood
 from anabranch.storage import read_metadata
+
+_KNOWN: dict[Likelihood, str] = {
+    "exact": "Log-likelihoods are",
+    "bound": "Only lower bounds of log-likelihoods are known,",
+    "estimate": "Only estimates of log-likelihoods are known,",
+}
 
 
 @one_line_errors()
@@ -36,10 +43,7 @@ def info(model: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
     metadata = header["metadata"]
     if isinstance(loaded, TableModel):
         show_columns(loaded.schema, most=None)
-        known = (
-            "Log-likelihoods are" if loaded.density.likelihood == "exact" else "Of log-likelihoods bounds are known,"
-        )
-        console.print(f"{known} in {loaded.unit}.", markup=False)
+        console.print(f"{_KNOWN[loaded.density.likelihood]} in {loaded.unit}.", markup=False)
     elif isinstance(loaded, ImageModel):
         console.print(f"Images: {loaded.pixels}.", markup=False)
         if loaded.classes is not None:

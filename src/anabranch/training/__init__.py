@@ -5,17 +5,19 @@ from anabranch.training.diagnosis import NonFiniteError
 from anabranch.training.ensembling import fit_ensemble
 from anabranch.training.fit import fit
 from anabranch.training.history import Epoch, History
+from anabranch.training.judgement import MissedTargetWarning, Variational, judge_variational
 from anabranch.training.muon import Muon
 from anabranch.training.off_scale import ScaleWarning
 from anabranch.training.row_stream import RowStream
 from anabranch.training.rows import Rows
 from anabranch.training.schedule import Schedule
 from anabranch.training.starting import start_from
-from anabranch.training.variational import Variational, fit_variational, judge_variational
+from anabranch.training.variational import fit_variational
 
 __all__ = [
     "Epoch",
     "History",
+    "MissedTargetWarning",
     "Muon",
     "NonFiniteError",
     "RowStream",
