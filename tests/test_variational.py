@@ -12,7 +12,7 @@ import anabranch as ab
 from anabranch.densities import Normal
 from anabranch.objectives import Batch, VariationalBound
 from anabranch.testing import randomize
-from anabranch.training import judge_variational
+from anabranch.training import MissedTargetWarning, judge_variational
 from anabranch.transforms import Householder, Inverse, Planar
 
 QUICK = {"progress": False, "seed": 0}
@@ -123,6 +123,21 @@ def test_a_target_that_is_zero_in_places_is_judged():
         Normal([0.0]), lambda x: torch.where(x[:, 0] > 0, -0.5 * x[:, 0] ** 2, -torch.inf), generator=0
     )
     assert judged.log_normaliser == pytest.approx(0.5 * math.log(2 * math.pi) - math.log(2), abs=0.05)
+
+
+def test_a_target_that_is_zero_at_all_draws_is_an_error_and_at_nearly_all_a_warning():
+    with pytest.raises(ValueError, match=r"^log_target: expected a target above 0 at some of 1,000 draws .* got -inf"):
+        judge_variational(Normal([0.0]), lambda x: torch.full((len(x),), -torch.inf), 1_000, generator=0)
+
+    def far(x):
+        return torch.where(x[:, 0] > 3, 0.0, -torch.inf)
+
+    with pytest.warns(MissedTargetWarning, match=r"^log_target is -inf at all but \d+ of 20,000 draws"):
+        judged = judge_variational(Normal([0.0]), far, generator=0)
+    assert math.isfinite(judged.log_normaliser) and 1 <= judged.effective < 200
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        judge_variational(Normal([0.0]), lambda x: torch.where(x[:, 0] > 2, 0.0, -torch.inf), generator=0)
 
 
 def test_a_fit_goes_on_from_its_checkpoint(tmp_path):

@@ -184,6 +184,12 @@ def broadcasting(name: str, shape: torch.Size, other_name: str, other: torch.Siz
             )
 
 
+def written(event: Tensor) -> str:
+    """The numbers of an event for a message: the first eight, in six digits."""
+    numbers = [float(f"{number:.6g}") for number in event.detach().flatten()[:8].tolist()]
+    return f"{numbers}"[:-1] + (", ...]" if event.numel() > 8 else "]")
+
+
 def rows_at_once(tensor: Tensor) -> int:
     """How many rows of a tensor (rows, ...) are looked at in one go, so that little memory is taken beside it."""
     return max(1, _AT_ONCE * len(tensor) // max(1, tensor.numel()))

@@ -7,8 +7,9 @@ import copy
 import torch
 from torch import Tensor
 
+from anabranch.checks import written
 from anabranch.draws import drawing
-from anabranch.testing.expectations import expect, written
+from anabranch.testing.expectations import expect
 from anabranch.transforms import Transform
 from anabranch.transforms.domain import is_everything, of_intervals
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from anabranch.checks import written
+
 
 def expect(condition: bool | Tensor, subject: object, message: str) -> None:
     """Raise AssertionError with one line that names the class under test."""
@@ -35,12 +37,6 @@ def expect_close(
     worst = float(error.max()) if error.numel() else 0.0
     where = "" if at is None or worst <= tolerance else f" at {name} = {written(at[_worst_row(error, len(at))])}"
     expect(worst <= tolerance, subject, f"{what}: expected a difference within {tolerance:g}, got {worst:g}{where}")
-
-
-def written(event: Tensor) -> str:
-    """The numbers of an event for a message, the first of many."""
-    numbers = [float(f"{number:.6g}") for number in event.detach().flatten()[:8].tolist()]
-    return f"{numbers}"[:-1] + (", ...]" if event.numel() > 8 else "]")
 
 
 def _worst_row(error: Tensor, rows: int) -> int:

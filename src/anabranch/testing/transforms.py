@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
-from anabranch.checks import reference_tensor
+from anabranch.checks import reference_tensor, written
 from anabranch.draws import drawing
 from anabranch.storage import load, save
 from anabranch.testing.bijection import check_bijection, drawn_events
@@ -23,7 +23,6 @@ from anabranch.testing.expectations import (
     expect_fullgraph,
     expecting_value_error,
     first_line,
-    written,
 )
 from anabranch.transforms import Inverse, Transform
 from anabranch.transforms.domain import is_everything
