@@ -14,7 +14,7 @@ from anabranch.transforms.tanh_unit import increasing_factor
 LAYERS = {
     "planar": lambda: Planar(3),
     "radial": lambda: Radial(3),
-    "Sylvester": lambda: Sylvester(3, hidden=2),
+    "Sylvester": lambda: Sylvester(3, units=2),
     "Sylvester by reflections": lambda: Sylvester(3, basis="householder"),
     "Sylvester of triangles": lambda: Sylvester(3, basis="triangular"),
 }
@@ -66,7 +66,7 @@ def test_no_root_is_nan_and_not_a_number():
 
 
 def test_a_planar_layer_is_a_sylvester_layer_of_one_unit():
-    planar, sylvester = randomize(Planar(3)), Sylvester(3, hidden=1)
+    planar, sylvester = randomize(Planar(3)), Sylvester(3, units=1)
     _, w, b, _ = planar._bend(None)
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_a_planar_layer_is_a_sylvester_layer_of_one_unit():
 
 def test_a_triangular_basis_moves_the_first_features():
     x = torch.randn(5, 4)
-    z, _ = randomize(Sylvester(4, hidden=2, basis="triangular"))(x)
+    z, _ = randomize(Sylvester(4, units=2, basis="triangular"))(x)
     assert torch.equal(z[:, 2:], x[:, 2:]) and not torch.isclose(z[:, :2], x[:, :2]).any()
 
 
@@ -129,7 +129,7 @@ def test_draws_of_recipes_for_variational_inference_are_scored_as_they_are_drawn
         (lambda: Planar(3, MLP(2, 6)), r"network: expected 7 numbers \(v, w and b\), got 6"),
         (lambda: Planar(3, MLP(2, 7, context=1)), "takes the context as its x"),
         (lambda: Radial(0), "features: expected a whole number of at least 1, got 0"),
-        (lambda: Sylvester(3, hidden=4), "hidden: expected at most 3, the number of features, got 4"),
+        (lambda: Sylvester(3, units=4), "units: expected at most 3, the number of features, got 4"),
         (lambda: Sylvester(3, basis="qr"), "basis: expected one of"),
         (lambda: Sylvester(3, reflections=2), "reflections: expected None"),
         (lambda: Householder(3, 2, MLP(2, 5)), "network: expected 2 x 3 outputs, got 5"),

@@ -116,7 +116,7 @@ def sylvester(
         turned = Inverse(Sylvester(features, units, basis, network=network))
         return turned if basis != "triangular" else Chain([turned, Permutation(range(features - 1, -1, -1))])
 
-    parameters = Sylvester.numbers(features, units, basis)
+    parameters = Sylvester.size(features, units, basis)
     layers = RowLayers(features, context, blocks, hidden, activation).whole(layer, parameters)
     return numbered("sylvester", layers, memory, standardise=Standardise(features))
 

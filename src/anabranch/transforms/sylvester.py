@@ -31,13 +31,13 @@ class Sylvester(Transform):
 
     Args:
         features: number of features, D.
-        hidden: number of hidden units, M, at most as many as features; by default as many.
+        units: number of hidden units, M, at most as many as features; by default as many.
         basis: what Q is. "orthogonal": the orthonormal factor of any D x M matrix (its QR factorisation, which is exact, in
             place of the paper's iteration). "householder": the first M columns of a product of reflections. "triangular":
             the first M features as they are; a `Permutation` between layers then takes the place of the paper's.
         reflections: how many, with basis="householder"; by default as many as hidden units.
         network: moves the parameters with the context: a `Network` from the context to M (M + 2) numbers, and D M or
-            D reflections more for Q, which are added to the trainable constants (`Sylvester.numbers` counts them).
+            D reflections more for Q, which are added to the trainable constants (`Sylvester.size` counts them).
 
     Raises:
         ValueError: sizes that do not fit.
@@ -45,7 +45,7 @@ class Sylvester(Transform):
     Example:
         >>> import torch
         >>> from anabranch.transforms import Sylvester
-        >>> layer, x = Sylvester(3, hidden=2), torch.randn(10, 3)
+        >>> layer, x = Sylvester(3, units=2), torch.randn(10, 3)
         >>> z, log_det = layer(x)
         >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
         True
@@ -56,36 +56,34 @@ class Sylvester(Transform):
     def __init__(
         self,
         features: int,
-        hidden: int | None = None,
+        units: int | None = None,
         basis: str = "orthogonal",
         reflections: int | None = None,
         network: Network | None = None,
     ) -> None:
-        rows = _vectors_of(features, hidden, basis, reflections)
+        rows = _vectors_of(features, units, basis, reflections)
         features = positive_int("features", features)
-        units = features if hidden is None else int(hidden)
+        units = features if units is None else int(units)
         # small random bends in a random basis: with R = S = 0 no gradient would tell where to go
         bends = torch.randn(units * (units + 1)) * (2 * units) ** -0.5
         start = torch.cat([bends, torch.zeros(units), torch.randn(rows * features)])
         learned = Learned(start, network, "numbers (R, S, b and Q)")
         super().__init__((features,), learned.context_shape)
-        self.features, self.hidden, self.basis, self.vectors = features, units, basis, rows
+        self.features, self.units, self.basis, self.vectors = features, units, basis, rows
         self.learned = learned
 
     @staticmethod
-    def numbers(
-        features: int, hidden: int | None = None, basis: str = "orthogonal", reflections: int | None = None
-    ) -> int:
-        """How many outputs a network of such a layer has.
+    def size(features: int, units: int | None = None, basis: str = "orthogonal", reflections: int | None = None) -> int:
+        """How many numbers such a layer learns: the outputs of its network.
 
         Example:
             >>> from anabranch.networks import MLP
             >>> from anabranch.transforms import Sylvester
-            >>> Sylvester(3, hidden=2, network=MLP(5, Sylvester.numbers(3, hidden=2))).context_shape
+            >>> Sylvester(3, units=2, network=MLP(5, Sylvester.size(3, units=2))).context_shape
             torch.Size([5])
         """
-        units = features if hidden is None else hidden
-        return units * (units + 2) + features * _vectors_of(features, hidden, basis, reflections)
+        units = features if units is None else units
+        return units * (units + 2) + features * _vectors_of(features, units, basis, reflections)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         outer, inner, b, vectors = self._matrices(context)
@@ -100,9 +98,9 @@ class Sylvester(Transform):
         # from the last row on: y_i + R_ii tanh(S_ii y_i + b_i + sum_j>i S_ij y_j) = s_i - sum_j>i R_ij tanh(t_j)
         y: list[Tensor] = []
         t: list[Tensor] = []
-        for i in reversed(range(self.hidden)):
+        for i in reversed(range(self.units)):
             rest, shift = s[..., i], b[..., i]
-            for j in range(i + 1, self.hidden):
+            for j in range(i + 1, self.units):
                 rest = rest - outer[..., i, j] * torch.tanh(t[j - i - 1])
                 shift = shift + inner[..., i, j] * y[j - i - 1]
             y_i = unit_inverse(rest, outer[..., i, i], inner[..., i, i], shift)
@@ -118,7 +116,7 @@ class Sylvester(Transform):
 
     def _matrices(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """R, S, b and what Q is made of, (*batch, rows, features)."""
-        units, rows = self.hidden, self.vectors
+        units, rows = self.units, self.vectors
         sizes = [units * units, units, units, rows * self.features]
         square, diagonal, b, vectors = self.learned(context).split(sizes, dim=-1)
         square = square.unflatten(-1, (units, units))
@@ -132,21 +130,21 @@ class Sylvester(Transform):
         """Q, (*batch, D, M)."""
         if self.basis == "orthogonal":
             return orthonormal_factor(vectors.mT)
-        identity = torch.eye(self.hidden, self.features, dtype=vectors.dtype, device=vectors.device)
+        identity = torch.eye(self.units, self.features, dtype=vectors.dtype, device=vectors.device)
         if self.basis == "householder":
             identity = reflected(identity, vectors.unsqueeze(-3) if vectors.dim() > 2 else vectors)
         return identity.mT
 
 
-def _vectors_of(features: int, hidden: int | None, basis: str, reflections: int | None) -> int:
+def _vectors_of(features: int, units: int | None, basis: str, reflections: int | None) -> int:
     """How many vectors of D numbers Q is made of.
 
     Raises:
         ValueError: arguments that do not fit.
     """
-    units = positive_int("features", features) if hidden is None else positive_int("hidden", hidden)
+    units = positive_int("features", features) if units is None else positive_int("units", units)
     if units > features:
-        raise ValueError(f"hidden: expected at most {features}, the number of features, got {units}")
+        raise ValueError(f"units: expected at most {features}, the number of features, got {units}")
     one_of("basis", basis, ("orthogonal", "householder", "triangular"))
     if reflections is not None and basis != "householder":
         raise ValueError(

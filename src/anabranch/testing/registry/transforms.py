@@ -193,14 +193,14 @@ TRANSFORMS: dict[str, Case] = {
     "inverse planar": Case(lambda: Inverse(Planar(3))),
     "radial": Case(lambda: Radial(3)),
     "radial of context": Case(lambda: Radial(3, MLP(2, 5, **SMALL)), context=2),
-    "Sylvester": Case(lambda: Sylvester(3, hidden=2)),
-    "Sylvester of context": Case(lambda: Sylvester(3, 2, network=MLP(2, Sylvester.numbers(3, 2), **SMALL)), context=2),
+    "Sylvester": Case(lambda: Sylvester(3, units=2)),
+    "Sylvester of context": Case(lambda: Sylvester(3, 2, network=MLP(2, Sylvester.size(3, 2), **SMALL)), context=2),
     "Sylvester by reflections, of context": Case(
-        lambda: Sylvester(3, 2, "householder", 3, MLP(2, Sylvester.numbers(3, 2, "householder", 3), **SMALL)), context=2
+        lambda: Sylvester(3, 2, "householder", 3, MLP(2, Sylvester.size(3, 2, "householder", 3), **SMALL)), context=2
     ),
     "Sylvester of triangles": Case(lambda: Sylvester(3, basis="triangular")),
     "inverse Sylvester of context": Case(
-        lambda: Inverse(Sylvester(3, 2, network=MLP(2, Sylvester.numbers(3, 2), **SMALL))), context=2
+        lambda: Inverse(Sylvester(3, 2, network=MLP(2, Sylvester.size(3, 2), **SMALL))), context=2
     ),
     "ActNorm": Case(lambda: ActNorm(3)),
     "standardised": Case(_standardising),
