@@ -8,7 +8,7 @@ import torch
 
 import anabranch as ab
 from anabranch.densities import Categorical, Density, Dequantized, Normal, Uniform
-from anabranch.images import bits_per_dim
+from anabranch.images import bits_per_dimension
 from anabranch.models import at_temperature, interpolate, reconstruction_error
 from anabranch.networks import MLP
 from anabranch.testing import peak_memory, randomize
@@ -53,9 +53,9 @@ def test_uniform_noise_is_exact_where_the_density_is_constant_within_cells():
     value, error = levels.estimate(x, samples=3)
     torch.testing.assert_close(value, wanted, atol=1e-5, rtol=0)
     assert float(error.max()) < 1e-3
-    bits, _ = bits_per_dim(levels, x.to(torch.uint8))
+    bits, _ = bits_per_dimension(levels, x.to(torch.uint8))
     np.testing.assert_allclose(bits, -wanted.numpy() / (6 * math.log(2)), atol=1e-6)
-    np.testing.assert_allclose(bits_per_dim(known, x)[0], bits, atol=1e-6)
+    np.testing.assert_allclose(bits_per_dimension(known, x)[0], bits, atol=1e-6)
     shares = torch.stack([(levels.sample((4000,), generator=1) == k).float().mean(dim=0) for k in range(LEVELS)], -1)
     torch.testing.assert_close(shares, masses(), atol=0.04, rtol=0)
 
@@ -90,9 +90,9 @@ def test_a_number_that_is_no_level_has_no_mass_and_what_takes_data_says_so():
     with pytest.raises(
         ValueError, match=r"^x: expected whole numbers from 0 to 16, got 17 in row 1, position \(0, 0, 1\)$"
     ):
-        bits_per_dim(levels, x)
+        bits_per_dimension(levels, x)
     scaled = torch.full((20, 1, 2, 2), 0.25)
-    for call in (lambda: bits_per_dim(levels, scaled), lambda: ab.fit(levels, scaled, epochs=1, progress=False)):
+    for call in (lambda: bits_per_dimension(levels, scaled), lambda: ab.fit(levels, scaled, epochs=1, progress=False)):
         with pytest.raises(
             ValueError, match=r"got 0\.25 in row \d+, .*; numbers from 0 to 1 become levels by \(x \* 16\)\.round"
         ):
@@ -102,7 +102,7 @@ def test_a_number_that_is_no_level_has_no_mass_and_what_takes_data_says_so():
     with pytest.raises(
         ValueError, match=r"^density: expected one of levels, got a Normal .*; put it into densities\.Dequantized"
     ):
-        bits_per_dim(levels.density, x)
+        bits_per_dimension(levels.density, x)
 
 
 def test_noise_must_be_a_density_of_the_gap():

@@ -80,8 +80,8 @@ def _line(result: Any) -> str:
     numbers = [f"seed {result.seed}"]
     if result.log_likelihood is not None:
         numbers.append(f"log-likelihood {result.log_likelihood:.3f}")
-    if result.bits_per_dim is not None:
-        numbers.append(f"{result.bits_per_dim:.3f} bits per dimension")
+    if result.bits_per_dimension is not None:
+        numbers.append(f"{result.bits_per_dimension:.3f} bits per dimension")
     if result.accuracy is not None:
         numbers.append(f"accuracy {result.accuracy:.3f}")
     if result.adjusted_rand is not None:

@@ -79,7 +79,7 @@ def run_experiment(
                     fitted[result.method] = density
         write_results(folder / f"{name}.json", results)
         if seed == 0 and levelled is not None:
-            bits = {row.method: row.bits_per_dim for row in results if row.bits_per_dim is not None}
+            bits = {row.method: row.bits_per_dimension for row in results if row.bits_per_dimension is not None}
             draw_image_flows(folder, levelled, fitted, bits)
         elif seed == 0:
             draw(name, folder, data, fitted)

@@ -17,8 +17,9 @@ from anabranch.densities import Density, Dequantized
 from anabranch.draws import drawing
 from anabranch.gallery.data import LevelledImages
 from anabranch.gallery.results import Result, Stopwatch, count_parameters
-from anabranch.images import bits_per_dim
-from anabranch.images.baselines import bits_per_dimension, independent_pixels
+from anabranch.images import bits_per_dimension
+from anabranch.images.baselines import independent_pixels
+from anabranch.images.bits_per_dimension import as_bits_per_dimension
 from anabranch.models import DepthMixture, Flow, reconstruction_error
 from anabranch.training import fit
 from anabranch.transforms import Chain, Elementwise, QuadraticSpline
@@ -143,8 +144,11 @@ class ImageFlows:
         fitted, validation, test = (part.numpy() for part in (self.images.x, self.images.validation, self.scored))
         log_p = float(independent_pixels(fitted, validation, test, self.images.levels).mean())
         dimensions = self.scored[0].numel()
-        bits = float(bits_per_dimension(log_p, dimensions))
-        yield Result(BASELINE, seed, log_p, parameters=dimensions * (self.images.levels - 1), bits_per_dim=bits), None
+        bits = float(as_bits_per_dimension(log_p, dimensions))
+        yield (
+            Result(BASELINE, seed, log_p, parameters=dimensions * (self.images.levels - 1), bits_per_dimension=bits),
+            None,
+        )
         for method in self.methods:
             density, seconds = self.fitted(method, seed)
             yield self.scores(method, seed, density, seconds), density
@@ -170,7 +174,7 @@ class ImageFlows:
         """What is reported of a density."""
         x, home = self.scored.to(self.device), self.device
         density.to(home)
-        bits, errors = bits_per_dim(density, x, samples=self.setting.samples, generator=seed)
+        bits, errors = bits_per_dimension(density, x, samples=self.setting.samples, generator=seed)
         nats = math.log(2) * x[0].numel()
         # of a mixture the flow of all its depths, which the others begin
         flow = Dequantized(_flow(density), self.images.levels, density.noise, density.logit).eval()
@@ -182,7 +186,7 @@ class ImageFlows:
             -nats * float(bits.mean()),
             parameters=count_parameters(density),
             seconds=seconds,
-            bits_per_dim=float(bits.mean()),
+            bits_per_dimension=float(bits.mean()),
             error=nats * float(np.sqrt(np.square(errors).sum()) / len(errors)),
             reconstruction_error=float(back.max()),
         )

@@ -20,7 +20,7 @@ from anabranch.densities import Density, Mixture
 
 # left out of files where they do not apply
 _OPTIONAL = (
-    "bits_per_dim",
+    "bits_per_dimension",
     "error",
     "reconstruction_error",
     "layers_a_position",
@@ -30,7 +30,7 @@ _OPTIONAL = (
 # of a table, and their heads
 _COLUMNS = {
     "log_likelihood": "log-likelihood",
-    "bits_per_dim": "bits per dimension",
+    "bits_per_dimension": "bits per dimension",
     "reconstruction_error": "reconstruction error",
     "accuracy": "accuracy",
     "adjusted_rand": "adjusted Rand",
@@ -55,7 +55,7 @@ class Result:
         parameters: trained numbers.
         seconds: of the fit.
         layers_a_position: of a stack of layers: the mean number that a position runs through.
-        bits_per_dim: of images, the same likelihood in bits for each number of an image.
+        bits_per_dimension: of images, the same likelihood in bits for each number of an image.
         error: standard error of the log-likelihood, where that is an estimate: of its draws, not of the test rows.
         reconstruction_error: of flows of images, the largest, in levels, of what comes back of test images.
         blocks_a_sample: of a mixture from depth, where that is what is shown: the mean depth of its samples.
@@ -71,7 +71,7 @@ class Result:
     parameters: int | None = None
     seconds: float | None = None
     layers_a_position: float | None = None
-    bits_per_dim: float | None = None
+    bits_per_dimension: float | None = None
     error: float | None = None
     reconstruction_error: float | None = None
     blocks_a_sample: float | None = None

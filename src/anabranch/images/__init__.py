@@ -1,6 +1,6 @@
 """Images of one size: folders of PNG files and arrays on one side, tensors and likelihoods on the other."""
 
-from anabranch.images.bits_per_dim import bits_per_dim
+from anabranch.images.bits_per_dimension import bits_per_dimension
 from anabranch.images.collection import Images, ImageWarning, as_images
 from anabranch.images.contact_sheet import contact_sheet
 from anabranch.images.fit_images import fit_images
@@ -17,7 +17,7 @@ __all__ = [
     "Images",
     "Pixels",
     "as_images",
-    "bits_per_dim",
+    "bits_per_dimension",
     "contact_sheet",
     "fit_images",
     "holds_images",

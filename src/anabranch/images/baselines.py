@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,11 +43,6 @@ def zstd_bytes(images: Bytes, count: int) -> int:
     codec = pa.Codec("zstd", compression_level=ZSTD)
     forms = [images.tobytes()] + ([np.packbits(images).tobytes()] if count == 2 else [])
     return min(len(codec.compress(form, asbytes=True)) for form in forms)
-
-
-def bits_per_dimension(log_p: NDArray[np.float64] | float, dimensions: int) -> NDArray[np.float64] | float:
-    """-log p / (dimensions log 2)."""
-    return -log_p / (dimensions * math.log(2))
 
 
 def _log_p(train: Bytes, x: Bytes, pooled: NDArray[np.float64], weight: float) -> NDArray[np.float64]:

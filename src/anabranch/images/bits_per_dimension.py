@@ -1,6 +1,8 @@
-"""Bits per dimension of levels, by any density of them."""
+"""Bits per dimension: a log-likelihood in bits for each number of an image, of levels by any density of them."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -11,12 +13,11 @@ from anabranch.checks import instance_of, positive_int, reference_tensor
 from anabranch.densities import Density
 from anabranch.densities.events import whole_rows
 from anabranch.draws import drawing
-from anabranch.images.baselines import bits_per_dimension
 
 _AT_ONCE = 256  # images
 
 
-def bits_per_dim(
+def bits_per_dimension(
     density: Density,
     x: Tensor | ArrayLike,
     context: Tensor | ArrayLike | None = None,
@@ -43,8 +44,8 @@ def bits_per_dim(
     Example:
         >>> import torch
         >>> from anabranch.densities import Categorical
-        >>> from anabranch.images import bits_per_dim
-        >>> bits_per_dim(Categorical(torch.zeros(2, 2, 4)), torch.zeros(3, 2, 2, dtype=torch.uint8))[0].round(3)
+        >>> from anabranch.images import bits_per_dimension
+        >>> bits_per_dimension(Categorical(torch.zeros(2, 2, 4)), torch.zeros(3, 2, 2, dtype=torch.uint8))[0].round(3)
         array([2., 2., 2.])
     """
     instance_of("density", density, Density)
@@ -73,4 +74,9 @@ def bits_per_dim(
         density.train(was_training)
     log_p, error = (torch.cat(each).double().cpu().numpy() for each in zip(*parts, strict=True))
     dimensions = density.event_shape.numel()
-    return np.asarray(bits_per_dimension(log_p, dimensions)), np.asarray(bits_per_dimension(-error, dimensions))
+    return np.asarray(as_bits_per_dimension(log_p, dimensions)), np.asarray(as_bits_per_dimension(-error, dimensions))
+
+
+def as_bits_per_dimension(log_p: NDArray[np.float64] | float, dimensions: int) -> NDArray[np.float64] | float:
+    """-log p / (dimensions log 2), of log p in nats."""
+    return -log_p / (dimensions * math.log(2))

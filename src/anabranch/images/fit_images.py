@@ -17,7 +17,8 @@ from torch import Tensor
 from anabranch.checks import device_here, positive, positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.images.architecture import Architecture
-from anabranch.images.baselines import ZSTD, bits_per_dimension, independent_pixels, zstd_bytes
+from anabranch.images.baselines import ZSTD, independent_pixels, zstd_bytes
+from anabranch.images.bits_per_dimension import as_bits_per_dimension
 from anabranch.images.collection import Bytes, Images, ImageWarning, as_images
 from anabranch.images.model import ImageModel
 from anabranch.images.pixels import MOST_LEVELS, Pixels
@@ -148,7 +149,7 @@ def fit_images(
         seed=seed,
         unit=image_model.unit,
         scores=scores,
-        bits_per_dimension={one.name: float(bits_per_dimension(one.mean, pixels.dimensions)) for one in scores},
+        bits_per_dimension={one.name: float(as_bits_per_dimension(one.mean, pixels.dimensions)) for one in scores},
         **outcome(history),
         # with those of the parts before a checkpoint
         seconds={"fit": max(fitted - begun, history.epochs[-1].seconds), "baselines": time.perf_counter() - fitted},

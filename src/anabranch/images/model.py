@@ -15,7 +15,7 @@ from anabranch.checks import positive_int, reference_tensor
 from anabranch.densities import Density
 from anabranch.described import Described
 from anabranch.draws import drawing
-from anabranch.images.baselines import bits_per_dimension
+from anabranch.images.bits_per_dimension import as_bits_per_dimension
 from anabranch.images.collection import Bytes, Images, as_images
 from anabranch.images.pixels import Pixels
 
@@ -112,7 +112,7 @@ class ImageModel(Described):
 
     def bits_per_dimension(self, images: Images | ArrayLike | Tensor, labels: Any = None) -> Float64:
         """-log2 p(image) / (height x width x channels), (n,); see `log_prob`."""
-        return np.asarray(bits_per_dimension(self.log_prob(images, labels), self.pixels.dimensions))
+        return np.asarray(as_bits_per_dimension(self.log_prob(images, labels), self.pixels.dimensions))
 
     def sample(self, n: int, label: Any = None, seed: int | None = None) -> Images:
         """New images, with numbers as they were stored, and with labels if the model has classes.
