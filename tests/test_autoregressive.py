@@ -1,4 +1,4 @@
-"""The chain rule over positions: by hand, prefixes, orders, tempered draws, colours, as a part of other densities."""
+"""The chain rule over positions: by hand, prefixes, orders, draws at a temperature, colours, parts of other densities."""
 
 import itertools
 
@@ -112,7 +112,7 @@ class TestPrefixes:
     def test_a_number_of_draws_is_a_shape(self):
         density = model(Levels(3))
         assert density.complete([1, 2], 5).shape == (5, 4)
-        assert density.tempered(0.5).sample(5).shape == (5, 4)
+        assert density.draws_at_temperature(0.5).sample(5).shape == (5, 4)
         with pytest.raises(ValueError, match=r"shape: expected a whole number of at least 0, got 2\.5"):
             density.complete([1, 2], (2.5,))
 
@@ -186,10 +186,10 @@ class TestPrefixes:
             model(Levels(3)).complete(prefix)
 
 
-class TestTempered:
+class TestDrawsAtTemperature:
     def test_probabilities_are_sharpened_at_each_position(self):
         density = model(Levels(4), 2)
-        x = density.tempered(0.5).sample((8000,), generator=0)
+        x = density.draws_at_temperature(0.5).sample((8000,), generator=0)
         p = density.chain.theta(torch.zeros(1, 2), None)[0, 0].softmax(-1).square()
         share = torch.bincount(x[:, 0].long(), minlength=4) / 8000
         assert torch.allclose(share, p / p.sum(), atol=4 * 0.5 / 8000**0.5)
@@ -198,27 +198,31 @@ class TestTempered:
         density = model(Levels(4), 1)
         said = density.chain.theta(torch.zeros(1, 1), None)[0].detach() - density.chain.start.b.detach()
         density.chain.start.b.data = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log() - said
-        assert set(density.tempered(nucleus=0.65).sample((500,), generator=0).flatten().tolist()) == {0.0, 1.0}
-        assert set(density.tempered(nucleus=0.75).sample((500,), generator=0).flatten().tolist()) == {0.0, 1.0, 2.0}
-        assert set(density.tempered(nucleus=1e-9).sample((500,), generator=0).flatten().tolist()) == {0.0}
+
+        def values(nucleus):
+            return set(density.draws_at_temperature(nucleus=nucleus).sample((500,), generator=0).flatten().tolist())
+
+        assert values(0.65) == {0.0, 1.0}
+        assert values(0.75) == {0.0, 1.0, 2.0}
+        assert values(1e-9) == {0.0}
 
     def test_at_one_they_are_the_models_own(self):
         density = model(Levels(4))
-        assert torch.equal(density.tempered().sample((9,), generator=1), density.sample((9,), generator=1))
+        assert torch.equal(density.draws_at_temperature().sample((9,), generator=1), density.sample((9,), generator=1))
 
     def test_next_to_zero_the_likeliest_value_is_drawn(self):
         density = model(Levels(4))
-        likeliest = density.tempered(nucleus=1e-9).sample((3,), generator=0)
+        likeliest = density.draws_at_temperature(nucleus=1e-9).sample((3,), generator=0)
         for temperature in (1e-3, 1e-30, 1e-42):
-            assert torch.equal(density.tempered(temperature).sample((3,), generator=0), likeliest)
+            assert torch.equal(density.draws_at_temperature(temperature).sample((3,), generator=0), likeliest)
 
     def test_bad_numbers(self):
         with pytest.raises(ValueError, match="temperature: expected a number above 0"):
-            model(Levels(3)).tempered(0)
+            model(Levels(3)).draws_at_temperature(0)
         with pytest.raises(ValueError, match=r"nucleus: expected a probability above 0 and up to 1, got 1\.5"):
-            model(Levels(3)).tempered(nucleus=1.5)
+            model(Levels(3)).draws_at_temperature(nucleus=1.5)
         with pytest.raises(ValueError, match="expected 1, since Gaussians has no list of values"):
-            model(Gaussians(2)).tempered(0.5)
+            model(Gaussians(2)).draws_at_temperature(0.5)
 
 
 class TestColours:

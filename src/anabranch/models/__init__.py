@@ -6,6 +6,7 @@ from anabranch.models.autoregressive import Autoregressive
 from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.depth_readout import DepthReadout
+from anabranch.models.draws_at_temperature import DrawsAtTemperature
 from anabranch.models.ensemble import Ensemble
 from anabranch.models.factorized import Factorized
 from anabranch.models.flow import Flow
@@ -20,13 +21,13 @@ from anabranch.models.sequence_depth_mixture import SequenceDepthMixture
 from anabranch.models.step_depth_mixture import StepDepthMixture
 from anabranch.models.stretch import Stretch
 from anabranch.models.subset import Subset
-from anabranch.models.tempered import Tempered
 
 __all__ = [
     "AnyOrder",
     "Autoregressive",
     "DepthMixture",
     "DepthReadout",
+    "DrawsAtTemperature",
     "Embedded",
     "Ensemble",
     "Factorized",
@@ -41,7 +42,6 @@ __all__ = [
     "StepDepthMixture",
     "Stretch",
     "Subset",
-    "Tempered",
     "at_temperature",
     "interpolate",
     "pieces",

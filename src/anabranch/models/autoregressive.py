@@ -12,9 +12,9 @@ from torch.distributions.constraints import Constraint
 from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch
 from anabranch.families import Channels, Family
+from anabranch.models.draws_at_temperature import DrawsAtTemperature
 from anabranch.models.position_chain import PositionChain, channels_of, number_of
 from anabranch.models.stretch import stretch_of
-from anabranch.models.tempered import Tempered
 from anabranch.networks import CausalNetwork
 from anabranch.networks.network import Shape
 
@@ -100,19 +100,20 @@ class Autoregressive(Density):
         Raises:
             ValueError: a prefix or a context of another shape.
         """
-        return self.tempered().complete(prefix, shape, context, generator)
+        return self.draws_at_temperature().complete(prefix, shape, context, generator)
 
-    def tempered(self, temperature: float = 1.0, nucleus: float = 1.0) -> Tempered:
-        """Draws that are more likely ones than the model's: no draws from its density any more.
+    def draws_at_temperature(self, temperature: float = 1.0, nucleus: float = 1.0) -> DrawsAtTemperature:
+        """Draws that are likelier than those of `sample`; log_prob is not their density.
 
         Args:
-            temperature: T of p(x_d | ...)^(1 / T), scaled to sum to one; below 1 for more likely draws.
-            nucleus: only the most likely values of a position are drawn, that together have this probability.
+            temperature: T. A position has the probabilities p(x_d | ...)^(1 / T), scaled to sum to one; T below 1 gives
+                likelier draws.
+            nucleus: a position takes only the likeliest values, as many as together have this probability.
 
         Raises:
             ValueError: either is out of range, or other than 1 for numbers that are not levels.
         """
-        return Tempered(self.chain, temperature, nucleus)
+        return DrawsAtTemperature(self.chain, temperature, nucleus)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.chain.terms(x, context).flatten(-len(self.chain.network.positions)).sum(dim=-1)

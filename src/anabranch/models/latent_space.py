@@ -42,7 +42,7 @@ def at_temperature(density: Density, temperature: float) -> Density:
     if made is None:
         raise ValueError(
             "density: expected a flow or a mixture from depth on a normal base without a context, or levels by one, got a "
-            f"{type(density).__name__}"
+            f"{type(density).__name__}; an Autoregressive has draws_at_temperature"
         )
     return made.train(density.training)
 

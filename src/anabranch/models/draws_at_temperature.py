@@ -1,4 +1,4 @@
-"""Draws of an autoregressive model that are more likely than its own."""
+"""Draws of an autoregressive model at a temperature, or from a nucleus."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from anabranch.models.position_chain import PositionChain, channels_of, check_po
 _MOST_VALUES = 2**16
 
 
-class Tempered:
-    r"""Draws from a chain with every position sharpened: p_T(x_d | ...) ~ p(x_d | ...)^{1 / T}, cut to a nucleus.
+class DrawsAtTemperature:
+    r"""Draws from a chain whose every position has p_T(x_d | ...), proportional to p(x_d | ...)^{1 / T}, within a nucleus.
 
-    They are no draws from the model's density, whose log_prob does not score them: at T = 1 and a nucleus of 1 they are.
-    The nucleus is the fewest values that together have at least that probability. Source: Holtzman et al., 2020,
-    arXiv:1904.09751.
+    The nucleus is the fewest values that together have at least the given probability. The draws follow the density of the
+    model only at T = 1 and a nucleus of 1; otherwise its log_prob does not score them.
+
+    Source: Holtzman et al., 2020, arXiv:1904.09751.
 
     Args:
         chain: of the model.
@@ -37,7 +38,7 @@ class Tempered:
         >>> from anabranch.families import Bernoulli
         >>> from anabranch.networks import MaskedMLP
         >>> model = ab.models.Autoregressive(Bernoulli(), MaskedMLP(6, outputs=1))
-        >>> model.tempered(0.5, nucleus=0.9).sample((4,), generator=0).shape
+        >>> model.draws_at_temperature(0.5, nucleus=0.9).sample((4,), generator=0).shape
         torch.Size([4, 6])
     """
 
