@@ -23,6 +23,11 @@ class ContextShifts(nn.Module):
         self.widths = list(widths)
         self.product = nn.Linear(context, sum(widths), bias=False) if context else None
 
+    def last_at_zero(self) -> None:
+        """Set V of the last layer to 0."""
+        if self.product is not None:
+            nn.init.zeros_(self.product.weight[sum(self.widths[:-1]) :])
+
     def forward(
         self, context: Tensor | None, batch_shape: torch.Size, dtype: torch.dtype | None = None
     ) -> list[Tensor | None]:

@@ -1,4 +1,4 @@
-"""A multilayer perceptron that stretches no distance by more than a given factor."""
+"""A multilayer perceptron with a Lipschitz constant of at most a given number."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from anabranch.checks import positive, positive_int
-from anabranch.networks.context_shifts import ContextShifts
+from anabranch.checks import positive
+from anabranch.networks.linear_layers import linear_layers, shifts_of, start_at_zero
 from anabranch.networks.lipschitz import LipschitzNetwork, spectral_bound
 from anabranch.networks.network import Shape, as_vectors
 
@@ -20,13 +20,14 @@ _ONE = 0.541324854612918
 
 
 class LipschitzMLP(LipschitzNetwork):
-    r"""Multilayer perceptron of Lipschitz constant at most L: each of its n matrices is scaled down where it need be,
+    r"""Multilayer perceptron of Lipschitz constant at most L, which scales down those of its n matrices that are too large:
 
     .. math:: \tilde W = W \min\!\big(1, L^{1/n} / \hat\sigma(W)\big), \qquad
               a(h) = h \, \mathrm{sigmoid}(\beta h) / 1.1, \quad \beta > 0,
 
-    with a bound of its largest singular value, :math:`\hat\sigma` (`spectral_bound`), and the activation LipSwish, whose
-    slope is at most 1 for every beta; each layer learns one beta. The context is added in every layer, and does not count.
+    :math:`\hat\sigma` is an upper bound of the largest singular value (`spectral_bound`). The activation a is LipSwish,
+    whose slope lies within [-1, 1] for every beta; each layer learns one beta. The context shifts the outputs of every
+    layer, which leaves the Lipschitz constant in x as it is.
 
     Source: Behrmann et al., 2019, "Invertible residual networks", arXiv:1811.00995, section 2.1; Chen et al., 2019,
     "Residual flows for invertible generative modeling", arXiv:1906.02735, section 3.3 (LipSwish).
@@ -60,16 +61,11 @@ class LipschitzMLP(LipschitzNetwork):
     ) -> None:
         super().__init__(features, outputs, context)
         self.lipschitz = positive("coefficient", coefficient)
-        sizes = [positive_int("hidden", size) for size in hidden]
-        inputs = [self.features, *sizes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(inputs, [*sizes, self.outputs], strict=True))
-        self.shifts = ContextShifts(self.context, [*sizes, self.outputs])
-        self.betas = nn.Parameter(torch.full((len(sizes),), _ONE))
+        self.layers = linear_layers(self.features, hidden, self.outputs)
+        self.shifts = shifts_of(self.layers, self.context)
+        self.betas = nn.Parameter(torch.full((len(hidden),), _ONE))
         if zero_start:
-            for parameter in self.layers[-1].parameters():
-                nn.init.zeros_(parameter)
-            if self.shifts.product is not None:
-                nn.init.zeros_(self.shifts.product.weight[sum(sizes) :])
+            start_at_zero(self.layers[-1], self.shifts)
 
     def at(self, context: Tensor | None) -> Callable[[Tensor], Tensor]:
         """The function of x at a context, of which the matrices are scaled once."""

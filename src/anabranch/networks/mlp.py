@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from anabranch.checks import positive_int
 from anabranch.kernels.layout import as_rows, batch_of, by_columns, by_rows, from_columns, from_input
 from anabranch.networks.activation import activation_function
+from anabranch.networks.linear_layers import linear_layers, start_at_zero
 from anabranch.networks.network import Network, Shape
 
 
@@ -44,17 +44,11 @@ class MLP(Network):
     ) -> None:
         super().__init__(features, outputs, context)
         self.activation = activation_function(activation)
-        sizes = [positive_int("hidden", size) for size in hidden]
-        inputs = [self.features, *sizes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(inputs, [*sizes, self.outputs], strict=True))
-        self.context_layer = (
-            nn.Linear(self.context, inputs[1] if sizes else self.outputs, bias=False) if self.context else None
-        )
+        self.layers = linear_layers(self.features, hidden, self.outputs)
+        first = hidden[0] if len(hidden) else self.outputs
+        self.context_layer = nn.Linear(self.context, first, bias=False) if self.context else None
         if zero_start:
-            last = [self.layers[-1], *([self.context_layer] if self.context_layer is not None and not sizes else [])]
-            for layer in last:
-                for parameter in layer.parameters():
-                    nn.init.zeros_(parameter)
+            start_at_zero(self.layers[-1], None if len(hidden) else self.context_layer)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         x, context = self._as_vectors(x, context)

@@ -11,25 +11,25 @@ from torch import Tensor, nn
 from anabranch.checks import as_context_shape, positive_int
 from anabranch.kernels.layout import as_rows, batch_of, by_rows
 from anabranch.networks.activation import activation_function
-from anabranch.networks.context_shifts import ContextShifts
+from anabranch.networks.linear_layers import linear_layers, shifts_of, start_at_zero
 from anabranch.networks.network import Network, Shape
 
 
 class VelocityMLP(Network):
-    r"""A vector field v(x, t, c): a multilayer perceptron, every layer of which reads time and context too.
+    r"""A vector field v(x, t, c): a multilayer perceptron whose layers all read the time and the context.
 
     .. math:: v = W_n h_{n-1} + V_n e + b_n, \quad h_i = a(W_i h_{i-1} + V_i e + b_i), \quad h_0 = x, \qquad
               e = (t, \sin 2 \pi k t, \cos 2 \pi k t, c), \quad k = 1, \ldots, K
 
-    As a `Network` it takes time and context together, as one vector (t, c): the field that `transforms.Continuous`
-    integrates is any network whose context begins with the time.
+    As a `Network` it takes time and context together, as one vector (t, c). `transforms.Continuous` integrates any network
+    whose context begins with the time.
 
     Args:
         features: size of x, or its shape, which is that of v too: the layers see an array as one vector.
-        context: how many numbers of context there are beside the time, or their shape; 0 for none.
+        context: size of the context without the time, or its shape; 0 for none.
         hidden: sizes of the hidden layers.
         activation: "relu", "silu", "gelu", "elu" or "tanh"; a solver of many steps wants a smooth one.
-        waves: K, how many frequencies the time is read at.
+        waves: K, the number of frequencies.
         zero_start: start with the last layer at zero, so that v is 0 and nothing moves.
 
     Example:
@@ -53,17 +53,12 @@ class VelocityMLP(Network):
         beside = as_context_shape("context", context)
         super().__init__(features, features, 1 + (0 if beside is None else beside.numel()))
         self.activation = activation_function(activation)
-        sizes = [positive_int("hidden", size) for size in hidden]
-        inputs = [self.features, *sizes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(inputs, [*sizes, self.outputs], strict=True))
+        self.layers = linear_layers(self.features, hidden, self.outputs)
         waves = positive_int("waves", waves, least=0)
-        self.shifts = ContextShifts(self.context + 2 * waves, [*sizes, self.outputs])
+        self.shifts = shifts_of(self.layers, self.context + 2 * waves)
         self.register_buffer("frequencies", 2 * math.pi * torch.arange(1.0, waves + 1), persistent=False)
         if zero_start:
-            for parameter in self.layers[-1].parameters():
-                nn.init.zeros_(parameter)
-            if self.shifts.product is not None:
-                nn.init.zeros_(self.shifts.product.weight[sum(sizes) :])
+            start_at_zero(self.layers[-1], self.shifts)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         x, context = self._as_vectors(x, context)
