@@ -58,11 +58,11 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     Attributes:
         event_shape: the shape of one x.
         context_shape: the shape of one context, or None if there is none.
-        likelihood: "exact"; "bound", where only a lower bound of log p(x) is known; or "estimate", where only draws are
-            known whose mean is log p(x), as of a flow whose log-determinant is one (`Transform.estimated`). Where it is
-            not exact, log_prob raises an error that names `lower_bound` and `estimate`. A composite with a part that is a
-            bound is one, and else with a part that is an estimate. Mixtures take no estimates: the logarithm of a sum of
-            several would lie above log p(x) in the mean.
+        likelihood: "exact"; "bound", if only a lower bound of log p(x) is known; or "estimate", if only random numbers with
+            mean log p(x) are known, as for a flow whose log-determinant is random (`Transform.estimated`). If it is not
+            "exact", log_prob raises an error that names `lower_bound` and `estimate`. A composite is "bound" if a part is,
+            otherwise "estimate" if a part is. Mixtures refuse parts that are "estimate": the logarithm of a sum of
+            estimates would lie above log p(x) in the mean.
         reparameterized: whether samples are differentiable functions of the parameters; of a composite whether those of
             all parts are.
         event_dtype: "floating", or "whole": then an x of whole numbers (uint8, say) comes to `_log_prob` in its dtype, as a
@@ -81,7 +81,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     - `_log_weight(x, context)`, where a bound is, with `likelihood = "bound"`: log w of one draw of a w >= 0 whose mean is
       p(x), such as p(x, z) / q(z | x) for z drawn from q, one draw for each event. The mean of log w is a lower bound, and
       the logarithm of the mean of many w an estimate. `_lower_bound` may be overridden by one of less variance.
-    - `_lower_bound(x, context)`, with `likelihood = "estimate"`: a draw for each event of what has log p(x) for its mean.
+    - `_lower_bound(x, context)`, with `likelihood = "estimate"`: for each event a random number with mean log p(x).
 
     Samples are drawn in the dtype and on the device of the parameters. A context may have more batch dimensions than x:
     `densities.contexts.at_every_context` gives x all of them.

@@ -24,17 +24,18 @@ class Dequantized(Composite):
     .. math:: P(x \mid c) = \int_{[0, 1)^D} p\!\left(s\!\left(\tfrac{x + u}{K}\right) \middle| c\right)
               \prod_i \frac{s'((x_i + u_i) / K)}{K} \, du
 
-    s is the identity, or the logit. Of the integral a bound is known, by noise u drawn from a density q(u | x):
+    s is the identity, or the logit. Noise u from a density q(u | x) gives a lower bound of the integral:
 
     .. math:: \log P(x \mid c) \ge E_{q(u \mid x)}\!\left[\log p\!\left(s\!\left(\tfrac{x + u}{K}\right)\right)
               + \sum_i \log s'\!\left(\tfrac{x_i + u_i}{K}\right) - D \log K - \log q(u \mid x)\right]
 
-    `lower_bound` takes one draw of u for each x, and `estimate` weighs many. Both are of the discrete P: nats that compare
-    with those of any other density of the same levels. Uniform noise (log q = 0) is exact where p is constant within
-    cells; noise that is fitted along bends to a p that is not. A draw x is the level in whose cell a draw of p lies.
+    `lower_bound` takes one draw of u for each x, and `estimate` weighs many. Both are of the discrete P, so that their nats
+    compare with those of any other density of the same levels. With uniform noise (log q = 0) the bound is exact if p is
+    constant within cells. Noise that is fitted together with p makes the bound closer if p is not. A draw of P is the level
+    in whose cell a draw of p lies.
 
-    With the logit p is over all real numbers and P sums to 1. Without it p should live on [0, 1)^D: mass outside belongs to
-    no level, so that P sums to less, and what is drawn there becomes the nearest level.
+    With the logit, p is a density of all real numbers and P sums to 1. Without it, p should lie on [0, 1)^D: mass outside
+    belongs to no level, so that P sums to less than 1, and a draw from there becomes the nearest level.
 
     Source: Theis et al., 2016, arXiv:1511.01844, section 3.1 (uniform noise); Ho et al., 2019, "Flow++", arXiv:1902.00275,
     section 3.1 (variational noise); Dinh et al., 2017, arXiv:1605.08803, section 4.1 (the logit).
@@ -43,8 +44,8 @@ class Dequantized(Composite):
         density: p, of real numbers, in the shape of x.
         levels: K.
         noise: q, a density on (0, 1) in the shape of x, exact and reparameterized, such as a flow that
-            begins with a logit. Its context, if it takes one, is 2 x / (K - 1) - 1, in the shape of x or as a vector.
-            None for uniform noise.
+            begins with a logit. If it takes a context, that is 2 x / (K - 1) - 1, in the shape of x or as a vector. None for
+            uniform noise.
         logit: whether s is the logit.
 
     Raises:

@@ -1,7 +1,6 @@
 """Recipes: the well-known flows as chains of named blocks, with good defaults.
 
-Each returns a `Chain`; every prefix of its blocks is a transform of its own, so any of them can be given to `Flow` or to
-`DepthMixture`.
+Each returns a `Chain` for `Flow` or `DepthMixture`. Every prefix of its blocks is a transform too.
 """
 
 from anabranch.flows.angles import circular

@@ -18,9 +18,9 @@ def circular(
     activation: str = "relu",
     memory: str | Memory = "store",
 ) -> Chain:
-    """Flow of angles within 0 and 2 pi: couplings of circular splines, whose networks read sines and cosines.
+    """Flow of angles from 0 to 2 pi: couplings of circular splines, whose networks read sines and cosines.
 
-    The density is continuous around every circle, over a base that is: `densities.Uniform`. A single angle has one spline.
+    Over a `densities.Uniform` the density is continuous around every circle. For a single angle the flow is one spline.
 
     Source: Rezende et al., 2020, "Normalizing flows on tori and spheres", arXiv:2002.02428, section 2.
 

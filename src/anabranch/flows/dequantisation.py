@@ -1,4 +1,4 @@
-"""The recipe of noise that fills the gaps between levels."""
+"""The recipe of noise that fills the gaps between levels of images."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def dequantisation(
     memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
-    r"""Variational dequantisation: from noise u in (0, 1) for every pixel to normal numbers, as the image x says.
+    r"""Variational dequantisation: a map from noise u in (0, 1) of every pixel to normal numbers, given the image x.
 
-    A logit, a shift and a scale of every pixel, and couplings over checkerboards; all networks read x, the context. A `Flow`
-    of it is the noise of `densities.Dequantized`. It starts near the uniform density, whatever x is.
+    It consists of a logit, a shift and a scale of every pixel, and couplings over checkerboards. All networks read x, which
+    is the context. A `Flow` of it is the noise of a `densities.Dequantized`. It starts near the uniform density for every x.
 
     Source: Ho et al., 2019, "Flow++", arXiv:1902.00275, section 3.1.
 
     Args:
-        features: the shape of the images, (channels, height, width), any numbers of pixels.
-        couplings: over checkerboards.
+        features: the shape of the images, (channels, height, width), with any number of pixels.
+        couplings: number of couplings over checkerboards.
         hidden, blocks, dropout, memory, max_scale: as in `glow`.
 
     Raises:
-        ValueError: a shape that is none of images.
+        ValueError: a shape that is not (channels, height, width).
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Couplings of images: masks over checkerboards and channels, maps, and the networks between."""
+"""Couplings of images: masks over checkerboards and channels, univariate maps, and networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAPS = ("affine", "spline")
 
 
 class Couplings:
-    """Couplings of one kind over any mask: map, and settings of the networks."""
+    """Couplings of one kind: over any mask, one univariate map and one set of settings of the networks."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Couplings:
         self.options: dict[str, Any] = {"hidden": hidden, "blocks": blocks, "attention": attention, "dropout": dropout}
 
     def over(self, mask: Tensor) -> Coupling:
-        """A coupling that moves what the mask says, by a network that starts at zero."""
+        """A coupling that moves the numbers where the mask is true, by a network that starts at zero."""
         g = self.univariate()
         channels, *size = mask.shape
         whole = mask.flatten(1).all(dim=1)
@@ -52,14 +52,14 @@ def checkerboard(shape: torch.Size, turn: int) -> Tensor:
 
 
 def half_of_channels(shape: torch.Size, turn: int) -> Tensor:
-    """Half of the channels; the others at an odd turn, and by another power of two at each second one."""
+    """Half of the channels, split by a power of two that changes every second turn; the other half at an odd turn."""
     digits = max(1, (shape[0] - 1).bit_length())
     digit = (digits - 1 - turn // 2) % digits
     return (((torch.arange(shape[0]) >> digit) + turn) % 2 == 1).reshape(-1, 1, 1).expand(shape)
 
 
 def image_maps(univariate: str, layers: int, bins: int, bound: float, max_scale: float) -> Callable[[], UnivariateMap]:
-    """What makes the map of each of so many layers, by its name."""
+    """A function that makes the univariate map of this name for each of so many layers."""
     if one_of("univariate", univariate, MAPS) == "spline":
         return lambda: RationalQuadraticSpline(bins=bins, bound=bound)
     # a number moves in one layer of each pair, and once more in a split

@@ -14,11 +14,11 @@ from anabranch.transforms import Chain, Inverse, OnPart, Squeeze, Transform
 def in_levels(
     features: Sequence[int], levels: int, body: Callable[[torch.Size], dict[str, Transform]], coupled: Couplings
 ) -> Chain:
-    """The levels as blocks, each of which works on half of the channels that the one before it gave.
+    """A chain of levels, each of which works on half of the channels that the level before it gives.
 
     Args:
         features: the shape of the images, (channels, height, width).
-        levels: how many there are.
+        levels: number of levels.
         body: gives the blocks of a level from the shape that it works on.
         coupled: makes the splits, and the couplings of the body.
 
@@ -32,7 +32,7 @@ def in_levels(
         squeezed = Squeeze().forward_shape(shape)
         kept = squeezed[0] // 2
         if level < levels:
-            # those that go on are kept, and say how the others are shifted and scaled
+            # the first half goes on, and its network shifts and scales the second
             split = torch.arange(squeezed[0]).reshape(-1, 1, 1).expand(squeezed) >= kept
             blocks = {**blocks, "split": coupled.over(split)}
         named[f"level_{level}"] = Chain(blocks) if level == 1 else _inside(blocks, shape, level)
@@ -41,7 +41,7 @@ def in_levels(
 
 
 def _inside(blocks: dict[str, Transform], shape: torch.Size, level: int) -> Transform:
-    """The blocks of a level, which see images of that shape, on what level 1 gives."""
+    """The blocks of a level, which take images of that shape, as a transform of the output of level 1."""
     inside: Transform = OnPart(Chain({**blocks, "back": Inverse(Squeeze())}), range(shape[0]))
     for outer in range(level - 2, 0, -1):
         # half of the channels of a level outside are a quarter of twice as many of the next one in
@@ -51,7 +51,7 @@ def _inside(blocks: dict[str, Transform], shape: torch.Size, level: int) -> Tran
 
 
 def image_shape(features: Sequence[int], levels: int) -> torch.Size:
-    """The shape of images that so many levels may halve.
+    """The shape of images whose height and width so many levels can halve.
 
     Raises:
         ValueError: no shape of images, or a level meets an odd height or width.

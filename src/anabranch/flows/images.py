@@ -28,7 +28,7 @@ def glow(
     memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
-    r"""Glow: at each of several scales steps of activation normalisation, invertible 1 x 1 convolution and coupling.
+    r"""Glow: steps of activation normalisation, invertible 1 x 1 convolution and coupling, at each of several scales.
 
     .. code-block:: text
 
@@ -36,30 +36,30 @@ def glow(
         level_2:  squeeze, steps, split            on half of the channels that level_1 gives
         ...
 
-    A level squeezes squares of four pixels into channels, and all but the last one end with a split: half of the channels
-    are factored out, shifted and scaled as a network says of those that go on (Kingma and Dhariwal's learned prior, as a
-    coupling). z has the shape (4 C, H / 2, W / 2), whatever the number of levels, so that each level is a block of the
-    chain and a depth for `DepthMixture`. Networks are `GatedConvolutional` and start at zero, so that every coupling starts
-    at the identity.
+    A level squeezes squares of four pixels into channels. Every level but the last ends with a split: half of the channels
+    go on to the next level, and a network reads them to shift and scale the other half (the learned prior of Kingma and
+    Dhariwal, as a coupling). z has the shape (4 C, H / 2, W / 2) for any number of levels, so that each level is a block of
+    the chain and a depth for `DepthMixture`. Networks are `GatedConvolutional` and start at zero, so that every coupling
+    starts at the identity.
 
     Source: Kingma and Dhariwal, 2018, "Glow", arXiv:1807.03039, section 3. The networks are those of Ho et al., 2019,
     arXiv:1902.00275.
 
     Args:
-        features: the shape of the images, (channels, height, width): multiples of 2^levels.
-        context: size of the context, or its shape (channels, height, width), an image whose pixels every level sees
-            squeezed as it sees x; 0 for none.
-        levels: how many scales there are.
-        steps: of each level.
-        hidden: channels of each network.
-        blocks: of each network.
-        attention: heads of each network's attention, 0 for none.
-        dropout: of each network; above 0 it takes memory="store".
+        features: the shape of the images, (channels, height, width): multiples of 2^levels. context: size of the context, or
+        its shape (channels, height, width) if it is an image, which each level squeezes as it
+            squeezes x; 0 for none.
+        levels: number of levels, one for each scale.
+        steps: number of steps of each level.
+        hidden: number of channels of each network.
+        blocks: number of residual blocks of each network.
+        attention: number of attention heads of each network, 0 for none.
+        dropout: share of units that a fit drops in each network; above 0 it needs memory="store".
         univariate: the map of the couplings: "affine", or "spline", rational-quadratic.
         bins, bound: of splines, as in `nsf`.
-        memory: what the chain of each level's steps keeps for the gradients, see `Chain`. With "invert" the memory of a fit
-            hardly grows with the steps.
-        max_scale: as in `maf`, of each level.
+        memory: what the chain of steps of each level keeps for the gradients, see `Chain`. With "invert" the memory of a fit
+            hardly grows with the number of steps.
+        max_scale: as in `maf`, for each level.
 
     Raises:
         ValueError: shapes that do not fit; the error names the level.
@@ -103,7 +103,7 @@ def realnvp_image(
     memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
-    r"""Real NVP of images: at each of several scales couplings over checkerboards, a squeeze, couplings over channels.
+    r"""Real NVP of images: couplings over checkerboards, a squeeze, and couplings over channels, at each of several scales.
 
     .. code-block:: text
 
@@ -111,16 +111,16 @@ def realnvp_image(
         level_2:  checkerboards, squeeze, channels, split       on half of the channels that level_1 gives
         ...
 
-    Masks turn round from each coupling to the next, and activations are normalised before each (`ActNorm`, in place of
-    the paper's batch normalisation). Levels, splits, shapes and networks are those of `glow`.
+    Masks alternate from each coupling to the next. `ActNorm` normalises activations before each, in place of the paper's
+    batch normalisation. Levels, splits, shapes and networks are those of `glow`.
 
-    Source: Dinh et al., 2017, arXiv:1605.08803, section 3.4 to 3.6. There the last level has checkerboards alone, and what
-    is factored out is not shifted by what goes on.
+    Source: Dinh et al., 2017, arXiv:1605.08803, sections 3.4 to 3.6. In the paper the last level has checkerboards alone,
+    and a split shifts and scales nothing.
 
     Args:
         features, context, levels, hidden, blocks, attention, dropout, univariate, bins, bound, memory, max_scale: as in
             `glow`.
-        couplings: over checkerboards, and as many over channels, of each level.
+        couplings: number of couplings over checkerboards of each level, and number of couplings over channels.
 
     Raises:
         ValueError: shapes that do not fit; the error names the level.

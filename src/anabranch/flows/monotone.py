@@ -1,4 +1,4 @@
-"""Recipes for rows of features, of smooth maps whose inverse is a search: monotone networks and polynomials."""
+"""Recipes for rows of features with smooth univariate maps whose inverse is a search: monotone networks and polynomials."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def naf(
 ) -> Chain:
     """Neural autoregressive flow: monotone networks of sigmoids (`DeepSigmoid`), autoregressive or coupling.
 
-    Scoring takes one pass; a sample searches for each feature of each layer, with some 60 evaluations of a map.
+    Scoring takes one pass. Sampling searches for each feature of each layer, with about 60 evaluations of the map.
 
     Source: Huang et al., 2018, arXiv:1804.00779.
 
     Args:
         features, context, blocks, hidden, structure, activation, memory: as in `nsf`.
-        units: of a monotone network's layer.
-        layers: of a monotone network.
+        units: number of hidden units of each layer of the monotone network of a feature.
+        layers: number of layers of that network.
 
     Example:
         >>> import anabranch as ab
@@ -61,7 +61,7 @@ def bernstein(
 
     Args:
         features, context, blocks, hidden, bound, structure, activation, memory: as in `nsf`.
-        degree: of the polynomials.
+        degree: degree of the polynomials.
 
     Example:
         >>> import anabranch as ab

@@ -26,10 +26,10 @@ def tarflow(
     memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
-    """Transformer autoregressive flow of images: affine layers over patches, whose order turns round from each to the next.
+    """Transformer autoregressive flow of images: affine layers over patches, in alternating order.
 
-    The numbers of a patch are one position: each is shifted and scaled as a causal transformer says of the patches before.
-    z has the shape (height / patch, width / patch, channels patch^2).
+    The numbers of a patch are one position. A causal transformer reads the patches before it, and gives the shift and the
+    scale of each of its numbers. z has the shape (height / patch, width / patch, channels patch^2).
 
     Source: Zhai et al., 2024, "Normalizing flows are capable generative models", arXiv:2412.06329, section 2.2.
 
@@ -39,9 +39,9 @@ def tarflow(
         patch: side of a patch, of which height and width are multiples.
         blocks: number of affine layers.
         hidden: width of each transformer.
-        layers: of each transformer.
-        heads: of its attention.
-        dropout: of each transformer.
+        layers: number of layers of each transformer.
+        heads: number of attention heads of each layer.
+        dropout: share of units that a fit drops in each transformer.
         memory, max_scale: as in `maf`.
 
     Raises:

@@ -1,8 +1,7 @@
 """Recipes for rows of features: spline, affine and additive flows as chains of named blocks.
 
-Each returns a `Chain`; every prefix of its blocks is a transform of its own, so any of them can be given to `Flow` or to
-`DepthMixture`. The first block standardises rows that are far from mean 0 and deviation 1, as its first batch shows
-(`transforms.Standardise`): rows may be given as they come.
+The first block standardises rows if its first batch is far from mean 0 and deviation 1 (`transforms.Standardise`), so that
+rows need no preparation.
 """
 
 from __future__ import annotations
@@ -50,16 +49,17 @@ def nsf(
         blocks: number of layers.
         hidden: hidden sizes of each layer's network.
         bins: bins of each spline.
-        bound: the splines act within [-bound, bound] and are linear outside; by default 5, beyond which standardised data do
-            not lie, or 2 with heavy tails.
+        bound: the splines act within [-bound, bound] and are linear outside. It is 5 by default, since standardised data
+            hardly lie beyond, or 2 with heavy tails.
         structure: "autoregressive" (closer fits, samples in one step per feature) or "coupling" (both ways in one pass).
-        linear: whether each layer but the first begins with an LU-factored linear map, as in the paper. Columns that are
-            strongly correlated are then fitted far better, for about a tenth more time.
+        linear: whether each layer but the first begins with an LU-factored linear map, as in the paper. Strongly correlated
+            columns are then fitted far better, for about a tenth more time.
         activation: the networks' nonlinearity.
         memory: what the chain keeps for the gradients, see `Chain`.
-        tails: "normal", those of the base, as of every flow that is linear far out; or "heavy", generalised Pareto ones with
-            an index for each side of each feature, which starts at an estimate of the first batch and is trained
-            (`transforms.HeavyTails`). The splines are the identity outside, so that the indices alone say how tails fall.
+        tails: "normal" for the tails of the base, which every flow keeps that is linear far out. "heavy" for generalised
+            Pareto tails, with an index for each side of each feature (`transforms.HeavyTails`). An index starts at an
+            estimate from the first batch and is trained. The splines are then the identity outside, so that the indices
+            alone determine the tails.
 
     Example:
         >>> import anabranch as ab
@@ -104,9 +104,9 @@ def maf(
         hidden: hidden sizes of each layer's network.
         activation: the networks' nonlinearity.
         memory: what the chain keeps for the gradients, see `Chain`.
-        max_scale: the largest factor by which all layers together may stretch or shrink a feature; they share it evenly.
-            Outside the data a network's outputs grow without end and every scale comes to its limit: a float32 keeps
-            seven digits, so that beyond 1000 the way back is lost there.
+        max_scale: the largest factor by which all layers together may stretch or shrink a feature; the layers share it
+            evenly. Outside the data the outputs of a network grow without end, and every scale reaches its limit. A float32
+            has seven digits, so that a limit above 1000 makes inverses there wrong.
 
     Example:
         >>> import anabranch as ab
@@ -127,7 +127,7 @@ def iaf(
     memory: str | Memory = "store",
     max_scale: float = 1000.0,
 ) -> Chain:
-    """Inverse autoregressive flow: `maf` turned round, so that sampling takes one pass and scoring one step per feature.
+    """Inverse autoregressive flow: the inverse of `maf`. Sampling takes one pass, and scoring one step per feature.
 
     Source: Kingma et al., 2016, arXiv:1606.04934.
 
@@ -179,7 +179,7 @@ def nice(
     activation: str = "relu",
     memory: str | Memory = "store",
 ) -> Chain:
-    """NICE: additive coupling layers. It preserves volume: the log-determinant is 0 everywhere.
+    """NICE: additive coupling layers, which preserve volume: the log-determinant is 0 everywhere.
 
     Source: Dinh et al., 2015, arXiv:1410.8516, without its final diagonal scaling.
 

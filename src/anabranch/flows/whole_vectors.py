@@ -1,4 +1,4 @@
-"""Recipes of layers that move whole vectors, for variational inference above all: planar, radial, Sylvester, Householder."""
+"""Recipes of layers that move whole vectors, mainly for variational inference: planar, radial, Sylvester, Householder."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def planar(
     activation: str = "relu",
     memory: str | Memory = "store",
 ) -> Chain:
-    """Planar flow: layers that bend space along one direction each, turned round for variational inference.
+    """Planar flow: layers that bend space along one direction each, inverted for variational inference.
 
-    It samples by a formula, which also scores what it samples, and scores data by the root of a function of one number for
-    each layer. Many layers make a supple density of few features; of many features prefer `sylvester` or `iaf`.
+    The flow samples, and scores its samples, by a formula. To score other data, each layer solves an equation for one
+    number. Many layers make a flexible density of few features. For many features prefer `sylvester` or `iaf`.
 
     Source: Rezende and Mohamed, 2015, arXiv:1505.05770.
 
     Args:
         features: number of features.
-        context: size of the context, 0 for none; networks then move the layers' parameters.
+        context: size of the context, from which networks move the parameters of the layers; 0 for none.
         blocks: number of layers.
         hidden: hidden sizes of each layer's network of the context.
         activation: the networks' nonlinearity.
@@ -67,7 +67,7 @@ def radial(
     activation: str = "relu",
     memory: str | Memory = "store",
 ) -> Chain:
-    """Radial flow: layers that stretch or squeeze space around a point each. Scoring and sampling are both formulas.
+    """Radial flow: layers that each stretch or squeeze space around a point. Scoring and sampling are both formulas.
 
     Source: Rezende and Mohamed, 2015, arXiv:1505.05770.
 
@@ -97,14 +97,14 @@ def sylvester(
     activation: str = "relu",
     memory: str | Memory = "store",
 ) -> Chain:
-    """Sylvester flow: residual layers of many hidden units, turned round for variational inference as in `planar`.
+    """Sylvester flow: residual layers of several hidden units, inverted for variational inference as in `planar`.
 
     Source: van den Berg et al., 2018, arXiv:1803.05649.
 
     Args:
-        features, context, blocks, hidden, activation, memory: as in `planar`.
-        units: hidden units of each layer, at most and by default as many as features.
-        basis: "orthogonal", "householder", or "triangular", with the features turned round between layers.
+        features, context, blocks, hidden, activation, memory: as in `planar`. units: number of hidden units of each layer;
+        by default as many as features, which is the most. basis: "orthogonal", "householder" or "triangular"; with the last
+        one, layers alternate with a reversal of the features.
 
     Example:
         >>> import anabranch as ab
@@ -130,15 +130,15 @@ def householder(
     activation: str = "relu",
     memory: str | Memory = "store",
 ) -> Chain:
-    """Householder flow: an affine map of every feature, then reflections. Over a normal base it is a normal density of full
-    covariance, at every context another.
+    """Householder flow: reflections, then an affine map of every feature. Over a normal base it is a normal density of full
+    covariance, which depends on the context.
 
     Source: Tomczak and Welling, 2016, arXiv:1611.09630.
 
     Args:
         features, context, hidden, activation, memory: as in `planar`.
-        blocks: number of pairs of an affine map and reflections; one reaches every covariance.
-        reflections: of each block, by default as many as features.
+        blocks: number of blocks of reflections and an affine map; one block reaches every covariance.
+        reflections: number of reflections of each block, by default as many as features.
 
     Example:
         >>> import anabranch as ab

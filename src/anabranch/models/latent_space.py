@@ -1,4 +1,4 @@
-"""What the latent numbers of flows are good for: cooler draws, ways between two events, and how well events come back."""
+"""Uses of the latent space of flows: draws at a temperature, interpolation, and the error of a round trip."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _PARALLEL = 1e-3
 def at_temperature(density: Density, temperature: float) -> Density:
     r"""The density whose base has T times the deviation: p_T(x) = p_{Z, T}(f(x)) |det df/dx|, with z = mu + T (z' - mu).
 
-    Draws of T below 1 are nearer to the mode of the base, and mostly cleaner; it is a density like any other, whose
-    likelihood is exact where that at T = 1 is. Of a mixture from depth the gate stays, and is read at the tempered z.
-    Transforms, gate and noise are those of the density itself (no copies); the base is as it is now.
+    Draws with T below 1 are nearer to the mode of the base, and images mostly look cleaner. The result is a density with the
+    kind of likelihood that the density at T = 1 has. A mixture from depth keeps its gate, which reads the z of this base.
+    Transforms, gate and noise are shared with the given density; the base is a copy.
+
     Source: Kingma and Dhariwal, 2018, "Glow", arXiv:1807.03039, section 6 (draws at reduced temperature).
 
     Args:
@@ -55,18 +56,20 @@ def interpolate(
     context: Tensor | ArrayLike | None = None,
     generator: torch.Generator | int | None = None,
 ) -> Tensor:
-    r"""Events on the way between two, by the great circle between their latent points: (count, *event).
+    r"""Events between two events, along the great circle through their latent points: (count, *event).
 
     .. math:: x_t = f^{-1}\!\left(\frac{\sin((1 - t) \omega)\, z_0 + \sin(t \omega)\, z_1}{\sin \omega}\right), \qquad
               z_i = f(x_i), \quad \omega = \angle(z_0, z_1), \quad t = 0, \ldots, 1
 
-    Normal numbers in many dimensions lie near a sphere; a straight line would lead through its middle, where there are none.
+    In many dimensions, draws of a standard normal density lie near a sphere. A straight line would lead through the middle
+    of the sphere, where there are hardly any draws.
+
     Source: White, 2016, arXiv:1609.04468, section 2.1.
 
     Args:
         density: a `Flow` on a standard normal base, or a `Dequantized` of one: levels are dequantised first, by one draw.
         start, end: x_0 and x_1, (*event).
-        count: how many, both ends included.
+        count: number of events, both ends included.
         context: one context, (*context), if the density takes one.
         generator: of the draws, as of `sample`.
 
@@ -109,10 +112,10 @@ def reconstruction_error(
     context: Tensor | ArrayLike | None = None,
     generator: torch.Generator | int | None = None,
 ) -> Tensor:
-    """The largest difference, within each event, between x and what comes back of its latent point: (*batch).
+    """The largest difference, within each event, between x and the inverse of its latent point: (*batch).
 
-    It is the rounding of the transform both ways. Of levels it is in levels, of the dequantised x: below 1/2 hardly a pixel
-    comes back as another level.
+    It is the rounding error of a round trip through the transform. If the density is over levels, the error is that of the
+    dequantised x, in units of a level: below 1/2, hardly a pixel comes back as another level.
 
     Args:
         density: as of `interpolate`.

@@ -1,4 +1,4 @@
-"""A vector field fitted by regression: flows in continuous time without a solver."""
+"""A vector field fitted by regression: flows in continuous time, fitted without a solver."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from anabranch.transforms import Chain, Continuous, Transform
 
 
 class FlowMatching(Objective):
-    r"""Conditional flow matching: at a random time of a straight way from x to a draw z of the base, the field of a
-    `transforms.Continuous` is to be the way's direction:
+    r"""Conditional flow matching: it fits the field of a `transforms.Continuous` to the directions of straight paths.
+
+    A path leads from a row x to a draw z of the base. At a random time t of the path, the loss is
 
     .. math:: \| v((1 - t) x + t z, t, c) - (z - x) \|^2, \qquad t \sim U(0, 1), \quad z \sim p_Z
 
-    In the mean over z and t the best v is the field that carries the data to the base, so that the flow has the density of
-    the data, though no log-density is computed: a step is one pass of the network. Times are spread evenly over a batch,
-    which leaves the mean as it is. A fit judges validation rows by their log-density all the same, which solves the flow
-    for each of them after every epoch: take few, or `validation=0`.
+    The v of the least mean loss carries the data to the base, so that the flow has the density of the data. A step is one
+    pass of the network and computes no log-density. Times are spread evenly over a batch, which leaves the mean as it is. A
+    fit judges validation rows by log_prob, which solves the flow for each of them after every epoch: take few, or
+    `validation=0`.
 
-    With `transport` the draws of the base are dealt to the rows of the batch so that all squared distances together are
-    least, which makes ways straighter and the field easier to solve. The dealing takes O(rows^3) at worst, on the CPU.
+    With `transport` each row of a batch gets the draw of the base that makes the sum of all squared distances least. Paths
+    then are straighter, and the field is easier to solve. The assignment takes O(rows^3) operations at worst, on the CPU.
 
     Source: Lipman et al., 2023, "Flow matching for generative modeling", arXiv:2210.02747; Liu et al., 2023,
-    arXiv:2209.03003 (straight ways); Tong et al., 2024, arXiv:2302.00482, algorithm 3 (minibatch optimal transport).
+    arXiv:2209.03003 (straight paths); Tong et al., 2024, arXiv:2302.00482, algorithm 3 (minibatch optimal transport).
 
     Args:
-        transport: whether noise is dealt to rows by optimal transport within the batch. It is for flows without a context:
-            dealt over rows of several contexts, noise would no longer be that of the base at each of them.
+        transport: whether draws are assigned to rows by optimal transport within the batch. It is for flows without a
+            context: an assignment across contexts would change the distribution of the draws at each context.
 
     Raises:
-        ValueError: when a fit begins, a density that is no `Flow` whose one trainable part is a `Continuous` at its end;
-            transport with a context.
+        ValueError: as a fit begins, a density other than a `Flow` that ends on a `Continuous`; one with trainable parameters
+            outside the field; transport with a context.
 
     Example:
         >>> import torch
@@ -60,7 +61,7 @@ class FlowMatching(Objective):
 
     @property
     def static(self) -> bool:
-        """Whether noise is dealt as it comes."""
+        """Whether draws go to rows in the order of drawing."""
         return not self.transport
 
     def prepare(self, rows: Batch, epochs: int) -> None:
@@ -90,12 +91,12 @@ class FlowMatching(Objective):
 
 
 class Parts(NamedTuple):
-    """What a flow in continuous time is made of.
+    """The parts of a flow in continuous time.
 
     Attributes:
-        before: transforms without trainable parameters, from the data on.
-        field: the transform that is solved.
-        base: where it ends.
+        before: transforms without trainable parameters, between the data and the field.
+        field: the transform with the vector field.
+        base: the density of the noise.
     """
 
     before: list[Transform]
@@ -107,7 +108,8 @@ def parts_of(density: Density) -> Parts:
     """The parts of a flow in continuous time.
 
     Raises:
-        ValueError: the density is none, or has other trainable parts than the field, which the objective would not fit.
+        ValueError: the density is no such flow, or parts outside the field have trainable parameters, which the objective
+            would not fit.
     """
     blocks = list(_blocks(density.transform)) if isinstance(density, Flow) else []
     field = blocks[-1] if blocks else None

@@ -1,4 +1,4 @@
-"""The bound of an unnormalised log-density by draws of the density that is fitted to it."""
+"""The lower bound of the normaliser of an unnormalised density, by draws of the density that is fitted to it."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ class VariationalBound(Objective):
 
     .. math:: -\log \frac{1}{K} \sum_k w_k, \qquad w_k = \tilde p(x_k)^{\beta} / q(x_k), \qquad Z = \int \tilde p .
 
-    With K = 1 its mean is the reverse divergence KL(q || p) - log Z; with more the bound is closer, and q is broader
-    (importance-weighted variational inference). The rows of the fit are not read: each stands for one bound.
+    With K = 1 its mean is KL(q || p) - log Z, the reverse divergence up to a constant. With more draws the bound is closer
+    and q is broader (importance-weighted variational inference). The objective does not read the rows of the fit; each row
+    stands for one bound.
 
-    \beta is the inverse temperature of the target. It rises geometrically from `coldness` to 1 in the first part of a fit,
-    so that q finds the modes of a target before they draw it in.
+    :math:`\beta` is the inverse temperature of the target. It rises geometrically from `coldness` to 1 in the first part of
+    a fit, so that q can reach all modes of the target while they are shallow.
 
     Source: Rezende and Mohamed, 2015, arXiv:1505.05770, equation 20 (annealing); Burda et al., 2016, arXiv:1509.00519
     (K > 1); Roeder et al., 2017, arXiv:1703.09194 (the path gradient, K = 1); Tucker et al., 2019, arXiv:1810.04152 (K > 1).
 
     Args:
-        log_target: log p~, of x (rows, *event), (rows).
+        log_target: log p~, a function of x (rows, *event) that gives (rows), nats.
         draws: K.
-        gradient: "total", of the bound by all that it reads; "path", by way of the draws alone, which leaves out a term of
-            mean 0 (K = 1: "sticking the landing") or squares the weights (K > 1: doubly reparameterized). Its noise falls to
-            0 as q comes to p, but the draws are scored once more, slowly if q scores slowly.
-        anneal: the share of the fit by which beta is 1; 0 for no annealing.
-        coldness: beta at first.
+        gradient: "total", the gradient of the bound; or "path", the part of it that goes through the draws x. For K = 1 the
+            path gradient leaves out a term of mean 0 ("sticking the landing"), for K > 1 it squares the shares of the
+            weights (doubly reparameterized). Its noise falls to 0 as q approaches p. It costs one more score of every draw,
+            which is slow if q scores slowly.
+        anneal: the share of the fit after which beta is 1; 0 for no annealing.
+        coldness: beta at the start.
 
     Raises:
-        ValueError: a setting that is none; in a fit, a density that is not reparameterized, takes a context, or of which a
-            bound is known.
+        ValueError: a setting out of range; in a fit, a density whose draws are not differentiable, that takes a context, or
+            whose likelihood is not exact.
 
     Example:
         >>> from anabranch.objectives import VariationalBound
@@ -103,7 +105,7 @@ class VariationalBound(Objective):
         self._annealed = state["annealed"]
 
     def beta(self, progress: float) -> float:
-        """The inverse temperature when this share of the fit is done."""
+        """The inverse temperature after this share of the fit."""
         return 1.0 if self._annealed else self.coldness ** max(0.0, 1 - progress / self.anneal)
 
     def __call__(self, batch: Batch) -> Tensor:

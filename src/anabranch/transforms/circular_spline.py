@@ -15,13 +15,14 @@ from anabranch.transforms.univariate import UnivariateMap
 
 
 class CircularSpline(UnivariateMap):
-    r"""A map of the circle to itself: a shift, and a monotone rational-quadratic spline whose slope at both ends is one.
+    r"""A map of the circle to itself: a shift, then a monotone rational-quadratic spline with equal slopes at both ends.
 
     .. math:: z = g\big((x + \varphi) \bmod P\big), \qquad 0 \le x, z \le P, \qquad g(0) = 0, \; g(P) = P, \; g'(0) = g'(P)
 
-    with the bins of `RationalQuadraticSpline`. Over a `densities.Uniform` on the circle, p(x) = g'(x) / P is a density that
-    is continuous all the way around, and with the shift no point of the circle is special. Between features,
-    `networks.OfAngles` keeps it so. With parameters 0 it is the identity.
+    with the bins of `RationalQuadraticSpline`. Over a `densities.Uniform` on the circle the density dz/dx / P of x is
+    continuous all the way around. The shift phi makes no point of the circle special. If the parameters come from a network
+    of other angles, `networks.OfAngles` keeps the density continuous around those too. With parameters 0 the map is the
+    identity.
 
     Source: Rezende et al., 2020, "Normalizing flows on tori and spheres", arXiv:2002.02428, section 2.1.2 (circular splines)
     and 2.1 (phase translation). The limits of widths, heights and slopes are those of `RationalQuadraticSpline`.

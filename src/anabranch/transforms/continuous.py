@@ -23,25 +23,25 @@ class Continuous(Transform):
     .. math:: \frac{dx}{dt} = v(x, t, c), \qquad
               \log |\det \partial z / \partial x| = \int_0^1 \operatorname{tr} \frac{\partial v}{\partial x}(x(t), t, c)\, dt
 
-    The inverse goes from time 1 to time 0. Both are as exact as the solver (`Adaptive`, `Fixed`) solves them; a row that
-    holds a NaN or an infinity is NaN, and no other.
+    The inverse goes from time 1 to time 0. Both directions are as exact as the solver (`Adaptive`, `Fixed`) makes them. A
+    row that holds a NaN or an infinity becomes NaN; it does not affect other rows.
 
-    The exact trace takes D passes back through the network a step. Hutchinson's takes one: with signs e of equal
-    probability, drawn once for each row and call, e^T (dv/dx) e has the trace for its mean. Then log_det is an estimate
-    (`Transform.estimated`): a `Flow` on it has a `loss` and an `estimate`, and no `log_prob`.
+    The exact trace takes D passes back through the network for each evaluation of the field. Hutchinson's trace takes one:
+    it is e^T (dv/dx) e with random signs e, drawn once for each row and call, and its mean is the trace. With it, log_det is
+    an estimate (`Transform.estimated`): a `Flow` of the layer has a `loss` and an `estimate`, and no `log_prob`.
 
     Source: Chen et al., 2018, arXiv:1806.07366, theorem 1; Grathwohl et al., 2019, "FFJORD", arXiv:1810.01367, section 3
     (the estimate); Hutchinson, 1990. `objectives.FlowMatching` fits v without solving anything.
 
     Args:
         field: v, a network whose outputs have the shape of its x, and whose context is a vector that begins with the time,
-            such as `VelocityMLP`. What follows the time is the context of the transform.
+            such as `VelocityMLP`. The numbers behind the time are the context of the transform.
         trace: "exact" or "hutchinson".
-        solver: "adaptive", "fixed", or a `Solver` with settings of its own.
+        solver: "adaptive", "fixed", or a `Solver`, which has its settings.
 
     Raises:
-        ValueError: a network of other shapes; torchdiffeq is not installed; when it runs, a solver that needs more steps
-            than its budget, or numbers that do not stay finite.
+        ValueError: a network of other shapes, or torchdiffeq is not installed; in a call, the solver used up its steps, or
+            a number did not stay finite.
 
     Example:
         >>> import torch
@@ -134,7 +134,7 @@ class Continuous(Transform):
 
 
 def _and_trace(velocity: Rows, rows: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The velocities (rows, D) and the traces of their derivatives (rows, 1), which signs (rows, D) make estimates of."""
+    """The velocities (rows, D), and the traces of their derivatives (rows, 1): exact, or Hutchinson's by signs (rows, D)."""
     if signs is None:
         at, derivative = jacobian(velocity, rows)
         return at, derivative.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""A monotone network of sigmoids as a univariate map, as neural autoregressive flows have it."""
+"""A monotone network of sigmoids: the univariate map of neural autoregressive flows."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ _MOST_WEIGHT, _FURTHEST = 10.0, 100.0
 
 
 class DeepSigmoid(UnivariateMap):
-    r"""Layers of sigmoids between logits: each is a monotone network with one hidden layer of K units,
+    r"""One or more layers, each a monotone network with one hidden layer of K sigmoids:
 
     .. math:: g(x) = (1 - \epsilon) \operatorname{logit} \Big( \sum_{k=1}^K w_k\, \sigma(a_k (x - b_k)) \Big) + \epsilon x,
               \qquad w = \operatorname{softmax}(\theta_w), \quad a_k > 0, \quad \epsilon = 0.02^{1 / \text{layers}} .
 
-    Every rising function is a limit of these as K grows, and where x is far out the map is nearly a line, with the least
-    a_k as its slope: it takes all numbers to all numbers. All is computed in logarithms. The inverse has no formula: z is a
-    mean, weighted in sigmoids, of the lines a_k (x - b_k) and x, so that x lies between the points at which the first and
-    the last of these reaches z, and `root_between` finds it there, with some 60 evaluations.
+    Every rising function is a limit of these as K grows. Far out the map is nearly a line, with the least a_k for its slope,
+    so that it takes all numbers to all numbers. The code computes it in logarithms. The inverse has no formula. z lies
+    between the least and the largest of the lines a_k (x - b_k) and x, so that x lies between the points where the first and
+    the last of these lines reach z. `root_between` finds x there with about 60 evaluations.
 
-    This and not an integral of a positive network (UMNN, Wehenkel and Louppe, 2019, arXiv:1908.05164): its value and slope
-    are exact formulas, where an integral is a quadrature whose error is part of the log-likelihood.
+    The other well-known monotone network is an integral of a positive network (UMNN, Wehenkel and Louppe, 2019,
+    arXiv:1908.05164). Its value needs a quadrature, whose error is part of the log-likelihood; here value and slope are
+    exact formulas.
 
     Source: Huang et al., 2018, "Neural autoregressive flows", arXiv:1804.00779, section 3.1 (deep sigmoidal flows). Three
-    things are ours. The term eps x keeps the slope of all layers together above 0.02, and the parameters have soft limits:
-    so x comes back in float32 to within 2e-4 (1 + |x|) whatever they are, mostly to within 1e-5. With parameters of 0 the
-    units lie apart from each other, since equal ones would stay equal in training, and g(x) is within 0.16 |x| of x.
+    things are not in the paper. The term eps x keeps the slope of all layers together above 0.02. The parameters have soft
+    limits. Both let x come back in float32 to within 2e-4 (1 + |x|) for all parameters, and mostly to within 1e-5. With
+    parameters of 0 the units lie apart from each other, since equal units would stay equal in training, and g(x) is within
+    0.16 |x| of x.
 
     Args:
         units: K; a number takes 3 K parameters for each layer.

@@ -1,4 +1,4 @@
-"""Any differentiable bijection of few features, whose log-determinant autodiff gives."""
+"""Any differentiable bijection of few features, with its log-determinant by autodiff."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ Structure = Literal["full", "triangular", "diagonal"]
 
 
 class Differentiable(Transform):
-    r"""z = f(x, c) for any differentiable bijection f of vectors, given as a network: the full Jacobian J by autodiff.
+    r"""z = f(x, c) for a network f that is a differentiable bijection of vectors, with its Jacobian J by autodiff.
 
     .. math:: \log |\det \partial z / \partial x| = \log |\det J(x)|, \qquad J_{ij} = \partial f_i / \partial x_j
 
-    That f is one-to-one, with a Jacobian that is nowhere singular, is for you to know: `anabranch.testing.check_transform`
-    looks for a point where it is not. A J of D features takes D passes of f, and its determinant O(D^3); of a structure that
-    you know the determinant is a product of D numbers: "triangular" in any order of the features (z_i depends on x_i and on
-    those before), and "diagonal" (z_i depends on x_i alone), where all of J takes one pass.
+    You must know that f is one-to-one and that J is nowhere singular. `anabranch.testing.check_transform` looks for a point
+    where it is not. J takes D passes back through f, and its determinant O(D^3) operations. A structure makes the
+    determinant a product of D numbers: "triangular", where z_i depends on x_i and on the features before it in some order;
+    and "diagonal", where z_i depends on x_i alone and the whole of J takes one pass.
 
-    The inverse, if you ask for one by its tolerance, is Newton's method from z, each step halved until f comes nearer to z.
-    It takes so many steps and no more: where f bends strongly, as sinh does far out, more of them are needed. An x that is
-    not there within the steps is NaN.
+    There is an inverse if you give a tolerance. It is Newton's method from x = z, with each step halved until f(x) comes
+    nearer to z. The number of steps is fixed: an f that bends strongly, as sinh does far out, needs more steps. Where f(x)
+    is not within the tolerance of z at the end, x is NaN.
 
     Source: Papamakarios et al., 2021, "Normalizing flows for probabilistic modeling and inference", arXiv:1912.02762.
 
     Args:
-        network: f, a `Network` from vectors of D features to such (its context, if it takes one, is f's), or any module that
-            maps (*batch, D) to (*batch, D), each row on its own; a module that is not ours is not saved to files.
+        network: f, a `Network` from vectors of D features to vectors of D features, with a context or without; or any module
+            that maps (*batch, D) to (*batch, D), each row independently. A module from outside the library cannot be saved.
         features: D, for a module that is no `Network`.
         structure: "full", "triangular" or "diagonal".
-        tolerance: of the inverse: |f(x) - z| is at most so large, relative to 1 + |z|; None: no inverse.
-        steps: steps of Newton's method, all of which are taken: nothing branches on a value. `torch.compile` unrolls them.
+        tolerance: the largest |f(x) - z| of the inverse, relative to 1 + |z|; None for no inverse.
+        steps: number of steps of Newton's method. All are taken, since nothing branches on a value. `torch.compile` unrolls
+            them.
         context: size of the context, or its shape, for a module that is no `Network` and takes (x, context).
 
     Raises:

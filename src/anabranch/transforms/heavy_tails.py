@@ -1,4 +1,4 @@
-"""A first layer that takes tails of any weight, and gives them back."""
+"""A first layer that turns heavy tails of data into normal tails of noise."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _RATIOS, _NEAREST = (0.2, 5.0), 0.1
 
 
 class HeavyTails(Transform):
-    r"""z_i = g(x_i; theta_i), `ParetoTails` of every feature: heavy tails of x are normal ones of z.
+    r"""z_i = g(x_i; theta_i), where g is `ParetoTails`: heavy tails of x become normal tails of z.
 
-    It stands nearest to the data, `flows.nsf(features, tails="heavy")` puts it there: what follows is linear far out, which
-    leaves normal tails normal, and what is drawn has tails whose indices are trained, on either side of each feature.
+    The layer belongs next to the data, where `flows.nsf(features, tails="heavy")` puts it. Later layers that are linear far
+    out keep normal tails normal. Draws then have heavy tails, with a trained index for each side of each feature.
 
-    `initialize` (`fit` calls it with the first batch; call it with all rows before, for a better start) sets mu to the
-    median, the scales so that the quantiles of one and of two deviations come to z = 1 and 2, and the indices to the moment
-    estimator of the largest k distances X_(1) >= ... >= X_(k) from mu on either side,
+    `initialize` sets the parameters from rows. `fit` calls it with the first batch; call it with all rows before a fit for a
+    better start. It sets mu to the median, and the scales so that the quantiles of one and of two deviations come to z = 1
+    and 2. It sets the index of each side to the moment estimator of the k largest distances X_(1) >= ... >= X_(k) from mu,
 
     .. math:: \hat\lambda = M_1 + 1 - \frac{1}{2 (1 - M_1^2 / M_2)}, \quad
               M_r = \frac1k \sum_{i \le k} (\log X_{(i)} - \log X_{(k+1)})^r,
 
-    within [0.05, 3]. Hill's estimator is its first term alone, which calls a normal tail heavy. Until then it is
-    `ParetoTails` with parameters 0.
+    within [0.05, 3]. (Hill's estimator is the first term alone; it calls a normal tail heavy.) Before `initialize`, all
+    parameters are 0.
 
     Source: Hickling and Prangle, 2024, arXiv:2406.16971; Dekkers, Einmahl and de Haan, 1989, Annals of Statistics 17 (the
     estimator).
@@ -67,7 +67,7 @@ class HeavyTails(Transform):
         return self.univariate.indices(self.theta.detach())
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Start at what all rows of x say; a second call changes nothing."""
+        """Set the parameters from rows x; a second call changes nothing."""
         if bool(self.get_buffer("initialized")):
             return
         rows = x.detach().reshape(-1, x.shape[-1])
@@ -105,16 +105,20 @@ class HeavyTails(Transform):
 
 
 def _side(distances: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the distances (n, features) above 0: the tail index, and the one that a normal has two deviations from its mean."""
+    """Two numbers for each feature, (features) each, by the distances (n, features) above 0.
+
+    The first is the tail index. The second is the distance beyond which the share 0.0455 of them lies, as beyond two
+    deviations of a normal.
+    """
     found = [_index_of_tail(column[column > 0].sort(descending=True).values) for column in distances.unbind(-1)]
     index, further = zip(*found, strict=True)
     return torch.stack(index), torch.stack(further)
 
 
 def _index_of_tail(ordered: Tensor) -> tuple[Tensor, Tensor]:
-    """The moment estimator of the tail of values (m), largest first, and their quantile of two deviations.
+    """The moment estimator of the tail of values (m), largest first, and the value beyond which the share 0.0455 lies.
 
-    The lightest index, where they are too few, and no quantile, 0.
+    Where the values are too few, the index is the lightest one, and the value is 0.
     """
     lightest = ordered.new_tensor(_LIGHTEST)
     k = int(min(len(ordered) ** _POWER, _MOST_SHARE * len(ordered)))

@@ -15,8 +15,9 @@ from anabranch.transforms.transform import Transform
 class Householder(Transform):
     r"""z = H_n ... H_1 x, a product of reflections H_i = I - 2 v_i v_i^T / |v_i|^2: orthogonal, log-determinant 0.
 
-    With as many reflections as features every orthogonal matrix can be reached. With a network the matrix is a function of
-    the context: a Householder flow, which gives a posterior of a diagonal covariance one of a full covariance.
+    With as many reflections as features the layer reaches every orthogonal matrix. With a network the matrix is a function
+    of the context. This is a Householder flow: it turns draws of a normal density of diagonal covariance into draws of one
+    of full covariance.
 
     Source: Tomczak and Welling, 2016, "Improving variational auto-encoders using Householder flow", arXiv:1611.09630,
     equation 8.

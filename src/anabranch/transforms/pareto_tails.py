@@ -14,7 +14,7 @@ _START, _MOST = 0.1, 5.0
 # the least index: 0 divides by itself, and this is a normal tail to all digits
 _LEAST = 1e-6
 _SLOPE = math.sqrt(2 / math.pi)  # of -log erfc(z / sqrt 2) at 0
-# Newton's steps without gradients; each squares an error that starts at 0.8
+# Newton's steps without gradients, of which each squares an error that is at most 0.8 at first; one more has gradients
 _STEPS = 4
 # limits of |log scale| and |log rho|
 _FURTHEST_SCALE, _FURTHEST_RATIO = 30.0, math.log(8)
@@ -22,22 +22,25 @@ _START_LOGIT = math.log(_START / (_MOST - _START))
 
 
 class ParetoTails(UnivariateMap):
-    r"""z of normal tails, of an x whose tails are generalised Pareto, with an index and a scale for either side:
+    r"""A map from x of generalised Pareto tails to z of normal tails, with an index and a scale for either side:
 
     .. math:: \operatorname{erfc}(|z| / \sqrt 2) = (1 + \lambda c\, v)^{-1 / \lambda}, \qquad
               v = |t| + (\rho - 1) \big( \sqrt{t^2 + 1} - 1 \big), \qquad t = (x - \mu) e^{a}, \quad c = \sqrt{2 / \pi},
 
-    and z has the sign of t. lambda in (0, 5) and rho in (1/8, 8) are those of the side. If z is standard normal, then
-    P(|X| > x) falls like x^{-1/lambda}: 1/lambda is the degrees of freedom of a Student t and the alpha of a Pareto
-    distribution. Moments of order 1/lambda and above are infinite. The slope dz/dx is e^a at mu, and where the tail is a
-    Pareto one it is as if it had been rho e^a there. With parameters 0, mu = a = 0, rho = 1 and both indices are 0.1.
+    and z has the sign of t. Each side has its index lambda in (0, 5) and its ratio rho in (1/8, 8). If z is standard normal,
+    P(|X| > x) falls like x^{-1/lambda}: 1/lambda is the number of degrees of freedom of a Student t, and the alpha of a
+    Pareto distribution. Moments of order 1/lambda and above are infinite. The slope dz/dx is e^a at mu. Far out, v is rho
+    e^a |x - mu| up to a constant, so that rho e^a takes the place of e^a there. With parameters 0, mu = a = 0, rho = 1, and
+    both indices are 0.1.
 
-    What is computed is y = -log erfc(|z| / sqrt 2), and never the tail's probability, so that a float32 holds x = 1e6, 1e12
-    and beyond. From x to z, y is inverted by Newton's method in as many steps as a double takes; the other way is a formula.
+    The code computes y = -log erfc(|z| / sqrt 2) and never the probability of the tail, so that a float32 holds x = 1e6,
+    1e12 and beyond. From x to z it inverts y by five steps of Newton's method, which reach the precision of a double. From z
+    to x there is a formula.
 
     Source: Hickling and Prangle, 2024, "Flexible tails for normalizing flows", arXiv:2406.16971 (the "tail transform flow");
-    Laszkiewicz et al., 2022, arXiv:2206.10311, for why a flow of linear tails keeps the tails of its base. rho is ours: with
-    one scale for the middle and the tail, a Student t of 2 degrees shows an index of 0.42 where it should have 0.5.
+    Laszkiewicz et al., 2022, arXiv:2206.10311, for why a flow of linear tails keeps the tails of its base. The
+    ratio rho is not in the paper: with one scale for the middle and the tail, a Student t of 2 degrees shows an index of
+    0.42 instead of 0.5.
 
     Example:
         >>> import torch

@@ -13,18 +13,18 @@ from anabranch.transforms.transform import Inversion, Transform
 
 
 class Planar(Transform):
-    r"""z = x + u tanh(w . x + b): x moves along u, by how far it lies along w.
+    r"""z = x + u tanh(w . x + b): x moves along the direction u, by a distance that depends on w . x alone.
 
     .. math:: \log |\det \partial z / \partial x| = \log(1 + w \cdot u \tanh'(w \cdot x + b))
 
-    The layer is invertible for every value of its parameters v, w, b: :math:`u = k(v \cdot w)\, v` with a factor k > 0 that
-    keeps :math:`w \cdot u` above -0.998 (`tanh_unit.increasing_factor`), and no slope falls below 0.002. (The paper instead
-    moves u along w, and divides by |w|^2.)
+    The parameters are v, w and b. The layer is invertible for every value of them, since :math:`u = k(v \cdot w)\, v` with a
+    factor k > 0 that keeps :math:`w \cdot u` above -0.998 (`tanh_unit.increasing_factor`): the determinant is at least
+    0.002. (The paper moves u along w instead, and divides by |w|^2.)
 
-    Forward is a formula. The inverse is the root of a function of one number, :math:`t + w \cdot u \tanh t = w \cdot z + b`,
-    by Newton's method within a bracket; where it does not converge, x is NaN. For variational inference, which draws and
-    scores its draws alone, turn the layer round: `Inverse(Planar(features))` samples by the formula, as in the paper, and
-    scores data by the root (`flows.planar`).
+    Forward is a formula. The inverse solves an equation for one number, :math:`t + w \cdot u \tanh t = w \cdot z + b`, by
+    Newton's method within a bracket. Where the method does not converge, x is NaN. Variational inference scores only its own
+    draws, so turn the layer round for it: `Inverse(Planar(features))` samples by the formula, as in the paper, and scores
+    data by the root (`flows.planar`).
 
     Source: Rezende and Mohamed, 2015, "Variational inference with normalizing flows", arXiv:1505.05770, equations 10 to 12.
 

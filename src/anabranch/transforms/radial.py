@@ -15,23 +15,23 @@ from anabranch.transforms.transform import Transform
 
 
 class Radial(Transform):
-    r"""z = x_0 + (x - x_0) (1 + a g / (a + r)), r = |x - x_0|: space around x_0 is stretched (g > 0) or squeezed (g < 0).
+    r"""z = x_0 + (x - x_0) (1 + a g / (a + r)), r = |x - x_0|: it stretches space around x_0 (g > 0) or squeezes it (g < 0).
 
     .. math:: \log |\det \partial z / \partial x| = (D - 1) \log \left(1 + \frac{a g}{a + r}\right)
               + \log \left(1 + \frac{a^2 g}{(a + r)^2}\right)
 
-    a > 0 is the reach and 1 + g > 0.001 the stretch at x_0, whatever the parameters: so both factors are positive. The paper
-    writes :math:`\beta = a g`.
+    a is the reach, and 1 + g is the stretch at x_0. For every value of the parameters a > 0 and 1 + g > 0.001, so that both
+    factors are positive. The paper writes :math:`\beta = a g`.
 
-    Both ways are formulas. With R = |z - x_0| the inverse is a root of a quadratic,
-    :math:`r^2 + (a (1 + g) - R) r - a R = 0`, whose one root of at least 0 is taken without cancellation.
+    Forward and inverse are formulas. With R = |z - x_0|, the inverse solves :math:`r^2 + (a (1 + g) - R) r - a R = 0`. This
+    quadratic has one root of at least 0, and the code computes it without cancellation.
 
     Source: Rezende and Mohamed, 2015, "Variational inference with normalizing flows", arXiv:1505.05770, equation 14.
 
     Args:
         features: number of features, D.
-        network: moves the parameters with the context: a `Network` from the context to D + 2 numbers (x_0, and what a and g
-            are made of), which are added to the trainable constants.
+        network: moves the parameters with the context: a `Network` from the context to D + 2 numbers (x_0, and the raw
+            values of a and g), which are added to the trainable constants.
 
     Raises:
         ValueError: sizes that do not fit.

@@ -1,4 +1,4 @@
-"""A residual layer that can be inverted, since its network is a contraction."""
+"""A residual layer that is invertible, since its network is a contraction."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ class Residual(Transform):
 
     .. math:: \log |\det \partial z / \partial x| = \log \det (I + G), \qquad G = \partial g / \partial x
 
-    With `log_det="exact"` the determinant is that of the whole matrix, which takes D passes back through the network and
-    O(D^3); it is for low dimensions D. With `log_det="estimate"` it is a draw of mean log det (I + G),
+    `log_det="exact"` computes the determinant of the whole matrix, in D passes back through the network and O(D^3)
+    operations; it is for low dimensions D. `log_det="estimate"` draws a random number with mean log det (I + G),
 
     .. math:: \sum_{k=1}^{n + N} \frac{(-1)^{k+1}}{k} \frac{v^T G^k v}{P(n + N \ge k)}, \qquad
               v_i = \pm 1, \quad P(N \ge j) = q^j, \quad q = \max(\tfrac12, L^2),
 
-    in n + N passes back, whatever D is: `terms` of the series always, and as many more as a geometric number N says, whose
-    weights make up for those left out (Russian roulette). A draw has finite variance, since :math:`|v^T G^k v| \le D L^k`.
-    It is an estimate (`Transform.estimated`): a `Flow` on it has a `loss` and an `estimate`, and no `log_prob`.
+    in n + N passes back, whatever D is. The first n terms of the series (`terms`) are always there. A geometric random
+    number N says how many more are, and dividing each by its probability makes up for the terms left out (Russian roulette).
+    The variance of a draw is finite, since :math:`|v^T G^k v| \le D L^k`. The log-determinant is then an estimate
+    (`Transform.estimated`): a `Flow` of the layer has a `loss` and an `estimate`, and no `log_prob`.
 
-    The inverse iterates x <- z - g(x) from z; every step shrinks the error by L. A step of Newton's method ends it. Where
-    that does not come back to z within the tolerance, x is NaN.
+    The inverse iterates x <- z - g(x), starting at z. Every step shrinks the error by the factor L. One step of Newton's
+    method follows. Where x + g(x) is not within the tolerance of z at the end, x is NaN.
 
     Source: Behrmann et al., 2019, "Invertible residual networks", arXiv:1811.00995; Chen et al., 2019, "Residual flows for
     invertible generative modeling", arXiv:1906.02735, equations 6 and 8 (roulette); Hutchinson, 1990.
@@ -42,11 +43,13 @@ class Residual(Transform):
         network: g, a `LipschitzNetwork` such as `LipschitzMLP`, with outputs of the shape of its x and L below 1.
         log_det: "exact" or "estimate".
         terms: n, of the estimate.
-        steps: of the inverse; by default as many as shrink the error by a factor of 10^5: 110 for L = 0.9, 1,146 for 0.99.
+        steps: number of steps of the inverse. By default they shrink the error by a factor of 10^5: 110 steps for L = 0.9,
+            1,146 for 0.99.
         tolerance: of the inverse, relative to 1 + the largest number of z.
 
     Raises:
-        ValueError: a network of which no Lipschitz constant is known, one that is no contraction, or other shapes.
+        ValueError: a network that is no `LipschitzNetwork`, that is no contraction, or whose outputs have another shape than
+            its x.
 
     Example:
         >>> import torch

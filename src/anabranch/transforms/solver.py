@@ -1,4 +1,4 @@
-"""How a differential equation is solved, and how its gradients come back, as strategies."""
+"""Solvers of differential equations, and how gradients come back through them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ Derivative = Callable[[Tensor, Tensor], Tensor]
 
 
 class Solver(Described, ABC):
-    r"""Solves ds/dt = f(t, s), with torchdiffeq: `Continuous(field, solver=...)`. Rows have an equation each.
+    r"""A solver of ds/dt = f(t, s) for rows s, by torchdiffeq: `Continuous(field, solver=...)`.
 
-    Gradients are of the steps that were taken (`adjoint=False`), exact for these steps, with memory for all of them; or
-    solutions of the adjoint equation, which is solved back from the end with the memory of one step (`adjoint=True`):
+    With `adjoint=False` gradients go back through the steps that the solver took. They are exact for these steps, and need
+    memory for all of them. With `adjoint=True` gradients solve the adjoint equation, backwards in time, with the memory of
+    one step:
 
     .. math:: a = \frac{dL}{ds}, \qquad \frac{da}{dt} = -a^T \frac{\partial f}{\partial s}, \qquad
               \frac{dL}{d\theta} = \int a^T \frac{\partial f}{\partial \theta} dt
 
-    Their error is the solver's, and they are of first order. Source: Chen et al., 2018, "Neural ordinary differential
-    equations", arXiv:1806.07366, section 2.
+    Such gradients have an error of the size of the solver's, and they have no gradients themselves.
+
+    Source: Chen et al., 2018, "Neural ordinary differential equations", arXiv:1806.07366, section 2.
 
     To write your own: define `solve`.
 
@@ -44,10 +46,10 @@ class Solver(Described, ABC):
 
         Args:
             derivative: f.
-            state: (rows, numbers), at the beginning.
-            begin: the time then.
-            end: the time at the end, before or after it.
-            parameters: what f depends on and shall have gradients by.
+            state: (rows, numbers), at the first time.
+            begin: the first time.
+            end: the last time, which may lie before the first.
+            parameters: the tensors that f depends on and that need gradients.
 
         Raises:
             ValueError: the budget of steps is used up, or a number is no longer finite.
@@ -55,16 +57,16 @@ class Solver(Described, ABC):
 
 
 class Adaptive(Solver):
-    r"""Steps as long as the tolerance allows: the error of a step, as the method estimates it, stays below
+    r"""A solver with steps as long as the tolerance allows: the estimated error of a step stays below
 
     .. math:: \epsilon (1 + |s|) \text{ for every number } s \text{ of every row.}
 
-    All rows take the steps of the hardest of them, so that what is said of a row depends on the rows beside it by no more
-    than the tolerance. In float32 below 1e-6 rounding stands in the way.
+    All rows take the steps that the hardest row needs. The result of a row depends on the rows beside it, by no more than
+    the tolerance. In float32 rounding makes a tolerance below 1e-6 useless.
 
     Args:
-        tolerance: epsilon, of one step; the whole error is several times as large.
-        max_steps: at most so many steps, those that are taken back included.
+        tolerance: epsilon, of one step; the error of the whole solution is several times as large.
+        max_steps: the largest number of steps, rejected ones included.
         method: "dopri5" (Dormand and Prince, 1980), "dopri8", "bosh3" or "adaptive_heun".
         adjoint: whether gradients are by the adjoint equation.
 
@@ -117,10 +119,10 @@ class Adaptive(Solver):
 
 
 class Fixed(Solver):
-    r"""Steps of equal length, whatever the error is: the same operations for all rows, each on its own.
+    r"""A solver with a fixed number of equal steps, whatever the error is. Rows do not depend on each other.
 
     Args:
-        steps: how many.
+        steps: number of steps.
         method: "rk4" (four evaluations a step), "midpoint" (two) or "euler" (one).
         adjoint: whether gradients are by the adjoint equation.
 

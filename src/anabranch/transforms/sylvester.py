@@ -18,13 +18,13 @@ class Sylvester(Transform):
 
     .. math:: \log |\det \partial z / \partial x| = \sum_{i=1}^M \log(1 + R_{ii} S_{ii} \tanh'(S Q^T x + b)_i)
 
-    It is a residual network with a hidden layer of M units, of which `Planar` has one. The layer is invertible for every
-    value of its parameters: R_ii is what its parameter makes it times a positive factor, which keeps every R_ii S_ii above
-    -0.998 (`tanh_unit.increasing_factor`), and no slope falls below 0.002.
+    The layer is a residual network with one hidden layer of M units; `Planar` has one unit. It is invertible for every
+    value of its parameters: a positive factor on R_ii keeps every R_ii S_ii above -0.998 (`tanh_unit.increasing_factor`), so
+    that each term of the sum is at least log 0.002.
 
-    Forward is a formula. The inverse takes Q^T z = y + R tanh(S y + b), a triangular system, from its last row to its first:
-    each is the root of an increasing function of one number, by Newton's method within a bracket; where one does not
-    converge, x is NaN. `Inverse(Sylvester(features))` samples by the formula, for variational inference (`flows.sylvester`).
+    Forward is a formula. The inverse solves the triangular system Q^T z = y + R tanh(S y + b) from its last row to its
+    first. Each row is an equation for one number, solved by Newton's method within a bracket. Where one does not converge, x
+    is NaN. For variational inference `Inverse(Sylvester(features))` samples by the formula (`flows.sylvester`).
 
     Source: van den Berg et al., 2018, "Sylvester normalizing flows for variational inference", arXiv:1803.05649, equations 8
     to 13.
@@ -32,12 +32,12 @@ class Sylvester(Transform):
     Args:
         features: number of features, D.
         units: number of hidden units, M, at most as many as features; by default as many.
-        basis: what Q is. "orthogonal": the orthonormal factor of any D x M matrix (its QR factorisation, which is exact, in
-            place of the paper's iteration). "householder": the first M columns of a product of reflections. "triangular":
-            the first M features as they are; a `Permutation` between layers then takes the place of the paper's.
+        basis: the kind of Q. "orthogonal": the orthonormal factor of any D x M matrix, by an exact QR factorisation in place
+            of the paper's iteration. "householder": the first M columns of a product of reflections. "triangular": the
+            first M features themselves; put a `Permutation` between such layers, as the paper does.
         reflections: how many, with basis="householder"; by default as many as hidden units.
-        network: moves the parameters with the context: a `Network` from the context to M (M + 2) numbers, and D M or
-            D reflections more for Q, which are added to the trainable constants (`Sylvester.size` counts them).
+        network: moves the parameters with the context: a `Network` from the context to `Sylvester.size` numbers, which are
+            added to the trainable constants: M (M + 2) for R, S and b, and for Q none, D M, or D for each reflection.
 
     Raises:
         ValueError: sizes that do not fit.

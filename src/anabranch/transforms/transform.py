@@ -53,8 +53,8 @@ class Transform(Described, ABC):
         scoring: what forward costs, in the same words; "closed" unless the transform was turned round (`Inverse`), or has
             no formula (`Continuous`).
         affine: whether f(x) = A x + b at every context.
-        estimated: whether log_det is random, with log |det| for its mean: a draw of its own for each event and call. So it
-            is where a part's is.
+        estimated: whether log_det is random, with mean log |det|. Each call draws afresh for every event. A transform is
+            estimated if one of its parts is.
         domain: the x for which f is defined, a `torch.distributions` constraint; by default all. Outside it forward gives
             a log_det of -inf, so that a density is 0 there, and some finite z; a NaN stays NaN. (A chain leaves that to
             its blocks: each has its own domain, and log_det stays -inf.)
