@@ -26,20 +26,21 @@ def bits_per_dimension(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     r"""-log2 P(x | c) / D of levels x with D numbers each, and its standard error: (n,) each.
 
-    P is a probability of whole numbers, so that models of levels and dequantised flows compare. Where only a bound is known
-    log P is `estimate`, by importance weighting with so many draws: the bits are then too many in the mean, by about half
-    the squared error of log P, over D log 2.
+    P is a probability of whole numbers, so that models of levels and dequantised flows compare. If only a bound of log P is
+    known, the function takes `estimate`, by importance weighting. The bits are then too many in the mean, by about half the
+    squared error of log P, divided by D log 2.
+
     Source: Theis et al., 2016, arXiv:1511.01844, section 3.1.
 
     Args:
         density: of levels: `Dequantized`, an `Autoregressive` over levels, ...
         x: (n, *event), whole numbers.
         context: (n, *context), if the density takes one.
-        samples: draws for each image, where only a bound is known.
+        samples: number of draws for each image, if only a bound is known.
         generator: of the draws, as of `Density.sample`.
 
     Raises:
-        ValueError: a density of real numbers, whose nats depend on the unit of x; numbers that are no levels.
+        ValueError: a density of real numbers, whose nats depend on the unit of x; an x with numbers that are no levels.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What a context adds to the layers of a network."""
+"""The vectors that a context adds to the layers of a network."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from anabranch.kernels.layout import as_rows, cast
 
 
 class ContextShifts(nn.Module):
-    """V_l c for each of several layers l: one product, of which every layer has a share.
+    """V_l c for each of several layers l, by one product for all layers.
 
     Args:
-        context: how many numbers one context has, 0 for none.
-        widths: of the layers.
+        context: number of numbers of one context, 0 for none.
+        widths: widths of the layers.
     """
 
     def __init__(self, context: int, widths: Sequence[int]) -> None:
@@ -31,7 +31,7 @@ class ContextShifts(nn.Module):
     def forward(
         self, context: Tensor | None, batch_shape: torch.Size, dtype: torch.dtype | None = None
     ) -> list[Tensor | None]:
-        """For each layer (rows, width), of contexts (*batch, context); None for each where there is no context."""
+        """(rows, width) for each layer, from contexts (*batch, context); None for each layer without a context."""
         if self.product is None or context is None:
             return [None] * len(self.widths)
         (shifts,) = cast(dtype, self.product(context))

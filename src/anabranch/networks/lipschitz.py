@@ -1,4 +1,4 @@
-"""The contract of a network that stretches no distance by more than a known factor."""
+"""The contract of a network with a known Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LipschitzNetwork(Network):
 
     .. code-block:: text
 
-        at(context) -> the function from x to f(x, context): what does not depend on x is computed once
+        at(context) -> the function from x to f(x, context); it computes once whatever does not depend on x
 
     To write your own: call `super().__init__(features, outputs, context)`, set `lipschitz`, and define `at`.
 
@@ -38,13 +38,15 @@ class LipschitzNetwork(Network):
 
 
 def spectral_bound(weight: Tensor) -> Tensor:
-    r"""A number that the largest singular value of a matrix does not exceed, and that exceeds it by little, without state.
+    r"""A close upper bound of the largest singular value of a matrix, computed without state:
 
     .. math:: \sigma(W)^2 = \lambda(G), \quad G = W W^T, \qquad
               \lambda(G)^{2^k} = \lambda(G^{2^k}) \le \| G^{2^k} \|_F \le \sqrt{n}\, \lambda(G)^{2^k}
 
-    Six squarings leave at most a factor of :math:`n^{1/256}`: 1.6 % for 64 rows. A power iteration with a vector, which
-    the sources of residual flows take, comes from below, so that a contraction may be none.
+    After six squarings the bound is too large by at most a factor of :math:`n^{1/256}`: 1.6 % for 64 rows. The sources of
+    residual flows take a power iteration with a vector instead. It gives a lower bound, so that a network may be no
+    contraction.
+
     Source: Delattre et al., 2023, "Efficient bound of Lipschitz constant for convolutional layers by Gram iteration",
     arXiv:2305.16173.
 

@@ -1,4 +1,4 @@
-"""Networks that read points of circles."""
+"""Networks that read angles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anabranch.networks.network import Network
 
 
 class OfAngles(Network):
-    r"""y = f(cos t_1, ..., cos t_n, sin t_1, ..., sin t_n; c) with t_i = 2 pi x_i / P, which a whole turn does not change.
+    r"""y = f(cos t_1, ..., cos t_n, sin t_1, ..., sin t_n; c) with t_i = 2 pi x_i / P: adding P to an x_i does not change y.
 
     Args:
         network: f, of 2 n features.

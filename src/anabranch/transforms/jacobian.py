@@ -1,4 +1,4 @@
-"""The derivative of a map of vectors, by reverse-mode differentiation: whole, and times vectors."""
+"""The Jacobian of a map of vectors, and its products with vectors, by reverse-mode differentiation."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 Rows = Callable[[Tensor], Tensor]
-"""A map of vectors (*batch, D) to vectors (*batch, D), each on its own."""
+"""A map of vectors (*batch, D) to vectors (*batch, D), each independently."""
 
 
 def pulled_back(function: Rows, x: Tensor) -> tuple[Tensor, Rows]:
     """f(x), and the map from rows v to the rows v^T J, where J is the derivative of f at the row of x.
 
-    Both are differentiable by x, by v and by what f closes over.
+    Both are differentiable by x, by v and by the tensors that f closes over.
     """
     y, pull = torch.func.vjp(function, x)[:2]
     return y, lambda v: pull(v)[0]
 
 
 def pushed_forward(function: Rows, x: Tensor) -> Rows:
-    """The map from rows v to the rows J v: what is linear is its derivative, so that v^T J turned round gives J v."""
+    """The map from rows v to the rows J v. The map from v to v^T J is linear, so that pulling back through it gives J v."""
     _, pull = pulled_back(function, x)
     _, push = pulled_back(pull, torch.zeros_like(x))
     return push

@@ -12,16 +12,16 @@ from anabranch.networks.of_context import network_of_context
 class Learned(nn.Module):
     r"""The numbers theta(c) = theta_0 + n(c) of a layer: trainable constants, and a network of the context, if any.
 
-    The constants stay beside the network, so that a network which starts at zero starts the layer at its constants. A layer
-    whose gradient is 0 where all its numbers are would never leave that point.
+    With a network that starts at zero, the layer starts at its constants. Constants of 0 would not do for every layer: some
+    have a gradient of 0 there, and would never leave that point.
 
     Args:
         start: theta_0, (size).
         network: n, from a context to `size` numbers; None: no context.
-        what: how an error names the numbers.
+        what: the words of an error for the numbers.
 
     Raises:
-        ValueError: a network of another size, or one that wants a context beside its x.
+        ValueError: a network of another size, or one that needs a context beside its x.
     """
 
     def __init__(self, start: Tensor, network: Network | None = None, what: str = "numbers") -> None:

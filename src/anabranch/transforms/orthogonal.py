@@ -1,4 +1,4 @@
-"""Orthonormal columns made of any numbers: reflections, and the orthonormal factor of a matrix."""
+"""Orthogonal maps made from any numbers: products of reflections, and the orthonormal factor of a matrix."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def reflected(x: Tensor, vectors: Tensor, back: bool = False) -> Tensor:
-    r"""H_n ... H_1 x with the reflections :math:`H_i = I - 2 v_i v_i^T / |v_i|^2`, or x brought back from there.
+    r"""H_n ... H_1 x with the reflections :math:`H_i = I - 2 v_i v_i^T / |v_i|^2`, or the inverse of this map.
 
     Args:
         x: (*batch, D).
         vectors: v_1, ..., v_n, (*batch, n, D), none of them 0.
-        back: apply them in the other order: each reflection is its own inverse.
+        back: whether to apply the inverse. Each reflection is its own inverse, so the inverse applies them in reverse order.
     """
     directions = (vectors / vectors.norm(dim=-1, keepdim=True)).unbind(dim=-2)
     for v in reversed(directions) if back else directions:
@@ -21,7 +21,7 @@ def reflected(x: Tensor, vectors: Tensor, back: bool = False) -> Tensor:
 
 
 def orthonormal_factor(matrix: Tensor) -> Tensor:
-    """Q of matrix = Q R with a positive diagonal of R: unlike what libraries give it is a continuous function of the matrix.
+    """Q of matrix = Q R, with a positive diagonal of R, which makes Q a continuous function of the matrix.
 
     Args:
         matrix: (*batch, D, M) of full rank, M <= D.
@@ -34,5 +34,5 @@ def orthonormal_factor(matrix: Tensor) -> Tensor:
 
 
 def times(matrix: Tensor, x: Tensor) -> Tensor:
-    """matrix x, for one matrix (n, m) or for one of each event (*batch, n, m); x is (*batch, m)."""
+    """matrix x, for one matrix (n, m) or a matrix for each event (*batch, n, m); x is (*batch, m)."""
     return x @ matrix.mT if matrix.dim() == 2 else (matrix @ x.unsqueeze(-1)).squeeze(-1)

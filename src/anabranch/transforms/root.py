@@ -1,4 +1,4 @@
-"""Where an increasing function of one number is zero: the inverses that have no formula."""
+"""Roots of increasing functions of one number, for inverses without a formula."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def root_between(
 ) -> Tensor:
     r"""The t between low and high at which an increasing function is 0, elementwise, without gradients.
 
-    Newton's steps within a bracket that every evaluation narrows. A step that leaves the bracket, or that is more than half
-    of the step before the last, is a bisection instead. The number of steps is fixed: nothing branches on a value.
+    The search takes steps of Newton's method within a bracket, which every evaluation narrows. If a step leaves the bracket,
+    or is longer than half of the step before the last, a bisection takes its place. The number of steps is fixed, since
+    nothing branches on a value.
 
-    Where g(t) is not 0 up to rounding in the end (the bracket holds no root, a number is not finite, or the steps were too
-    few) the root is NaN, never a wrong number.
+    If g(t) is not 0 up to rounding at the end, the root is NaN and never a wrong number. That happens if the bracket holds
+    no root, a number is not finite, or there were too few steps.
 
     Source: Press et al., 2007, "Numerical recipes", 3rd edition, section 9.4, `rtsafe`.
 
     Args:
         function: g and g'.
         low, high: with g(low) <= 0 <= g(high).
-        size: how large the numbers are whose difference g is, which says how it rounds; by default 1.
-        steps: evaluations of g.
+        size: the size of the numbers whose difference is g, which determines its rounding; by default 1.
+        steps: number of evaluations of g.
 
     Example:
         >>> import torch
@@ -57,6 +58,6 @@ def root_between(
 
 
 def with_derivatives(t: Tensor, function: Increasing) -> Tensor:
-    """One step of Newton's method from a root without gradients: it adds the derivatives by all that the function reads."""
+    """A root found without gradients, after one step of Newton's method, which adds the derivatives."""
     g, slope = function(t)
     return t - g / slope.detach()

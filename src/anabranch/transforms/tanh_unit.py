@@ -1,4 +1,4 @@
-r"""A hidden unit of a layer x + u tanh(w x + b): what keeps it increasing, and where it reaches a value."""
+r"""A hidden unit of a layer x + u tanh(w x + b): the factor that keeps it increasing, and its inverse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 from anabranch.transforms.root import root_between, with_derivatives
 
 LEAST_SLOPE = 2e-3
-"""The least slope of 1 + tanh' a: a float32 keeps seven digits, of which the way back loses three."""
+"""The least slope 1 + tanh' a: a float32 has seven digits, of which the inverse loses three."""
 
 
 def increasing_factor(a: Tensor) -> Tensor:
