@@ -18,7 +18,7 @@ def gallery(
         str,
         typer.Argument(
             help="pinwheel-5, pinwheel-3, circles, circles-32-labels, circles-64-labels, mnist-clusters, table-clusters, "
-            "depth-against-naive, arm or images."
+            "depth-against-naive, plane, arm or images."
         ),
     ],
     seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 4,

@@ -1,6 +1,7 @@
-"""Experiments as commands: mixtures of flows on toys, images and tables; autoregressive models of images."""
+"""Experiments as commands: mixtures of flows on toys, images and tables; flows of the plane and of images."""
 
 from anabranch.gallery.experiments import NAMES, run_experiment
 from anabranch.gallery.results import Result
+from anabranch.gallery.transport import transport_picture
 
-__all__ = ["NAMES", "Result", "run_experiment"]
+__all__ = ["NAMES", "Result", "run_experiment", "transport_picture"]

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
-from anabranch.gallery import cluster_pictures, naive, pictures, toys
+from anabranch.gallery import cluster_pictures, naive, pictures, plane, toys
 from anabranch.gallery.animation import animation
 from anabranch.gallery.arm_drawing import draw_arm, draw_depths
 from anabranch.gallery.clusters import Space
 from anabranch.gallery.data import Labelled, load_digits_0_to_4, load_tables
 from anabranch.gallery.grids import density_grid, square_around
 from anabranch.gallery.results import Result, clusters_of
+from anabranch.gallery.transport import transport_picture
 from anabranch.models import DepthMixture, Ensemble
 from anabranch.objectives import Likelihood
 from anabranch.training import Epoch, fit, start_from
@@ -31,6 +32,8 @@ def draw(name: str, folder: Path, data: Path, fitted: Mapping[str, Density]) -> 
     """Pictures of the densities fitted on the first seed, and for pinwheel-3 an animation of a fit."""
     if name in toys.TOYS:
         _draw_toy(name, folder, fitted)
+    elif name == "plane":
+        _draw_transport(folder, fitted)
     elif name == "arm":
         draw_arm(folder, fitted)
     elif name == "mnist-clusters":
@@ -120,6 +123,17 @@ def _animate(name: str, folder: Path, rows: toys.Rows) -> None:
         compile=False,
     )
     animation(folder / f"{name}.gif", frames, extent=extent, title="A mixture of three flows learns a pinwheel")
+
+
+def _draw_transport(folder: Path, fitted: Mapping[str, Density]) -> None:
+    """The way of each flow from data to noise."""
+    for name in plane.TOY_NAMES:
+        rows = toys.Rows(toys.TOYS[name](), seed=0)
+        for method, density in fitted.items():
+            if method.startswith(f"{name}: "):
+                path = folder / f"plane-{_file_name(method)}.png"
+                score = f"{rows.score(density):.3f} nats per row"
+                transport_picture(path, density, rows.x, title=f"{method.replace(': ', ', ')}, {score}")
 
 
 def _draw_clusters(data: Labelled, folder: Path, name: str, fitted: Mapping[str, Density]) -> None:

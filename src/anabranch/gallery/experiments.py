@@ -8,7 +8,7 @@ from pathlib import Path
 from anabranch.checks import one_of, positive_int
 from anabranch.densities import Density
 from anabranch.draws import drawing
-from anabranch.gallery import clusters, naive, toys
+from anabranch.gallery import clusters, naive, plane, toys
 from anabranch.gallery.arm import Arm
 from anabranch.gallery.data import load_levelled
 from anabranch.gallery.drawing import draw, draw_curves
@@ -17,7 +17,7 @@ from anabranch.gallery.image_flows import ImageFlows
 from anabranch.gallery.panels import require_matplotlib
 from anabranch.gallery.results import Result, write_results
 
-NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive", "arm", "images")
+NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive", "plane", "arm", "images")
 _QUICK = ("arm", "images")  # whose fits may be cut short
 
 
@@ -97,6 +97,8 @@ def _runs(
         return lambda seed: clusters.run_tables(data, seed)
     if name == "depth-against-naive":
         return naive.run
+    if name == "plane":
+        return plane.run
     if name == "arm":
         return Arm(seeds, epochs)
     return lambda seed: toys.run(name, seed)
