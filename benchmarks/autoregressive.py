@@ -12,8 +12,8 @@ fit is a process of one thread, and a line of the JSON lines; a fit whose line i
 digits: scikit-learn's, 8x8, 17 levels, rows 1000/350/447 in order. letters: 16x8 bits, folds 0 to 8 are fitted (a tenth of
 them says when to stop), 9 is scored. mnist: 28x28, each pixel drawn once as a bit with the probability of its grey
 (`numpy.random.default_rng(0)`); the first 50,000 rows are fitted (the last 2,000 of them say when to stop), the last 10,000
-scored. With the setting `redrawn=N` the fitted rows are drawn N times, by seeds 1 to N, and a fit of one epoch sees each
-drawing once; the rows that are scored stay as they are.
+scored. With the setting `redrawn=N` the fitted rows are drawn N times, by seeds 1 to N, and an epoch sees all of these
+drawings; the rows that are scored stay as they are.
 """
 
 from __future__ import annotations
@@ -192,6 +192,7 @@ def work(job: tuple[Any, ...]) -> None:
         for name, some in (("validation", validation), ("fitted rows", train[:1000]))
     }
     epochs = len(history.epochs)
+    row |= {"validation by epoch": [epoch.validation for epoch in history.epochs]}
     row |= {"epochs": epochs, "parameters": sum(p.numel() for p in density.parameters())}
     row |= {"seconds": seconds, "processor seconds": processor, "seconds an epoch": processor / max(1, epochs)}
     row |= {"sampling ms an image": 1000 * sampling / SAMPLES}
