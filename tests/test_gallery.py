@@ -1,6 +1,7 @@
 """The gallery's commands, on toys small enough for a test; their numbers are of no meaning."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -293,6 +294,10 @@ def test_options_are_those_of_experiments_that_take_them(tmp_path):
         run_experiment("arm", tmp_path, minutes=2)
     with pytest.raises(ValueError, match=r"file: expected the \.npz file of fashion, .* got None"):
         run_experiment("images", tmp_path, images="fashion")
+    with pytest.raises(ValueError, match="file: expected None for digits, which come with scikit-learn, got x"):
+        run_experiment("images", tmp_path, file=Path("x.npz"))
+    with pytest.raises(ValueError, match="minutes: expected"):
+        run_experiment("images", tmp_path, minutes=0)
     with pytest.raises(ValueError, match="data: expected"):
         run_experiment("images", tmp_path, images="letters")
 
@@ -338,5 +343,11 @@ def test_the_test_set_of_a_file_is_its_own_or_the_last_sixth(few_images, tmp_pat
     images = data.load_levelled("fashion", tmp_path / "more.npz")
     assert [len(part) for part in (images.x, images.validation, images.test)] == [116, 4, 7]
     np.savez(tmp_path / "scaled.npz", x=np.zeros((5, 8, 8)))
+    np.save(tmp_path / "one.npy", np.zeros((5, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"one\.npy: expected an \.npz file with x, got one array"):
+        data.load_levelled("mnist", tmp_path / "one.npy")
+    np.savez(tmp_path / "too_few.npz", x=np.zeros((24, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"at least 25 images to fit and 1 to score, got 20 and 4"):
+        data.load_levelled("mnist", tmp_path / "too_few.npz")
     with pytest.raises(ValueError, match=r"scaled\.npz: expected x \(rows, height, width\) in uint8, got .* float64"):
         data.load_levelled("mnist", tmp_path / "scaled.npz")

@@ -92,14 +92,19 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
             is the test set. The last twenty-fifth of the other rows say when a fit is at its best.
 
     Raises:
-        ValueError: another name, no file, or a file without such arrays.
+        ValueError: another name, no file, a file of digits, or one without such arrays.
     """
     if one_of("data", name, LEVELLED) == "digits":
+        if file is not None:
+            raise ValueError(f"file: expected None for digits, which come with scikit-learn, got {file}")
         images = load_images()
         return LevelledImages(name, 17, *(rows[:, None] for rows in (images.x, images.validation, images.test)))
     if file is None:
         raise ValueError(f"file: expected the .npz file of {name}, with x (rows, height, width) in uint8, got None")
-    with np.load(file, allow_pickle=False) as arrays:
+    opened = np.load(file, allow_pickle=False)
+    if isinstance(opened, np.ndarray):
+        raise ValueError(f"{file}: expected an .npz file with x, got one array; write it with numpy.savez(file, x=...)")
+    with opened as arrays:
         found = {key: arrays[key] for key in ("x", "xt") if key in arrays.files}
     for key, value in found.items():
         if value.dtype != np.uint8 or value.ndim != 3:
@@ -114,6 +119,11 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
     else:
         test = torch.from_numpy(found["xt"])[:, None]
     kept = len(x) - len(x) // 25
+    if kept == len(x) or not len(test):
+        raise ValueError(
+            f"{file}: expected at least 25 images to fit and 1 to score, got {len(x)} and {len(test)} (without xt the last "
+            "sixth of x is scored)"
+        )
     return LevelledImages(name, 256, x[:kept], x[kept:], test)
 
 
