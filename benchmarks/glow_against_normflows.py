@@ -1,0 +1,243 @@
+"""Our Glow and normflows' Glow of equal size on images of 28 x 28, fitted for equal processor time, one thread each.
+
+python benchmarks/glow_against_normflows.py run --file fashion.npz [--minutes 8] [--seeds 0,1,2] [-o glow.jsonl]
+python benchmarks/glow_against_normflows.py summary glow.jsonl [--page]
+
+The file has x (images, height, width) in uint8, and a test set xt if there is one, else the last sixth of x is the test set.
+normflows is no dependency: pip install --target normflows-there normflows --no-deps, and PYTHONPATH=normflows-there.
+
+Both have the same levels and steps, the same optimiser, schedule, batches and noise. The width of normflows' networks is the
+one that makes its parameters as many as ours: its networks are three convolutions (3 x 3, 1 x 1, 3 x 3), ours gated and
+residual. Both read (x + u) / 256 with u uniform, as in normflows' example, and start their activation normalisation at the
+first batch. They are fitted in turns in one process, some seconds each. Bits per dimension are of the discrete likelihood of
+the first test images, by importance weighting with the same draws of u; "bound" is by one draw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import anabranch as ab
+from anabranch.draws import drawing
+from anabranch.gallery.data import load_levelled
+
+PAGE = Path(__file__).parent.parent / "docs" / "image_flows.md"
+OURS, THEIRS = "anabranch", "normflows"
+LEVELS, STEPS, HIDDEN, BLOCKS = 2, 8, 32, 1
+BATCH, CLIP, WARM = 64, 50.0, 100
+# processor seconds of one at a stretch
+TURN = 5.0
+Row = dict[str, Any]
+
+
+def glow_of_anabranch(shape: tuple[int, int, int], hidden: int = HIDDEN) -> nn.Module:
+    """A flow, not fitted yet."""
+    return ab.Flow(ab.flows.glow(shape, levels=LEVELS, steps=STEPS, hidden=hidden, blocks=BLOCKS))
+
+
+def glow_of_normflows(shape: tuple[int, int, int], hidden: int) -> nn.Module:
+    """The model of normflows' example, without classes."""
+    try:
+        import normflows as nf  # noqa: PLC0415 (a peer need not be installed)
+    except ImportError:
+        raise SystemExit(
+            "normflows is missing: pip install --target normflows-there normflows --no-deps, then PYTHONPATH=normflows-there"
+        ) from None
+
+    channels, height, width = shape
+    bases, flows, merges = [], [], []
+    for i in range(LEVELS):  # from the noise on
+        wide = channels * 2 ** (LEVELS + 1 - i)
+        steps = [nf.flows.GlowBlock(wide, hidden, split_mode="channel", scale=True) for _ in range(STEPS)]
+        flows.append([*steps, nf.flows.Squeeze()])
+        side = 2 ** (LEVELS - i)
+        if i:
+            merges.append(nf.flows.Merge())
+            wide //= 2
+        bases.append(nf.distributions.DiagGaussian((wide, height // side, width // side)))
+    return nf.MultiscaleFlow(bases, flows, merges, class_cond=False)
+
+
+def log_prob_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The log-density of images; normflows asks for classes too, none here."""
+    return model.log_prob if isinstance(model, ab.Flow) else lambda x: model.log_prob(x, None)
+
+
+def parameters_of(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def width_like(count: int, shape: tuple[int, int, int]) -> int:
+    """The width at which normflows' Glow has nearest to so many parameters."""
+    return min(range(16, 257, 4), key=lambda hidden: abs(parameters_of(glow_of_normflows(shape, hidden)) - count))
+
+
+@dataclass
+class Fit:
+    """One model while it is fitted.
+
+    Attributes:
+        name: whose it is.
+        model: of images on [0, 1).
+        budget: processor seconds.
+        rate: the largest learning rate.
+        seed: of batches and noise.
+        used: processor seconds so far.
+        course: (processor seconds, bits per dimension of the batches since the last entry).
+    """
+
+    name: str
+    model: nn.Module
+    budget: float
+    rate: float
+    seed: int
+    used: float = 0.0
+    steps: int = 0
+    course: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.rate)
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def go_on(self, batches: Iterator[Tensor]) -> None:
+        """Steps for one turn."""
+        begun, losses = time.process_time(), []
+        while (now := self.used + time.process_time() - begun) < self.budget and time.process_time() - begun < TURN:
+            x = noisy(next(batches), self.generator)
+            if self.steps == 0 and isinstance(self.model, ab.Flow):
+                self.model.initialize(x)  # normflows does so by itself
+            # up at once, and down to 0 with the time that is left
+            warm = min(1.0, (self.steps + 1) / WARM)
+            self.optimiser.param_groups[0]["lr"] = self.rate * warm * 0.5 * (1 + math.cos(math.pi * now / self.budget))
+            loss = -log_prob_of(self.model)(x).mean()
+            self.optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+            self.optimiser.step()
+            losses.append(float(loss.detach()))
+            self.steps += 1
+        self.used += time.process_time() - begun
+        if losses:
+            self.course.append((round(self.used, 1), bits(-sum(losses) / len(losses), x[0].numel())))
+
+
+def noisy(levels: Tensor, generator: torch.Generator) -> Tensor:
+    return (levels + torch.rand(levels.shape, generator=generator)) / 256
+
+
+def bits(log_density: float, dimensions: int) -> float:
+    """Bits per dimension of levels, for the log-density of (x + u) / 256."""
+    return (math.log(256) - log_density / dimensions) / math.log(2)
+
+
+def batches_of(x: Tensor, seed: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(x), generator=generator)
+        for rows in order.split(BATCH)[: len(x) // BATCH]:
+            yield x[rows].float()
+
+
+def scored(log_prob: Callable[[Tensor], Tensor], x: Tensor, draws: int) -> Row:
+    """Bits per dimension by importance weighting, with the same noise for every model."""
+    generator = torch.Generator().manual_seed(123)
+    dimensions, values, bounds = x[0].numel(), [], []
+    with torch.no_grad():
+        for some in x.float().split(100):
+            each = torch.stack([log_prob(noisy(some, generator)).double() for _ in range(draws)])
+            values.append(torch.logsumexp(each, dim=0) - math.log(draws))
+            bounds.append(each[0])
+    value, bound = (float(torch.cat(some).mean()) for some in (values, bounds))
+    return {"bits": bits(value, dimensions), "bound": bits(bound, dimensions)}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Both models on every seed that has no line yet."""
+    torch.set_num_threads(1)
+    images = load_levelled(arguments.data, arguments.file)
+    shape = tuple(images.x.shape[1:])
+    done = {(row["seed"], row["minutes"], row["data"]) for row in rows_of(arguments.output)}
+    width = width_like(parameters_of(glow_of_anabranch(shape)), shape)
+    for seed in map(int, arguments.seeds.split(",")):
+        if (seed, arguments.minutes, arguments.data) in done:
+            continue
+        with drawing(seed):
+            models = {OURS: glow_of_anabranch(shape), THEIRS: glow_of_normflows(shape, width)}
+        hidden = {OURS: HIDDEN, THEIRS: width}
+        fits = [
+            Fit(name, model, 60 * arguments.minutes, arguments.rate, seed)
+            for name, model in models.items()
+            if name in arguments.models
+        ]
+        batches = {one.name: batches_of(images.x, seed) for one in fits}
+        while any(one.used < one.budget for one in fits):
+            for one in fits:
+                one.go_on(batches[one.name])
+        for one in fits:
+            row: Row = {"data": arguments.data, "minutes": arguments.minutes, "seed": seed, "model": one.name}
+            row |= {"parameters": parameters_of(one.model), "hidden": hidden[one.name], "rate": one.rate}
+            row |= {"steps": one.steps, "milliseconds a step": 1000 * one.used / one.steps}
+            row |= scored(log_prob_of(one.model.eval()), images.test[: arguments.scored], arguments.draws)
+            row |= {"fitted": one.course[-1][1], "scored": arguments.scored, "draws": arguments.draws}
+            row |= {"load": round(os.getloadavg()[0], 1), "course": one.course[:: max(1, len(one.course) // 20)]}
+            print(json.dumps(row), flush=True)
+            with arguments.output.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def rows_of(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    """A Markdown table; with --page also on the page of the docs, and the runs in results/."""
+    from trials import over_seeds, write  # noqa: PLC0415 (it loads more than the fits need)
+
+    rows = rows_of(arguments.runs)
+    columns = {"bits": ".3f", "bound": ".3f", "parameters": ",.0f", "milliseconds a step": ".0f", "steps": ",.0f"}
+    counts = {key: sum(row["data"] == key for row in rows) // 2 for key in {row["data"]: 0 for row in rows}}
+    lines = [{**row, "seeds": counts[row["data"]]} for row in rows]
+    table = over_seeds(lines, ("data", "minutes", "model", "seeds"), columns)
+    if arguments.page:
+        setting = {"levels": LEVELS, "steps": STEPS, "blocks": BLOCKS, "batch": BATCH, "clip": CLIP, "warm": WARM}
+        write("glow_against_normflows", setting, rows, table, PAGE)
+    else:
+        print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("run")
+    command.set_defaults(call=run)
+    command.add_argument("--file", type=Path, required=True, help=".npz with x, and xt if there is a test set")
+    command.add_argument("--data", default="fashion", choices=("fashion", "mnist"), help="the name of the data")
+    command.add_argument("--minutes", type=float, default=8.0, help="of processor time, for each fit")
+    command.add_argument("--seeds", default="0,1,2")
+    command.add_argument("--rate", type=float, default=1e-3, help="the largest learning rate")
+    command.add_argument("--models", default=f"{OURS},{THEIRS}")
+    command.add_argument("--scored", type=int, default=1000, help="so many test images")
+    command.add_argument("--draws", type=int, default=10, help="of the noise, for each test image")
+    command.add_argument("-o", "--output", type=Path, default=Path("glow.jsonl"))
+    command = commands.add_parser("summary")
+    command.set_defaults(call=summary)
+    command.add_argument("runs", type=Path)
+    command.add_argument("--page", action="store_true", help="write the table to docs/image_flows.md")
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
