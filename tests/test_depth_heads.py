@@ -18,6 +18,7 @@ from anabranch.transforms import (
     Elementwise,
     Householder,
     Log,
+    Logit,
     LULinear,
     Permutation,
     QuadraticSpline,
@@ -164,7 +165,8 @@ def test_heads_are_none_where_base_or_blocks_reach_a_part_only():
     assert ab.DepthMixture(Chain([turned, turned]), base=categories).heads is None
     square = Uniform([0.0, 0.0], [1.0, 1.0])
     assert ab.DepthMixture(Chain([LULinear(2), Elementwise(Sigmoid())]), base=square).heads is None
-    assert ab.DepthMixture(Chain([Elementwise(Sigmoid()), LULinear(2)]), base=Normal.standard(2)).heads is None
+    there_and_back = Chain([Elementwise(Sigmoid()), Elementwise(Logit())])
+    assert ab.DepthMixture(there_and_back, base=Normal.standard(2), depths=[2]).heads is None
     assert len(ab.DepthMixture(chain()).heads) == 3
 
 

@@ -12,7 +12,7 @@ from anabranch.images import bits_per_dimension
 from anabranch.models import at_temperature, interpolate, reconstruction_error
 from anabranch.networks import MLP
 from anabranch.testing import peak_memory, randomize
-from anabranch.transforms import Affine, Chain, Coupling, Elementwise, Logit, Squeeze
+from anabranch.transforms import Affine, Chain, Coupling, Elementwise, Logit, LULinear, OnPart, Permutation, Squeeze
 
 LEVELS = 5
 RECIPES = {
@@ -111,15 +111,35 @@ def test_noise_must_be_a_density_of_the_gap():
         (Normal(torch.zeros(3)), r"noise: expected event shape \(2,\)"),
         (Normal(torch.zeros(2), context=3), r"noise: expected a context of shape \(2,\)"),
         (Categorical(torch.zeros(2, 3)), "noise: expected a density that is exact and whose draws"),
+        (normal, r"noise: expected a density of numbers between 0 and 1, got a Normal of numbers between -inf and inf"),
+        (Uniform([0.0, -1.0], [1.0, 3.0]), r"between -1 and 3 at place \[1\]; take a flow that begins with a Logit"),
+        (ab.Flow(Elementwise(Affine(), 2)), "got a Flow of numbers between -inf and inf"),
+        (ab.Flow([LULinear(2), Elementwise(Affine(), 2, MLP(2, 4))]), "got a Flow of numbers between -inf and inf"),
     ):
         with pytest.raises(ValueError, match=said):
             Dequantized(normal, 4, noise)
     with pytest.raises(ValueError, match="density: expected one of real numbers, got a Categorical"):
         Dequantized(Categorical(torch.zeros(2, 3)), 3)
-    # draws outside their cell add nothing: the mean of the weights is the mass of the cell alone
-    wide = Dequantized(Uniform([0.0], [1.0]), 4, Uniform([-1.0], [3.0]))
-    value, error = wide.estimate(torch.zeros(1, 1), samples=20_000, generator=0)
-    assert abs(float(value) - math.log(0.25)) < 5 * float(error)
+
+
+def test_noise_of_the_gap_is_told_by_its_support():
+    """Of a flow the support is where its first layers lead, at every context."""
+    told = MLP(2, 4, hidden=(4,))
+    logit = Elementwise(Logit(), 2)
+    for noise in (
+        Uniform([0.0, 0.25], [1.0, 0.5]),
+        ab.Flow(logit),
+        ab.Flow([logit, Elementwise(Affine(), 2, told), LULinear(2)]),
+        ab.Flow([Permutation([1, 0]), OnPart(logit, [1, 0]), LULinear(2)]),
+    ):
+        assert Dequantized(Normal(torch.zeros(2)), 4, noise).noise is noise
+    support = ab.Flow([logit, Elementwise(Affine(), 2, told)]).support
+    assert support.check(torch.tensor([[0.5, 0.5], [0.5, 1.5], [-0.1, 0.5], [0.5, math.nan]])).tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_the_last_level_stays_below_one():

@@ -16,6 +16,8 @@ from anabranch.densities.contexts import at_every_context
 from anabranch.densities.density import Density
 from anabranch.densities.score import Score, expect_weights
 from anabranch.draws import drawing
+from anabranch.transforms.domain import OpenInterval
+from anabranch.transforms.span import span_of
 
 
 class Dequantized(Composite):
@@ -49,7 +51,8 @@ class Dequantized(Composite):
         logit: whether s is the logit.
 
     Raises:
-        ValueError: a density of levels, fewer than two levels, noise of another shape, or without an exact likelihood.
+        ValueError: a density of levels, fewer than two levels, noise of another shape, without an exact likelihood, or whose
+            `support` leaves (0, 1).
 
     Example:
         >>> import torch
@@ -92,6 +95,7 @@ class Dequantized(Composite):
                     f"noise: expected a context of shape {tuple(shape)} or ({shape.numel()},), that of x, or none, "
                     f"got {tuple(noise.context_shape or ())}"
                 )
+            _expect_in_the_gap(noise)
         super().__init__(shape, density.context_shape)
         self.levels = positive_int("levels", levels, least=2)
         self.density = density
@@ -210,3 +214,16 @@ class Dequantized(Composite):
         if like is not None:
             return like.dtype
         return x.dtype if x.is_floating_point() else torch.get_default_dtype()
+
+
+def _expect_in_the_gap(noise: Density) -> None:
+    """Raise ValueError where the support of noise says that it leaves (0, 1): a draw outside has no part in the bound."""
+    span = span_of(noise.support, noise.event_shape)
+    stray = span.outside(span_of(OpenInterval(0.0, 1.0), noise.event_shape))
+    if bool(stray.any()):
+        place = tuple(stray.nonzero()[0].tolist())
+        raise ValueError(
+            f"noise: expected a density of numbers between 0 and 1, got a {type(noise).__name__} of numbers between "
+            f"{span.low[place]:g} and {span.high[place]:g} at place {list(place)}; take a flow that begins with a "
+            "Logit, such as Flow(flows.dequantisation(shape))"
+        )

@@ -18,6 +18,7 @@ from anabranch.densities.score import Score
 from anabranch.densities.whole_numbers import Ends, ends_of
 from anabranch.families import DistributionFunction
 from anabranch.transforms.domain import everywhere, is_everything
+from anabranch.transforms.span import Span, span_of
 from anabranch.transforms.transform import common_shape
 
 
@@ -152,6 +153,14 @@ class _PieceByPiece(constraints.Constraint):
         pieces = value.split(self.sizes, dim=-self.event_dim)
         answers = [support.check(piece) for support, piece in zip(self.supports, pieces, strict=True)]
         return torch.stack(answers).all(dim=0)
+
+    def span(self, shape: torch.Size) -> Span:
+        """Those of the pieces."""
+        spans = [
+            span_of(support, torch.Size([size, *shape[1:]]))
+            for support, size in zip(self.supports, self.sizes, strict=True)
+        ]
+        return Span(torch.cat([one.low for one in spans]), torch.cat([one.high for one in spans]))
 
     def ends(self, event: Tensor) -> Ends | None:
         """Those of the pieces."""

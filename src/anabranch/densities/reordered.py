@@ -16,6 +16,7 @@ from anabranch.densities.score import Score
 from anabranch.densities.whole_numbers import Ends, ends_of
 from anabranch.families.distribution_function import DistributionFunction
 from anabranch.transforms.domain import is_everything
+from anabranch.transforms.span import Span, span_of
 
 
 class Reordered(Composite):
@@ -106,6 +107,11 @@ class _Reordered(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         result: Tensor = self.inner.check(value.index_select(-1, self.places))
         return result
+
+    def span(self, shape: torch.Size) -> Span:
+        """The other's, reordered."""
+        back = self.places.argsort().cpu()
+        return span_of(self.inner, shape).by(lambda ends: ends[back])
 
     def ends(self, event: Tensor) -> Ends | None:
         """The other's, each where its number comes to."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from anabranch.families.family import Family
+from anabranch.transforms.span import Span, unknown_span
 
 
 class ColumnByColumn(constraints.Constraint):
@@ -25,6 +26,11 @@ class ColumnByColumn(constraints.Constraint):
         """Whether every number of rows (*batch, columns) can be: (*batch)."""
         columns = zip(self.families, value.unbind(dim=-1), strict=True)
         return torch.stack([family.contains(x) | x.isnan() for family, x in columns]).all(dim=0)
+
+    def span(self, shape: torch.Size) -> Span:
+        """The ends of every family."""
+        spans = [_span_of_family(family, torch.Size([1])) for family in self.families]
+        return Span(torch.cat([one.low for one in spans]), torch.cat([one.high for one in spans]))
 
 
 class NumberByNumber(constraints.Constraint):
@@ -47,3 +53,15 @@ class NumberByNumber(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         """Whether every number of events (*batch, *event) can be: (*batch)."""
         return self.family.contains(value).flatten(value.dim() - self.event_dim).all(dim=-1)
+
+    def span(self, shape: torch.Size) -> Span:
+        """The ends of the family."""
+        return _span_of_family(self.family, shape)
+
+
+def _span_of_family(family: Family, shape: torch.Size) -> Span:
+    """From its least number to its largest; not known of one that leaves numbers out between them."""
+    if family.discrete:
+        return unknown_span(shape)
+    low, high = (torch.full(shape, end, dtype=torch.float64) for end in family.ends())
+    return Span(low, high)

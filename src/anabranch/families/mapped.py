@@ -11,6 +11,7 @@ from torch.special import ndtr, ndtri
 
 from anabranch.checks import instance_of, positive_int
 from anabranch.families.family import Family, quantiles_of
+from anabranch.transforms.domain import is_everything
 from anabranch.transforms.univariate import UnivariateMap
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -32,6 +33,9 @@ class Mapped(Family):
     Args:
         map: g, of the transforms' univariate maps, defined for all numbers and reaching all.
 
+    Raises:
+        ValueError: a map of numbers from or to an interval alone, such as `CircularSpline`.
+
     Example:
         >>> import torch
         >>> from anabranch.families import Mapped
@@ -46,6 +50,11 @@ class Mapped(Family):
 
     def __init__(self, map: UnivariateMap) -> None:
         instance_of("map", map, UnivariateMap)
+        if not (is_everything(map.domain) and is_everything(map.codomain)):
+            raise ValueError(
+                f"map: expected one from all numbers to all, since what it makes of x is normal, got {type(map).__name__}, "
+                f"from {map.domain} to {map.codomain}"
+            )
         positive_int("map.size", map.size)
         super().__init__(2 + map.size, inputs=1)
         self.map = map

@@ -11,6 +11,7 @@ from anabranch.densities import Density, Normal
 from anabranch.models.components import Components
 from anabranch.transforms import Chain, Reshape, Transform
 from anabranch.transforms.blockwise import lifted
+from anabranch.transforms.span import Span, span_of
 
 
 class Shaped(Protocol):
@@ -68,3 +69,19 @@ def onto(transform: Transform, base: Shaped, name: str = "base") -> Transform:
             f"got {tuple(shape)} of {shape.numel()}"
         )
     return transform if noise == shape else Chain([transform, Reshape(noise, shape)])
+
+
+def span_through(transform: Transform, base: Shaped, name: str = "base") -> Span:
+    """Where the numbers of x lie, whose noise a base draws: what `onto` gave, walked back from the base's support.
+
+    Raises:
+        ValueError: the base draws numbers that the transform does not reach, so that p(x) would not integrate to 1.
+    """
+    try:
+        return transform.span_behind(span_of(base.support, base.event_shape))
+    except ValueError as error:
+        kind = base.kinds if isinstance(base, Components) else type(base).__name__
+        raise ValueError(
+            f"{name}: expected one {error}, of a {kind}; p(x) would not integrate to 1: take another transform, or a base "
+            "whose support says that it stays within, such as densities.Uniform"
+        ) from error

@@ -19,6 +19,7 @@ from anabranch.described import Described
 from anabranch.draws import drawing
 from anabranch.networks import CausalNetwork, Network
 from anabranch.transforms.domain import is_everything
+from anabranch.transforms.span import Span, span_of, span_of_any
 from anabranch.transforms.transform import common_shape
 
 
@@ -244,6 +245,10 @@ class _AnyOf(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         return torch.stack([support.check(value) for support in self.supports]).any(dim=0)
+
+    def span(self, shape: torch.Size) -> Span:
+        """That of all supports, where they agree or one is everything."""
+        return span_of_any([span_of(support, shape) for support in self.supports])
 
     def ends(self, event: Tensor) -> Ends | None:
         """Those that hold all of the supports'."""

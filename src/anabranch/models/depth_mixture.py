@@ -18,14 +18,15 @@ from anabranch.densities.mixture import log_sum
 from anabranch.densities.score import ByLoss, Score, expect_weights
 from anabranch.draws import drawing
 from anabranch.families.draw_levels import draw_levels
-from anabranch.models.base import base_for, onto
+from anabranch.models.base import base_for, onto, span_through
 from anabranch.models.depth_heads import alike, read_heads, side_by_side
 from anabranch.models.gate import context_of_gate, gate_logits, is_constant, read_gate
-from anabranch.models.preimage import Preimage, defined_everywhere
+from anabranch.models.preimage import Preimage, defined_everywhere, of_every_context
 from anabranch.models.pruning import Prunable
 from anabranch.networks import Network, Select
 from anabranch.transforms import Chain, Reshape, Transform
 from anabranch.transforms.domain import everywhere, is_everything
+from anabranch.transforms.span import span_of, span_of_any
 from anabranch.transforms.transform import common_shape
 
 
@@ -75,7 +76,8 @@ class DepthMixture(Prunable):
             of the mixture alone.
 
     Raises:
-        ValueError: shapes that do not fit, depths that the chain does not have, or heads that cannot be.
+        ValueError: shapes that do not fit, depths that the chain does not have, heads that cannot be, or a base that draws
+            numbers which the blocks do not reach.
 
     Example:
         >>> import torch
@@ -130,6 +132,13 @@ class DepthMixture(Prunable):
         seen = [shapes[depth] for depth in self_depths]
         each = [None] * len(seen) if parts is None else parts
         self._to_base = tuple(_to_base(shape, head, base) for shape, head in zip(seen, each, strict=True))
+        spans = [
+            span_through(Chain([*running.steps[:depth], *([] if last is None else [last])]), base)
+            if depth or last is not None
+            else span_of(base.support, base.event_shape)
+            for depth, last in zip(self_depths, self._to_base, strict=True)
+        ]
+        self._span = span_of_any(spans)
         self._alike = (
             parts is not None and alike(parts) and set(seen) == {base.event_shape} and len(base.event_shape) == 1
         )
@@ -150,12 +159,12 @@ class DepthMixture(Prunable):
 
     @property
     def support(self) -> Constraint:
-        """Where some component may be positive; of a chain with a context, everything."""
+        """Where some component may be positive; of a chain with a context, where it may be at any context."""
         if self.chain.context_shape is not None:
+            return of_every_context(self._span, everywhere(len(self.event_shape)))
+        if self._span.everything or (self._everywhere and is_everything(self.base.support)):
             return everywhere(len(self.event_shape))
-        if self._everywhere and is_everything(self.base.support):
-            return everywhere(len(self.event_shape))
-        return Preimage(self._images, self.base.support, len(self.event_shape))
+        return Preimage(self._images, self.base.support, len(self.event_shape), self._span)
 
     def weights(self, z: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """The gate p(l | u): (*batch, components), for u (*batch, *event) in the base's shape, which `z` is.

@@ -14,8 +14,8 @@ from anabranch.densities.contexts import context_for, shape_for
 from anabranch.densities.reordered import given
 from anabranch.densities.score import Score
 from anabranch.families import DistributionFunction
-from anabranch.models.base import base_for, onto
-from anabranch.models.preimage import Preimage, defined_everywhere
+from anabranch.models.base import base_for, onto, span_through
+from anabranch.models.preimage import Preimage, defined_everywhere, of_every_context
 from anabranch.transforms import Chain, Transform
 from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.transform import common_shape
@@ -38,7 +38,8 @@ class Flow(Composite):
     Where the log-determinant is an estimate (`Transform.estimated`), so is the log-density: `likelihood` is "estimate".
 
     Raises:
-        ValueError: shapes that do not fit; a transform that moves numbers over a discrete base; an estimated
+        ValueError: shapes that do not fit; a transform that moves numbers over a discrete base; a base that draws numbers
+            which the transform does not reach, such as a normal one under a map of the circle; an estimated
             log-determinant over a base of which a bound is known.
 
     Example:
@@ -55,6 +56,7 @@ class Flow(Composite):
         step = onto(transform, base)
         context_shape = common_shape("context_shape", [transform.context_shape, base.context_shape])
         super().__init__(step.inverse_shape(base.event_shape), context_shape)
+        self._span = span_through(step, base)
         # what runs: the transform, or what fits it to the base; in a tuple, so that parameters have one name
         self._onto = (step,)
         self.transform = transform
@@ -80,13 +82,12 @@ class Flow(Composite):
 
     @property
     def support(self) -> Constraint:
-        """Where the density may be positive; of a transform with a context, all that its own domain lets in."""
+        """Where the density may be positive; of a transform with a context, where it may be at any context."""
         if self.transform.context_shape is not None:
-            domain = self._step.domain
-            return everywhere(len(self.event_shape)) if is_everything(domain) else domain
-        if self._everywhere and is_everything(self.base.support):
+            return of_every_context(self._span, self._step.domain)
+        if self._span.everything or (self._everywhere and is_everything(self.base.support)):
             return everywhere(len(self.event_shape))
-        return Preimage(lambda x: [self._step(x)], self.base.support, len(self.event_shape))
+        return Preimage(lambda x: [self._step(x)], self.base.support, len(self.event_shape), self._span)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the transform on x, and the base on what the transform makes of x."""

@@ -22,15 +22,16 @@ from anabranch.densities.weights import read_weights
 from anabranch.families import DistributionFunction
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models import sums
-from anabranch.models.base import onto
+from anabranch.models.base import onto, span_through
 from anabranch.models.components import Components, Separate
 from anabranch.models.ensemble import mixture_of
 from anabranch.models.heads import Heads
-from anabranch.models.preimage import Preimage, defined_everywhere
+from anabranch.models.preimage import Preimage, defined_everywhere, of_every_context
 from anabranch.networks import Network, Select
 from anabranch.networks.reader import check_reader, outputs_of
 from anabranch.transforms import Transform
 from anabranch.transforms.domain import everywhere, is_everything
+from anabranch.transforms.span import unknown_span
 from anabranch.transforms.transform import common_shape
 
 
@@ -58,7 +59,7 @@ class FlowMixture(CompositeMixture):
             which gives it a place of its own: `start_from` sets them. "none" for none.
 
     Raises:
-        ValueError: shapes that do not fit, negative weights.
+        ValueError: shapes that do not fit, negative weights, components that draw numbers which the trunk does not reach.
 
     Example:
         >>> import torch
@@ -82,10 +83,12 @@ class FlowMixture(CompositeMixture):
         shapes = [parts.context_shape]
         event_shape, size = parts.event_shape, parts.event_shape.numel()
         step: Transform | None = None
+        span = unknown_span(event_shape)
         if trunk is not None:
             instance_of("trunk", trunk, Transform)
             expect_weights("trunk", trunk)
             step = onto(trunk, parts, "densities")
+            span = span_through(step, parts, "densities")
             event_shape = step.inverse_shape(parts.event_shape)
             shapes.append(trunk.context_shape)
         if posterior is not None:
@@ -105,6 +108,7 @@ class FlowMixture(CompositeMixture):
         self.trunk = trunk
         # what runs: the trunk, or what fits it to the components; in a tuple, so that parameters have one name
         self._onto = (step,)
+        self._span = span
         self.heads = None if heads == "none" else Heads(parts.count, size, full=heads == "affine")
         self.variational = posterior is not None
         # heads take every number of x, and so does a network for the posterior, without which there is no loss
@@ -132,9 +136,8 @@ class FlowMixture(CompositeMixture):
         if self.trunk is None or (defined_everywhere(self.trunk) and is_everything(inner)):
             return inner if self.trunk is None else everywhere(len(self.event_shape))
         if self.trunk.context_shape is not None:
-            domain = self._step.domain
-            return everywhere(len(self.event_shape)) if is_everything(domain) else domain
-        return Preimage(lambda x: [self._through(x, None)], inner, len(self.event_shape))
+            return of_every_context(self._span, self._step.domain)
+        return Preimage(lambda x: [self._through(x, None)], inner, len(self.event_shape), self._span)
 
     def weights(self) -> Tensor:
         """w: (components,)."""

@@ -13,7 +13,7 @@ from anabranch.densities import CompositeMixture, Density
 from anabranch.densities.contexts import at_every_context, context_for, context_rows, shape_for
 from anabranch.densities.score import Score, expect_weights
 from anabranch.families.draw_levels import draw_levels
-from anabranch.models.base import base_for, onto
+from anabranch.models.base import base_for, onto, span_through
 from anabranch.models.gate import context_of_gate, gate_logits, is_constant, read_gate
 from anabranch.models.preimage import Preimage, defined_everywhere
 from anabranch.networks import Network
@@ -70,6 +70,9 @@ class PiecewiseFlow(CompositeMixture):
         for branch in pieces:
             expect_weights("branches", branch)
         steps = [onto(branch, base) for branch in pieces]
+        if len(steps) == 1:
+            # several branches may reach together what none of them reaches
+            span_through(steps[0], base)
         event_shape = common_shape("event_shape", [step.inverse_shape(base.event_shape) for step in steps])
         shapes = [*(branch.context_shape for branch in pieces), base.context_shape, context_of_gate(gate)]
         context_shape = common_shape("context_shape", shapes)

@@ -29,6 +29,7 @@ class ActNorm(Transform):
     """
 
     affine = True
+    _apart = True
 
     def __init__(self, features: int) -> None:
         super().__init__((positive_int("features", features),))

@@ -50,6 +50,8 @@ class Autoregressive(Transform):
         True
     """
 
+    _apart = True
+
     def __init__(self, univariate: UnivariateMap, network: CausalNetwork, order: Sequence[int] | None = None) -> None:
         instance_of("univariate", univariate, UnivariateMap)
         instance_of("network", network, CausalNetwork)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, positive_int
 from anabranch.transforms.domain import of_blocks
 from anabranch.transforms.inverse import Inverse
+from anabranch.transforms.span import Span
 from anabranch.transforms.transform import Transform
 
 
@@ -78,6 +79,14 @@ class Blockwise(Transform):
         shape = torch.Size(shape)
         return shape[: self._extra] + self.transform.inverse_shape(shape[self._extra :])
 
+    def span_ahead(self, span: Span) -> Span:
+        """The transform's of every block."""
+        return self._of_blocks(span, self.transform.span_ahead)
+
+    def span_behind(self, span: Span) -> Span:
+        """The transform's of every block."""
+        return self._of_blocks(span, self.transform.span_behind)
+
     def turned_round(self) -> Transform:
         """The transform's inverse on every block."""
         return Blockwise(Inverse(self.transform), self.noise_dim)
@@ -93,6 +102,17 @@ class Blockwise(Transform):
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_det = self.transform.inverse(z, self._for_blocks(context))
         return x, self._summed(log_det)
+
+    def _of_blocks(self, span: Span, through: Callable[[Span], Span]) -> Span:
+        extra, block = span.shape[: self._extra], span.shape[self._extra :]
+        lows, highs = (ends.reshape(-1, *block) for ends in (span.low, span.high))
+        # mostly all blocks are alike, and one stands for them
+        alike = all(torch.equal(ends.nan_to_num(), ends[:1].expand(ends.shape).nan_to_num()) for ends in (lows, highs))
+        count = 1 if alike else len(lows)
+        found = [through(Span(low, high)) for low, high in zip(lows[:count], highs[:count], strict=True)]
+        shape = torch.Size([*extra, *found[0].shape])
+        joined = Span(torch.stack([one.low for one in found]), torch.stack([one.high for one in found]))
+        return joined.by(lambda ends: ends.expand(extra.numel(), *found[0].shape).reshape(shape))
 
     def _summed(self, log_det: Tensor) -> Tensor:
         return log_det.flatten(log_det.dim() - self._extra).sum(dim=-1) if self._extra else log_det

@@ -12,6 +12,7 @@ from anabranch.checks import as_shape, positive_int
 from anabranch.networks.network import Shape
 from anabranch.transforms.blockwise import lifted
 from anabranch.transforms.memory import Memory, as_memory
+from anabranch.transforms.span import Span
 from anabranch.transforms.transform import INVERSIONS, Transform, common_shape
 
 
@@ -114,6 +115,18 @@ class Chain(Transform):
     def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
         """The shape of x for a z of this shape, from block to block."""
         return _folded_back(self.blocks, self._steps, torch.Size(shape))
+
+    def span_ahead(self, span: Span) -> Span:
+        """That of z, from block to block."""
+        for step in self._steps:
+            span = step.span_ahead(span)
+        return span
+
+    def span_behind(self, span: Span) -> Span:
+        """That of x, from block to block."""
+        for step in reversed(self._steps):
+            span = step.span_behind(span)
+        return span
 
     def prefix_shapes(self, shape: Sequence[int]) -> list[torch.Size]:
         """The shapes of x and of z_1, ..., z_L, for an x of this shape."""

@@ -15,6 +15,7 @@ from anabranch.networks import Network
 from anabranch.transforms.domain import MaskedNumbers, is_everything
 from anabranch.transforms.map_parameters import check_outputs, parameters_of
 from anabranch.transforms.partition import partition_of
+from anabranch.transforms.span import Span
 from anabranch.transforms.transform import Transform
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -52,6 +53,8 @@ class Coupling(Transform):
         (torch.Size([10, 3]), torch.Size([10]))
     """
 
+    _apart = True
+
     def __init__(self, mask: Sequence[bool] | ArrayLike | Tensor, univariate: UnivariateMap, network: Network) -> None:
         instance_of("univariate", univariate, UnivariateMap)
         instance_of("network", network, Network)
@@ -81,6 +84,14 @@ class Coupling(Transform):
     def codomain(self) -> Constraint:
         """Events whose transformed numbers are ones that the univariate map reaches."""
         return self._where_moved(self.univariate.codomain)
+
+    def span_ahead(self, span: Span) -> Span:
+        """That of what is transformed, and what is kept as it is."""
+        return super().span_ahead(span).where(self.get_buffer("moves").cpu(), span)
+
+    def span_behind(self, span: Span) -> Span:
+        """That of what is transformed, and what is kept as it is."""
+        return super().span_behind(span).where(self.get_buffer("moves").cpu(), span)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         kept, moved, parameters = self._prepare(x, context)

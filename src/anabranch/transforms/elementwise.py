@@ -43,6 +43,8 @@ class Elementwise(Transform):
         (torch.Size([10, 3]), torch.Size([10]))
     """
 
+    _apart = True
+
     def __init__(
         self,
         univariate: UnivariateMap,

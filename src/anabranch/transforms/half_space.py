@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive_int
 from anabranch.transforms.monotone import Softplus
+from anabranch.transforms.span import Span, span_of, whole_span
 from anabranch.transforms.transform import Transform
 
 
@@ -32,6 +34,8 @@ class HalfSpace(Transform):
         >>> z[0], bool(log_det[1] == -torch.inf)
         (tensor([2.9489, 5.0000]), True)
     """
+
+    _apart = True
 
     def __init__(self, features: int, feature: int = 0, positive: bool = True) -> None:
         features = positive_int("features", features)
@@ -74,6 +78,12 @@ class _Side(Constraint):
         # as intervals have them: what lies between is one point at least that is inside
         self.lower_bound = 0.0 if positive else None
         self.upper_bound = None if positive else 0.0
+
+    def span(self, shape: torch.Size) -> Span:
+        """All numbers, but one that has an end."""
+        numbers = constraints.positive if self.upper_bound is None else constraints.less_than(0.0)
+        own = torch.arange(shape[0]) == self.feature
+        return span_of(numbers, shape).where(own, whole_span(shape))
 
     def check(self, value: Tensor) -> Tensor:
         own = value[..., self.feature]

@@ -56,6 +56,8 @@ class HeavyTails(Transform):
         True
     """
 
+    _apart = True
+
     def __init__(self, features: int) -> None:
         super().__init__((positive_int("features", features),))
         self.univariate = ParetoTails()

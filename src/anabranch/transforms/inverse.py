@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of
+from anabranch.transforms.span import Span
 from anabranch.transforms.transform import Transform
 
 
@@ -71,6 +72,14 @@ class Inverse(Transform):
     def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
         """The other's `forward_shape`."""
         return self.transform.forward_shape(shape)
+
+    def span_ahead(self, span: Span) -> Span:
+        """The other's `span_behind`."""
+        return self.transform.span_behind(span)
+
+    def span_behind(self, span: Span) -> Span:
+        """The other's `span_ahead`."""
+        return self.transform.span_ahead(span)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Nothing to do: what is set from data is set from the data's side, which is the other end."""

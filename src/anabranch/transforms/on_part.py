@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import instance_of, numbers_below
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.inverse import Inverse
+from anabranch.transforms.span import Span
 from anabranch.transforms.transform import Transform
 
 
@@ -89,6 +90,14 @@ class OnPart(Transform):
         """That of z, if it has all of I."""
         return self.forward_shape(shape)
 
+    def span_ahead(self, span: Span) -> Span:
+        """The transform's of its part, and the rest as it is."""
+        return self._with_part(span, self.transform.span_ahead(span.by(self._cut)))
+
+    def span_behind(self, span: Span) -> Span:
+        """The transform's of its part, and the rest as it is."""
+        return self._with_part(span, self.transform.span_behind(span.by(self._cut)))
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the transform on its part of x."""
         self.transform.initialize(self._part(x), context)
@@ -105,6 +114,14 @@ class OnPart(Transform):
 
     def _of_part(self, domain: Constraint) -> Constraint:
         return domain if is_everything(domain) else _PartOf(domain, self._part, self.event_dim)
+
+    def _cut(self, ends: Tensor) -> Tensor:
+        """The part of one event on the CPU."""
+        return ends[self.get_buffer("index").cpu()]
+
+    def _with_part(self, span: Span, part: Span) -> Span:
+        index = self.get_buffer("index").cpu()
+        return Span(span.low.index_copy(0, index, part.low), span.high.index_copy(0, index, part.high))
 
     def _part(self, x: Tensor) -> Tensor:
         if self._in_a_row:

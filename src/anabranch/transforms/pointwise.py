@@ -12,6 +12,7 @@ from anabranch.checks import instance_of, positive_int
 from anabranch.transforms.blockwise import Blockwise
 from anabranch.transforms.domain import EveryBlock, is_everything
 from anabranch.transforms.inverse import Inverse
+from anabranch.transforms.span import Span
 from anabranch.transforms.transform import Transform
 
 
@@ -71,6 +72,14 @@ class Pointwise(Transform):
         *positions, channels = self.positions.inverse_shape([*shape[1:], *shape[:1]])
         return torch.Size([channels, *positions])
 
+    def span_ahead(self, span: Span) -> Span:
+        """The transform's of the channels, at every position."""
+        return self.positions.span_ahead(span.by(_last)).by(_first)
+
+    def span_behind(self, span: Span) -> Span:
+        """The transform's of the channels, at every position."""
+        return self.positions.span_behind(span.by(_last)).by(_first)
+
     def turned_round(self) -> Transform:
         """The transform's inverse at every position."""
         return Pointwise(Inverse(self.positions.transform), self.event_dim)
@@ -86,6 +95,14 @@ class Pointwise(Transform):
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_det = self.positions.inverse(z.movedim(-self.event_dim, -1), context)
         return x.movedim(-1, -self.event_dim), log_det
+
+
+def _last(event: Tensor) -> Tensor:
+    return event.movedim(0, -1)
+
+
+def _first(event: Tensor) -> Tensor:
+    return event.movedim(-1, 0)
 
 
 def _channels_first(domain: Constraint) -> Constraint:

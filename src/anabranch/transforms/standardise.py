@@ -37,6 +37,7 @@ class Standardise(Transform):
     """
 
     affine = True
+    _apart = True
 
     def __init__(self, features: int, scaled: bool = True) -> None:
         super().__init__((positive_int("features", features),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -15,6 +15,7 @@ from anabranch.checks import broadcasting, matching, reference_tensor
 from anabranch.compiled import method
 from anabranch.described import Described
 from anabranch.transforms.domain import is_everything, some_point
+from anabranch.transforms.span import Span, carried, span_of
 
 Inversion = Literal["closed", "sequential", "iterative", "none"]
 """What a direction costs: a formula; a pass of one step per feature; a numerical iteration; or there is none."""
@@ -100,6 +101,8 @@ class Transform(Described, ABC):
     _checks_dtype: ClassVar[bool] = True
     # whether `_forward` hands x to another transform, which looks at the domain
     _leaves_domain: bool = False
+    # whether each number of z rises or falls with its own number of x from end to end, whatever the others are
+    _apart: bool = False
 
     def __init__(
         self,
@@ -151,6 +154,25 @@ class Transform(Described, ABC):
     def codomain(self) -> Constraint:
         """What f reaches. May be overridden."""
         return constraints.real_vector
+
+    def span_ahead(self, span: Span) -> Span:
+        """Where the numbers of z lie, if those of x lie in a span, as far as it is known. May be overridden, as may its
+        opposite.
+
+        Raises:
+            ValueError: f is not defined for all of the span.
+        """
+        shape = self.forward_shape(span.shape)
+        return self._carried(span, self.domain, self.codomain, shape, lambda ends: self.forward(ends)[0])
+
+    def span_behind(self, span: Span) -> Span:
+        """Where the numbers of x lie, if those of z lie in a span, as far as it is known.
+
+        Raises:
+            ValueError: f does not reach all of the span.
+        """
+        shape = self.inverse_shape(span.shape)
+        return self._carried(span, self.codomain, self.domain, shape, lambda ends: self.inverse(ends)[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to noise: (z, log |det dz/dx|)."""
@@ -211,6 +233,16 @@ class Transform(Described, ABC):
 
     @abstractmethod
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    def _carried(
+        self, span: Span, source: Constraint, target: Constraint, shape: torch.Size, move: Callable[[Tensor], Tensor]
+    ) -> Span:
+        if self.rearranges:
+            place = next(self.buffers(), torch.empty(0)).device
+            return span.by(lambda ends: move(ends.to(place)).cpu())
+        inner = getattr(self, "univariate", None)
+        name = type(self).__name__ + ("" if inner is None else f" of {type(inner).__name__}")
+        return carried(name, span, span_of(source, span.shape), span_of(target, shape), self._apart)
 
     def _check(
         self, name: str, value: Tensor, context: Tensor | None, shape: torch.Size | None, event_dim: int
