@@ -110,3 +110,55 @@ def test_linear_layers_start_at_the_identity():
 def test_refuses_what_does_not_fit(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+class Sinh(nn.Module):
+    """sinh of each feature of x turned by 0.6, so that every number grows like an exponential of both."""
+
+    def __init__(self, turned=True):
+        super().__init__()
+        c, s = (0.8, 0.6) if turned else (1.0, 0.0)
+        self.register_buffer("turn", torch.tensor([[c, -s], [s, c]]))
+
+    def forward(self, x):
+        return torch.sinh(x @ self.turn.mT)
+
+
+class Steep(nn.Module):
+    """x + exp(4 x): nearly flat on one side, and a wall on the other."""
+
+    def forward(self, x):
+        return x + torch.exp(4 * x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("module", "structure"),
+    [(Sinh(), "full"), (Sinh(False), "diagonal"), (Steep(), "full"), (Steep(), "diagonal"), (Cubic(), "triangular")],
+    ids=["sinh", "sinh of each", "steep", "steep of each", "cubic"],
+)
+def test_newton_starts_where_slopes_are_huge(module, structure, dtype):
+    tolerance = 1000 * torch.finfo(dtype).eps
+    f = Differentiable(module, 2, structure, tolerance=tolerance).to(dtype)
+    # with one share for all features they wait for each other
+    furthest = 30 if structure == "diagonal" else 6
+    size = 10 ** torch.linspace(-3, furthest, 30, dtype=dtype)
+    sign = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=dtype)
+    z = (size[:, None, None] * sign * torch.tensor([1.0, 0.3], dtype=dtype)).reshape(-1, 2)
+    x, log_det = f.inverse(z)
+    assert bool(x.isfinite().all()) and bool(log_det.isfinite().all())
+    off = (f(x)[0] - z).abs() / (1 + z.abs().amax(dim=-1, keepdim=True))
+    assert float(off.max()) <= 20 * tolerance
+
+
+def test_what_comes_back_is_right_or_nan():
+    """However few the steps: each number is within the tolerance of itself, not of the largest beside it."""
+    z = torch.tensor([[1e6, 0.5], [0.5, 1e6], [1e3, -3.0], [0.0, 0.0]], dtype=torch.float64)
+    for steps in (*range(1, 12), 20):
+        for module, structure in ((Cubic(0.0), "full"), (Sinh(), "full"), (Steep(), "diagonal")):
+            f = Differentiable(module.double(), 2, structure, tolerance=1e-7, steps=steps)
+            x, log_det = f.inverse(z)
+            found = ~x.isnan().any(dim=-1)
+            assert found.equal(~log_det.isnan())
+            assert bool(((f(x)[0] - z).abs() <= 1e-6 * (1 + z.abs()))[found].all())
+            assert bool(found.all()) or steps < 20

@@ -26,9 +26,10 @@ class Differentiable(Transform):
     determinant a product of D numbers: "triangular", where z_i depends on x_i and on the features before it in some order;
     and "diagonal", where z_i depends on x_i alone and the whole of J takes one pass.
 
-    There is an inverse if you give a tolerance. It is Newton's method from x = z, with each step halved until f(x) comes
-    nearer to z. The number of steps is fixed: an f that bends strongly, as sinh does far out, needs more steps. Where f(x)
-    is not within the tolerance of z at the end, x is NaN.
+    There is an inverse if you give a tolerance. It is Newton's method, which starts from whichever of z, asinh z, sinh z and 0
+    brings f nearest to z. It tries several shares of each step: from 8 times the step to a 128th of it, shares as long as x
+    is large, and none. It takes the share that brings f nearest to z; with a diagonal J it takes one for each feature. The
+    number of steps is fixed. Where f(x) is not within the tolerance of z, before or after the last step, x is NaN.
 
     Source: Papamakarios et al., 2021, "Normalizing flows for probabilistic modeling and inference", arXiv:1912.02762.
 
@@ -37,7 +38,8 @@ class Differentiable(Transform):
             that maps (*batch, D) to (*batch, D), each row independently. A module from outside the library cannot be saved.
         features: D, for a module that is no `Network`.
         structure: "full", "triangular" or "diagonal".
-        tolerance: the largest |f(x) - z| of the inverse, relative to 1 + |z|; None for no inverse.
+        tolerance: the largest |f_i(x) - z_i| of the inverse, relative to 1 + |z_i|, apart from the rounding of the largest
+            z; None for no inverse.
         steps: number of steps of Newton's method. All are taken, since nothing branches on a value. `torch.compile` unrolls
             them.
         context: size of the context, or its shape, for a module that is no `Network` and takes (x, context).
@@ -86,25 +88,49 @@ class Differentiable(Transform):
             )
         z = self._at_every_context(z, context)
         with torch.no_grad():
-            x = z
+            function = self._function(context)
+            x = self._nearest(torch.stack([z, z.asinh(), z.sinh(), torch.zeros_like(z)]), z, function)
             f, derivative = self._value_and_jacobian(x, context)
             for _ in range(self.steps):
-                x = x + self._best_share(x, self._solved(derivative, z - f), z, context)
+                # where J is singular there is no step
+                step = self._solved(derivative, z - f).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+                x = self._nearest(x + self._shares(x, step) * step, z, function)
                 f, derivative = self._value_and_jacobian(x, context)
-            off = (f - z).abs().amax(dim=-1) / (1 + z.abs().amax(dim=-1))
-            x = torch.where((off <= self.tolerance).unsqueeze(-1), x, torch.nan)
+            x = torch.where(self._reached(f, z), x, torch.nan)
         # one step more, with the derivatives by z, context and parameters
-        x = x + self._solved(derivative, z - self._function(context)(x))
-        _, derivative = self._value_and_jacobian(x, context)
-        return x, -self._log_det(derivative)
+        x = x + self._solved(derivative, z - function(x))
+        f, derivative = self._value_and_jacobian(x, context)
+        # where J is nearly singular that step may lead anywhere
+        reached = self._reached(f, z)
+        x, log_det = torch.where(reached, x, torch.nan), self._log_det(derivative)
+        return x, torch.where(reached.squeeze(-1), -log_det, torch.nan)
 
-    def _best_share(self, x: Tensor, step: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-        """The step, or the half, quarter, ... of it that brings f nearest to z."""
-        shares = step * x.new_tensor(_SHARES).reshape(-1, *[1] * step.dim())
-        off = (self._function(context)(x + shares) - z).square().sum(dim=-1)
-        # a share that leads to infinity or NaN is the worst
+    def _shares(self, x: Tensor, step: Tensor) -> Tensor:
+        """Which shares of the steps are tried, (shares, *batch, 1), or with a diagonal J (shares, *batch, D)."""
+        size, reach = step.abs(), 1 + x.abs()
+        if self.structure != "diagonal":
+            size, reach = size.amax(dim=-1, keepdim=True), reach.amax(dim=-1, keepdim=True)
+        fixed, lengths = (x.new_tensor(some).reshape(-1, *[1] * x.dim()) for some in (_SHARES, _LENGTHS))
+        limited = lengths * (reach / size.clamp(min=torch.finfo(x.dtype).tiny))
+        # none comes last: where rounding hides that f came nearer, a step is taken
+        return torch.cat([fixed.expand(-1, *size.shape), limited.clamp(max=1.0), torch.zeros_like(limited[:1])])
+
+    def _nearest(self, points: Tensor, z: Tensor, function: Rows) -> Tensor:
+        """Of points of each row (points, *batch, D) the one whose f is nearest to z; with a diagonal J number by number."""
+        off = (function(points) - z).abs()
+        if self.structure != "diagonal":
+            # any norm falls along Newton's step, and this one does not overflow
+            off = off.amax(dim=-1, keepdim=True)
+        # a point that leads to infinity or NaN is the worst
         best = off.nan_to_num(nan=torch.inf).argmin(dim=0, keepdim=True)
-        return shares.take_along_dim(best.unsqueeze(-1), dim=0).squeeze(0)
+        return points.take_along_dim(best, dim=0).squeeze(0)
+
+    def _reached(self, f: Tensor, z: Tensor) -> Tensor:
+        """Whether f(x) is z, up to the tolerance and the rounding of what f adds up: (*batch, 1)."""
+        size = z.abs()
+        rounding = _ROUNDINGS * torch.finfo(z.dtype).eps * size.amax(dim=-1, keepdim=True)
+        limit = (0.0 if self.tolerance is None else self.tolerance) * (1 + size) + rounding
+        return ((f - z).abs() <= limit).all(dim=-1, keepdim=True)
 
     def _solved(self, derivative: Tensor, right: Tensor) -> Tensor:
         """J^-1 times vectors, infinite or NaN where J is singular."""
@@ -151,4 +177,8 @@ def _shapes(network: nn.Module, features: int | None, context: Shape | None) -> 
     return network.features, network.context_shape
 
 
-_SHARES = tuple(2.0**-k for k in range(8))
+# of a step of Newton's method: longer ones where f grows like an exponential
+_SHARES = (1.0, 8.0, 2.0, 0.5, 0.25, 2.0**-4, 2.0**-7)
+# and shares as long as so many times 1 + |x|: where J is small beside what is missing, a step has no length of its own
+_LENGTHS = (64.0, 8.0, 2.0, 0.5, 0.1, 0.01)
+_ROUNDINGS = 16
