@@ -8,7 +8,15 @@ import torch
 import anabranch as ab
 from anabranch.draws import drawing
 from anabranch.testing import randomize
-from anabranch.transforms import BernsteinPolynomial, CircularSpline, DeepSigmoid, HeavyTails, ParetoTails
+from anabranch.transforms import (
+    ActNorm,
+    BernsteinPolynomial,
+    CircularSpline,
+    DeepSigmoid,
+    HeavyTails,
+    ParetoTails,
+    Standardise,
+)
 from anabranch.transforms.pareto_tails import raw_index
 
 
@@ -171,3 +179,26 @@ def test_a_tail_index_at_its_limits_is_a_number(raw):
     z, log_slope = g(x, parameters.expand(5, -1))
     assert bool(z.isfinite().all()) and bool(log_slope.isfinite().all())
     assert torch.allclose(g.inverse(z, parameters.expand(5, -1))[0], x, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "g", [DeepSigmoid(), DeepSigmoid(units=3, layers=2), BernsteinPolynomial()], ids=["8", "3x2", "poly"]
+)
+def test_every_root_is_found_within_the_steps(g, dtype):
+    """However harsh the parameters: an inverse that came too late would be NaN."""
+    generator = torch.Generator().manual_seed(0)
+    for scale in (1.0, 5.0, 30.0, 300.0):
+        x = torch.randn(3_000, generator=generator, dtype=dtype) * 10 ** (
+            4 * torch.rand(3_000, generator=generator) - 1
+        )
+        parameters = scale * torch.randn(3_000, g.size, generator=generator, dtype=dtype)
+        z, _ = g.to(dtype).forward(x.to(dtype), parameters)
+        assert bool(g.inverse(z, parameters)[0].isfinite().all())
+
+
+@pytest.mark.parametrize("layer", [HeavyTails(2), ActNorm(2), Standardise(2)], ids=lambda layer: type(layer).__name__)
+def test_no_row_starts_no_layer(layer):
+    with pytest.raises(ValueError, match=r"^x: expected at least one row to start from, got none$"):
+        layer.initialize(torch.zeros(0, 2))
+    assert not bool(layer.get_buffer("initialized"))

@@ -31,7 +31,7 @@ class DeepSigmoid(UnivariateMap):
     Every rising function is a limit of these as K grows. Far out the map is nearly a line, with the least a_k for its slope,
     so that it takes all numbers to all numbers. The code computes it in logarithms. The inverse has no formula. z lies
     between the least and the largest of the lines a_k (x - b_k) and x, so that x lies between the points where the first and
-    the last of these lines reach z. `root_between` finds x there with about 60 evaluations.
+    the last of these lines reach z. `root_between` finds x there with 32 evaluations.
 
     The other well-known monotone network is an integral of a positive network (UMNN, Wehenkel and Louppe, 2019,
     arXiv:1908.05164). Its value needs a quadrature, whose error is part of the log-likelihood; here value and slope are
