@@ -1,12 +1,28 @@
 """What `ab.testing.check_transform` says of maps that are valid and of maps that are not: the point where one fails."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 import anabranch as ab
 from anabranch.testing import check_transform, randomize
-from anabranch.transforms import Differentiable, Elementwise, Exp, HalfSpace, Inverse, Logit, Planar, Transform
+from anabranch.testing.bijection import around_circle, check_bijection
+from anabranch.testing.transforms import check_round_trip
+from anabranch.transforms import (
+    Chain,
+    CircularSpline,
+    Differentiable,
+    Elementwise,
+    Exp,
+    HalfSpace,
+    Inverse,
+    Logit,
+    Permutation,
+    Planar,
+    Transform,
+)
 
 
 class Line(Transform):
@@ -95,7 +111,7 @@ class WrongInverse(Line):
 
 
 def test_a_wrong_inverse_fails_at_a_point_where_it_is_wrong():
-    with pytest.raises(AssertionError, match=r"round trip in torch\.float32: .* at x = ") as caught:
+    with pytest.raises(AssertionError, match=r"round trip in torch\.float64: .* at x = ") as caught:
         check_transform(WrongInverse(0.0, 2.0), compiles=False)
     assert point_of(str(caught.value)) > 1
 
@@ -113,3 +129,66 @@ def test_data_are_drawn_for_transforms_that_say_what_they_take():
     ):
         check_transform(Elementwise(Exp()))
     check_transform(HalfSpace(3), compiles=False)
+
+
+class Square(Transform):
+    """z = x^2 of complex numbers: the Jacobian 4 |x|^2 is positive everywhere but at 0, and x and -x have one z."""
+
+    def __init__(self):
+        super().__init__((2,))
+
+    def _forward(self, x, context):
+        a, b = x.unbind(-1)
+        return torch.stack([a * a - b * b, 2 * a * b], dim=-1), (4 * x.square().sum(dim=-1)).log()
+
+    def _inverse(self, z, context):
+        x = torch.view_as_real(torch.view_as_complex(z.contiguous()).sqrt())
+        return x, -(4 * x.square().sum(dim=-1)).log()
+
+
+def test_two_points_of_one_z_are_told_apart_around_the_rows(monkeypatch):
+    """All rows lie on the side that the inverse knows: points around them lie on the other."""
+    x = torch.tensor([[1.0, 0.5], [2.0, -0.5], [1.5, 1.0]])
+    monkeypatch.setattr("anabranch.testing.bijection._POINTS", 120)
+    square = Square()
+    assert torch.allclose(square.inverse(square(x)[0])[0], x, atol=1e-5)
+    with pytest.raises(
+        AssertionError, match=r"^_AwayFromZero: round trip in torch\.float64: expected every x to come back from its z"
+    ) as caught:
+        check_transform(_AwayFromZero(), x)
+    got, wanted = (
+        torch.tensor([float(number) for number in text.split("[")[1].split("]")[0].split(",")])
+        for text in str(caught.value).split(" at x = ")
+    )
+    assert torch.allclose(got, -wanted, atol=1e-2) and float(wanted[0]) < 0
+    assert "\n" not in str(caught.value)
+
+
+class _AwayFromZero(Square):
+    """The square with 0, where its Jacobian is singular, cut out of the domain."""
+
+    @property
+    def domain(self):
+        return AwayFromZero()
+
+
+class AwayFromZero(torch.distributions.constraints.Constraint):
+    event_dim = 1
+    lower_bound, upper_bound = 0.5, None
+
+    def check(self, value):
+        return value.norm(dim=-1) > 0.05
+
+
+def test_both_ends_of_a_circle_are_one_point():
+    """0 and the period come back as either, and a number in between as itself alone."""
+    layer = randomize(Elementwise(CircularSpline(bins=4), 2), 0.5)
+    turn = 2 * math.pi
+    ends = torch.tensor([[0.0, 1.0], [2.0, 0.0], [3.0, 3.0]])
+    for whole in (layer, Chain([Permutation([1, 0]), layer])):
+        check_bijection(whole, ends)
+        check_round_trip(whole, ends)
+    got, wanted = torch.tensor([[turn, 1.0], [1e-6, 3.0]]), torch.tensor([[0.0, 1.0 + turn], [turn, 3.0]])
+    back = around_circle(layer, got, wanted)
+    assert torch.allclose(back, torch.tensor([[0.0, 1.0], [turn, 3.0]]), atol=1e-5)
+    assert torch.equal(around_circle(Planar(2), got, wanted), got)

@@ -11,7 +11,7 @@ from anabranch.checks import written
 from anabranch.draws import drawing
 from anabranch.testing.expectations import expect
 from anabranch.transforms import Transform
-from anabranch.transforms.domain import is_everything, of_intervals
+from anabranch.transforms.domain import is_everything, of_intervals, period_of
 
 
 def drawn_events(transform: Transform, rows: int = 6) -> tuple[Tensor, Tensor | None]:
@@ -39,11 +39,13 @@ def _has_hidden_domain(transform: Transform) -> bool:
 
 
 def check_bijection(transform: Transform, x: Tensor, context: Tensor | None = None) -> None:
-    """The determinant of the Jacobian is nowhere 0 and of one sign, and a map of one number rises or falls throughout.
+    """The determinant of the Jacobian is nowhere 0 and of one sign, a map of one number rises or falls throughout, and every
+    point comes back.
 
-    It is taken at x, at 0 and at some hundred points around x, those in the domain. A continuous map of a connected domain
-    that fails is not one-to-one, or has no differentiable inverse. One that passes may still fail between the points, and
-    one of several numbers may pass though two x have one z: the round trip of `check_transform` finds such at its rows.
+    All is taken at x, at 0 and at some hundred points around x, those in the domain, in float64. A continuous map of a
+    connected domain that fails is not one-to-one, or has no differentiable inverse. One that passes may still fail between
+    the points. Where the inverse is an iteration, a NaN at points other than x is its right; where two x have one z, the
+    inverse gives one of them, and the other shows. On a circle both ends are one point.
 
     Args:
         transform: in float32.
@@ -72,6 +74,7 @@ def check_bijection(transform: Transform, x: Tensor, context: Tensor | None = No
     if _has_hidden_domain(transform):
         within = ~log_det.isneginf()
         x, z, jacobian = x[within], z[within], jacobian[within]
+        context = None if context is None else context[within]
     finite = jacobian.isfinite().flatten(1).all(dim=-1)
     where = _first(~finite)
     expect(finite.all(), transform, f"expected a Jacobian of finite numbers, got others at x = {written(x[where])}")
@@ -92,6 +95,43 @@ def check_bijection(transform: Transform, x: Tensor, context: Tensor | None = No
     )
     if x[0].numel() == 1 and context is None:
         _check_order(transform, x.flatten(), sign[0] * z.flatten())
+    if transform.inversion != "none":
+        _check_return(transform, x.detach(), z, context, jacobian)
+
+
+def _check_return(transform: Transform, x: Tensor, z: Tensor, context: Tensor | None, jacobian: Tensor) -> None:
+    """Every x comes back from its z, up to the rounding of z times the slope of the way back."""
+    iterates = "iterative" in (transform.inversion, transform.scoring)
+    with torch.no_grad():
+        back = around_circle(transform, transform.inverse(z, context)[0], x)
+    slope = torch.linalg.matrix_norm(torch.linalg.inv(jacobian), ord=torch.inf)
+    size, room = x.flatten(1).abs().amax(dim=-1), 1 + z.flatten(1).abs().amax(dim=-1)
+    limit = (1e-4 if iterates else 1e-8) * (1 + size) + _ROUNDINGS * torch.finfo(x.dtype).eps * slope * (room + size)
+    off = (back - x).flatten(1).abs().amax(dim=-1)
+    astray = ~(off <= limit)
+    if iterates:
+        astray = astray & ~off.isnan()
+    where = _first(astray)
+    expect(
+        not astray.any(),
+        transform,
+        "round trip in torch.float64: expected every x to come back from its z, got "
+        f"{written(back[where])} at x = {written(x[where])}",
+    )
+
+
+def around_circle(transform: Transform, got: Tensor, wanted: Tensor) -> Tensor:
+    """What came back, with a number at one end of a circle moved to the other end where the wanted one lies there.
+
+    A circle is told by the domain of a part, and of an inverse by the codomain too.
+    """
+    parts = [part for part in transform.modules() if isinstance(part, Transform)]
+    told = (period_of(domain) for part in parts for domain in (part.domain, part.codomain))
+    for period in {period for period in told if period is not None}:
+        turned = got + torch.sign(wanted - got) * period
+        ends = torch.minimum(wanted.abs(), (wanted - period).abs()) < _NEAR_THE_END * period
+        got = torch.where(ends & ((turned - wanted).abs() < (got - wanted).abs()), turned, got)
+    return got
 
 
 def _check_order(transform: Transform, x: Tensor, z: Tensor) -> None:
@@ -140,3 +180,5 @@ def _first(flags: Tensor) -> int:
 
 
 _POINTS = 240
+# how many roundings of z the way back may have, and how near to an end of a circle a point lies at it
+_ROUNDINGS, _NEAR_THE_END = 1000, 1e-3

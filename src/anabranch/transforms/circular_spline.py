@@ -6,11 +6,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import positive, positive_int
 from anabranch.kernels.spline_curve import curve_at, place_of
+from anabranch.transforms.domain import Circle
 from anabranch.transforms.univariate import UnivariateMap
 
 
@@ -58,11 +58,11 @@ class CircularSpline(UnivariateMap):
 
     @property
     def domain(self) -> Constraint:
-        return constraints.interval(0.0, self.period)
+        return Circle(self.period)
 
     @property
     def codomain(self) -> Constraint:
-        return constraints.interval(0.0, self.period)
+        return Circle(self.period)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         turned = torch.remainder(x + parameters[..., -1], self.period)

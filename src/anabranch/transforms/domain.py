@@ -30,6 +30,24 @@ class OpenInterval(Constraint):
         return (self.lower_bound < value) & (value < self.upper_bound)
 
 
+class Circle(Constraint):
+    """The numbers from 0 to a period, whose ends are one point.
+
+    Args:
+        period: how long the way around is.
+    """
+
+    def __init__(self, period: float) -> None:
+        super().__init__()
+        self.lower_bound, self.upper_bound = 0.0, period
+
+    def __repr__(self) -> str:
+        return f"Circle({self.upper_bound})"
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= 0) & (value <= self.upper_bound)
+
+
 class EveryNumber(Constraint):
     """Events each of whose numbers is constrained; torch's `independent` does the same, but for no empty batch.
 
@@ -133,6 +151,12 @@ def of_intervals(domain: Constraint, x: Tensor) -> Tensor | None:
     if low is None:
         return None if high is None else high - x.exp()
     return low + x.exp() if high is None else low + (high - low) * torch.sigmoid(x)
+
+
+def period_of(domain: Constraint) -> float | None:
+    """The period of numbers on a circle, or of some of them; None where there is none."""
+    numbers = _of_numbers(domain)
+    return numbers.upper_bound if isinstance(numbers, Circle) else None
 
 
 def _of_numbers(domain: Constraint) -> Constraint:
