@@ -142,6 +142,14 @@ def test_noise_of_the_gap_is_told_by_its_support():
     ]
 
 
+def test_noise_of_one_pixel_has_no_checkerboard():
+    with pytest.raises(
+        ValueError, match=r"^features: expected images of at least two pixels, .*\(3, 1, 1\); take coup"
+    ):
+        ab.flows.dequantisation((3, 1, 1))
+    assert len(ab.flows.dequantisation((1, 1, 1), couplings=0)) == 3
+
+
 def test_the_last_level_stays_below_one():
     """x + u may round to the number of levels: one draw in some hundred thousand."""
     density = Dequantized(ab.Flow(Elementwise(Logit(), (1,))), 256)

@@ -9,7 +9,7 @@ from anabranch.testing import randomize
 from anabranch.transforms import Householder, Inverse, Planar, Radial, Sylvester
 from anabranch.transforms.orthogonal import orthonormal_factor
 from anabranch.transforms.root import root_between
-from anabranch.transforms.tanh_unit import increasing_factor
+from anabranch.transforms.tanh_unit import increasing_factor, unit_inverse
 
 LAYERS = {
     "planar": lambda: Planar(3),
@@ -138,3 +138,49 @@ def test_draws_of_recipes_for_variational_inference_are_scored_as_they_are_drawn
 def test_refuses_what_does_not_fit(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("kind", ["planar", "Sylvester of triangles"])
+def test_log_det_keeps_its_digits_where_tanh_is_one(kind):
+    """A steep unit far from its bend: 1 - tanh^2 is 0 in float32, and times the product of the weights it is not."""
+    layer = Planar(1) if kind == "planar" else Sylvester(1, basis="triangular")
+    x = torch.linspace(-12, 12, 49).unsqueeze(-1)
+    for size in (1e3, 1e8):
+        with torch.no_grad():
+            layer.learned.constants.copy_(torch.tensor([size, 1.0, 0.0]))
+        log_det = layer(x)[1]
+        wanted = torch.log1p(0.998 * size / torch.cosh(x[:, 0].double()) ** 2)
+        assert torch.allclose(log_det.double(), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
+def test_reflections_have_no_scale(size):
+    layer, x = Householder(3, reflections=3), torch.randn(5, 3)
+    wanted = layer(x)[0]
+    with torch.no_grad():
+        layer.vectors.mul_(size)
+    assert torch.allclose(layer(x)[0], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_radial_layer_comes_back_from_as_far_as_the_dtype_goes(dtype):
+    layer = randomize(Radial(3)).to(dtype)
+    for size in (0.0, 1e-3, 1.0, 1e18, 1e20, 1e30):
+        x = (size * torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 0.0]], dtype=dtype)).requires_grad_()
+        z, log_det = layer(x)
+        back, inverse_log_det = layer.inverse(z)
+        assert bool(((back - x).abs() <= 1e-5 * (1 + size)).all())
+        assert torch.allclose(inverse_log_det, -log_det, atol=1e-5)
+        (gradient,) = torch.autograd.grad(back.sum() + log_det.sum(), x)
+        assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_unit_is_found_within_the_steps_whatever_its_numbers(dtype):
+    generator = torch.Generator().manual_seed(0)
+    a, inner, s, shift = torch.randn(4, 20_000, generator=generator, dtype=torch.float64) * 10 ** (
+        torch.rand(4, 20_000, generator=generator, dtype=torch.float64) * 4 - 1
+    )
+    product = increasing_factor(a) * a
+    y = unit_inverse(*(v.to(dtype) for v in (s, product / inner, inner, shift)))
+    assert bool(y.isfinite().all())

@@ -34,7 +34,7 @@ def dequantisation(
         hidden, blocks, dropout, memory, max_scale: as in `glow`.
 
     Raises:
-        ValueError: a shape that is not (channels, height, width).
+        ValueError: a shape that is not (channels, height, width); couplings over images of one pixel.
 
     Example:
         >>> import torch
@@ -47,6 +47,11 @@ def dequantisation(
     """
     shape = image_shape(features, 0)
     mapped = affine_maps(max_scale, positive_int("couplings", couplings, least=0) // 2 + 1)
+    if couplings and shape[1] * shape[2] == 1:
+        raise ValueError(
+            f"features: expected images of at least two pixels, which a checkerboard divides, got shape {tuple(shape)}; "
+            "take couplings=0"
+        )
     coupled = Couplings(shape, hidden, blocks, 0, dropout, mapped)
     g = mapped()
     told = GatedConvolutional(

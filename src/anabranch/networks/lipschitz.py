@@ -59,8 +59,11 @@ def spectral_bound(weight: Tensor) -> Tensor:
         >>> round(float(spectral_bound(torch.diag(torch.tensor([3.0, 1.0])))), 4)
         3.0
     """
+    tiny = torch.finfo(weight.dtype).tiny
+    # in units of its largest entry, or products of four entries overflow; a constant unit, since the bound is homogeneous
+    unit = weight.detach().abs().amax().clamp(min=tiny)
+    weight = weight / unit
     gram = weight @ weight.mT if weight.shape[0] <= weight.shape[1] else weight.mT @ weight
-    tiny = torch.finfo(gram.dtype).tiny
     logarithm = gram.new_zeros(())
     for k in range(_SQUARINGS + 1):
         # squares of squares would overflow: each is divided by its norm, which counts for a 2^k-th of the exponent
@@ -68,4 +71,4 @@ def spectral_bound(weight: Tensor) -> Tensor:
         logarithm = logarithm + norm.log() / 2**k
         gram = gram / norm
         gram = gram @ gram
-    return (logarithm / 2).exp()
+    return unit * (logarithm / 2).exp()

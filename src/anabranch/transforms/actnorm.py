@@ -45,6 +45,8 @@ class ActNorm(Transform):
         if bool(self.get_buffer("initialized")):
             return
         rows = x.detach().reshape(-1, x.shape[-1])
+        if not len(rows):
+            raise ValueError("x: expected at least one row to start from, got none")
         deviation = rows.std(dim=0, correction=0)
         spread = deviation > 1e-6 * rows.abs().amax(dim=0)
         with torch.no_grad():

@@ -14,10 +14,16 @@ def reflected(x: Tensor, vectors: Tensor, back: bool = False) -> Tensor:
         vectors: v_1, ..., v_n, (*batch, n, D), none of them 0.
         back: whether to apply the inverse. Each reflection is its own inverse, so the inverse applies them in reverse order.
     """
-    directions = (vectors / vectors.norm(dim=-1, keepdim=True)).unbind(dim=-2)
+    directions = (vectors / length(vectors).unsqueeze(-1)).unbind(dim=-2)
     for v in reversed(directions) if back else directions:
         x = x - 2 * times(v.unsqueeze(-2), x) * v
     return x
+
+
+def length(vectors: Tensor) -> Tensor:
+    """|v| of vectors (*batch, D), also where squares of their numbers overflow or vanish: (*batch)."""
+    unit = vectors.detach().abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny)
+    return torch.linalg.vector_norm(vectors / unit, dim=-1) * unit.squeeze(-1)
 
 
 def orthonormal_factor(matrix: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from anabranch.checks import positive_int
 from anabranch.networks import Network
 from anabranch.transforms.learned import Learned
-from anabranch.transforms.tanh_unit import increasing_factor, unit_inverse
+from anabranch.transforms.tanh_unit import increasing_factor, log_slope, unit_inverse
 from anabranch.transforms.transform import Inversion, Transform
 
 
@@ -76,4 +76,4 @@ class Planar(Transform):
     def _at(x: Tensor, t: Tensor, u: Tensor, product: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         """x moved by u tanh t, or back, and the log-determinant."""
         h = torch.tanh(t)
-        return x + sign * h.unsqueeze(-1) * u, sign * torch.log1p(product * (1 - h.square()))
+        return x + sign * h.unsqueeze(-1) * u, sign * log_slope(product, t)

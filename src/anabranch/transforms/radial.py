@@ -11,6 +11,7 @@ from torch.nn import functional
 from anabranch.checks import positive_int
 from anabranch.networks import Network
 from anabranch.transforms.learned import Learned
+from anabranch.transforms.orthogonal import length
 from anabranch.transforms.transform import Transform
 
 
@@ -56,17 +57,18 @@ class Radial(Transform):
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         centre, reach, stretch = self._shape(context)
         y = x - centre
-        r = torch.linalg.vector_norm(y, dim=-1)
+        r = length(y)
         factor, log_det = self._factor(r, reach, stretch)
         return centre + factor.unsqueeze(-1) * y, log_det
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         centre, reach, stretch = self._shape(context)
         y = z - centre
-        distance = torch.linalg.vector_norm(y, dim=-1)
+        distance = length(y)
         # r / R is (B + root) / (2 R) = 2 a / (root - B), and each is without cancellation on one side of B = 0
         b = distance - reach * stretch
-        root = (b.square() + 4 * reach * distance).sqrt()
+        # the square of a distance may overflow, and at b = 0 = R a root has no slope
+        root = torch.hypot(b, 2 * (reach * distance.clamp(min=torch.finfo(z.dtype).tiny)).sqrt())
         far = b > 0
         by_sum = (b + root) / (2 * torch.where(far, distance, 1.0))
         by_difference = 2 * reach / torch.where(far, 1.0, root - b)

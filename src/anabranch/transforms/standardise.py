@@ -79,6 +79,8 @@ class Standardise(Transform):
 
 def place_of(rows: Tensor) -> tuple[Tensor, Tensor]:
     """The median and the robust deviation (features) of rows (rows, features); 1 for that of a feature that is constant."""
+    if not len(rows):
+        raise ValueError("x: expected at least one row to start from, got none")
     order = rows.sort(dim=0).values
     low, middle, high = (order[round(share * (len(rows) - 1))] for share in (_LOW, 0.5, _HIGH))
     # halves, whose difference cannot overflow

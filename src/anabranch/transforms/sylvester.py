@@ -9,7 +9,7 @@ from anabranch.checks import one_of, positive_int
 from anabranch.networks import Network
 from anabranch.transforms.learned import Learned
 from anabranch.transforms.orthogonal import orthonormal_factor, reflected, times
-from anabranch.transforms.tanh_unit import increasing_factor, unit_inverse
+from anabranch.transforms.tanh_unit import increasing_factor, log_slope, unit_inverse
 from anabranch.transforms.transform import Inversion, Transform
 
 
@@ -111,8 +111,8 @@ class Sylvester(Transform):
     def _at(self, x: Tensor, t: Tensor, q: Tensor, outer: Tensor, inner: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         """x moved by Q R tanh t, or back, and the log-determinant."""
         h = torch.tanh(t)
-        slopes = _diagonal(outer) * _diagonal(inner) * (1 - h.square())
-        return x + sign * times(q, times(outer, h)), sign * torch.log1p(slopes).sum(dim=-1)
+        slopes = log_slope(_diagonal(outer) * _diagonal(inner), t)
+        return x + sign * times(q, times(outer, h)), sign * slopes.sum(dim=-1)
 
     def _matrices(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """R, S, b and what Q is made of, (*batch, rows, features)."""
