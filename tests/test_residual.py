@@ -8,7 +8,7 @@ import torch
 import anabranch as ab
 from anabranch.networks import MLP, LipschitzMLP
 from anabranch.networks.lipschitz import spectral_bound
-from anabranch.testing import randomize
+from anabranch.testing import peak_memory, randomize
 from anabranch.testing.registry.small_parts import exactly
 from anabranch.transforms import Chain, Identity, Inverse, OnPart, Permutation, Pointwise, Residual
 
@@ -28,6 +28,9 @@ def test_the_spectral_bound_is_one_and_close(shape):
         for scale in (1e-20, 1.0, 1e20):
             known = float(torch.linalg.matrix_norm(scale * matrix, 2))
             assert known * (1 - 1e-12) <= float(spectral_bound(scale * matrix)) <= 1.017 * known
+        for scale in (1e-30, 1e9, 1e36):
+            known = float(torch.linalg.matrix_norm(scale * matrix, 2))
+            assert known * (1 - 1e-6) <= float(spectral_bound((scale * matrix).float())) <= 1.018 * known
 
 
 def test_gradients_of_a_matrix_of_zeros_are_finite():
@@ -160,3 +163,33 @@ def test_a_residual_flow_fits():
     normal = torch.distributions.MultivariateNormal(x.mean(dim=0), x.T.cov())
     with torch.no_grad():
         assert float(flow.log_prob(x).mean()) > float(normal.log_prob(x).mean()) + 0.4
+
+
+def _activations(terms, inverse):
+    network = LipschitzMLP(16, 16, hidden=(64, 64), coefficient=0.9)
+    layer, x = Residual(network, "estimate", terms, steps=terms), torch.randn(64, 16)
+
+    def step():
+        with ab.drawing(0):
+            z, log_det = (layer.inverse if inverse else layer)(x)
+        (z.square().sum() + log_det.sum()).backward()
+
+    step()
+    return peak_memory(step)
+
+
+@pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
+def test_memory_does_not_grow_with_the_terms(inverse):
+    assert _activations(60, inverse) < 1.1 * _activations(10, inverse)
+
+
+def test_derivatives_of_an_estimated_inverse_are_those_of_the_exact_one():
+    g = network(0.9, 1.0).double()
+    z = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    inputs = [z, *g.parameters()]
+    exact, estimated = (
+        torch.autograd.grad(Residual(g, kind, steps=300).inverse(z)[0].sin().sum(), inputs)
+        for kind in ("exact", "estimate")
+    )
+    for got, wanted in zip(estimated, exact, strict=True):
+        assert torch.allclose(got, wanted, atol=1e-8)

@@ -33,11 +33,18 @@ class Residual(Transform):
     The variance of a draw is finite, since :math:`|v^T G^k v| \le D L^k`. The log-determinant is then an estimate
     (`Transform.estimated`): a `Flow` of the layer has a `loss` and an `estimate`, and no `log_prob`.
 
+    The gradient of a draw is also a draw, whose mean is the gradient of log det (I + G). It takes one product with G:
+
+    .. math:: \Big( \sum_{k=1}^{n + N} \frac{(-1)^{k+1}\, v^T G^{k-1}}{P(n + N \ge k)} \Big)\, dG\, v .
+
+    No other product is kept for the backward pass, so that memory does not grow with n + N. The memory of the inverse does
+    not grow with its steps either.
+
     The inverse iterates x <- z - g(x), starting at z. Every step shrinks the error by the factor L. One step of Newton's
     method follows. Where x + g(x) is not within the tolerance of z at the end, x is NaN.
 
     Source: Behrmann et al., 2019, "Invertible residual networks", arXiv:1811.00995; Chen et al., 2019, "Residual flows for
-    invertible generative modeling", arXiv:1906.02735, equations 6 and 8 (roulette); Hutchinson, 1990.
+    invertible generative modeling", arXiv:1906.02735, equations 6 and 8 (roulette and the gradient); Hutchinson, 1990.
 
     Args:
         network: g, a `LipschitzNetwork` such as `LipschitzMLP`, with outputs of the shape of its x and L below 1.
@@ -129,13 +136,19 @@ class Residual(Transform):
         uniform = 1 - torch.rand_like(x[:, 0])
         more = (uniform.log() / math.log(stay)).floor()
         longest = int(more.max()) if len(x) else 0
-        total, vector = torch.zeros_like(more), signs
-        for k in range(1, self.terms + longest + 1):
-            vector = pull(vector)
-            beyond = max(0, k - self.terms)
-            weight = torch.where(more >= beyond, stay**-beyond, 0.0)
-            total = total - (-1) ** k / k * weight * (vector * signs).sum(dim=-1)
-        return total
+        with torch.no_grad():
+            total, vector, series = torch.zeros_like(more), signs, torch.zeros_like(signs)
+            for k in range(1, self.terms + longest + 1):
+                beyond = max(0, k - self.terms)
+                weight = -((-1) ** k) * torch.where(more >= beyond, stay**-beyond, 0.0)
+                series = series + weight.unsqueeze(-1) * vector
+                vector = pull(vector)
+                total = total + weight / k * (vector * signs).sum(dim=-1)
+        if not torch.is_grad_enabled():
+            return total
+        # d log det (I + G) = tr((I + G)^-1 dG), of which the series, times dG v, is a draw
+        slope = (pull(series) * signs).sum(dim=-1)
+        return total + (slope - slope.detach())
 
     def _solved(self, x: Tensor, off: Tensor, g: Rows) -> Tensor:
         """d with (I + G) d = off, where G is held and `off` is not, so that x - d has the derivatives of the inverse."""
@@ -144,10 +157,22 @@ class Residual(Transform):
                 _, derivative = jacobian(g, x)
             solved: Tensor = torch.linalg.solve_ex(derivative + _identity(x), off.unsqueeze(-1))[0]
             return solved.squeeze(-1)
-        push, found = pushed_forward(g, x), off
+        with torch.no_grad():
+            found = self._series(off, pushed_forward(g, x))
+        if not off.requires_grad:
+            return found
+        # what comes back to the solution goes back to `off` through the transposed system: nothing is kept of either series
+        _, pull = pulled_back(g, x)
+        off.register_hook(lambda gradient: None if gradient is None else self._series(gradient, pull))
+        return found + (off - off.detach())
+
+    @torch.no_grad()
+    def _series(self, right: Tensor, times: Rows) -> Tensor:
+        """The y with (I + G) y = right, or with G^T, by the product with it."""
+        y = right
         for _ in range(self.steps):
-            found = off - push(found)
-        return found
+            y = right - times(y)
+        return y
 
     def _contraction(self, x: Tensor, context: Tensor | None) -> Rows:
         """g at the contexts, as a function of rows (rows, D)."""
