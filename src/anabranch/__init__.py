@@ -4,14 +4,15 @@ Flows, exact mixtures of flows and the densities they stand on: one kind of obje
 and saved.
 """
 
-from anabranch import densities, flows, models, networks, objectives, queries, training, transforms
+from anabranch import densities, flows, models, networks, objectives, queries, training, transforms, vaes
 from anabranch.draws import drawing
-from anabranch.models import DepthMixture, Ensemble, Flow, FlowMixture, LatentVariable, PiecewiseFlow
+from anabranch.models import VAE, DepthMixture, Ensemble, Flow, FlowMixture, LatentVariable, PiecewiseFlow
 from anabranch.storage import load, save
 from anabranch.training import History, NonFiniteError, fit, fit_best_of, fit_ensemble, fit_variational, start_from
 from anabranch.version import __version__
 
 __all__ = [
+    "VAE",
     "DepthMixture",
     "Ensemble",
     "Flow",
@@ -37,4 +38,5 @@ __all__ = [
     "start_from",
     "training",
     "transforms",
+    "vaes",
 ]

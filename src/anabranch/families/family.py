@@ -30,6 +30,7 @@ class Family(Described, ABC):
         nearest(x)           -> (*batch)    the value next to x that has a probability of its own, NaN where none has
         ends()               -> (least, largest)    that x can be, whatever theta; infinite where there is no end
         seen()               -> (least, largest)    of the sample of `initialize`, None where that is not kept
+        floored(theta)       -> (*batch) of booleans   whether a scale has come to the floor under it, None for no floor
         initialize(x)        set what `features` reads off a sample
 
         x      (*batch)
@@ -127,6 +128,12 @@ class Family(Described, ABC):
         """The least and the largest x of the sample that `initialize` was given; None, the default, where none is kept.
 
         Before `initialize` the numbers mean nothing.
+        """
+        return None
+
+    def floored(self, theta: Tensor) -> Tensor | None:
+        """Whether a scale of theta (*batch, parameters) has come to the floor under it: (*batch); None, the default, where
+        there is no floor that says anything of the data.
         """
         return None
 

@@ -15,7 +15,7 @@ from anabranch.families.family import Family, quantiles_of
 from anabranch.families.inversion import quantile_of_mixture
 
 # e^-7 = 0.0009 standard deviations: a spike narrower than that is an atom, which has a family of its own
-_LEAST_LOG_SCALE = -7.0
+LEAST_LOG_SCALE = -7.0
 # what scales stay below where nothing is said
 LARGEST_LOG_SCALE = 30.0
 # how sharply scales turn below the widest, and where a start leaves them room
@@ -180,13 +180,15 @@ class Logistics(Family):
         return quantile_between(u, loc, s, low, high)
 
 
-def read_mixture(theta: Tensor, most: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-weights, means and logarithms of scales in theta (*batch, 3 components), of which these stay below `most`.
+def read_mixture(
+    theta: Tensor, most: Tensor | None = None, least: float = LEAST_LOG_SCALE
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-weights, means and logarithms of scales in theta (*batch, 3 components).
 
-    `most` is of shape (*batch) or broadcasts to it.
+    The last stay above `least` and below `most`, which is of shape (*batch) or broadcasts to it.
     """
     logits, loc, raw = theta.chunk(3, dim=-1)
-    log_s = _LEAST_LOG_SCALE + softplus(raw - _LEAST_LOG_SCALE)
+    log_s = least + softplus(raw - least)
     if most is not None:
         log_s = log_s - softplus(log_s - most.unsqueeze(-1), beta=_BEND_AT_MOST)
     return logits.log_softmax(dim=-1), loc, log_s

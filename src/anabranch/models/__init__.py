@@ -13,16 +13,19 @@ from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
 from anabranch.models.gaussian_copula import GaussianCopula
 from anabranch.models.latent_space import at_temperature, interpolate, reconstruction_error
-from anabranch.models.latent_variable import LatentVariable
+from anabranch.models.latent_variable import VAE, LatentVariable
 from anabranch.models.marginals import Marginals
+from anabranch.models.of_columns import OfColumns
 from anabranch.models.piecewise_flow import PiecewiseFlow
 from anabranch.models.position_chain import PositionChain
 from anabranch.models.sequence_depth_mixture import SequenceDepthMixture
 from anabranch.models.step_depth_mixture import StepDepthMixture
 from anabranch.models.stretch import Stretch
 from anabranch.models.subset import Subset
+from anabranch.models.vamp_prior import VampPrior
 
 __all__ = [
+    "VAE",
     "AnyOrder",
     "Autoregressive",
     "DepthMixture",
@@ -36,12 +39,14 @@ __all__ = [
     "GaussianCopula",
     "LatentVariable",
     "Marginals",
+    "OfColumns",
     "PiecewiseFlow",
     "PositionChain",
     "SequenceDepthMixture",
     "StepDepthMixture",
     "Stretch",
     "Subset",
+    "VampPrior",
     "at_temperature",
     "interpolate",
     "pieces",

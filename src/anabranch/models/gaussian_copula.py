@@ -60,6 +60,8 @@ class GaussianCopula(Density):
 
     def __init__(self, marginals: Marginals, correlation: Tensor, draws: int = 200, seed: int = 0) -> None:
         instance_of("marginals", marginals, Marginals)
+        if marginals.context_shape is not None:
+            raise ValueError("marginals: expected columns that know of no context, got those of a network")
         super().__init__(marginals.event_shape)
         columns = marginals.event_shape[0]
         right = correlation.shape == (columns, columns) and torch.allclose(correlation, correlation.T, atol=1e-5)

@@ -15,6 +15,7 @@ from anabranch.densities.contexts import at_every_context, context_batch, contex
 from anabranch.densities.density import Weigh
 from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
+from anabranch.models.vamp_prior import PseudoInputs
 from anabranch.networks.reader import as_read
 from anabranch.transforms.transform import common_shape
 
@@ -125,7 +126,13 @@ class LatentVariable(Density):
             return self._terms(x, context)[:2]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Initialize the posterior on draws of the prior, then decoder and prior on draws of the posterior at x."""
+        """Initialize the posterior on draws of the prior, then decoder and prior on draws of the posterior at x.
+
+        Pseudo-inputs in the prior start at x.
+        """
+        for part in self.prior.modules():
+            if isinstance(part, PseudoInputs):
+                part.start(self._context_of(self.posterior, x, self.event_shape, context))
         count = torch.Size() if self.prior.context_shape is not None else torch.Size([len(x)])
         self.posterior.initialize(
             self.prior._sample(count, context_for(self.prior, context)),
@@ -193,6 +200,10 @@ class LatentVariable(Density):
         batch = torch.broadcast_shapes(flat.shape[:-1], context_batch(self, context))
         beside = context.flatten(-len(self.context_shape or ()))
         return torch.cat([flat.expand(*batch, -1), beside.expand(*batch, -1)], dim=-1)
+
+
+VAE = LatentVariable
+"""The variational autoencoder, as the field calls a latent-variable model whose decoder and posterior are networks."""
 
 
 def _without_nan(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Columns that know nothing of each other: the simplest density of rows of any kinds, beside which others are reported."""
+"""Columns that know nothing of each other, or only of a context: each of its own family."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from anabranch.checks import instance_of
 from anabranch.densities import Density
 from anabranch.families import ColumnByColumn, Family, Levels, Panel
 from anabranch.families.panel import offsets
+from anabranch.networks import Network
+from anabranch.networks.of_context import network_of_context
 
 # levels of a column that are many
 _MANY = 256
 
 
 class Marginals(Density):
-    r"""p(x) = prod_i p(x_i | theta_i): each column by a member of its own family, whatever the others are.
+    r"""p(x | c) = prod_i p(x_i | theta_i(c)): each column by a member of its own family, whatever the others are.
 
-    A NaN is a gap, whose factor is left out: exact, since the columns are independent.
+    Without a context it is the simplest density of rows of any kinds, beside which others are reported. With a network,
+    theta_i(c) = theta_i + f_i(c), it is the decoder of such rows in a latent-variable model, whose context is z. A NaN is a
+    gap, whose factor is left out: exact, since the columns are independent.
 
     Args:
         families: one for each column.
+        network: f, from the context to the parameters of all columns, one column's behind the other's; None for no context.
 
     Raises:
-        ValueError: no families, or something else among them.
+        ValueError: no families, or something else among them; a network of another number of outputs.
 
     Example:
         >>> import torch
@@ -43,17 +48,22 @@ class Marginals(Density):
     reparameterized = False
     gaps = True
 
-    def __init__(self, families: Sequence[Family]) -> None:
+    def __init__(self, families: Sequence[Family], network: Network | None = None) -> None:
         parts = list(families)
         if not parts:
             raise ValueError("families: expected one for each column, got none")
         for part in parts:
             instance_of("families", part, Family)
-        super().__init__((len(parts),))
+        count = sum(part.parameters_of_one for part in parts)
+        if network is not None:
+            network_of_context(network, f"{count} outputs, the parameters of {len(parts)} columns", count)
+        super().__init__((len(parts),), None if network is None else network.in_shape)
         self.families = nn.ModuleList(parts)
         self._at = offsets([part.parameters_of_one for part in parts])
-        self.theta = nn.Parameter(torch.zeros(sum(part.parameters_of_one for part in parts)))
-        # one theta for all rows, which is not written out for each where it is long
+        self.theta = nn.Parameter(torch.zeros(count))
+        self.network = network
+        if network is not None:  # another fit goes on from where it is
+            self.register_buffer("initialized", torch.tensor(False))
         self._long = [i for i, part in enumerate(parts) if isinstance(part, Levels) and part.count > _MANY]
         self._short = [i for i in range(len(parts)) if i not in self._long]
         self.panel = Panel([parts[i] for i in self._short]) if self._short else None
@@ -71,44 +81,66 @@ class Marginals(Density):
         instance_of("families", part, Family)
         return part  # type: ignore[return-value]
 
-    def terms(self, x: Tensor) -> Tensor:
-        """log p(x_i) of every column, (*batch, columns), nats; 0 for a gap."""
+    def terms(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x_i | c) of every column, (*batch, columns), nats; 0 for a gap."""
+        theta = self._numbers(context)
+        batch = torch.broadcast_shapes(x.shape[:-1], theta.shape[:-1])
+        x = x.expand(*batch, x.shape[-1])
         observed = ~x.isnan()
         values = torch.where(observed, x, 0.0)
         columns = dict.fromkeys(range(len(self._at)), values.new_zeros(()))
         if self.panel is not None:
-            theta = torch.cat([self.theta[self._at[i]] for i in self._short])
-            log_p = self.panel.log_prob(values[..., self._short], theta.expand(*x.shape[:-1], -1))
+            of_short = torch.cat([theta[..., self._at[i]] for i in self._short], dim=-1)
+            log_p = self.panel.log_prob(values[..., self._short], of_short.expand(*batch, -1))
             columns |= zip(self._short, log_p.unbind(dim=-1), strict=True)
         for i in self._long:
-            columns[i] = self.family(i).log_prob(values[..., i], self.theta[self._at[i]])
+            columns[i] = self.family(i).log_prob(values[..., i], theta[..., self._at[i]])
         return torch.where(observed, torch.stack(list(columns.values()), dim=-1), 0.0)
 
-    def below(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def below(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """P(X_i < x_i) and P(X_i <= x_i), twice (*batch, columns); NaN for a gap."""
-        pairs = [self.family(i).below(x[..., i], self._theta_of(i, x.shape[:-1])) for i in range(len(self._at))]
+        theta = self._numbers(context)
+        pairs = [self.family(i).below(x[..., i], self._theta_of(i, theta, x.shape[:-1])) for i in range(len(self._at))]
         return tuple(torch.where(x.isnan(), torch.nan, torch.stack(side, dim=-1)) for side in zip(*pairs, strict=True))  # type: ignore[return-value]
 
-    def quantile(self, u: Tensor) -> Tensor:
+    def quantile(self, u: Tensor, context: Tensor | None = None) -> Tensor:
         """The smallest x_i with P(X_i <= x_i) >= u_i: (*batch, columns)."""
-        columns = [self.family(i).quantile(u[..., i], self._theta_of(i, u.shape[:-1])) for i in range(len(self._at))]
+        theta = self._numbers(context)
+        each = range(len(self._at))
+        columns = [self.family(i).quantile(u[..., i], self._theta_of(i, theta, u.shape[:-1])) for i in each]
         return torch.stack(columns, dim=-1)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Start each column where its family says that a sample lies."""
+        """Start each column where its family says that a sample lies; with a network once."""
+        if self.network is not None:
+            initialized = self.get_buffer("initialized")
+            if bool(initialized):
+                return
+            initialized.fill_(True)
         with torch.no_grad():
             for i, at in enumerate(self._at):
                 seen = x[:, i][~x[:, i].isnan()]
                 if len(seen):
                     self.theta[at] = self.family(i).start(seen)
 
-    def _theta_of(self, column: int, batch: torch.Size) -> Tensor:
-        theta = self.theta[self._at[column]]
-        return theta if column in self._long else theta.expand(*batch, -1)
+    def _numbers(self, context: Tensor | None) -> Tensor:
+        """theta of all columns, (*context batch, parameters)."""
+        if self.network is None:
+            return self.theta
+        y: Tensor = self.network(context)
+        return self.theta + y.flatten(-len(self.network.out_shape))
+
+    def _theta_of(self, column: int, theta: Tensor, batch: torch.Size) -> Tensor:
+        # one theta for all rows is not written out for each where it is long
+        one = theta[..., self._at[column]]
+        return one if column in self._long or theta.dim() > 1 else one.expand(*batch, -1)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.terms(x).sum(dim=-1)
+        return self.terms(x, context).sum(dim=-1)
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        drawn = [self.family(i).sample(self.theta[at].expand(*shape, -1)) for i, at in enumerate(self._at)]
+        theta = self._numbers(context)
+        drawn = [
+            self.family(i).sample(theta[..., at].expand(*shape, *theta.shape[:-1], -1)) for i, at in enumerate(self._at)
+        ]
         return torch.stack(drawn, dim=-1)

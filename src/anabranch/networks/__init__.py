@@ -18,7 +18,9 @@ from anabranch.networks.network import Network
 from anabranch.networks.of_angles import OfAngles
 from anabranch.networks.pixelcnn import PixelCNN
 from anabranch.networks.recurrent import Recurrent
+from anabranch.networks.rescaled import Rescaled
 from anabranch.networks.residual_mlp import ResidualMLP
+from anabranch.networks.resolutions import Downsampling, Upsampling
 from anabranch.networks.select import Select
 from anabranch.networks.velocity_mlp import VelocityMLP
 
@@ -29,6 +31,7 @@ __all__ = [
     "CausalTransformer",
     "Constant",
     "Convolutional",
+    "Downsampling",
     "FiniteMemory",
     "GatedConvolutional",
     "InOrder",
@@ -41,7 +44,9 @@ __all__ = [
     "OfAngles",
     "PixelCNN",
     "Recurrent",
+    "Rescaled",
     "ResidualMLP",
     "Select",
+    "Upsampling",
     "VelocityMLP",
 ]
