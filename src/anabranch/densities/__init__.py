@@ -19,6 +19,7 @@ from anabranch.densities.regardless import Regardless
 from anabranch.densities.reordered import Reordered
 from anabranch.densities.resampled import Resampled
 from anabranch.densities.student_t import StudentT
+from anabranch.densities.symptoms import CollapseWarning, FloorWarning
 from anabranch.densities.uniform import Uniform
 from anabranch.families.distribution_function import DistributionFunction
 
@@ -27,6 +28,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ClosedForm",
+    "CollapseWarning",
     "Composite",
     "CompositeMixture",
     "Density",
@@ -34,6 +36,7 @@ __all__ = [
     "Dequantized",
     "DistributionFunction",
     "Encoded",
+    "FloorWarning",
     "GaussianMixture",
     "Independent",
     "Mixture",

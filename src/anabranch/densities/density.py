@@ -322,6 +322,18 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         """
         return None
 
+    def symptoms(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> list[UserWarning]:
+        """What may be wrong with the density once it is fitted to rows x, as warnings, which a fit gives when it ends.
+
+        A posterior that has collapsed (`CollapseWarning`), a scale that has come to its floor (`FloorWarning`).
+
+        Args:
+            x: (rows, *event), 2 at least.
+            context: (rows, *context), or None.
+        """
+        with torch.no_grad(), drawing(0):
+            return self._symptoms(*self._checked(x, context))
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set what is to be set from a first batch of data. Most densities have nothing to set. May be overridden."""
 
@@ -362,6 +374,10 @@ class Density(ClosedAnswers["Density"], Described, ABC):
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._lower_bound(x, context)
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        """By default none; a composite passes on what a part says at what that part is shown of x."""
+        return []
 
     def _expect_exact(self, name: str) -> None:
         if self.likelihood != "exact":

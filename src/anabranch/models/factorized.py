@@ -10,6 +10,7 @@ from anabranch.checks import as_shape
 from anabranch.densities import Density, Moments
 from anabranch.densities.contexts import context_batch
 from anabranch.densities.moments import of_independent_numbers
+from anabranch.densities.symptoms import floor_warnings
 from anabranch.families import Channels, Family, NumberByNumber
 from anabranch.models.layout import Layout
 from anabranch.models.position_chain import PositionStart, channels_of, number_of
@@ -102,6 +103,10 @@ class Factorized(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.terms(x, context).flatten(-len(self.layout.positions)).sum(dim=-1)
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        family, theta = self.family, self.numbers(context)
+        return floor_warnings(None if isinstance(family, Channels) else family.floored(theta), "the family's floor")
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         theta = self.numbers(context)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of
-from anabranch.densities import Density
+from anabranch.densities import CollapseWarning, Density
+from anabranch.densities.aggregated import information_of, shares_between
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, shape_for
 from anabranch.densities.density import Weigh
 from anabranch.densities.score import expect_weights
@@ -18,6 +19,9 @@ from anabranch.draws import drawing
 from anabranch.models.vamp_prior import PseudoInputs
 from anabranch.networks.reader import as_read
 from anabranch.transforms.transform import common_shape
+
+# draws at each row by which a number of z is judged, and the share of its variance that x explains where it is in use
+_DRAWS, ACTIVE = 32, 0.01
 
 
 class LatentVariable(Density):
@@ -125,6 +129,31 @@ class LatentVariable(Density):
         with drawing(generator):
             return self._terms(x, context)[:2]
 
+    def information(
+        self,
+        x: Tensor | ArrayLike,
+        context: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""What z says of x: the mutual information of z ~ q(z | x_n) and n, and its standard error, nats.
+
+        .. math:: \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m), \qquad z_n \sim q(z \mid x_n)
+
+        It is that of the N rows alone, so at most log N, and takes N^2 densities of the posterior.
+        Source: Hoffman and Johnson, 2016, "ELBO surgery"; He et al., 2019, arXiv:1901.05534.
+
+        Args:
+            x: (rows, *event), 2 at least.
+            context: (rows, *context), or None.
+            generator: of the draws, as of `sample`.
+        """
+        x, context = self._checked(x, context)
+        with drawing(generator):
+            encoded = self._context_of(self.posterior, x, self.event_shape, context)
+            _, log_q, log_aggregated = information_of(self.posterior, encoded)
+        gain = log_q - log_aggregated
+        return gain.mean(), gain.std() / len(gain) ** 0.5
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the posterior on draws of the prior, then decoder and prior on draws of the posterior at x.
 
@@ -159,6 +188,23 @@ class LatentVariable(Density):
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         z = self.prior._sample(shape_for(self, self.prior, shape, context), context_for(self.prior, context))
         return self.decoder._sample(torch.Size(), self._context_of(self.decoder, z, self.prior.event_shape, context))
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        """Whether no number of z depends on x; and what decoder and prior say at draws of z."""
+        x = _without_nan(at_every_context(self, x, context), len(self.event_shape))[0]
+        shares = shares_between(self.posterior, self._context_of(self.posterior, x, self.event_shape, context), _DRAWS)
+        found: list[UserWarning] = []
+        if bool((shares < ACTIVE).all()):
+            found.append(
+                CollapseWarning(
+                    f"the posterior has collapsed: x explains less than {ACTIVE:.0%} of the variance of every number of z, "
+                    "so that the decoder does without z. Warm the divergence up, or leave nats of it free "
+                    "(objectives.LowerBound), or give the decoder less to tell numbers of x by each other"
+                )
+            )
+        z = self._drawn(x, context)[0]
+        found += self.decoder._symptoms(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
+        return found + self.prior._symptoms(z, context_for(self.prior, context))
 
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, divergence, and log q of the draw."""

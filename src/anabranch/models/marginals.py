@@ -10,6 +10,7 @@ from torch.distributions import constraints
 
 from anabranch.checks import instance_of
 from anabranch.densities import Density
+from anabranch.densities.symptoms import floor_warnings
 from anabranch.families import ColumnByColumn, Family, Levels, Panel
 from anabranch.families.panel import offsets
 from anabranch.networks import Network
@@ -137,6 +138,12 @@ class Marginals(Density):
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.terms(x, context).sum(dim=-1)
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        theta = self._numbers(context)
+        columns = [self.family(i).floored(theta[..., at]) for i, at in enumerate(self._at)]
+        seen = [column for column in columns if column is not None]
+        return floor_warnings(torch.stack(seen) if seen else None, "the families' floor")
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         theta = self._numbers(context)

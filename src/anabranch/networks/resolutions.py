@@ -62,7 +62,7 @@ class Downsampling(Network):
 
 
 class Upsampling(Network):
-    r"""From a vector to an image: a linear layer, then convolutions, before each but the last of which the image is doubled.
+    r"""From a vector to an image: a linear layer, then convolutions, between which height and width are doubled.
 
     The usual decoder of images, `Downsampling` turned round. Images are enlarged by their nearest pixels, which leaves no
     pattern of a checkerboard as transposed convolutions do. It takes no context.
@@ -71,7 +71,7 @@ class Upsampling(Network):
     Args:
         features: the size of x.
         outputs: the shape of y, (channels, height, width).
-        hidden: channels, from the smallest image to the largest: so many sizes, each but the last half (upwards) of the next.
+        hidden: channels, from the smallest image to the largest, each half (upwards) as high and as wide as the next.
         activation, drop: as in `Downsampling`.
 
     Raises:

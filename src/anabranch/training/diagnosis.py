@@ -1,16 +1,21 @@
-"""Where a loss became NaN or infinite."""
+"""What went wrong in a fit: where a loss became NaN or infinite, and what a fitted density says of itself."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from anabranch.checks import reference_tensor
 from anabranch.densities import Density
+from anabranch.training.part import Part
 from anabranch.training.rows import Rows
 
+# rows at which a fitted density is asked for its symptoms
+_ROWS = 500
 _ASKED = ("log_prob", "loss")
 
 
@@ -107,6 +112,21 @@ def first_non_finite_layer(density: Density, x: Tensor, context: Tensor | None) 
             for name in _ASKED:
                 part.__dict__.pop(name, None)
     return found[0] if found else f"{type(density).__name__}, only in its batch"
+
+
+def warn_of_symptoms(density: Density, training: Part) -> None:
+    """Give the warnings that a fitted density has of itself, at some of the training rows."""
+    rows = training.first(_ROWS)
+    if len(rows) < 2:
+        return
+    like = reference_tensor(density)
+    rows = rows.to(training.device if like is None else like.device)
+    was_training = density.training
+    try:
+        for symptom in density.eval().symptoms(rows.x, rows.context):
+            warnings.warn(symptom, stacklevel=4)
+    finally:
+        density.train(was_training)
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -23,7 +23,7 @@ from anabranch.training.background import check_background
 from anabranch.training.changes import Augment
 from anabranch.training.checkpoint import Checkpoint
 from anabranch.training.data import Data, read_data
-from anabranch.training.diagnosis import NonFiniteError
+from anabranch.training.diagnosis import NonFiniteError, warn_of_symptoms
 from anabranch.training.form import check_form
 from anabranch.training.graph import Graph
 from anabranch.training.history import Epoch, History
@@ -176,6 +176,7 @@ def fit(
             last good weights.
 
     Warns:
+        CollapseWarning, FloorWarning: what `Density.symptoms` finds at some of the rows.
         ScaleWarning: rows far from mean 0 and deviation 1 that the density has not coped with. Recipes of `flows` do.
         UnsettledWarning: the fit ended while its objective still changed what is fitted.
 
@@ -300,7 +301,9 @@ def _finished(density: Density, data: Data, held: Checkpoint) -> History:
 
 
 def _warn(density: Density, data: Data, history: History) -> None:
-    """Warn of an objective that did not come to its last phase, and of rows that the density has not coped with."""
+    """Warn of an objective that did not come to its last phase, of rows that the density has not coped with, and of what it
+    says itself to be wrong.
+    """
     objective, steps = data.objective, history.epochs[-1].step if history.epochs else 0
     if objective is not None and objective.phases and not objective.settled and history.stopped != "callback":
         warnings.warn(
@@ -311,3 +314,4 @@ def _warn(density: Density, data: Data, history: History) -> None:
         )
     if isinstance(data.training, Part):
         warn_if_behind(density, data.training)
+        warn_of_symptoms(density, data.training)

@@ -32,11 +32,11 @@ def vae(
         family: what the numbers of x are: a `Family` (`Bernoulli()`, `Levels(17)`, `Gaussians(1, floor=0.1)`,
             `DiscretizedLogistics(256)`), `Channels` of a pixel, or a list of one `Family` for each column.
         latent: how many numbers z has.
-        prior: "normal", "gaussian mixture", "vamp", "flow", "autoregressive", "depth mixture" or "resampled" (`vaes.priors`);
-            any density of z; or a function that makes one of the posterior, as `vaes.priors.vamp` does.
-        posterior: "diagonal", "full", "planar", "radial", "sylvester", "householder" or "iaf" (`vaes.posteriors`); a function
-            (latent, features) that makes a density with the encoder's features for its context; or a density with x for its
-            context, encoder and all.
+        prior: "normal", "gaussian mixture", "vamp", "flow", "autoregressive", "depth mixture" or "resampled"
+            (`vaes.priors`); any density of z; or a function that makes one of the posterior, as `vaes.priors.vamp` does.
+        posterior: "diagonal", "full", "planar", "radial", "sylvester", "householder" or "iaf" (`vaes.posteriors`); a
+            function (latent, features) that makes a density with the encoder's features for its context; or a density with
+            x for its context, encoder and all.
         hidden: hidden sizes of the decoder, from z to x; of the encoder the other way round, whose last layer are features.
         channels: of convolutions of images (C, H, W), from the smallest image to the largest, in place of the decoder's MLP;
             the encoder has them the other way round, before its features. None for MLPs.

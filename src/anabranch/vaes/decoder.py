@@ -10,7 +10,7 @@ from anabranch.families import Channels, Family
 from anabranch.models import Factorized, Marginals
 from anabranch.networks import MLP, Upsampling
 from anabranch.networks.network import Shape
-from anabranch.vaes.encoder import Kind, columns_of
+from anabranch.vaes.encoder import Kind, columns_of, of_images
 
 
 def decoder(
@@ -53,7 +53,5 @@ def decoder(
     if channels is None:
         numbers = shape.numel() // (family.channels if isinstance(family, Channels) else 1)
         return Factorized(family, shape, MLP(latent, numbers * of_one, hidden=hidden, activation=activation))
-    if len(shape) != 3:
-        raise ValueError(f"event_shape: expected (channels, height, width) for convolutions, got {tuple(shape)}")
-    outputs = of_one if isinstance(family, Channels) else shape[0] * of_one
+    outputs = of_one if isinstance(family, Channels) else of_images(shape)[0] * of_one
     return Factorized(family, shape, Upsampling(latent, (outputs, *shape[1:]), channels, activation))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+
 from anabranch.checks import as_shape
 from anabranch.families import Channels, Family
 from anabranch.models import OfColumns
@@ -55,11 +57,22 @@ def encoder(
     if channels is None:
         network = MLP(shape, features, hidden=hidden, activation=activation)
     else:
-        network = Downsampling(shape, features, channels, activation)
+        network = Downsampling(of_images(shape), features, channels, activation)
     low, high = (family.family if isinstance(family, Channels) else family).ends()
     if math.isinf(low) or math.isinf(high):
         return network
     return Rescaled(network, (high + low) / 2, (high - low) / 2)
+
+
+def of_images(shape: torch.Size) -> torch.Size:
+    """The shape, of images that convolutions read.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"event_shape: expected (channels, height, width) for convolutions, got {tuple(shape)}")
+    return shape
 
 
 def columns_of(families: Sequence[Family], shape: Sequence[int]) -> list[Family]:

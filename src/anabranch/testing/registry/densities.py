@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from anabranch import flows
+from anabranch import flows, vaes
 from anabranch.datasets import Circles, Pinwheel
 from anabranch.densities import (
     AtContext,
@@ -43,6 +43,7 @@ from anabranch.models import (
     LatentVariable,
     Marginals,
     PiecewiseFlow,
+    VampPrior,
     pieces,
 )
 from anabranch.networks import (
@@ -205,6 +206,17 @@ DENSITIES: dict[str, Case] = {
             Encoded(Flow(_nsf(1, context=3), Normal([0.0], context=3)), MLP(2, 3, hidden=(8,))),
         )
     ),
+    "VampPrior": Case(lambda: VampPrior(Normal(torch.zeros(2), context=3, hidden=(8,)), 4)),
+    "VampPrior of levels": Case(lambda: VampPrior(Bernoulli([0.0, 0.5], context=(1, 2), hidden=(8,)), 3)),
+    "autoencoder of levels with a VampPrior": Case(
+        lambda: vaes.vae(2, Levels(3), 1, prior=lambda q: VampPrior(q, 3), hidden=(8, 8))
+    ),
+    "autoencoder of images by convolutions": Case(
+        lambda: vaes.vae((1, 2, 1), Levels(3), 1, posterior="full", hidden=(8,), channels=(4, 4))
+    ),
+    "autoencoder of columns": Case(
+        lambda: vaes.vae(2, [Gaussians(1, floor=0.1), Levels(3)], 2, "gaussian mixture", "radial", hidden=(8,))
+    ),
     "Gaussian mixture": Case(_mixture),
     "full Gaussian mixture": Case(lambda: _mixture(full=True)),
     "Gaussian mixture of context": Case(lambda: _mixture(context=2), context=2),
@@ -224,6 +236,7 @@ DENSITIES: dict[str, Case] = {
         compiles=False,
     ),
     "marginals": Case(lambda: Marginals([Logistics(2), Levels(3)])),
+    "marginals of context": Case(lambda: Marginals([Logistics(2), Levels(3)], MLP(2, 9, hidden=(8,))), context=2),
     "Gaussian copula": Case(
         lambda: GaussianCopula(Marginals([Logistics(2), Logistics(1)]), torch.tensor([[1.0, 0.5], [0.5, 1.0]])),
         compiles=False,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from anabranch.families import Gaussians, Levels, Logistics
+from anabranch.models import OfColumns
 from anabranch.networks import (
     MLP,
     CausalConvolution,
     CausalTransformer,
     Constant,
     Convolutional,
+    Downsampling,
     FiniteMemory,
     GatedConvolutional,
     InOrder,
@@ -19,8 +22,10 @@ from anabranch.networks import (
     OfAngles,
     PixelCNN,
     Recurrent,
+    Rescaled,
     ResidualMLP,
     Select,
+    Upsampling,
     VelocityMLP,
 )
 from anabranch.testing.registry.case import Case
@@ -44,6 +49,10 @@ NETWORKS: dict[str, Case] = {
     "Lipschitz MLP of images, of context": Case(
         lambda: LipschitzMLP(IMAGE, IMAGE, 2, hidden=(8,)), context=2, features=IMAGE
     ),
+    "rescaled": Case(lambda: Rescaled(MLP(3, 4, 2, hidden=(8,)), 0.5, 2.0), context=2),
+    "of columns": Case(lambda: OfColumns([Logistics(1, bins=2), Levels(2), Gaussians(1)], MLP(6, 4, hidden=(8,)))),
+    "downsampling": Case(lambda: Downsampling((2, 3, 2), 3, hidden=(4, 4)), features=(2, 3, 2)),
+    "upsampling": Case(lambda: Upsampling(3, (2, 3, 2), hidden=(4, 4))),
     "velocity MLP": Case(lambda: VelocityMLP(3, hidden=(8, 8)), context=1),
     "velocity MLP of images, of context": Case(lambda: VelocityMLP(IMAGE, 2, hidden=(8,)), context=3, features=IMAGE),
     "MLP of images": Case(lambda: MLP(IMAGE, IMAGE, (1, 2, 2), hidden=(8,)), context=(1, 2, 2), features=IMAGE),
