@@ -29,6 +29,8 @@ Likelihood = Literal["exact", "bound", "estimate"]
 
 # Draws that `estimate` takes for each event, unless it is told how many, and rows that it scores at a time.
 _SAMPLES, _ROWS = 256, 2**14
+# of the draws by which symptoms are found: none that a user may have drawn the rows with
+_SEED = 1_000_003
 
 
 class Density(ClosedAnswers["Density"], Described, ABC):
@@ -331,7 +333,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
             x: (rows, *event), 2 at least.
             context: (rows, *context), or None.
         """
-        with torch.no_grad(), drawing(0):
+        with torch.no_grad(), drawing(_SEED):
             return self._symptoms(*self._checked(x, context))
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -129,6 +129,16 @@ class LatentVariable(Density):
         with drawing(generator):
             return self._terms(x, context)[:2]
 
+    def posterior_context(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """x as the posterior takes it for its context: as it is or as a vector, followed by the context if it has one."""
+        x, context = self._checked(x, context)
+        return self._context_of(self.posterior, at_every_context(self, x, context), self.event_shape, context)
+
+    def decoder_context(self, z: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
+        """z (*batch, *event of the prior) as the decoder takes it for its context, followed by the context if it has one."""
+        z, context = self._checked(z, context, "z", self.prior.event_shape)
+        return self._context_of(self.decoder, z, self.prior.event_shape, context)
+
     def information(
         self,
         x: Tensor | ArrayLike,
@@ -147,10 +157,8 @@ class LatentVariable(Density):
             context: (rows, *context), or None.
             generator: of the draws, as of `sample`.
         """
-        x, context = self._checked(x, context)
         with drawing(generator):
-            encoded = self._context_of(self.posterior, x, self.event_shape, context)
-            _, log_q, log_aggregated = information_of(self.posterior, encoded)
+            _, log_q, log_aggregated = information_of(self.posterior, self.posterior_context(x, context))
         gain = log_q - log_aggregated
         return gain.mean(), gain.std() / len(gain) ** 0.5
 

@@ -12,6 +12,7 @@ from anabranch.networks.layered import LayeredCausalNetwork
 from anabranch.networks.lipschitz import LipschitzNetwork
 from anabranch.networks.lipschitz_mlp import LipschitzMLP
 from anabranch.networks.log_odds import LogOdds
+from anabranch.networks.lookup import Lookup
 from anabranch.networks.masked_mlp import MaskedMLP
 from anabranch.networks.mlp import MLP
 from anabranch.networks.network import Network
@@ -21,7 +22,7 @@ from anabranch.networks.recurrent import Recurrent
 from anabranch.networks.rescaled import Rescaled
 from anabranch.networks.residual_mlp import ResidualMLP
 from anabranch.networks.resolutions import Downsampling, Upsampling
-from anabranch.networks.select import Select
+from anabranch.networks.select import Pick, Select
 from anabranch.networks.velocity_mlp import VelocityMLP
 
 __all__ = [
@@ -39,9 +40,11 @@ __all__ = [
     "LipschitzMLP",
     "LipschitzNetwork",
     "LogOdds",
+    "Lookup",
     "MaskedMLP",
     "Network",
     "OfAngles",
+    "Pick",
     "PixelCNN",
     "Recurrent",
     "Rescaled",

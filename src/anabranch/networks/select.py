@@ -1,4 +1,4 @@
-"""Some of another network's outputs."""
+"""Some of another network's outputs, or of the numbers that come in."""
 
 from __future__ import annotations
 
@@ -43,3 +43,31 @@ class Select(Network):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.network(x, context).index_select(-1, self.get_buffer("chosen"))
+
+
+class Pick(Network):
+    r"""y = (x_{i_1}, ..., x_{i_n}): some of the numbers of a vector as they are.
+
+    Args:
+        features: the size of x.
+        chosen: which numbers, counted from 0.
+
+    Raises:
+        ValueError: there is no such number.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.networks import Pick
+        >>> Pick(3, [2, 0])(torch.tensor([1.0, 2.0, 3.0]))
+        tensor([3., 1.])
+    """
+
+    def __init__(self, features: int, chosen: Sequence[int]) -> None:
+        chosen = list(chosen)
+        if not chosen or min(chosen) < 0 or max(chosen) >= features:
+            raise ValueError(f"chosen: expected numbers from 0 to {features - 1}, got {chosen}")
+        super().__init__(features, len(chosen))
+        self.register_buffer("chosen", torch.tensor(chosen), persistent=False)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return x.index_select(-1, self.get_buffer("chosen"))

@@ -4,6 +4,7 @@ from anabranch.training.best_of import fit_best_of
 from anabranch.training.diagnosis import NonFiniteError
 from anabranch.training.ensembling import fit_ensemble
 from anabranch.training.fit import fit
+from anabranch.training.fit_prior import fit_prior
 from anabranch.training.history import Epoch, History
 from anabranch.training.judgement import MissedTargetWarning, Variational, judge_variational
 from anabranch.training.muon import Muon
@@ -28,6 +29,7 @@ __all__ = [
     "fit",
     "fit_best_of",
     "fit_ensemble",
+    "fit_prior",
     "fit_variational",
     "judge_variational",
     "start_from",

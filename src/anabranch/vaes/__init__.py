@@ -8,5 +8,6 @@ from anabranch.vaes import posteriors, priors
 from anabranch.vaes.autoencoder import vae
 from anabranch.vaes.decoder import decoder
 from anabranch.vaes.encoder import encoder
+from anabranch.vaes.without_encoder import without_encoder
 
-__all__ = ["decoder", "encoder", "posteriors", "priors", "vae"]
+__all__ = ["decoder", "encoder", "posteriors", "priors", "vae", "without_encoder"]

@@ -22,6 +22,7 @@ def vae(
     hidden: Sequence[int] = (256, 256),
     channels: Sequence[int] | None = None,
     activation: str = "silu",
+    drop: float = 0.0,
 ) -> LatentVariable:
     r"""A variational autoencoder: p(x) = \int p(z) p(x | z) dz with a network for p(x | z), and another for q(z | x).
 
@@ -41,6 +42,8 @@ def vae(
         channels: of convolutions of images (C, H, W), from the smallest image to the largest, in place of the decoder's MLP;
             the encoder has them the other way round, before its features. None for MLPs.
         activation: the networks' nonlinearity.
+        drop: the share of channels of each convolution that is left out in training: a few thousand images are soon learned
+            by heart.
 
     Raises:
         ValueError: another name, or shapes that do not fit.
@@ -62,7 +65,7 @@ def vae(
     else:
         if isinstance(posterior, str):
             posterior = posteriors.NAMED[one_of("posterior", posterior, tuple(posteriors.NAMED))]
-        read = encoder(shape, family, widths[0], widths[:0:-1], of_encoder, activation)
+        read = encoder(shape, family, widths[0], widths[:0:-1], of_encoder, activation, drop)
         q = Encoded(posterior(latent, widths[0]), read)
     if isinstance(prior, Density):
         p = prior
@@ -72,4 +75,4 @@ def vae(
         p = priors.vamp(q)
     else:
         p = priors.NAMED[prior](latent)
-    return LatentVariable(p, decoder(shape, family, latent, widths, channels, activation), q)
+    return LatentVariable(p, decoder(shape, family, latent, widths, channels, activation, drop), q)

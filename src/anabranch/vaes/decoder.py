@@ -20,6 +20,7 @@ def decoder(
     hidden: Sequence[int] = (256, 256),
     channels: Sequence[int] | None = None,
     activation: str = "silu",
+    drop: float = 0.0,
 ) -> Density:
     """Numbers that are independent given z, of any family: `models.Factorized`, or of columns `models.Marginals`.
 
@@ -30,6 +31,7 @@ def decoder(
         hidden: hidden sizes of the MLP.
         channels: of the convolutions, from the smallest image to the largest (`networks.Upsampling`); None for an MLP.
         activation: the network's nonlinearity.
+        drop: the share of channels that is left out in training before each convolution.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -54,4 +56,4 @@ def decoder(
         numbers = shape.numel() // (family.channels if isinstance(family, Channels) else 1)
         return Factorized(family, shape, MLP(latent, numbers * of_one, hidden=hidden, activation=activation))
     outputs = of_one if isinstance(family, Channels) else of_images(shape)[0] * of_one
-    return Factorized(family, shape, Upsampling(latent, (outputs, *shape[1:]), channels, activation))
+    return Factorized(family, shape, Upsampling(latent, (outputs, *shape[1:]), channels, activation, drop))

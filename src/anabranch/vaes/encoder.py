@@ -24,6 +24,7 @@ def encoder(
     hidden: Sequence[int] = (256,),
     channels: Sequence[int] | None = None,
     activation: str = "silu",
+    drop: float = 0.0,
 ) -> Network:
     """A network from events to so many features: an MLP, or convolutions of images.
 
@@ -37,6 +38,7 @@ def encoder(
         hidden: hidden sizes of the MLP.
         channels: of the convolutions (`networks.Downsampling`); None for an MLP.
         activation: the network's nonlinearity.
+        drop: the share of channels of each convolution that is left out in training.
 
     Raises:
         ValueError: a list of families for events that are no vectors of as many numbers; convolutions of what is no image.
@@ -57,7 +59,7 @@ def encoder(
     if channels is None:
         network = MLP(shape, features, hidden=hidden, activation=activation)
     else:
-        network = Downsampling(of_images(shape), features, channels, activation)
+        network = Downsampling(of_images(shape), features, channels, activation, drop)
     low, high = (family.family if isinstance(family, Channels) else family).ends()
     if math.isinf(low) or math.isinf(high):
         return network
