@@ -6,12 +6,17 @@ from anabranch.models.autoregressive import Autoregressive
 from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.depth_readout import DepthReadout
+from anabranch.models.depths import Depths
 from anabranch.models.draws_at_temperature import DrawsAtTemperature
 from anabranch.models.ensemble import Ensemble
+from anabranch.models.entries import Entries
 from anabranch.models.factorized import Factorized
 from anabranch.models.flow import Flow
 from anabranch.models.flow_mixture import FlowMixture
 from anabranch.models.gaussian_copula import GaussianCopula
+from anabranch.models.hierarchical_vae import HierarchicalVAE
+from anabranch.models.latent_depth_mixture import LatentDepthMixture
+from anabranch.models.latent_level import LatentLevel
 from anabranch.models.latent_space import at_temperature, interpolate, reconstruction_error
 from anabranch.models.latent_variable import VAE, LatentVariable
 from anabranch.models.marginals import Marginals
@@ -30,13 +35,18 @@ __all__ = [
     "Autoregressive",
     "DepthMixture",
     "DepthReadout",
+    "Depths",
     "DrawsAtTemperature",
     "Embedded",
     "Ensemble",
+    "Entries",
     "Factorized",
     "Flow",
     "FlowMixture",
     "GaussianCopula",
+    "HierarchicalVAE",
+    "LatentDepthMixture",
+    "LatentLevel",
     "LatentVariable",
     "Marginals",
     "OfColumns",

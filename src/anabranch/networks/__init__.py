@@ -23,6 +23,8 @@ from anabranch.networks.rescaled import Rescaled
 from anabranch.networks.residual_mlp import ResidualMLP
 from anabranch.networks.resolutions import Downsampling, Upsampling
 from anabranch.networks.select import Pick, Select
+from anabranch.networks.skip import Skip
+from anabranch.networks.squares import Enlarged, OfSquares
 from anabranch.networks.velocity_mlp import VelocityMLP
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Constant",
     "Convolutional",
     "Downsampling",
+    "Enlarged",
     "FiniteMemory",
     "GatedConvolutional",
     "InOrder",
@@ -44,12 +47,14 @@ __all__ = [
     "MaskedMLP",
     "Network",
     "OfAngles",
+    "OfSquares",
     "Pick",
     "PixelCNN",
     "Recurrent",
     "Rescaled",
     "ResidualMLP",
     "Select",
+    "Skip",
     "Upsampling",
     "VelocityMLP",
 ]

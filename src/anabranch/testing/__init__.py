@@ -2,6 +2,13 @@
 
 from anabranch.testing.densities import check_density
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
+from anabranch.testing.linear_gaussian_chain import (
+    chain_depths,
+    chain_marginal,
+    depths_marginal,
+    guess_exactly,
+    linear_gaussian_chain,
+)
 from anabranch.testing.mixtures import check_mixture
 from anabranch.testing.networks import check_causal_network, check_network
 from anabranch.testing.normalisation import check_normalised
@@ -11,6 +18,8 @@ from anabranch.testing.transforms import check_transform
 from anabranch.testing.univariate import check_univariate_map
 
 __all__ = [
+    "chain_depths",
+    "chain_marginal",
     "check_causal_network",
     "check_density",
     "check_mixture",
@@ -18,7 +27,10 @@ __all__ = [
     "check_normalised",
     "check_transform",
     "check_univariate_map",
+    "depths_marginal",
+    "guess_exactly",
     "linear_gaussian",
+    "linear_gaussian_chain",
     "marginal",
     "peak_memory",
     "randomize",

@@ -36,10 +36,14 @@ from anabranch.models import (
     DepthMixture,
     Embedded,
     Ensemble,
+    Entries,
     Factorized,
     Flow,
     FlowMixture,
     GaussianCopula,
+    HierarchicalVAE,
+    LatentDepthMixture,
+    LatentLevel,
     LatentVariable,
     Marginals,
     PiecewiseFlow,
@@ -49,10 +53,19 @@ from anabranch.models import (
 from anabranch.networks import (
     MLP,
     Convolutional,
+    Enlarged,
+    OfSquares,
     ResidualMLP,
+    Skip,
     VelocityMLP,
 )
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
+from anabranch.testing.linear_gaussian_chain import (
+    chain_depths,
+    chain_marginal,
+    depths_marginal,
+    linear_gaussian_chain,
+)
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
     IMAGE,
@@ -112,8 +125,37 @@ def _guessed_by(posterior: Density) -> LatentVariable:
     return LatentVariable(StudentT([0.0], df=5.0), Normal(torch.zeros(2), context=1, hidden=(8,)), posterior)
 
 
-def _factorized(family: Family | Channels, shape: tuple[int, ...], outputs: int) -> Factorized:
-    return Factorized(family, shape, MLP(2, outputs, hidden=(8,)))
+def _hierarchy() -> HierarchicalVAE:
+    """Two levels of vectors whose parts take a context of two numbers."""
+    low = LatentLevel(
+        Normal([0.0], context=3),
+        Flow(_nsf(1, context=6), Normal([0.0], context=6)),
+        up=MLP(2, 3, 2, hidden=(8,)),
+        down=Skip(MLP(1, 3, 3, hidden=(8,))),
+    )
+    high = LatentLevel(
+        Normal(torch.zeros(2), context=2, hidden=(8,)),
+        Normal(torch.zeros(2), context=5),
+        down=MLP(2, 3, 2, hidden=(8,)),
+    )
+    return HierarchicalVAE([low, high], _factorized(Gaussians(1), (2,), 4, 3))
+
+
+def _image_hierarchy() -> HierarchicalVAE:
+    """Two levels of images, at one scale and a coarser one, of hidden numbers that are partly levels."""
+    low = LatentLevel(
+        Normal(torch.zeros(1, 1, 1), network=Convolutional((2, 1, 1), (2, 1, 1), hidden=(4,))),
+        Normal(torch.zeros(1, 1, 1), network=Convolutional((4, 1, 1), (2, 1, 1), hidden=(4,))),
+        up=OfSquares(Convolutional((4, 1, 1), (2, 1, 1), hidden=(4,))),
+        down=Enlarged(Skip(Convolutional((1, 1, 1), (2, 1, 1), (2, 1, 1), hidden=(4,)))),
+    )
+    high = LatentLevel(Bernoulli([0.3]), Bernoulli([0.0], context=2, hidden=(4,)), down=MLP(1, (2, 1, 1), hidden=(4,)))
+    decoder = Factorized(Levels(2), (1, 2, 2), Convolutional((2, 2, 2), (2, 2, 2), hidden=(4,)), located=False)
+    return HierarchicalVAE([low, high], decoder)
+
+
+def _factorized(family: Family | Channels, shape: tuple[int, ...], outputs: int, context: int = 2) -> Factorized:
+    return Factorized(family, shape, MLP(context, outputs, hidden=(8,)))
 
 
 def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable: bool = True) -> GaussianMixture:
@@ -293,6 +335,23 @@ DENSITIES: dict[str, Case] = {
             Normal([0.0], 2.0, context=2, hidden=(8,)),
         )
     ),
+    "linear Gaussian chain": Case(linear_gaussian_chain, truth=chain_marginal),
+    "linear Gaussian chain of three levels, bottom up": Case(
+        lambda: linear_gaussian_chain(3, posteriors="bottom-up"), truth=chain_marginal
+    ),
+    "hierarchy of context": Case(_hierarchy, context=2),
+    "hierarchy of images": Case(_image_hierarchy),
+    "depths of a chain": Case(chain_depths, truth=depths_marginal),
+    "depths of a chain, bottom up, without a guess": Case(
+        lambda: chain_depths(posteriors="bottom-up", guess=False), truth=depths_marginal
+    ),
+    "depths of context": Case(
+        lambda: LatentDepthMixture(
+            Entries(_hierarchy(), hidden=(4,)), MLP(2, 2, 2, hidden=(8,)), MLP(2, 2, hidden=(4,))
+        ),
+        context=2,
+    ),
+    "depths of images": Case(lambda: LatentDepthMixture(Entries(_image_hierarchy()), MLP((1, 2, 2), 2, hidden=(8,)))),
     "ensemble": Case(lambda: Ensemble([Flow(_realnvp()), _mixture(), Flow(_nsf())])),
     "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()], aligned=True)),
     "ensemble of context": Case(lambda: Ensemble([Flow(_realnvp(context=2)), Flow(_nsf())]), context=2),

@@ -13,6 +13,7 @@ from anabranch.networks import (
     Constant,
     Convolutional,
     Downsampling,
+    Enlarged,
     FiniteMemory,
     GatedConvolutional,
     InOrder,
@@ -21,12 +22,14 @@ from anabranch.networks import (
     Lookup,
     MaskedMLP,
     OfAngles,
+    OfSquares,
     Pick,
     PixelCNN,
     Recurrent,
     Rescaled,
     ResidualMLP,
     Select,
+    Skip,
     Upsampling,
     VelocityMLP,
 )
@@ -77,6 +80,13 @@ NETWORKS: dict[str, Case] = {
         lambda: GatedConvolutional(IMAGE, IMAGE, (1, 4, 4), hidden=4, attention=2),
         context=(1, 4, 4),
         features=IMAGE,
+    ),
+    "residual cell": Case(lambda: Skip(MLP(3, 2, 2, hidden=(8,))), context=2),
+    "convolutional of squares, of context": Case(
+        lambda: OfSquares(Convolutional((8, 1, 1), 3, 2, hidden=(4,))), context=2, features=IMAGE
+    ),
+    "enlarged convolutional": Case(
+        lambda: Enlarged(Convolutional(IMAGE, (1, 2, 2), hidden=(4,)), factor=3), features=IMAGE
     ),
 }
 
