@@ -88,6 +88,7 @@ def test_all_pages_with_blocks_are_run():
         "continuous.md",
         "estimators.md",
         "flows.md",
+        "hierarchical.md",
         "image_flows.md",
         "images.md",
         "mixtures.md",
@@ -113,6 +114,14 @@ def test_the_page_on_flows_in_continuous_time_runs():
     assert names["flow"].sample((3,)).shape == (3, 2)
     assert names["needed"].forward(names["x"], torch.zeros(3))[1].shape == (200,)
     assert names["error"].shape == (200,) and torch.allclose(names["back"], names["x"], atol=1e-4)
+
+
+def test_the_page_on_hierarchies_runs():
+    names = {}
+    for block in blocks_of(ROOT / "docs" / "hierarchical.md"):
+        exec(block, names)
+    assert names["vectors"].sample((3,)).shape == (3, 3)
+    assert names["divergence"].shape == (20, 3) and names["mixture"].log_posterior(names["digits"]).shape == (20, 3)
 
 
 @pytest.mark.slow

@@ -11,3 +11,6 @@ from anabranch.vaes.encoder import encoder
 from anabranch.vaes.without_encoder import without_encoder
 
 __all__ = ["decoder", "encoder", "posteriors", "priors", "vae", "without_encoder"]
+from anabranch.vaes.hierarchical import depths_of, image_ladder, ladder
+
+__all__ = ["decoder", "depths_of", "encoder", "image_ladder", "ladder", "posteriors", "priors", "vae"]

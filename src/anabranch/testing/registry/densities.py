@@ -128,17 +128,17 @@ def _guessed_by(posterior: Density) -> LatentVariable:
 def _hierarchy() -> HierarchicalVAE:
     """Two levels of vectors whose parts take a context of two numbers."""
     low = LatentLevel(
-        Normal([0.0], context=3),
-        Flow(_nsf(1, context=6), Normal([0.0], context=6)),
-        up=MLP(2, 3, 2, hidden=(8,)),
+        Normal([0.0], 0.7, context=3, hidden=(4,)),
+        Normal([0.0], 1.5, context=6, hidden=(4,)),
+        up=MLP(2, 3, 2, hidden=(8,), activation="tanh"),
         down=Skip(MLP(1, 3, 3, hidden=(8,))),
     )
     high = LatentLevel(
-        Normal(torch.zeros(2), context=2, hidden=(8,)),
-        Normal(torch.zeros(2), context=5),
-        down=MLP(2, 3, 2, hidden=(8,)),
+        Normal(torch.zeros(2), 0.7, context=2, hidden=(4,)),
+        Normal(torch.zeros(2), 1.5, context=5, hidden=(4,)),
+        down=MLP(2, 3, 2, hidden=(8,), activation="tanh"),
     )
-    return HierarchicalVAE([low, high], _factorized(Gaussians(1), (2,), 4, 3))
+    return HierarchicalVAE([low, high], Normal([0.0, 1.0], 3.0, context=3, hidden=(4,)))
 
 
 def _image_hierarchy() -> HierarchicalVAE:
@@ -154,8 +154,8 @@ def _image_hierarchy() -> HierarchicalVAE:
     return HierarchicalVAE([low, high], decoder)
 
 
-def _factorized(family: Family | Channels, shape: tuple[int, ...], outputs: int, context: int = 2) -> Factorized:
-    return Factorized(family, shape, MLP(context, outputs, hidden=(8,)))
+def _factorized(family: Family | Channels, shape: tuple[int, ...], outputs: int) -> Factorized:
+    return Factorized(family, shape, MLP(2, outputs, hidden=(8,)))
 
 
 def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable: bool = True) -> GaussianMixture:
