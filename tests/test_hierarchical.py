@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.densities import Bernoulli, Normal
+from anabranch.densities import Bernoulli, CollapseWarning, Normal
 from anabranch.models import Entries, HierarchicalVAE, LatentDepthMixture, LatentLevel, LatentVariable
 from anabranch.networks import MLP
 from anabranch.objectives import LowerBound
@@ -232,6 +232,18 @@ def test_free_bits_are_counted_for_each_level():
     depths().weighed_bound(x, weigh)
     # of the hierarchy; of each depth; of the guess of the depth
     assert shapes == [(5, 3), (5, 1), (5, 2), (5, 3), (5, 1)]
+
+
+@BOTH
+def test_idle_levels_are_named(posteriors):
+    model, x = chain(posteriors), rows(50)
+    assert model.symptoms(x) == []
+    for level in model.levels[1:]:
+        with torch.no_grad():
+            level.posterior.theta.network.slope.zero_()
+        level.prior = Normal(level.posterior.theta.loc.detach(), level.posterior.theta.log_scale.detach().exp())
+    (said,) = model.symptoms(x)
+    assert isinstance(said, CollapseWarning) and "of 3 levels 2, 3 say nothing" in str(said)
 
 
 def fitting(**changes):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, one_of
-from anabranch.densities import Density
+from anabranch.densities import CollapseWarning, Density
 from anabranch.densities.contexts import at_every_context, context_batch, joint_batch
 from anabranch.densities.density import Weigh
 from anabranch.densities.score import expect_weights
@@ -19,6 +19,9 @@ from anabranch.draws import drawing
 from anabranch.models.depths import Terms
 from anabranch.models.latent_level import LatentLevel, Shaped, beside
 from anabranch.transforms.transform import common_shape
+
+# draws at each row by which levels are judged, and the mean divergence of one, nats, from which on it is in use
+_DRAWS, _IDLE = 8, 0.01
 
 
 class HierarchicalVAE(Density):
@@ -164,25 +167,9 @@ class HierarchicalVAE(Density):
             state: what stands above.
             weights: whether log_likelihood minus divergence shall be the logarithm of an importance weight, else a bound.
         """
-        divergence: list[Tensor] = []
-        log_q = []
-        for k in reversed(range(count)):
-            level = self.hierarchy[k]
-            guess = _guess(level, looked.features[k], state) if self.top_down else looked.guesses[k]
-            given = level.of_prior(state)
-            found = None
-            # with bottom-up posteriors the state depends on z_l, except above the highest level
-            if not weights and (self.top_down or k == count - 1):
-                found = level.posterior.divergence(level.prior, guess.given, given)
-            if found is None:
-                log_p = level.prior._log_weight(guess.z, given) if weights else level.prior.lower_bound(guess.z, given)
-                found = (guess.log_q - log_p).unsqueeze(-1)
-            divergence.append(found.sum(dim=-1))
-            log_q.append(torch.zeros_like(guess.log_q) if level.posterior.reparameterized else guess.log_q)
-            state = level.state_below(guess.z, state)
-        given = self._of_decoder(state)
+        divergence, log_q, given = self._path(looked, count, state, weights)
         log_likelihood = self.decoder._log_weight(x, given) if weights else self.decoder.lower_bound(x, given)
-        return Terms(log_likelihood, torch.stack(divergence[::-1], dim=-1), torch.stack(log_q).sum(dim=0))
+        return Terms(log_likelihood, divergence, log_q)
 
     def ancestors(self, count: int, state: Shaped | None, batch: torch.Size) -> tuple[list[Tensor], Tensor]:
         """Draws of z_1, ..., z_count of the priors, where the highest reads this state, and the decoder's context."""
@@ -200,6 +187,45 @@ class HierarchicalVAE(Density):
     def state_shapes(self) -> list[torch.Size]:
         """The shapes of s_0, ..., s_{L - 1}."""
         return [level.shape if level.down is None else level.down.out_shape for level in self.hierarchy]
+
+    def _path(
+        self, looked: Looked, count: int, state: Shaped | None, weights: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Divergences and log q of the terms, and the decoder's context below the guesses."""
+        divergence: list[Tensor] = []
+        log_q = []
+        for k in reversed(range(count)):
+            level = self.hierarchy[k]
+            guess = _guess(level, looked.features[k], state) if self.top_down else looked.guesses[k]
+            given = level.of_prior(state)
+            found = None
+            # with bottom-up posteriors the state depends on z_l, except above the highest level
+            if not weights and (self.top_down or k == count - 1):
+                found = level.posterior.divergence(level.prior, guess.given, given)
+            if found is None:
+                log_p = level.prior._log_weight(guess.z, given) if weights else level.prior.lower_bound(guess.z, given)
+                found = (guess.log_q - log_p).unsqueeze(-1)
+            divergence.append(found.sum(dim=-1))
+            log_q.append(torch.zeros_like(guess.log_q) if level.posterior.reparameterized else guess.log_q)
+            state = level.state_below(guess.z, state)
+        return torch.stack(divergence[::-1], dim=-1), torch.stack(log_q).sum(dim=0), self._of_decoder(state)
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        """Levels that say nothing of x; and what the decoder says at draws of the posteriors."""
+        x, _ = without_nan(at_every_context(self, x, context), len(self.event_shape))
+        looked, above, count = self.look(x, context), self.above(context), len(self.hierarchy)
+        paths = [self._path(looked if self.top_down else self.look(x, context), count, above) for _ in range(_DRAWS)]
+        each = torch.stack([divergence for divergence, _, _ in paths]).flatten(0, -2).mean(dim=0).tolist()
+        idle = [str(k + 1) for k, nats in enumerate(each) if nats < _IDLE]
+        found: list[UserWarning] = []
+        if idle:
+            found.append(
+                CollapseWarning(
+                    f"of {count} levels {', '.join(idle)} say nothing of x: their posteriors cost less than {_IDLE} nats. "
+                    "Warm the divergence up, or leave nats of every level free (objectives.LowerBound), or do without them"
+                )
+            )
+        return found + self.decoder._symptoms(x, paths[-1][2])
 
     def _terms(self, x: Tensor, context: Tensor | None, weights: bool = False) -> Terms:
         x, broken = without_nan(at_every_context(self, x, context), len(self.event_shape))
