@@ -206,6 +206,22 @@ def test_a_sample_starts_at_the_level_drawn():
     assert float(model.expected_depth()) == pytest.approx(float((w * torch.arange(1, 4)).sum()))
 
 
+def test_every_row_is_drawn_at_its_depth():
+    entries = depths().depths
+    with torch.no_grad():
+        for depth, place in (("1", 1e3), ("2", -1e3)):
+            entries.starts[depth].state.fill_(place)
+    wanted = torch.tensor([2, 0, 1, 1, 0, 2, 0])
+    with torch.no_grad():
+        x = entries.draw(wanted, None)
+    assert x.shape == (7, 2)
+    far = x.abs().amax(-1) > 30
+    assert far.tolist() == (wanted < 2).tolist()
+    one, two = x[wanted == 0], x[wanted == 1]
+    # rows of one depth lie together, and apart from those of the other
+    assert float(torch.cdist(one, one).max()) < 0.1 * float(torch.cdist(one, two).min())
+
+
 def test_a_fit_finds_depths_and_the_bound_is_near_the_truth():
     teacher = depths(seed=3)
     x = teacher.sample((400,), generator=0).float()
