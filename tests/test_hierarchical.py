@@ -19,6 +19,7 @@ from anabranch.testing import (
     randomize,
 )
 from anabranch.testing.linear_gaussian import LinearMean
+from anabranch.transforms import ActNorm
 
 BOTH = pytest.mark.parametrize("posteriors", ["top-down", "bottom-up"])
 
@@ -260,6 +261,20 @@ def test_idle_levels_are_named(posteriors):
         level.prior = Normal(level.posterior.theta.loc.detach(), level.posterior.theta.log_scale.detach().exp())
     (said,) = model.symptoms(x)
     assert isinstance(said, CollapseWarning) and "of 3 levels 2, 3 say nothing" in str(said)
+
+
+@BOTH
+def test_a_first_batch_initializes_all_parts(posteriors):
+    def bent(context):
+        return ab.Flow([ActNorm(1)], base=Normal([0.0], context=context, hidden=(4,)))
+
+    extra = 1 if posteriors == "top-down" else 0
+    low = LatentLevel(bent(1), bent(2 + extra))
+    high = LatentLevel(ab.Flow([ActNorm(1)]), bent(2 if extra else 1))
+    model = HierarchicalVAE([low, high], ab.Flow([ActNorm(2)], base=Normal(torch.zeros(2), context=1)), posteriors)
+    model.initialize(100 + rows(50).float())
+    assert all(bool(part.initialized) for part in model.modules() if isinstance(part, ActNorm))
+    assert float(model.estimate(100 + rows(5).float())[0].min()) > -20
 
 
 def fitting(**changes):

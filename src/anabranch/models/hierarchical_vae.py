@@ -129,32 +129,33 @@ class HierarchicalVAE(Density):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize posteriors on draws of the priors, then decoder and priors on draws of the posteriors at x."""
-        x, above = x.nan_to_num() if x.is_floating_point() else x, self.above(context)
-        drawn, _ = self.ancestors(len(self.hierarchy), above, joint_batch(self, x, context))
-        given = self._initialized_upwards(x, context, drawn) if not self.top_down else self.look(x, context)
-        state = above
+        state, (events, _) = self.above(context), without_nan(x, len(self.event_shape))
+        drawn, _ = self.ancestors(len(self.hierarchy), state, joint_batch(self, x, context))
+        looked = self.look(events, context, drawn)
         for k in reversed(range(len(self.hierarchy))):
             level = self.hierarchy[k]
             if self.top_down:
-                context_of = level.of_posterior(given.features[k], state)
-                level.posterior.initialize(drawn[k], context_of)
-                z = level.draw_posterior(context_of)[0]
-            else:
-                z = given.guesses[k].z
+                level.posterior.initialize(drawn[k], level.of_posterior(looked.features[k], state))
+            z = (_guess(level, looked.features[k], state) if self.top_down else looked.guesses[k]).z
             level.prior.initialize(z, level.of_prior(state))
             state = level.state_below(z, state)
         self.decoder.initialize(x, self._of_decoder(state))
 
-    def look(self, x: Tensor, context: Tensor | None) -> Looked:
-        """What the guesses at all levels share: features of x (no NaN), and with bottom-up posteriors the draws."""
+    def look(self, x: Tensor, context: Tensor | None, start: Sequence[Tensor] | None = None) -> Looked:
+        """What the guesses at all levels share: features of x (no NaN), and with bottom-up posteriors the draws.
+
+        With draws of the priors to start from, the latter are initialized on them on the way.
+        """
         below, features, guesses = Shaped(x, self.event_shape), [], []
-        for level in self.hierarchy:
-            own = level.features_above(below, context)
-            features.append(own)
-            below = own
-            if not self.top_down:
-                guesses.append(_guess(level, own, None))
-                below = Shaped(guesses[-1].z, level.shape)
+        for k, level in enumerate(self.hierarchy):
+            below = level.features_above(below, context)
+            features.append(below)
+            if self.top_down:
+                continue
+            if start is not None:
+                level.posterior.initialize(start[k], level.of_posterior(below, None))
+            guesses.append(_guess(level, below, None))
+            below = Shaped(guesses[-1].z, level.shape)
         return Looked(features, guesses)
 
     def descend(self, x: Tensor, looked: Looked, count: int, state: Shaped | None, weights: bool = False) -> Terms:
@@ -244,16 +245,6 @@ class HierarchicalVAE(Density):
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         _, given = self.ancestors(len(self.hierarchy), self.above(context), shape + context_batch(self, context))
         return self.decoder._sample(torch.Size(), given)
-
-    def _initialized_upwards(self, x: Tensor, context: Tensor | None, drawn: Sequence[Tensor]) -> Looked:
-        """Bottom-up posteriors, each initialized on draws of its prior, and what they guess."""
-        below, features, guesses = Shaped(x, self.event_shape), [], []
-        for level, z in zip(self.hierarchy, drawn, strict=True):
-            features.append(level.features_above(below, context))
-            level.posterior.initialize(z, level.of_posterior(features[-1], None))
-            guesses.append(_guess(level, features[-1], None))
-            below = Shaped(guesses[-1].z, level.shape)
-        return Looked(features, guesses)
 
     def _of_decoder(self, state: Shaped | None) -> Tensor:
         if state is None or self.decoder.context_shape is None:

@@ -1,16 +1,25 @@
 """Recipes: variational autoencoders of a prior, a decoder and a posterior, with good defaults.
 
 `vae` puts all three together. `priors` and `posteriors` hold the recipes of these parts, each a function that returns a
-`Density`, and `encoder` and `decoder` those of the networks, for models that are put together by hand.
+`Density`, and `encoder` and `decoder` those of the networks, for models that are put together by hand. `ladder` and
+`image_ladder` have hidden variables in levels, and `depths_of` mixes over where these begin.
 """
 
 from anabranch.vaes import posteriors, priors
 from anabranch.vaes.autoencoder import vae
 from anabranch.vaes.decoder import decoder
 from anabranch.vaes.encoder import encoder
+from anabranch.vaes.hierarchical import depths_of, image_ladder, ladder
 from anabranch.vaes.without_encoder import without_encoder
 
-__all__ = ["decoder", "encoder", "posteriors", "priors", "vae", "without_encoder"]
-from anabranch.vaes.hierarchical import depths_of, image_ladder, ladder
-
-__all__ = ["decoder", "depths_of", "encoder", "image_ladder", "ladder", "posteriors", "priors", "vae"]
+__all__ = [
+    "decoder",
+    "depths_of",
+    "encoder",
+    "image_ladder",
+    "ladder",
+    "posteriors",
+    "priors",
+    "vae",
+    "without_encoder",
+]
