@@ -1,14 +1,14 @@
 """The conformance suite: put your own transform, density, network or univariate map through what ours go through."""
 
 from anabranch.testing.densities import check_density
-from anabranch.testing.linear_gaussian import linear_gaussian, marginal
-from anabranch.testing.linear_gaussian_chain import (
+from anabranch.testing.gaussian_chain import (
     chain_depths,
     chain_marginal,
     depths_marginal,
     guess_exactly,
     linear_gaussian_chain,
 )
+from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.mixtures import check_mixture
 from anabranch.testing.networks import check_causal_network, check_network
 from anabranch.testing.normalisation import check_normalised

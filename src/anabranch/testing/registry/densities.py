@@ -59,13 +59,13 @@ from anabranch.networks import (
     Skip,
     VelocityMLP,
 )
-from anabranch.testing.linear_gaussian import linear_gaussian, marginal
-from anabranch.testing.linear_gaussian_chain import (
+from anabranch.testing.gaussian_chain import (
     chain_depths,
     chain_marginal,
     depths_marginal,
     linear_gaussian_chain,
 )
+from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
     IMAGE,
