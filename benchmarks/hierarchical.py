@@ -7,7 +7,7 @@ A model is a name below, with settings of the model and of the fit after a colon
 fit is a line of the JSON lines; a fit whose line is there is not run again. One thread.
 
 scikit-learn's digits, 8x8, 17 levels, rows 1000/350/447 in order: fitted, to stop by, scored. With --held validation the
-rows to stop by are scored in place of the last ones (to choose settings), with --particles for each.
+rows to stop by are scored in place of the last ones, to choose settings.
 """
 
 from __future__ import annotations
@@ -40,26 +40,14 @@ FAMILIES = {
     "levels": lambda: families.Levels(17),
     "logistics": lambda: families.DiscretizedLogistics(17, 3),
 }
+LADDER: Row = {"kind": "ladder", "latents": (16, 8), "hidden": 128, "epochs": 60}
+IMAGES: Row = {"kind": "image_ladder", "latents": ((2,), (4,), (16,)), "hidden": 32, "dropout": 0.1, "epochs": 60}
 SETTINGS: dict[str, Row] = {
-    "one level": {"kind": "ladder", "latents": (16,), "hidden": 128, "epochs": 150},
-    "ladder": {"kind": "ladder", "latents": (16, 8), "hidden": 128, "epochs": 150},
-    "bottom up": {"kind": "ladder", "latents": (16, 8), "hidden": 128, "posteriors": "bottom-up", "epochs": 150},
-    "image ladder": {
-        "kind": "image_ladder",
-        "latents": ((2,), (4,), (16,)),
-        "hidden": 32,
-        "dropout": 0.1,
-        "epochs": 150,
-    },
-    "depths of the image ladder": {
-        "kind": "image_ladder",
-        "latents": ((2,), (4,), (16,)),
-        "hidden": 32,
-        "dropout": 0.1,
-        "epochs": 150,
-        "depths": True,
-        "lead": 2.0,
-    },
+    "one level": {**IMAGES, "latents": ((2,),)},
+    "ladder": LADDER,
+    "bottom up": {**LADDER, "posteriors": "bottom-up"},
+    "image ladder": IMAGES,
+    "depths of the image ladder": {**IMAGES, "depths": True, "lead": 2.0},
 }
 OF_FIT = ("batch_size", "learning_rate", "average", "weight_decay", "clip", "epochs", "minutes", "noise")
 PAGE = Path(__file__).parent.parent / "docs" / "hierarchical.md"
@@ -219,7 +207,7 @@ def main() -> None:
     command.add_argument("--models", help="separated by |")
     command.add_argument("--seeds", default="0,1,2")
     command.add_argument("--held", choices=("test", "validation"), default="test")
-    command.add_argument("--particles", type=int, default=1000)
+    command.add_argument("--particles", type=int, default=1000, help="of the estimate")
     command.add_argument("--progress", action="store_true")
     command.add_argument("--keep", type=Path, help="a folder for the fitted densities")
     command.add_argument("-o", "--output", type=Path, default=Path("hierarchical.jsonl"))
