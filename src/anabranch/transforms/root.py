@@ -34,8 +34,8 @@ def root_between(
         function: g and g'.
         low, high: with g(low) <= 0 <= g(high).
         size: the size of the numbers whose difference is g, which determines its rounding; by default 1.
-        steps: number of evaluations of g. Of a million brackets of `DeepSigmoid`, `BernsteinPolynomial` and `tanh_unit`, with
-            parameters of up to 300, none needed more than 23. With parameters of about 1, 99 % needed at most 8.
+        steps: number of evaluations of g. Of a million brackets of `DeepSigmoid`, `BernsteinPolynomial` and `tanh_unit`,
+            with parameters of up to 300, none needed more than 23. With parameters of about 1, 99 % needed at most 8.
 
     Example:
         >>> import torch
