@@ -26,11 +26,10 @@ class Differentiable(Transform):
     determinant a product of D numbers: "triangular", where z_i depends on x_i and on the features before it in some order;
     and "diagonal", where z_i depends on x_i alone and the whole of J takes one pass.
 
-    There is an inverse if you give a tolerance. It is Newton's method, which starts from that one of z, asinh z, sinh z and
-    0 which brings f nearest to z. It tries several shares of each step: from 8 times the step to a 128th of it, shares as
-    long as x is large, and none. It takes the share that brings f nearest to z; with a diagonal J it takes one for each
-    feature. The number of steps is fixed. Where f(x) is not within the tolerance of z, before or after the last step, x is
-    NaN.
+    There is an inverse if you give a tolerance. It is Newton's method, which starts from whichever of z, asinh z, sinh z and
+    0 brings f nearest to z. It tries several shares of each step: from 8 times the step to a 128th of it, shares as long as
+    x is large, and none. It takes the share that brings f nearest to z; with a diagonal J it takes one for each feature. The
+    number of steps is fixed. Where f(x) is not within the tolerance of z, before or after the last step, x is NaN.
 
     Source: Papamakarios et al., 2021, "Normalizing flows for probabilistic modeling and inference", arXiv:1912.02762.
 

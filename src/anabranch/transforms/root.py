@@ -12,8 +12,6 @@ Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 # how many roundings of its terms a g of 0 may be off
 _ROUNDINGS = 64
-# and how many one at which no step is taken any more
-_THERE = 4
 
 
 def root_between(
@@ -47,19 +45,23 @@ def root_between(
         eps = torch.finfo(low.dtype).eps
         t = low + (high - low) / 2
         last = before = high - low
-        for _ in range(steps):
+        nearest, least, slope_there = t, torch.full_like(t, torch.inf), torch.ones_like(t)
+        for k in range(steps):
             g, slope = function(t)
+            # at the root all steps are rounding, none is half of another, and bisections lead away from it again
+            nearer = g.abs() < least
+            pairs = ((t, nearest), (g.abs(), least), (slope, slope_there))
+            nearest, least, slope_there = (torch.where(nearer, new, old) for new, old in pairs)
+            if k == steps - 1:
+                break
             low, high = torch.where(g < 0, t, low), torch.where(g < 0, high, t)
             newton, middle = t - g / slope, low + (high - low) / 2
             trusted = (newton >= low) & (newton <= high) & (2 * (newton - t).abs() <= before)
-            # at the root itself all steps are rounding: none is half of another, and a bisection would leave it again
-            there = g.abs() <= _THERE * eps * (1 + slope * t.abs() + (0 if size is None else size))
-            t_next = torch.where(there, t, torch.where(trusted, newton, middle))
+            t_next = torch.where(trusted, newton, middle)
             before, last = last, (t_next - t).abs()
             t = t_next
-        g, slope = function(t)
-        rounding = _ROUNDINGS * eps * (1 + slope * t.abs() + (0 if size is None else size))
-        return torch.where(g.abs() <= rounding, t, torch.nan)
+        rounding = _ROUNDINGS * eps * (1 + slope_there * nearest.abs() + (0 if size is None else size))
+        return torch.where(least <= rounding, nearest, torch.nan)
 
 
 def with_derivatives(t: Tensor, function: Increasing) -> Tensor:
