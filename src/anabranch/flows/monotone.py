@@ -22,7 +22,7 @@ def naf(
 ) -> Chain:
     """Neural autoregressive flow: monotone networks of sigmoids (`DeepSigmoid`), autoregressive or coupling.
 
-    Scoring takes one pass. Sampling searches for each feature of each layer, with about 60 evaluations of the map.
+    Scoring takes one pass. Sampling searches for each feature of each layer, with 32 evaluations of the map.
 
     Source: Huang et al., 2018, arXiv:1804.00779.
 

@@ -55,7 +55,7 @@ class Differentiable(Transform):
         ...         return x + x**3 / 3 + 0.5 * x.roll(1, dims=-1)
         >>> f = Differentiable(Cubic(), features=2, tolerance=1e-6)
         >>> z, log_det = f(torch.tensor([1.0, 2.0]))
-        >>> log_det, f.inverse(z)[0]
+        >>> log_det, f.inverse(z)[0].round(decimals=4)
         (tensor(2.2773), tensor([1., 2.]))
     """
 
