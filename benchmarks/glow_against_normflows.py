@@ -167,10 +167,10 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     images = load_levelled(arguments.data, arguments.file)
     shape = tuple(images.x.shape[1:])
-    done = {(row["seed"], row["minutes"], row["data"]) for row in rows_of(arguments.output)}
+    done = {(row["seed"], row["minutes"], row["rate"], row["data"]) for row in rows_of(arguments.output)}
     width = width_like(parameters_of(glow_of_anabranch(shape)), shape)
     for seed in map(int, arguments.seeds.split(",")):
-        if (seed, arguments.minutes, arguments.data) in done:
+        if (seed, arguments.minutes, arguments.rate, arguments.data) in done:
             continue
         with drawing(seed):
             models = {OURS: glow_of_anabranch(shape), THEIRS: glow_of_normflows(shape, width)}
@@ -205,10 +205,10 @@ def summary(arguments: argparse.Namespace) -> None:
     from trials import over_seeds, write  # noqa: PLC0415 (it loads more than the fits need)
 
     rows = rows_of(arguments.runs)
+    by = ("data", "minutes", "rate", "model")
+    counts = [sum(all(other[key] == row[key] for key in by) for other in rows) for row in rows]
     columns = {"bits": ".3f", "bound": ".3f", "parameters": ",.0f", "milliseconds a step": ".0f", "steps": ",.0f"}
-    counts = {key: sum(row["data"] == key for row in rows) // 2 for key in {row["data"]: 0 for row in rows}}
-    lines = [{**row, "seeds": counts[row["data"]]} for row in rows]
-    table = over_seeds(lines, ("data", "minutes", "model", "seeds"), columns)
+    table = over_seeds([{**row, "seeds": n} for row, n in zip(rows, counts, strict=True)], (*by, "seeds"), columns)
     if arguments.page:
         setting = {"levels": LEVELS, "steps": STEPS, "blocks": BLOCKS, "batch": BATCH, "clip": CLIP, "warm": WARM}
         write("glow_against_normflows", setting, rows, table, PAGE)
