@@ -83,6 +83,7 @@ def test_a_page_imports_what_it_names(page):
 
 def test_all_pages_with_blocks_are_run():
     assert {page.name for page in (ROOT / "docs").glob("*.md") if blocks_of(page)} == {
+        "autoencoders.md",
         "autoregressive.md",
         "compression.md",
         "continuous.md",
@@ -105,6 +106,14 @@ def test_the_page_on_autoregressive_models_runs():
         exec(block, names)
     assert names["words"].complete(names["x"][:, :6], (3,)).shape == (3, 20, 12)
     assert names["early"].depth_of(names["images"]).shape == (10, 8, 8)
+
+
+def test_the_page_on_autoencoders_runs():
+    names = {}
+    for block in blocks_of(ROOT / "docs" / "autoencoders.md"):
+        exec(block, names)
+    assert names["better"].decoder is names["model"].decoder and names["refined"].mean.shape == (50, 2)
+    assert bool((names["above"] > -20).all()) and names["error"].shape == (5,)
 
 
 def test_the_page_on_flows_in_continuous_time_runs():
