@@ -87,6 +87,7 @@ def test_all_pages_with_blocks_are_run():
         "autoregressive.md",
         "compression.md",
         "continuous.md",
+        "diffusion.md",
         "estimators.md",
         "flows.md",
         "hierarchical.md",
@@ -131,6 +132,17 @@ def test_the_page_on_hierarchies_runs():
         exec(block, names)
     assert names["vectors"].sample((3,)).shape == (3, 3)
     assert names["divergence"].shape == (20, 3) and names["mixture"].log_posterior(names["digits"]).shape == (20, 3)
+
+
+def test_the_page_on_diffusion_runs():
+    names = {}
+    for block in blocks_of(ROOT / "docs" / "diffusion.md"):
+        exec(block, names)
+    x = names["x"]
+    assert names["vectors"].continuous_bound(x).shape == names["mixture"].lower_bound(x).shape == (100,)
+    assert bool(names["flow"].log_prob(x[:3]).isfinite().all())
+    assert [chain.steps for chain in names["depths"].chains] == [50, 125, 250]
+    assert names["model"].sample((2,)).shape == (2, 1, 8, 8)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ Flows, exact mixtures of flows and the densities they stand on: one kind of obje
 and saved.
 """
 
-from anabranch import densities, flows, models, networks, objectives, queries, training, transforms, vaes
+from anabranch import densities, diffusions, flows, models, networks, objectives, queries, training, transforms, vaes
 from anabranch.draws import drawing
 from anabranch.models import VAE, DepthMixture, Ensemble, Flow, FlowMixture, LatentVariable, PiecewiseFlow
 from anabranch.storage import load, save
@@ -23,6 +23,7 @@ __all__ = [
     "PiecewiseFlow",
     "__version__",
     "densities",
+    "diffusions",
     "drawing",
     "fit",
     "fit_best_of",

@@ -7,7 +7,9 @@ from anabranch.models.components import Embedded
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.depth_readout import DepthReadout
 from anabranch.models.depths import Depths
+from anabranch.models.diffusion import Diffusion
 from anabranch.models.draws_at_temperature import DrawsAtTemperature
+from anabranch.models.earlier_starts import EarlierStarts
 from anabranch.models.ensemble import Ensemble
 from anabranch.models.entries import Entries
 from anabranch.models.factorized import Factorized
@@ -20,9 +22,11 @@ from anabranch.models.latent_level import LatentLevel
 from anabranch.models.latent_space import at_temperature, interpolate, reconstruction_error
 from anabranch.models.latent_variable import VAE, LatentVariable
 from anabranch.models.marginals import Marginals
+from anabranch.models.noise_schedule import CosineSchedule, LinearSchedule, MonotoneSchedule, NoiseSchedule
 from anabranch.models.of_columns import OfColumns
 from anabranch.models.piecewise_flow import PiecewiseFlow
 from anabranch.models.position_chain import PositionChain
+from anabranch.models.probability_flow import ProbabilityFlow
 from anabranch.models.sequence_depth_mixture import SequenceDepthMixture
 from anabranch.models.step_depth_mixture import StepDepthMixture
 from anabranch.models.stretch import Stretch
@@ -33,10 +37,13 @@ __all__ = [
     "VAE",
     "AnyOrder",
     "Autoregressive",
+    "CosineSchedule",
     "DepthMixture",
     "DepthReadout",
     "Depths",
+    "Diffusion",
     "DrawsAtTemperature",
+    "EarlierStarts",
     "Embedded",
     "Ensemble",
     "Entries",
@@ -48,10 +55,14 @@ __all__ = [
     "LatentDepthMixture",
     "LatentLevel",
     "LatentVariable",
+    "LinearSchedule",
     "Marginals",
+    "MonotoneSchedule",
+    "NoiseSchedule",
     "OfColumns",
     "PiecewiseFlow",
     "PositionChain",
+    "ProbabilityFlow",
     "SequenceDepthMixture",
     "StepDepthMixture",
     "Stretch",

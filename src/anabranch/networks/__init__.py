@@ -6,9 +6,11 @@ from anabranch.networks.causal_transformer import CausalTransformer
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
 from anabranch.networks.finite_memory import FiniteMemory
+from anabranch.networks.fourier_features import FourierFeatures
 from anabranch.networks.gated_convolutional import GatedConvolutional
 from anabranch.networks.in_order import InOrder
 from anabranch.networks.layered import LayeredCausalNetwork
+from anabranch.networks.levels_on_a_line import LevelPlaces, LevelScores
 from anabranch.networks.lipschitz import LipschitzNetwork
 from anabranch.networks.lipschitz_mlp import LipschitzMLP
 from anabranch.networks.log_odds import LogOdds
@@ -25,6 +27,7 @@ from anabranch.networks.resolutions import Downsampling, Upsampling
 from anabranch.networks.select import Pick, Select
 from anabranch.networks.skip import Skip
 from anabranch.networks.squares import Enlarged, OfSquares
+from anabranch.networks.timed import Timed
 from anabranch.networks.velocity_mlp import VelocityMLP
 
 __all__ = [
@@ -37,9 +40,12 @@ __all__ = [
     "Downsampling",
     "Enlarged",
     "FiniteMemory",
+    "FourierFeatures",
     "GatedConvolutional",
     "InOrder",
     "LayeredCausalNetwork",
+    "LevelPlaces",
+    "LevelScores",
     "LipschitzMLP",
     "LipschitzNetwork",
     "LogOdds",
@@ -55,6 +61,7 @@ __all__ = [
     "ResidualMLP",
     "Select",
     "Skip",
+    "Timed",
     "Upsampling",
     "VelocityMLP",
 ]

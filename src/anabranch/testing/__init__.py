@@ -8,6 +8,7 @@ from anabranch.testing.gaussian_chain import (
     guess_exactly,
     linear_gaussian_chain,
 )
+from anabranch.testing.linear_diffusion import diffusion_depths, diffusion_marginal, linear_diffusion
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.mixtures import check_mixture
 from anabranch.testing.networks import check_causal_network, check_network
@@ -28,7 +29,10 @@ __all__ = [
     "check_transform",
     "check_univariate_map",
     "depths_marginal",
+    "diffusion_depths",
+    "diffusion_marginal",
     "guess_exactly",
+    "linear_diffusion",
     "linear_gaussian",
     "linear_gaussian_chain",
     "marginal",

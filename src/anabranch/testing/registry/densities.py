@@ -34,6 +34,8 @@ from anabranch.families import (
 )
 from anabranch.models import (
     DepthMixture,
+    Diffusion,
+    EarlierStarts,
     Embedded,
     Ensemble,
     Entries,
@@ -45,7 +47,9 @@ from anabranch.models import (
     LatentDepthMixture,
     LatentLevel,
     LatentVariable,
+    LinearSchedule,
     Marginals,
+    MonotoneSchedule,
     PiecewiseFlow,
     VampPrior,
     pieces,
@@ -54,6 +58,8 @@ from anabranch.networks import (
     MLP,
     Convolutional,
     Enlarged,
+    LevelPlaces,
+    LevelScores,
     OfSquares,
     ResidualMLP,
     Skip,
@@ -65,6 +71,7 @@ from anabranch.testing.gaussian_chain import (
     depths_marginal,
     linear_gaussian_chain,
 )
+from anabranch.testing.linear_diffusion import diffusion_depths, diffusion_marginal, linear_diffusion
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
@@ -188,6 +195,16 @@ def _cells(density: Dequantized) -> Categorical:
     ends = torch.linspace(0, 1, density.levels + 1).logit()
     below = torch.special.ndtr((ends - theta["loc"].unsqueeze(-1)) / theta["log_scale"].exp().unsqueeze(-1))
     return Categorical(below.diff(dim=-1).log())
+
+
+def _diffusion_of_levels() -> Diffusion:
+    return Diffusion(
+        VelocityMLP((1, 1, 2), hidden=(8,)),
+        Factorized(Levels(3), (1, 1, 2), LevelScores((1, 1, 2), 3, scale=0.5)),
+        LevelPlaces((1, 1, 2), 3),
+        LinearSchedule(-1.0, 1.0),
+        steps=2,
+    )
 
 
 DENSITIES: dict[str, Case] = {
@@ -352,6 +369,20 @@ DENSITIES: dict[str, Case] = {
         context=2,
     ),
     "depths of images": Case(lambda: LatentDepthMixture(Entries(_image_hierarchy()), MLP((1, 2, 2), 2, hidden=(8,)))),
+    "linear diffusion": Case(linear_diffusion, truth=diffusion_marginal),
+    "linear diffusion of context": Case(lambda: linear_diffusion(1, context=2), context=2),
+    "diffusion of levels": Case(_diffusion_of_levels),
+    "depths of a linear diffusion": Case(
+        lambda: LatentDepthMixture(
+            EarlierStarts(linear_diffusion(), [1], [Normal([0.5, 0.0], learnable=True)]), MLP(2, 2, hidden=(4,))
+        ),
+        truth=diffusion_depths,
+    ),
+    "diffusion with a prior, from a depth": Case(
+        lambda: Diffusion(
+            VelocityMLP(2, hidden=(8,)), schedule=MonotoneSchedule(-2.0, 3.0), prior=_mixture(), depth=0.4, steps=2
+        )
+    ),
     "ensemble": Case(lambda: Ensemble([Flow(_realnvp()), _mixture(), Flow(_nsf())])),
     "ensemble of mixtures": Case(lambda: Ensemble([_mixture(), _mixture()], aligned=True)),
     "ensemble of context": Case(lambda: Ensemble([Flow(_realnvp(context=2)), Flow(_nsf())]), context=2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.families import Gaussians, Levels, Logistics
-from anabranch.models import OfColumns
+from anabranch.models import LinearSchedule, OfColumns, ProbabilityFlow
 from anabranch.networks import (
     MLP,
     CausalConvolution,
@@ -15,8 +15,11 @@ from anabranch.networks import (
     Downsampling,
     Enlarged,
     FiniteMemory,
+    FourierFeatures,
     GatedConvolutional,
     InOrder,
+    LevelPlaces,
+    LevelScores,
     LipschitzMLP,
     LogOdds,
     Lookup,
@@ -30,6 +33,7 @@ from anabranch.networks import (
     ResidualMLP,
     Select,
     Skip,
+    Timed,
     Upsampling,
     VelocityMLP,
 )
@@ -62,6 +66,22 @@ NETWORKS: dict[str, Case] = {
     "picked": Case(lambda: Pick(3, [2, 0])),
     "velocity MLP": Case(lambda: VelocityMLP(3, hidden=(8, 8)), context=1),
     "velocity MLP of images, of context": Case(lambda: VelocityMLP(IMAGE, 2, hidden=(8,)), context=3, features=IMAGE),
+    "residual MLP of a time": Case(lambda: Timed(ResidualMLP(3, 4, 5, hidden=8, blocks=1), waves=2), context=1),
+    "gated convolutional of a time and context": Case(
+        lambda: Timed(GatedConvolutional(IMAGE, IMAGE, 6, hidden=4), context=2), context=3, features=IMAGE
+    ),
+    "Fourier features": Case(lambda: FourierFeatures(MLP(15, 4, hidden=(8,)), 3, (0, 2))),
+    "Fourier features of images, of context": Case(
+        lambda: FourierFeatures(Convolutional((6, 2, 2), (3, 2, 2), 2, hidden=(4,)), IMAGE, [1]),
+        context=2,
+        features=IMAGE,
+    ),
+    "places of levels": Case(lambda: LevelPlaces(IMAGE, 4), features=IMAGE),
+    "scores of levels": Case(lambda: LevelScores(3, 4, scale=0.7)),
+    "probability flow": Case(
+        lambda: ProbabilityFlow(VelocityMLP(3, 2, hidden=(8,)), LinearSchedule(-3.0, 2.0, learnable=True), "noise"),
+        context=3,
+    ),
     "MLP of images": Case(lambda: MLP(IMAGE, IMAGE, (1, 2, 2), hidden=(8,)), context=(1, 2, 2), features=IMAGE),
     "residual MLP of images": Case(lambda: ResidualMLP(IMAGE, 4, hidden=8), features=IMAGE),
     "constant image": Case(lambda: Constant(IMAGE, IMAGE), features=IMAGE),
