@@ -43,6 +43,10 @@ KINDS = [
     "mixture over the depths of a PixelCNN, one for an image", "mixture over the depths of a step, of context",
     "mixture over the depths of a transformer, one for each step", "planar flow", "Sylvester flow of context",
     "flow of radial, orthogonal and exponential layers", "dequantized", "dequantized by a flow", "residual flow",
+    "factorized images by convolutions", "encoded", "VampPrior of levels", "autoencoder of levels with a VampPrior",
+    "autoencoder of images by convolutions", "autoencoder of columns", "marginals of context", "hierarchy of context",
+    "hierarchy of images", "depths of context", "depths of images", "linear diffusion of context", "diffusion of levels",
+    "depths of a linear diffusion", "diffusion with a prior, from a depth",
     "residual flow of context, estimated", "flow in continuous time, of context", "flow in continuous time, estimated",
 ]  # fmt: skip
 
