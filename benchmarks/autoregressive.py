@@ -58,7 +58,16 @@ SETTINGS: dict[str, dict[str, Row]] = {
     },
     "mnist": {
         "made": {"hidden": (1024, 1024), "epochs": 40},
-        "pixelcnn": {"hidden": 16, "layers": 8, "epochs": 12, "batch_size": 32, "learning_rate": 1e-2},
+        "pixelcnn": {
+            "hidden": 24,
+            "layers": 8,
+            "epochs": 3,
+            "redrawn": 3,
+            "batch_size": 32,
+            "optimizer": "muon",
+            "learning_rate": 1e-2,
+            "weight_decay": 0.1,
+        },
         "transformer": {"hidden": 64, "layers": 3, "epochs": 2, "batch_size": 64},
     },
 }
