@@ -45,10 +45,11 @@ def without_encoder(
         >>> import torch
         >>> import anabranch as ab
         >>> from anabranch.families import Gaussians
+        >>> _ = torch.manual_seed(0)
         >>> x = torch.randn(60, 1) * torch.tensor([1.0, -1.0, 0.5])
         >>> model = ab.vaes.without_encoder(60, 3, Gaussians(1, floor=0.1), latent=1, hidden=(16,))
         >>> numbers = torch.arange(60.0).unsqueeze(1)
-        >>> history = ab.fit(model, x, numbers, epochs=20, learning_rate=2e-2, validation=0, seed=0, progress=False)
+        >>> history = ab.fit(model, x, numbers, epochs=300, learning_rate=2e-2, validation=0, seed=0, progress=False)
         >>> refined = ab.queries.refine(model, x[:10] + 0.01, start="prior")
         >>> refined.mean.shape
         torch.Size([10, 1])
