@@ -9,8 +9,15 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from anabranch.checks import positive_int
 from anabranch.compiled import method
+from anabranch.densities.contexts import at_every_context
 from anabranch.densities.density import Density, Weigh
+from anabranch.densities.log_weights import log_mean_weight
+from anabranch.draws import drawing
+
+# rows that `estimate_posterior` scores at a time
+_ROWS = 2**14
 
 
 class Mixture(Density):
@@ -26,6 +33,7 @@ class Mixture(Density):
         log_prob                           =  logsumexp over k
         responsibilities                   =  softmax over k,  p(k | x)
         log_posterior                      =  log of the responsibilities, or of a network's guess at them
+        estimate_posterior(x)              -> the same by importance weights where only bounds are known, and its error
         elbo(x, log_q)                     =  sum_k q_k (log p(x, k) - log q_k)  <=  log_prob,
                                               with equality where q is the responsibilities
         lower_bound                        =  log_prob, or the elbo of the network's guess
@@ -117,6 +125,40 @@ class Mixture(Density):
         if log_q.shape[-1] != self.components:
             raise ValueError(f"log_q: expected shape (..., {self.components}), got {tuple(log_q.shape)}")
         return evidence_lower_bound(joint, log_q)
+
+    def estimate_posterior(
+        self,
+        x: Tensor | ArrayLike,
+        context: Tensor | ArrayLike | None = None,
+        samples: int = 256,
+        generator: torch.Generator | int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """log p(k | x) by importance weights, and the standard error of each log p(x, k), (*batch, K) each, nats.
+
+        It is consistent: it comes to the truth as the samples grow, where `log_posterior` may be a network's guess. Where
+        the joint is known exactly it is that, with errors of 0.
+
+        Args:
+            x: (*batch, *event).
+            context: as elsewhere.
+            samples: draws for each event.
+            generator: of the draws, as of `sample`.
+
+        Raises:
+            ValueError: fewer than two samples.
+        """
+        x, context = self._checked(x, context)
+        samples = positive_int("samples", samples, least=2)
+        with torch.no_grad(), drawing(generator):
+            if self.likelihood == "exact":
+                joint = self._joint_log_prob(x, context)
+                return joint.log_softmax(dim=-1), torch.zeros_like(joint)
+            x = at_every_context(self, x, context)
+            size = max(1, _ROWS // max(1, x.shape[: x.dim() - len(self.event_shape)].numel()))
+            sizes = [min(size, samples - k) for k in range(0, samples, size)]
+            drawn = [self._joint_log_weight(x.expand(n, *x.shape), context) for n in sizes]
+        joint, error = log_mean_weight(torch.cat(drawn))
+        return joint.log_softmax(dim=-1), error
 
     @abstractmethod
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor: ...

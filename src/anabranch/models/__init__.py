@@ -19,6 +19,7 @@ from anabranch.models.gaussian_copula import GaussianCopula
 from anabranch.models.hierarchical_vae import HierarchicalVAE
 from anabranch.models.latent_depth_mixture import LatentDepthMixture
 from anabranch.models.latent_level import LatentLevel
+from anabranch.models.latent_mixture import LatentMixture
 from anabranch.models.latent_space import at_temperature, interpolate, reconstruction_error
 from anabranch.models.latent_variable import VAE, LatentVariable
 from anabranch.models.marginals import Marginals
@@ -54,6 +55,7 @@ __all__ = [
     "HierarchicalVAE",
     "LatentDepthMixture",
     "LatentLevel",
+    "LatentMixture",
     "LatentVariable",
     "LinearSchedule",
     "Marginals",

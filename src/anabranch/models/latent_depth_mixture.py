@@ -9,11 +9,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import at_least_zero, instance_of, positive_int
+from anabranch.checks import at_least_zero, instance_of
 from anabranch.densities import Density, Mixture
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.densities.density import Weigh
-from anabranch.densities.log_weights import log_mean_weight
 from anabranch.draws import drawing
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.depths import Depths, Terms, difference
@@ -21,9 +20,6 @@ from anabranch.networks import Network
 from anabranch.networks.of_context import network_of_context
 from anabranch.networks.reader import check_reader, outputs_of
 from anabranch.transforms.transform import common_shape
-
-# rows that `estimate_posterior` scores at a time
-_ROWS = 2**14
 
 
 class LatentDepthMixture(Mixture):
@@ -120,33 +116,6 @@ class LatentDepthMixture(Mixture):
         x, context = self._checked(x, context)
         with drawing(generator):
             return self._terms(x, context)
-
-    def estimate_posterior(
-        self,
-        x: Tensor | ArrayLike,
-        context: Tensor | ArrayLike | None = None,
-        samples: int = 256,
-        generator: torch.Generator | int | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """log p(l | x) by importance weights, and the standard error of each log p(x, l), (*batch, D) each, nats.
-
-        It is consistent: it comes to the truth as the samples grow. `log_posterior` is the network's guess.
-
-        Args:
-            x: (*batch, *event).
-            context: as elsewhere.
-            samples: draws for each event.
-            generator: of the draws, as of `sample`.
-        """
-        x, context = self._checked(x, context)
-        samples = positive_int("samples", samples, least=2)
-        x = at_every_context(self, x, context)
-        size = max(1, _ROWS // max(1, x.shape[: x.dim() - len(self.event_shape)].numel()))
-        sizes = [min(size, samples - k) for k in range(0, samples, size)]
-        with torch.no_grad(), drawing(generator):
-            drawn = [self._joint_log_weight(x.expand(n, *x.shape), context) for n in sizes]
-        joint, error = log_mean_weight(torch.cat(drawn))
-        return joint.log_softmax(dim=-1), error
 
     def expected_depth(self, context: Tensor | ArrayLike | None = None) -> Tensor:
         """The mean number of a drawn depth, from 1 on: one number, or with a gate one for each context."""

@@ -180,7 +180,7 @@ class LatentVariable(Density):
         self.prior.initialize(z, context_for(self.prior, context))
 
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x, broken = _without_nan(at_every_context(self, x, context), len(self.event_shape))
+        x, broken = without_nan(at_every_context(self, x, context), len(self.event_shape))
         z, log_q = self._drawn(x, context)
         given = self._context_of(self.decoder, z, self.prior.event_shape, context)
         log_p = self.decoder._log_weight(x, given) + self.prior._log_weight(z, context_for(self.prior, context))
@@ -199,7 +199,7 @@ class LatentVariable(Density):
 
     def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
         """Whether no number of z depends on x; and what decoder and prior say at draws of z."""
-        x = _without_nan(at_every_context(self, x, context), len(self.event_shape))[0]
+        x = without_nan(at_every_context(self, x, context), len(self.event_shape))[0]
         shares = shares_between(self.posterior, self._context_of(self.posterior, x, self.event_shape, context), _DRAWS)
         found: list[UserWarning] = []
         if bool((shares < ACTIVE).all()):
@@ -216,7 +216,7 @@ class LatentVariable(Density):
 
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, divergence, and log q of the draw."""
-        x, broken = _without_nan(at_every_context(self, x, context), len(self.event_shape))
+        x, broken = without_nan(at_every_context(self, x, context), len(self.event_shape))
         z, log_q = self._drawn(x, context)
         given = self._context_of(self.decoder, z, self.prior.event_shape, context)
         log_likelihood = torch.where(broken, torch.nan, self.decoder.lower_bound(x, given))
@@ -260,7 +260,7 @@ VAE = LatentVariable
 """The variational autoencoder, as the field calls a latent-variable model whose decoder and posterior are networks."""
 
 
-def _without_nan(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
+def without_nan(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     """Events with 0 for NaN, which not every posterior can be drawn at, and which of them had one."""
     missing = x.isnan()
     return torch.where(missing, 0.0, x) if x.is_floating_point() else x, missing.flatten(-event_dim).any(dim=-1)

@@ -1,5 +1,6 @@
 """Plain networks that know nothing of densities, and the causal networks."""
 
+from anabranch.networks.beside import Beside
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.causal_convolution import CausalConvolution
 from anabranch.networks.causal_transformer import CausalTransformer
@@ -32,6 +33,7 @@ from anabranch.networks.velocity_mlp import VelocityMLP
 
 __all__ = [
     "MLP",
+    "Beside",
     "CausalConvolution",
     "CausalNetwork",
     "CausalTransformer",

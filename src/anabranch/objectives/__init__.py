@@ -10,6 +10,7 @@ from anabranch.objectives.likelihood import Likelihood
 from anabranch.objectives.lower_bound import LowerBound
 from anabranch.objectives.objective import Batch, Objective, UnsettledWarning
 from anabranch.objectives.random_member import RandomMember
+from anabranch.objectives.semi_supervised import SemiSupervised
 from anabranch.objectives.variational import VariationalBound
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "LowerBound",
     "Objective",
     "RandomMember",
+    "SemiSupervised",
     "UnsettledWarning",
     "VariationalBound",
 ]

@@ -10,6 +10,12 @@ from anabranch.testing.gaussian_chain import (
 )
 from anabranch.testing.linear_diffusion import diffusion_depths, diffusion_marginal, linear_diffusion
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
+from anabranch.testing.linear_gaussian_classes import (
+    classes_marginal,
+    linear_gaussian_classes,
+    linear_gaussian_m2,
+    m2_marginal,
+)
 from anabranch.testing.mixtures import check_mixture
 from anabranch.testing.networks import check_causal_network, check_network
 from anabranch.testing.normalisation import check_normalised
@@ -28,6 +34,7 @@ __all__ = [
     "check_normalised",
     "check_transform",
     "check_univariate_map",
+    "classes_marginal",
     "depths_marginal",
     "diffusion_depths",
     "diffusion_marginal",
@@ -35,6 +42,9 @@ __all__ = [
     "linear_diffusion",
     "linear_gaussian",
     "linear_gaussian_chain",
+    "linear_gaussian_classes",
+    "linear_gaussian_m2",
+    "m2_marginal",
     "marginal",
     "peak_memory",
     "randomize",

@@ -143,7 +143,10 @@ def read_labels(density: Density, labels: Any, rows: int, name: str = "labels") 
         ValueError: the density is no mixture, labels of another number, or ones that are no components.
     """
     if not isinstance(density, Mixture):
-        raise ValueError(f"{name}: expected None, since a {type(density).__name__} has no components, got some")
+        raise ValueError(
+            f"{name}: expected None, since a {type(density).__name__} has no components, got some; vaes.m2 and "
+            "models.LatentMixture are latent-variable models that have, FlowMixture is a mixture of flows"
+        )
     values = read_tensor(name, labels, None).detach().cpu()
     if values.shape != (rows,):
         raise ValueError(f"{name}: expected one for each of the {rows} rows, got shape {tuple(values.shape)}")

@@ -2,7 +2,8 @@
 
 `vae` puts all three together. `priors` and `posteriors` hold the recipes of these parts, each a function that returns a
 `Density`, and `encoder` and `decoder` those of the networks, for models that are put together by hand. `ladder` and
-`image_ladder` have hidden variables in levels, and `depths_of` mixes over where these begin.
+`image_ladder` have hidden variables in levels, and `depths_of` mixes over where these begin. `m2` has a
+class for a hidden variable, which labels may tell.
 """
 
 from anabranch.vaes import posteriors, priors
@@ -10,6 +11,7 @@ from anabranch.vaes.autoencoder import vae
 from anabranch.vaes.decoder import decoder
 from anabranch.vaes.encoder import encoder
 from anabranch.vaes.hierarchical import depths_of, image_ladder, ladder
+from anabranch.vaes.m2 import m2
 from anabranch.vaes.without_encoder import without_encoder
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "encoder",
     "image_ladder",
     "ladder",
+    "m2",
     "posteriors",
     "priors",
     "vae",

@@ -46,6 +46,7 @@ from anabranch.models import (
     HierarchicalVAE,
     LatentDepthMixture,
     LatentLevel,
+    LatentMixture,
     LatentVariable,
     LinearSchedule,
     Marginals,
@@ -73,6 +74,12 @@ from anabranch.testing.gaussian_chain import (
 )
 from anabranch.testing.linear_diffusion import diffusion_depths, diffusion_marginal, linear_diffusion
 from anabranch.testing.linear_gaussian import linear_gaussian, marginal
+from anabranch.testing.linear_gaussian_classes import (
+    classes_marginal,
+    linear_gaussian_classes,
+    linear_gaussian_m2,
+    m2_marginal,
+)
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
     IMAGE,
@@ -121,6 +128,13 @@ def _with_one_ended() -> FlowMixture:
     mixture = FlowMixture([Flow(_realnvp()), Flow(_nsf()), _mixture()], posterior=MLP(2, 3, hidden=(8,)))
     mixture.annihilate([1])
     return mixture
+
+
+def _classes_of_context() -> LatentMixture:
+    """Prior, decoder and posterior all with the context."""
+    prior = GaussianMixture([[-1.0], [1.0]], learnable=True, context=2, hidden=(4,))
+    decoder, posterior = Normal(torch.zeros(3), context=3, hidden=(4,)), Normal([0.0], context=5, hidden=(4,))
+    return LatentMixture(LatentVariable(prior, decoder, posterior))
 
 
 def _inverting() -> Chain:
@@ -352,6 +366,15 @@ DENSITIES: dict[str, Case] = {
             Normal([0.0], 2.0, context=2, hidden=(8,)),
         )
     ),
+    "linear Gaussian of classes and numbers": Case(linear_gaussian_m2, truth=m2_marginal),
+    "linear Gaussian of a prior of classes": Case(linear_gaussian_classes, truth=classes_marginal),
+    "linear Gaussian of a prior of classes, guessed": Case(
+        lambda: LatentMixture(linear_gaussian_classes().model, posterior=MLP(2, 3, hidden=(8,))), truth=classes_marginal
+    ),
+    "classes and numbers of images": Case(
+        lambda: vaes.m2((1, 2, 2), Levels(4), classes=2, latent=2, hidden=(8,), channels=(4,))
+    ),
+    "prior of classes, of context": Case(_classes_of_context, context=2),
     "linear Gaussian chain": Case(linear_gaussian_chain, truth=chain_marginal),
     "linear Gaussian chain of three levels, bottom up": Case(
         lambda: linear_gaussian_chain(3, posteriors="bottom-up"), truth=chain_marginal

@@ -8,6 +8,7 @@ from anabranch.families import Gaussians, Levels, Logistics
 from anabranch.models import LinearSchedule, OfColumns, ProbabilityFlow
 from anabranch.networks import (
     MLP,
+    Beside,
     CausalConvolution,
     CausalTransformer,
     Constant,
@@ -59,6 +60,7 @@ NETWORKS: dict[str, Case] = {
         lambda: LipschitzMLP(IMAGE, IMAGE, 2, hidden=(8,)), context=2, features=IMAGE
     ),
     "rescaled": Case(lambda: Rescaled(MLP(3, 4, 2, hidden=(8,)), 0.5, 2.0), context=2),
+    "beside what it does not read": Case(lambda: Beside(MLP((2, 1), 3, hidden=(8,)), rest=1)),
     "of columns": Case(lambda: OfColumns([Logistics(1, bins=2), Levels(2), Gaussians(1)], MLP(6, 4, hidden=(8,)))),
     "downsampling": Case(lambda: Downsampling((2, 3, 2), 3, hidden=(4, 4)), features=(2, 3, 2)),
     "upsampling": Case(lambda: Upsampling(3, (2, 3, 2), hidden=(4, 4))),
