@@ -14,6 +14,7 @@ from anabranch.densities.independent import Independent
 from anabranch.densities.mixture import Mixture
 from anabranch.densities.moments import Moments
 from anabranch.densities.normal import Normal
+from anabranch.densities.one_hot import OneHot
 from anabranch.densities.parameters import Parameters
 from anabranch.densities.regardless import Regardless
 from anabranch.densities.reordered import Reordered
@@ -42,6 +43,7 @@ __all__ = [
     "Mixture",
     "Moments",
     "Normal",
+    "OneHot",
     "Parameters",
     "Regardless",
     "Reordered",

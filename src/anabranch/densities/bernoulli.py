@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import constraints
+from torch.nn.functional import logsigmoid
 
 from anabranch import families
 from anabranch.densities.closed_form import ClosedForm
+from anabranch.densities.density import Density
+from anabranch.densities.every_event import divergence_of_levels
 from anabranch.densities.gaussian import read_loc
 from anabranch.densities.parameters import Parameters
 from anabranch.networks import Network
@@ -57,6 +61,26 @@ class Bernoulli(ClosedForm):
     def numbers(self, context: Tensor | None) -> Tensor:
         """The logits: (*context batch, *event, 1)."""
         return self.theta(context)["logits"].unsqueeze(-1)
+
+    def divergence(
+        self, other: Density, context: Tensor | None = None, other_context: Tensor | None = None
+    ) -> Tensor | None:
+        """KL(p || q) of each number, (*batch, groups), nats, where the other is of zeros and ones too."""
+        if not isinstance(other, Bernoulli):
+            return None
+        pairs = ((self, context), (other, other_context))
+        log_p, log_q = (logsigmoid(torch.cat([-one, one], dim=-1)) for one in (part.numbers(c) for part, c in pairs))
+        return divergence_of_levels(log_p, log_q).flatten(-len(self.event_shape))
+
+    def _relaxed(self, shape: torch.Size, context: Tensor | None, temperature: float) -> Tensor:
+        """sigmoid((l + logistic noise) / T)."""
+        logits = self.theta(context)["logits"]
+        logits = logits.expand(*shape, *logits.shape)
+        noise = torch.rand_like(logits).clamp(min=torch.finfo(logits.dtype).tiny, max=1 - torch.finfo(logits.dtype).eps)
+        return ((logits + noise.logit()) / temperature).sigmoid()
+
+    def _nearest(self, x: Tensor) -> Tensor:
+        return (x > 0.5).to(x.dtype)
 
     def _only(self, columns: list[int], context: Tensor | None) -> Bernoulli:
         return Bernoulli(self.theta(context)["logits"][columns])

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from anabranch.densities.closed_form import ClosedForm
+from anabranch.densities.density import Density
+from anabranch.densities.every_event import divergence_of_levels
 from anabranch.densities.gaussian import read_loc
 from anabranch.densities.parameters import Parameters
 from anabranch.families import Levels
@@ -59,6 +61,15 @@ class Categorical(ClosedForm):
     def numbers(self, context: Tensor | None) -> Tensor:
         """The logits: (*context batch, *event, levels)."""
         return self.theta(context)["logits"]
+
+    def divergence(
+        self, other: Density, context: Tensor | None = None, other_context: Tensor | None = None
+    ) -> Tensor | None:
+        """KL(p || q) of each number, (*batch, groups), nats, where the other is categorical too, of as many levels."""
+        if not isinstance(other, Categorical) or other.levels != self.levels:
+            return None
+        log_p, log_q = self.numbers(context).log_softmax(dim=-1), other.numbers(other_context).log_softmax(dim=-1)
+        return divergence_of_levels(log_p, log_q).flatten(-len(self.event_shape))
 
     def _only(self, columns: list[int], context: Tensor | None) -> Categorical:
         return Categorical(self.theta(context)["logits"][columns])

@@ -324,6 +324,22 @@ class Density(ClosedAnswers["Density"], Described, ABC):
         """
         return None
 
+    def relaxed_sample(
+        self, temperature: float, context: Tensor | None = None, straight_through: bool = False
+    ) -> Tensor | None:
+        """A draw for each context that is differentiable and only near one of this density, (*context batch, *event), where
+        the density is discrete and has a relaxation; None where it has none.
+
+        Args:
+            temperature: above 0; the draws come to those of the density as it falls to 0, and gradients grow.
+            context: the contexts.
+            straight_through: the nearest event in place of the draw, with the gradient of the draw.
+        """
+        soft = self._relaxed(torch.Size(), context, temperature)
+        if soft is None or not straight_through:
+            return soft
+        return soft + (self._nearest(soft) - soft).detach()
+
     def symptoms(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> list[UserWarning]:
         """What may be wrong with the density once it is fitted to rows x, as warnings, which a fit gives when it ends.
 
@@ -376,6 +392,13 @@ class Density(ClosedAnswers["Density"], Described, ABC):
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._lower_bound(x, context)
+
+    def _relaxed(self, shape: torch.Size, context: Tensor | None, temperature: float) -> Tensor | None:
+        return None
+
+    def _nearest(self, x: Tensor) -> Tensor:
+        """The event nearest to a relaxed draw."""
+        return x
 
     def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
         """By default none; a composite passes on what a part says at what that part is shown of x."""

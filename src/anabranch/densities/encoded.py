@@ -95,6 +95,12 @@ class Encoded(Composite):
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.density._sample_and_log_prob(shape, self._given_features(context))
 
+    def _relaxed(self, shape: torch.Size, context: Tensor | None, temperature: float) -> Tensor | None:
+        return self.density._relaxed(shape, self._given_features(context), temperature)
+
+    def _nearest(self, x: Tensor) -> Tensor:
+        return self.density._nearest(x)
+
     def _at_context(self, context: Tensor) -> Density | None:
         return self.density._at_context(self.features(context))
 

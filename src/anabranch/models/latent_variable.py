@@ -30,12 +30,13 @@ class LatentVariable(Density):
     .. math:: \log p(x \mid c) \ge E_{q(z \mid x, c)}[\log p(x \mid z, c)] - KL(q(z \mid x, c) \,\|\, p(z \mid c))
 
     `lower_bound` is the difference of the two `terms` and `loss` its negative, with one draw of z for each event. The
-    divergence is a formula where `Density.divergence` has one for posterior and prior (normal densities), else it is that
-    of the draw. `estimate` weighs draws of the posterior by p(z) p(x | z) / q(z | x), and `sample` draws z from the prior
+    divergence is a formula where `Density.divergence` has one for posterior and prior (normal densities, levels), else it
+    is that of the draw. `estimate` weighs draws of the posterior by p(z) p(x | z) / q(z | x), and `sample` draws z from the prior
     and x from the decoder.
 
     Where the posterior is not reparameterized, gradients go by its log-density (the score function), which is unbiased and
-    noisier. Objectives that warm up, or leave bits free, weigh the terms (`objectives.LowerBound`).
+    noisier. Objectives have other gradients of discrete z (`objectives.ScoreFunction`, `MultiSample`, `Relaxed`,
+    `Enumerated`), and those that warm up, or leave bits free, weigh the terms (`objectives.LowerBound`).
     Source: Kingma and Welling, 2014, arXiv:1312.6114; Rezende et al., 2014, arXiv:1401.4082; Williams, 1992 (the score
     function).
 
@@ -226,6 +227,21 @@ class LatentVariable(Density):
         if divergence is None:
             divergence = (log_q - self.prior.lower_bound(z, own)).unsqueeze(-1)
         return log_likelihood, divergence, log_q
+
+    def _at(self, z: Tensor, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(x | z), log p(z), or bounds of them, and log q(z | x) of z (draws, *batch, *event): (draws, *batch) each."""
+        x = at_every_context(self, x, context)
+        x = x.expand(len(z), *x.shape)
+        given = self._context_of(self.decoder, z, self.prior.event_shape, context)
+        encoded = self._context_of(self.posterior, x, self.event_shape, context)
+        prior = self.prior._lower_bound(z, context_for(self.prior, context))
+        return self.decoder._lower_bound(x, given), prior, self.posterior._log_prob(z, encoded)
+
+    def _divergence(self, x: Tensor, context: Tensor | None) -> Tensor | None:
+        """That of the posterior from the prior, (*batch), where there is a formula."""
+        encoded = self._context_of(self.posterior, at_every_context(self, x, context), self.event_shape, context)
+        each = self.posterior.divergence(self.prior, encoded, context_for(self.prior, context))
+        return None if each is None else each.sum(dim=-1)
 
     def _drawn(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z for each x, and log q(z | x)."""

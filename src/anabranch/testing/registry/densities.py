@@ -18,6 +18,7 @@ from anabranch.densities import (
     GaussianMixture,
     Independent,
     Normal,
+    OneHot,
     Regardless,
     Reordered,
     Resampled,
@@ -351,6 +352,15 @@ DENSITIES: dict[str, Case] = {
     "latent variable with a flow for its posterior": Case(lambda: _guessed_by(Flow(_nsf(1, context=2)))),
     "latent variable of levels": Case(
         lambda: LatentVariable(Bernoulli([0.3]), Normal(torch.zeros(2), context=1), Bernoulli([0.0], context=2))
+    ),
+    "one-hot": Case(lambda: OneHot(torch.zeros(4), learnable=True)),
+    "one-hot of context": Case(lambda: OneHot(torch.zeros(2, 3), context=2, hidden=(4,)), context=2),
+    "latent variable of one-hot vectors": Case(
+        lambda: LatentVariable(
+            OneHot(torch.zeros(2, 3), learnable=True),
+            Normal(torch.zeros(2), context=6, hidden=(4,)),
+            OneHot(torch.zeros(2, 3), context=2, hidden=(4,)),
+        )
     ),
     "latent variable behind levels": Case(
         lambda: LatentVariable(
