@@ -31,8 +31,8 @@ class LatentVariable(Density):
 
     `lower_bound` is the difference of the two `terms` and `loss` its negative, with one draw of z for each event. The
     divergence is a formula where `Density.divergence` has one for posterior and prior (normal densities, levels), else it
-    is that of the draw. `estimate` weighs draws of the posterior by p(z) p(x | z) / q(z | x), and `sample` draws z from the prior
-    and x from the decoder.
+    is that of the draw. `estimate` weighs draws of the posterior by p(z) p(x | z) / q(z | x), and `sample` draws z from the
+    prior and x from the decoder.
 
     Where the posterior is not reparameterized, gradients go by its log-density (the score function), which is unbiased and
     noisier. Objectives have other gradients of discrete z (`objectives.ScoreFunction`, `MultiSample`, `Relaxed`,

@@ -1,0 +1,106 @@
+"""Bias and variance of gradients with a discrete hidden variable, on models whose exact gradient is a sum.
+
+python benchmarks/discrete_latents.py [--seeds 0,1,2] [--rows 20000]
+
+Two hidden numbers of three values each (one-hot), or four of two, two observed ones; weights are random, one row. The
+gradient is that of the bound with respect to the logits of q(z | x). Bias is |E g - exact| / |exact|, where what the
+standard error of the mean explains is taken off; noise is the root of the total variance of one row's gradient, beside
+|exact|; draws are passes of the decoder for a row. float64, one thread.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from trials import note, over_seeds, write
+
+from anabranch.densities import Bernoulli, Normal, OneHot
+from anabranch.draws import drawing
+from anabranch.models import LatentVariable
+from anabranch.networks import MLP
+from anabranch.objectives import Enumerated, Objective, Relaxed, ScoreFunction
+from anabranch.objectives.objective import Batch
+from anabranch.testing import randomize
+
+PAGE = Path(__file__).parent.parent / "docs" / "discrete_latents.md"
+
+
+def build(kind: str, seed: int) -> LatentVariable:
+    """A model with random weights."""
+    with drawing(seed):
+        if kind == "4 of 2":
+            prior, posterior, size = Bernoulli(torch.zeros(4)), Bernoulli(torch.zeros(4), network=MLP(2, 4)), 4
+        else:
+            prior, posterior, size = OneHot(torch.zeros(2, 3)), OneHot(torch.zeros(2, 3), network=MLP(2, 6)), 6
+        decoder = Normal(torch.zeros(2), network=MLP(size, 4, hidden=(16,)))
+        return randomize(LatentVariable(prior, decoder, posterior), 0.5).double()
+
+
+def gradients(model: LatentVariable, objective: Objective, rows: int, seed: int) -> torch.Tensor:
+    """Of every row of the same x: (rows, logits)."""
+    x = torch.tensor([[0.7, -1.2]], dtype=torch.float64).expand(rows, 2)
+    seen: list[torch.Tensor] = []
+
+    def keep(module: object, inputs: object, output: torch.Tensor) -> None:
+        if output.requires_grad:
+            output.retain_grad()
+            seen.append(output)
+
+    hook = model.posterior.theta.network.register_forward_hook(keep)
+    with drawing(seed):
+        objective(Batch(model, x, None, None, torch.arange(rows), 0.0)).sum().backward()
+    hook.remove()
+    model.zero_grad()
+    each = [y.grad for y in seen if y.grad is not None]
+    return sum(g.reshape(-1, rows, g.shape[-1]).sum(0) for g in each)
+
+
+def objectives() -> dict[str, tuple[Objective, int]]:
+    """By name, with the decoder's passes for a row."""
+    return {
+        "score function": (ScoreFunction("none", draws=1), 1),
+        "score function, running mean": (ScoreFunction("mean", draws=1, decay=0.9), 1),
+        "score function, network": (ScoreFunction(MLP(2, 1, hidden=(16,)), draws=1), 1),
+        "score function, the others of 2": (ScoreFunction("others", draws=2), 2),
+        "score function, the others of 8": (ScoreFunction("others", draws=8), 8),
+        "relaxed, T = 1": (Relaxed(1.0), 1),
+        "relaxed, T = 0.5": (Relaxed(0.5), 1),
+        "relaxed, T = 0.1": (Relaxed(0.1), 1),
+        "straight through, T = 1": (Relaxed(1.0, straight_through=True), 1),
+        "straight through, T = 0.5": (Relaxed(0.5, straight_through=True), 1),
+    }
+
+
+def main() -> None:
+    """Measure all of them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--rows", type=int, default=20_000)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict[str, object]] = []
+    for kind in ("4 of 2", "2 of 3"):
+        for seed in map(int, options.seeds.split(",")):
+            model = build(kind, seed)
+            exact = gradients(model, Enumerated(), 1, 0)[0]
+            size = float(exact.norm())
+            for name, (objective, draws) in objectives().items():
+                objective.prepare(
+                    Batch(model, torch.zeros(1, 2, dtype=torch.float64), None, None, torch.zeros(1), 0.0), 1
+                )
+                for step in range(50):  # baselines that learn
+                    gradients(model, objective, 64, 1000 + step)
+                g = gradients(model, objective, options.rows, 1)
+                excess = (g.mean(0) - exact).square().sum() - g.var(0).sum() / options.rows
+                row = {"hidden": kind, "gradient": name, "draws": draws, "seed": seed, "exact": size}
+                row |= {
+                    "bias": float(excess.clamp(min=0).sqrt()) / size,
+                    "noise": float(g.var(0).sum().sqrt()) / size,
+                }
+                note(rows, row)
+    table = over_seeds(rows, ["hidden", "gradient", "draws"], {"bias": ".3f", "noise": ".2f"})
+    write("discrete_latents", {"rows": options.rows}, rows, table, PAGE)
+
+
+if __name__ == "__main__":
+    main()
