@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import positive
+from anabranch.draws import drawing
 from anabranch.models import LatentVariable
 from anabranch.objectives.enumerated import as_latent_variable
 from anabranch.objectives.objective import Batch, Objective
@@ -64,7 +65,7 @@ class Relaxed(Objective):
 
     def prepare(self, rows: Batch, epochs: int) -> None:
         model = as_latent_variable(rows.density)
-        with torch.no_grad():
+        with torch.no_grad(), drawing(0):  # nothing is taken from the generator of the fit
             like = next(model.parameters(), torch.zeros(()))
             x = torch.zeros(1, *model.event_shape, dtype=like.dtype, device=like.device)
             c = None if model.context_shape is None else x.new_zeros(1, *model.context_shape)
