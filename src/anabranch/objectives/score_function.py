@@ -115,7 +115,7 @@ class ScoreFunction(Objective):
         self._mean = now if self._mean is None else self.decay * self._mean + (1 - self.decay) * now
         if self._optimiser is not None:
             self._optimiser.zero_grad()
-            (held.mean(dim=0) - self._mean - self._guess(batch)).square().mean().backward()  # type: ignore[no-untyped-call]
+            (held.mean(dim=0) - self._mean - self._guess(batch)).square().mean().backward()
             self._optimiser.step()
 
     def _guess(self, batch: Batch) -> Tensor:
