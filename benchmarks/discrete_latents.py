@@ -1,6 +1,6 @@
 """Bias and variance of gradients with a discrete hidden variable, on models whose exact gradient is a sum.
 
-python benchmarks/discrete_latents.py [--seeds 0,1,2] [--rows 20000]
+python benchmarks/discrete_latents.py [--seeds 0,1,2,3,4] [--rows 20000]
 
 Two hidden numbers of three values each (one-hot), or four of two, two observed ones; weights are random, one row. The
 gradient is that of the bound with respect to the logits of q(z | x). Bias is |E g - exact| / |exact|, where what the
@@ -29,10 +29,18 @@ def build(kind: str, seed: int) -> LatentVariable:
     """A model with random weights."""
     with drawing(seed):
         if kind == "4 of 2":
-            prior, posterior, size = Bernoulli(torch.zeros(4)), Bernoulli(torch.zeros(4), network=MLP(2, 4)), 4
+            prior, posterior, size = (
+                Bernoulli(torch.zeros(4)),
+                Bernoulli(torch.zeros(4), network=MLP(2, 4, hidden=(8,))),
+                4,
+            )
         else:
-            prior, posterior, size = OneHot(torch.zeros(2, 3)), OneHot(torch.zeros(2, 3), network=MLP(2, 6)), 6
-        decoder = Normal(torch.zeros(2), network=MLP(size, 4, hidden=(16,)))
+            prior, posterior, size = (
+                OneHot(torch.zeros(2, 3)),
+                OneHot(torch.zeros(2, 3), network=MLP(2, 6, hidden=(8,))),
+                6,
+            )
+        decoder = Normal(torch.zeros(2), network=MLP(size, 4, hidden=(8,)))
         return randomize(LatentVariable(prior, decoder, posterior), 0.5).double()
 
 
