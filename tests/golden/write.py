@@ -46,7 +46,9 @@ KINDS = [
     "factorized images by convolutions", "encoded", "VampPrior of levels", "autoencoder of levels with a VampPrior",
     "autoencoder of images by convolutions", "autoencoder of columns", "marginals of context", "hierarchy of context",
     "hierarchy of images", "depths of context", "depths of images", "linear diffusion of context", "diffusion of levels",
-    "depths of a linear diffusion", "diffusion with a prior, from a depth",
+    "depths of a linear diffusion", "diffusion with a prior, from a depth", "one-hot of context",
+    "latent variable of one-hot vectors", "linear Gaussian of a prior of classes, guessed", "classes and numbers of images",
+    "prior of classes, of context",
     "residual flow of context, estimated", "flow in continuous time, of context", "flow in continuous time, estimated",
 ]  # fmt: skip
 
