@@ -88,6 +88,7 @@ def test_all_pages_with_blocks_are_run():
         "compression.md",
         "continuous.md",
         "diffusion.md",
+        "discrete_latents.md",
         "estimators.md",
         "flows.md",
         "hierarchical.md",
@@ -132,6 +133,14 @@ def test_the_page_on_hierarchies_runs():
         exec(block, names)
     assert names["vectors"].sample((3,)).shape == (3, 3)
     assert names["divergence"].shape == (20, 3) and names["mixture"].log_posterior(names["digits"]).shape == (20, 3)
+
+
+def test_the_page_on_discrete_hidden_variables_runs():
+    names = {}
+    torch.manual_seed(0)
+    for block in blocks_of(ROOT / "docs" / "discrete_latents.md"):
+        exec(block, names)
+    assert names["value"].shape == (500,) and names["log_p"].shape == (400, 2)
 
 
 def test_the_page_on_diffusion_runs():
