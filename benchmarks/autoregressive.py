@@ -21,23 +21,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import re
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from fits import Row, rows_of, run_missing, table_of
 
 import anabranch as ab
 from anabranch import families, networks
 from anabranch.densities import Density
 
-Row = dict[str, Any]
-SAME = ("data", "model", "seed")
 # of networks and fits, for each kind of data
 SETTINGS: dict[str, dict[str, Row]] = {
     "digits": {
@@ -215,32 +212,10 @@ def work(job: tuple[Any, ...]) -> None:
         ab.save(density.cpu(), folder / f"{data}-{model.replace(':', '-')}-{seed}.safetensors")
 
 
-def rows_of(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def run(arguments: argparse.Namespace) -> None:
     """All fits that have no line yet."""
-    done = {tuple(row[key] for key in SAME) for row in rows_of(arguments.output)}
-    models = arguments.models.split("|") if arguments.models else list(SETTINGS[arguments.data])
     keys = ("threads", "device", "minutes", "progress", "checkpoint", "output", "keep")
-    jobs = [
-        (arguments.data, arguments.folder, model, int(seed), {key: getattr(arguments, key) for key in keys})
-        for seed in arguments.seeds.split(",")
-        for model in models
-        if (arguments.data, model, int(seed)) not in done
-    ]
-    print(f"{len(jobs)} fits", flush=True)
-    if arguments.processes == 1:
-        for job in jobs:
-            work(job)
-        return
-    with multiprocessing.get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
-        for waiting in [pool.apply_async(work, (job,)) for job in jobs]:
-            try:
-                waiting.get()
-            except Exception as error:  # the others go on
-                print(type(error).__name__, str(error)[:300], flush=True)
+    run_missing(arguments, list(SETTINGS[arguments.data]), keys, work)
 
 
 def ensemble(arguments: argparse.Namespace) -> None:
@@ -266,29 +241,14 @@ def summary(arguments: argparse.Namespace) -> None:
     from trials import write  # noqa: PLC0415 (it loads more than the fits need)
 
     rows = [row for path in arguments.runs for row in rows_of(path)]
-    head = ("model", "seeds", "nats an image", "each seed", "parameters", "seconds an epoch", "sampling, ms an image")
-    forms = (("parameters", ",.0f"), ("seconds an epoch", ".1f"), ("sampling ms an image", ".1f"))
+    columns = {
+        "parameters": ("parameters", ",.0f"),
+        "seconds an epoch": ("seconds an epoch", ".1f"),
+        "sampling ms an image": ("sampling, ms an image", ".1f"),
+    }
     for data in dict.fromkeys(row["data"] for row in rows):
         of_data = [row for row in rows if row["data"] == data]
-        groups = {
-            model: [row for row in of_data if row["model"] == model] for model in {row["model"]: 0 for row in of_data}
-        }
-        lines = [f"| {' | '.join(head)} |", "| - " * len(head) + "|"]
-        for model, some in sorted(groups.items(), key=lambda item: statistics.fmean(row["nats"] for row in item[1])):
-            values = [row["nats"] for row in some]
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells = [
-                model,
-                str(len(some)),
-                f"{statistics.fmean(values):.2f}{spread}",
-                " ".join(f"{v:.2f}" for v in values),
-            ]
-            cells += [
-                format(statistics.fmean(row[name] for row in some), form) if name in some[0] else ""
-                for name, form in forms
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-        table = "\n".join(lines)
+        table = table_of(of_data, columns)
         if arguments.page:
             settings = {"models": SETTINGS[data], "fit": FIT[data]}
             write(f"autoregressive_{data}", settings, of_data, table, PAGE)

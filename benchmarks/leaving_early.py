@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import torch
-from autoregressive import FIT, KINDS, PAGE, Row, nats, read, rows_of
+from autoregressive import FIT, KINDS, PAGE, nats, read
+from fits import Row, rows_of
 from trials import write
 
 import anabranch as ab

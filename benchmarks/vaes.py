@@ -18,23 +18,21 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import re
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from autoregressive import Row, read, rows_of
+from autoregressive import read
+from fits import Row, rows_of, run_missing, table_of
 
 import anabranch as ab
 from anabranch import vaes
 from anabranch.densities import Encoded
 from anabranch.families import Family
 
-SAME = ("data", "model", "seed")
 # of the networks, and of the fit
 SETTINGS: dict[str, Row] = {
     "digits": {
@@ -163,26 +161,8 @@ def estimate(density: ab.VAE, x: torch.Tensor, particles: int) -> tuple[torch.Te
 
 def run(arguments: argparse.Namespace) -> None:
     """All fits that have no line yet."""
-    done = {tuple(row[key] for key in SAME) for row in rows_of(arguments.output)}
-    models = arguments.models.split("|") if arguments.models else MODELS
     keys = ("threads", "device", "particles", "scored", "progress", "output", "keep")
-    jobs = [
-        (arguments.data, arguments.folder, model, int(seed), {key: getattr(arguments, key) for key in keys})
-        for seed in arguments.seeds.split(",")
-        for model in models
-        if (arguments.data, model, int(seed)) not in done
-    ]
-    print(f"{len(jobs)} fits", flush=True)
-    if arguments.processes == 1:
-        for job in jobs:
-            work(job)
-        return
-    with multiprocessing.get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
-        for waiting in [pool.apply_async(work, (job,)) for job in jobs]:
-            try:
-                waiting.get()
-            except Exception as error:  # the others go on
-                print(type(error).__name__, str(error)[:300], flush=True)
+    run_missing(arguments, MODELS, keys, work)
 
 
 def summary(arguments: argparse.Namespace) -> None:
@@ -190,7 +170,7 @@ def summary(arguments: argparse.Namespace) -> None:
     from trials import write  # noqa: PLC0415 (it loads more than the fits need)
 
     rows = [row for path in arguments.runs for row in rows_of(path)]
-    columns = {
+    forms = {
         "bound": ".2f",
         "rate": ".2f",
         "gap": ".2f",
@@ -198,21 +178,9 @@ def summary(arguments: argparse.Namespace) -> None:
         "parameters": ",.0f",
         "processor seconds": ".0f",
     }
-    head = ("model", "seeds", "nats an image", "each seed", *columns)
     for data in dict.fromkeys(row["data"] for row in rows):
         of_data = [row for row in rows if row["data"] == data]
-        groups = {
-            name: [row for row in of_data if row["model"] == name] for name in {row["model"]: 0 for row in of_data}
-        }
-        lines = [f"| {' | '.join(head)} |", "| - " * len(head) + "|"]
-        for name, some in sorted(groups.items(), key=lambda item: statistics.fmean(row["nats"] for row in item[1])):
-            values = [row["nats"] for row in some]
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells = [name, str(len(some)), f"{statistics.fmean(values):.2f}{spread}"]
-            cells += [" ".join(f"{value:.2f}" for value in values)]
-            cells += [format(statistics.fmean(row[key] for row in some), form) for key, form in columns.items()]
-            lines.append(f"| {' | '.join(cells)} |")
-        table = "\n".join(lines)
+        table = table_of(of_data, {key: (key, form) for key, form in forms.items()})
         if arguments.page:
             write(f"vaes_{data}", SETTINGS[data], of_data, table, PAGE)
         else:
