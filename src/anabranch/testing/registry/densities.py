@@ -134,7 +134,7 @@ def _with_one_ended() -> FlowMixture:
 def _classes_of_context() -> LatentMixture:
     """Prior, decoder and posterior all with the context."""
     prior = GaussianMixture([[-1.0], [1.0]], learnable=True, context=2, hidden=(4,))
-    decoder, posterior = Normal(torch.zeros(3), context=3, hidden=(4,)), Normal([0.0], context=5, hidden=(4,))
+    decoder, posterior = Normal(torch.zeros(3), context=3, hidden=(4,)), Normal([0.0], 2.0, context=5, hidden=(4,))
     return LatentMixture(LatentVariable(prior, decoder, posterior))
 
 
