@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from anabranch.torch_internals import forward_mode, functorch_is_active
@@ -28,3 +30,8 @@ def may_write() -> bool:
 def autocasts(device: torch.device) -> bool:
     """Whether autocast is on for that device; there is none for "meta"."""
     return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast is off for that device. It is entered only where it is on: that costs as much as a small product."""
+    return torch.autocast(device.type, enabled=False) if autocasts(device) else nullcontext()

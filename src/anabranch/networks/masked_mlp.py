@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import positive_int
 from anabranch.kernels.layout import as_rows, batch_of, by_rows, from_columns, from_input
-from anabranch.kernels.modes import autocasts, may_write
+from anabranch.kernels.modes import autocasts, may_write, no_autocast
 from anabranch.kernels.staircase import panels, staircase_product
 from anabranch.networks.activation import activation_function
 from anabranch.networks.causal import CausalNetwork
@@ -141,7 +140,7 @@ class MaskedMLP(CausalNetwork):
         kind, (weight, _) = InPlaceSteps if may_write() else RecordedSteps, weights[0]
         if context is not None and autocasts(weight.device):  # what autocast made may be half as wide
             context = context.to(torch.promote_types(context.dtype, weight.dtype))
-        with _no_autocast(weight.device):
+        with no_autocast(weight.device):
             from_context = None if self.context_layer is None else as_rows(self.context_layer(context), batch_shape).mT
             return MaskedMLPState(batch_shape, kind(layers, batch_shape.numel(), from_context))
 
@@ -154,14 +153,9 @@ class MaskedMLP(CausalNetwork):
         weight = state.steps.layers.weights[0]
         if x_previous is not None and x_previous.dtype != weight.dtype:
             raise ValueError(f"x_previous: expected dtype {weight.dtype} (the network's), got {x_previous.dtype}")
-        with _no_autocast(weight.device):
+        with no_autocast(weight.device):
             y = state.steps.step(None if x_previous is None else x_previous.reshape(-1, self.channels or 1).mT)
         return from_columns(y, state.batch_shape), state
 
     def _context_vectors(self, context: Tensor | None) -> Tensor | None:
         return None if context is None or self.context_shape is None else as_vectors(context, self.context_shape)
-
-
-def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
-    # entered only where there is some: it costs as much as a small product
-    return torch.autocast(device.type, enabled=False) if autocasts(device) else nullcontext()
