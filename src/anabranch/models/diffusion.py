@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import torch
@@ -11,16 +10,24 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from anabranch.checks import as_draws, instance_of, is_number, one_of, positive_int
+from anabranch.checks import as_draws, instance_of, one_of, positive_int
 from anabranch.densities import Density, Normal
 from anabranch.densities.contexts import at_every_context, context_for, shape_for
 from anabranch.densities.density import Weigh
 from anabranch.draws import drawing
-from anabranch.models.blurred import Blurred
-from anabranch.models.denoising import Noisy, Predicts, along, noise_of, noised, noisy_of, signal_and_noise, told
-from anabranch.models.denoising_steps import earlier, solved
-from anabranch.models.diffusion_parts import check_decoder, check_denoiser, check_embedding, check_prior
+from anabranch.models.chain_ends import ChainEnds
+from anabranch.models.denoising import Predicts, noised
+from anabranch.models.denoising_steps import solved
+from anabranch.models.diffusion_parts import (
+    check_decoder,
+    check_denoiser,
+    check_depth,
+    check_embedding,
+    check_prior,
+    check_spread,
+)
 from anabranch.models.flow import Flow
+from anabranch.models.noise_chain import NoiseChain
 from anabranch.models.noise_schedule import LinearSchedule, NoiseSchedule
 from anabranch.models.probability_flow import ProbabilityFlow
 from anabranch.networks import Network
@@ -107,19 +114,17 @@ class Diffusion(Density):
         instance_of("schedule", schedule, NoiseSchedule)
         if prior is not None:
             check_prior(prior, shape, self.context_shape)
-        if not is_number(depth) or not 0 < float(depth) <= 1:
-            raise ValueError(f"depth: expected a time above 0, at most 1, got {depth!r}")
         self.denoiser = denoiser
         self.decoder = decoder
         self.embedding = embedding
         self.schedule = schedule
         self.prior = Normal.standard(shape) if prior is None else prior
-        self._standard = prior is None
-        self.depth = float(depth)
+        self.depth = check_depth(depth)
         self.predicts: Predicts = one_of("predicts", predicts, ("velocity", "noise"))  # type: ignore[assignment]
         self.steps = positive_int("steps", steps)
-        # in a tuple, so that parameters have one name
-        self._blurred = (Blurred(schedule, shape),)
+        # no modules, so that parameters have one name
+        self._chain = NoiseChain(denoiser, schedule, self.predicts, self.depth, self.steps)
+        self._ends = ChainEnds(self._chain, self.prior, decoder, standard=prior is None)
         self.reparameterized = all(part.reparameterized for part in self.parts())
 
     def parts(self) -> Sequence[Density]:
@@ -175,9 +180,7 @@ class Diffusion(Density):
             >>> early.steps, mixture.lower_bound(mixture.sample((3,))).shape
             (4, torch.Size([3]))
         """
-        if not is_number(depth) or not 0 < float(depth) <= 1:
-            raise ValueError(f"depth: expected a time above 0, at most 1, got {depth!r}")
-        return self._like(depth=depth, prior=prior, steps=max(1, round(self.steps * float(depth) / self.depth)))
+        return self._like(depth=depth, prior=prior, steps=max(1, round(self.steps * check_depth(depth) / self.depth)))
 
     def terms(
         self,
@@ -253,8 +256,8 @@ class Diffusion(Density):
         with torch.no_grad(), drawing(generator):
             z = self._begun(drawn, context)
             part = torch.linspace(0, 1, steps + 1, dtype=z.dtype, device=z.device)
-            levels = torch.lerp(self._gamma(self.depth), self._gamma(0.0), part)
-            return self._decoded(solved(z, levels, lambda z, gamma: self._noise(z, gamma, context), order))
+            levels = torch.lerp(self._chain.beginning, self._chain.end, part)
+            return self._ends.decoded(solved(z, levels, lambda z, gamma: self._noise(z, gamma, context), order))
 
     def flow(self, trace: Trace = "exact", solver: str | Solver = "adaptive") -> Flow:
         """The density of the differential equation whose solutions have the noisy densities of the chain: log p of
@@ -289,36 +292,31 @@ class Diffusion(Density):
             ValueError: without a decoder, numbers far from deviation 1.
         """
         y = self._embedded(x)
-        spread = float(y.detach().square().mean().sqrt()) if y.numel() else 1.0
-        if self.decoder is None and not 1e-2 < spread < 1e2:
-            raise ValueError(
-                f"x: expected numbers of a mean square of about 1, since noise of that deviation is to cover them, got "
-                f"{spread:.3g} for its root; scale them, or fit Flow(transforms.ActNorm({self.event_shape[0]}), "
-                "base=Diffusion(...))"
-            )
-        if self.decoder is not None:
-            self.decoder.initialize(x, self._for_decoder(self._read_by_decoder(y)))
-        if not self._standard:
-            self.prior.initialize(noised(y, self._gamma(self.depth), self._dims).z, context_for(self.prior, context))
+        if self.decoder is None:
+            check_spread(y.detach())
+        else:
+            self.decoder.initialize(x, self._ends.for_decoder(self._ends.read(y)))
+        if not self._ends.standard:
+            z = noised(y, self._chain.beginning, self._chain.dims).z
+            self.prior.initialize(z, context_for(self.prior, context))
 
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, y, broken = self._clean(x, context)
-        return self._with_ends(x, y, self._one_step(y, context)[1], broken, context)
-
-    def _one_step(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The number of a step for each event, from 0 on, and its divergence times the number of steps: (*batch) each."""
-        number = (self._times(y) * self.steps).floor().clamp(max=self.steps - 1)
-        begin, end = (self.schedule(self.depth * (number + k) / self.steps)[0] for k in (0, 1))
-        return number, 0.5 * self.steps * (end - begin).expm1() * self._wrong(y, end, context)
+        return self._with_ends(x, y, self._chain.one_step(y, context)[1], broken, context)
 
     def _continuous(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The bound of infinitely many steps, the times that were drawn, and what they stand for, (*batch) each."""
         x, y, broken = self._clean(x, context)
-        time = self.depth * self._times(y)
-        gamma, rate = self.schedule(time)
-        chain = 0.5 * self.depth * rate * self._wrong(y, gamma, context)
-        log_likelihood, divergence = self._with_ends(x, y, chain, broken, context)
-        return _difference(log_likelihood, divergence), time, chain
+        time, chain = self._chain.continuous(y, context)
+        return _difference(*self._with_ends(x, y, chain, broken, context)), time, chain
+
+    def _with_ends(
+        self, x: Tensor, y: Tensor, chain: Tensor, broken: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The terms of the bound, of that of the chain."""
+        log_likelihood, beginning = self._ends.of_decoder(x, y), self._ends.of_prior(y, context)
+        divergence = torch.stack(torch.broadcast_tensors(beginning, chain), dim=-1)
+        return torch.where(broken, torch.nan, log_likelihood), torch.where(broken.unsqueeze(-1), torch.nan, divergence)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         bound, time, chain = self._continuous(x, context)
@@ -335,91 +333,21 @@ class Diffusion(Density):
 
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
         x, y, broken = self._clean(x, context)
-        walk = self._walk(y, context)
-        noisy, gained = next(walk)
-        beginning = self._from_prior(noisy, context, weight=True)
+        walk = self._chain.walk(y, context)
+        noisy, _ = next(walk)
+        beginning = self._ends.prior_weight(noisy, context)
         for noisy, gained in walk:  # noqa: B007 (the last is wanted)
             pass
-        log_w = beginning + gained + self._decoder._log_weight(x, self._for_decoder(self._unscaled(noisy.z)))
-        return torch.where(broken, torch.nan, log_w)
-
-    def _walk(self, y: Tensor, context: Tensor | None) -> Iterator[tuple[Noisy, Tensor]]:
-        """z of every level from the beginning of the chain on, drawn of q(z | y), and log p - log q of the steps so far."""
-        levels = self._levels()
-        noisy = noised(y, levels[0], self._dims)
-        gained = y.new_zeros(y.shape[: y.dim() - self._dims])
-        yield noisy, gained
-        for gamma, before in pairwise(levels):
-            missed = noisy.noise - self._noise(noisy.z, gamma, context)
-            z, drawn = earlier(noisy.z, noisy.noise, before, gamma)
-            # log p(z_s | z_t) - log q(z_s | z_t, y): two normal densities of one variance, whose means lie `apart`
-            # deviations from each other, at a draw of the second
-            apart = (gamma - before).expm1().sqrt() * missed
-            gained = gained + (apart * (drawn - 0.5 * apart)).flatten(y.dim() - self._dims).sum(dim=-1)
-            noisy = noisy_of(z, y, before)
-            yield noisy, gained
+        return torch.where(broken, torch.nan, beginning + gained + self._ends.decoder_weight(x, noisy.z))
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        z = self._begun(shape, context)
-        levels = self._levels()
-        for gamma, before in pairwise(levels):
-            z, _ = earlier(z, self._noise(z, gamma, context), before, gamma)
-        return self._decoded(z)
-
-    def _with_ends(
-        self, x: Tensor, y: Tensor, chain: Tensor, broken: Tensor, context: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The terms of the bound, of that of the chain."""
-        log_likelihood, beginning = self._of_decoder(x, y), self._beginning(y, context)
-        divergence = torch.stack(torch.broadcast_tensors(beginning, chain), dim=-1)
-        return torch.where(broken, torch.nan, log_likelihood), torch.where(broken.unsqueeze(-1), torch.nan, divergence)
-
-    def _of_decoder(self, x: Tensor, y: Tensor) -> Tensor:
-        """log p(x | z_0) of a draw of z_0, or a bound, (*batch)."""
-        return self._decoder._lower_bound(x, self._for_decoder(self._read_by_decoder(y)))
-
-    def _beginning(self, y: Tensor, context: Tensor | None) -> Tensor:
-        """The divergence of z from the prior at the beginning of the chain, of a draw if there is no formula: (*batch)."""
-        return -self._from_prior(noised(y, self._gamma(self.depth), self._dims), context, weight=False)
-
-    def _from_prior(self, noisy: Noisy, context: Tensor | None, weight: bool) -> Tensor:
-        """log p(z) - log q(z | y) at the beginning of the chain, or where there is a formula, its mean: (*batch)."""
-        if self._standard and not weight:
-            return -noisy.divergence_from_standard(self._dims)
-        score = self.prior._log_weight if weight else self.prior._lower_bound
-        return score(noisy.z, context_for(self.prior, context)) - noisy.log_prob(self._dims)
-
-    def _read_by_decoder(self, y: Tensor) -> Tensor:
-        """z_0 / alpha_0 of y, one draw."""
-        return y + (0.5 * self._gamma(0.0)).exp() * torch.randn_like(y)
-
-    def _for_decoder(self, u: Tensor) -> Tensor:
-        """z_0 / alpha_0 as the decoder takes it."""
-        return u if self._decoder.context_shape == self.denoiser.in_shape else u.flatten(u.dim() - self._dims)
+        *_, z = self._chain.descended(self._begun(shape, context), context)
+        return self._ends.decoded(z)
 
     def _begun(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         """z at which chains begin, (*shape, *context batch, *shape of z)."""
         prior = self.prior
         return prior._sample(shape_for(self, prior, shape, context), context_for(prior, context))
-
-    def _wrong(self, y: Tensor, gamma: Tensor, context: Tensor | None) -> Tensor:
-        """|eps - eps_hat|^2, (*batch), of one draw of z at gamma (*batch)."""
-        noisy = noised(y, gamma, self._dims)
-        missed = noisy.noise - self._noise(noisy.z, gamma, context)
-        return missed.flatten(y.dim() - self._dims).square().sum(dim=-1)
-
-    def _noise(self, z: Tensor, gamma: Tensor, context: Tensor | None) -> Tensor:
-        """eps_hat, of the shape of z (*batch, ...), at gamma (*batch) or one for all."""
-        output = told(self.denoiser, self.schedule, z, gamma, context)
-        return noise_of(output, self.predicts, z, along(gamma, self._dims))
-
-    def _unscaled(self, z: Tensor) -> Tensor:
-        """z_0 / alpha_0."""
-        return z / signal_and_noise(self._gamma(0.0))[0]
-
-    def _decoded(self, z: Tensor) -> Tensor:
-        """A draw of x, of z_0."""
-        return self._decoder._sample(torch.Size(), self._for_decoder(self._unscaled(z)))
 
     def _clean(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """x with 0 for NaN, what is embedded of it, and which events had one."""
@@ -433,44 +361,18 @@ class Diffusion(Density):
         y: Tensor = x if self.embedding is None else self.embedding(x)
         return y
 
-    def _times(self, y: Tensor) -> Tensor:
-        """A time on [0, 1) for each event, (*batch): equally spaced from a random one on, so that each is uniform."""
-        batch = y.shape[: y.dim() - self._dims]
-        count = batch.numel()
-        number = torch.arange(count, dtype=y.dtype, device=y.device) / max(1, count)
-        return ((torch.rand((), dtype=y.dtype, device=y.device) + number) % 1.0).reshape(batch)
-
     def _levels(self) -> Tensor:
         """gamma at the ends of the steps, from the beginning of the chain on: (steps + 1)."""
-        low = self._like_tensor
-        number = torch.arange(self.steps, -1, -1, dtype=low.dtype, device=low.device)
-        gamma: Tensor = self.schedule(self.depth * number / self.steps)[0]
-        return gamma
+        return self._chain.levels()
 
-    def _gamma(self, time: float) -> Tensor:
-        """gamma at one time."""
-        gamma: Tensor = self.schedule(torch.full_like(self._like_tensor, time))[0]
-        return gamma
-
-    @property
-    def _like_tensor(self) -> Tensor:
-        """Of the dtype and device of the model."""
-        low: Tensor = self.schedule.low  # type: ignore[assignment]
-        return low.detach()
-
-    @property
-    def _decoder(self) -> Density:
-        return self._blurred[0] if self.decoder is None else self.decoder
-
-    @property
-    def _dims(self) -> int:
-        """How many dimensions z has."""
-        return len(self.denoiser.in_shape)
+    def _noise(self, z: Tensor, gamma: Tensor, context: Tensor | None) -> Tensor:
+        """The network's guess at the noise in z."""
+        return self._chain.noise(z, gamma, context)
 
     def _like(self, **changes: object) -> Self:
         """A model of the same parts."""
         names = ("denoiser", "decoder", "embedding", "schedule", "prior", "depth", "predicts", "steps")
-        parts = {name: getattr(self, name) for name in names} | ({"prior": None} if self._standard else {})
+        parts = {name: getattr(self, name) for name in names} | ({"prior": None} if self._ends.standard else {})
         return type(self)(**parts | changes).train(self.training)
 
 

@@ -1,10 +1,11 @@
-"""What the parts of a diffusion are to be: a network that takes noise away, a decoder, an embedding, a prior."""
+"""What the parts of a diffusion are to be: a network that takes noise away, a decoder, an embedding, a prior, a depth."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from anabranch.checks import instance_of
+from anabranch.checks import instance_of, is_number
 from anabranch.densities import Density
 from anabranch.densities.score import expect_weights
 from anabranch.networks import Network
@@ -72,3 +73,25 @@ def check_prior(prior: Density, shape: torch.Size, context_shape: torch.Size | N
     if prior.context_shape not in (None, context_shape):
         wanted = "none" if context_shape is None else f"none or {tuple(context_shape)}, that of the denoiser"
         raise ValueError(f"prior: expected a context of shape {wanted}, got {tuple(prior.context_shape or ())}")
+
+
+def check_depth(depth: float) -> float:
+    """The time at which a chain begins.
+
+    Raises:
+        ValueError: no number above 0 and at most 1.
+    """
+    if not is_number(depth) or not 0 < float(depth) <= 1:
+        raise ValueError(f"depth: expected a time above 0, at most 1, got {depth!r}")
+    return float(depth)
+
+
+def check_spread(x: Tensor) -> None:
+    """Raise ValueError for real numbers (rows, *event) that noise of deviation 1 does not cover, or drowns."""
+    spread = float(x.square().mean().sqrt()) if x.numel() else 1.0
+    if not 1e-2 < spread < 1e2:
+        raise ValueError(
+            f"x: expected numbers of a mean square of about 1, since noise of that deviation is to cover them, got "
+            f"{spread:.3g} for its root; scale them, or fit Flow(transforms.ActNorm({x.shape[1]}), "
+            "base=Diffusion(...))"
+        )

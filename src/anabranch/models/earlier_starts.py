@@ -71,11 +71,11 @@ class EarlierStarts(Depths):
     def terms(self, x: Tensor, context: Tensor | None) -> list[Terms]:
         model = self.model
         x, y, broken = model._clean(x, context)
-        number, step = model._one_step(y, context)
-        log_likelihood = torch.where(broken, torch.nan, model._of_decoder(x, y))
+        number, step = model._chain.one_step(y, context)
+        log_likelihood = torch.where(broken, torch.nan, model._ends.of_decoder(x, y))
         each = []
         for chain, count in zip(self.chains, self.steps, strict=True):
-            beginning = chain._beginning(y, context)
+            beginning = chain._ends.of_prior(y, context)
             divergence = torch.stack(torch.broadcast_tensors(beginning, torch.where(number < count, step, 0.0)), dim=-1)
             each.append(Terms(log_likelihood, divergence, torch.zeros_like(log_likelihood)))
         return each
@@ -85,12 +85,12 @@ class EarlierStarts(Depths):
         x, y, broken = model._clean(x, context)
         begun, gained = {}, y.new_zeros(())
         z = y
-        for left, (noisy, gained) in zip(range(model.steps, -1, -1), model._walk(y, context), strict=True):
+        for left, (noisy, gained) in zip(range(model.steps, -1, -1), model._chain.walk(y, context), strict=True):
             if left in self.steps:
                 chain = self.chains[self.steps.index(left)]
-                begun[left] = chain._from_prior(noisy, context, weight=True) - gained
+                begun[left] = chain._ends.prior_weight(noisy, context) - gained
             z = noisy.z
-        log_p = model._decoder._log_weight(x, model._for_decoder(model._unscaled(z))) + gained
+        log_p = model._ends.decoder_weight(x, z) + gained
         log_w = torch.stack([begun[count] + log_p for count in self.steps], dim=-1)
         return torch.where(broken.unsqueeze(-1), torch.nan, log_w)
 
@@ -108,5 +108,5 @@ class EarlierStarts(Depths):
         self.model.initialize(x, context)
         y = self.model._embedded(x)
         for chain in self.chains[:-1]:
-            z = noised(y, chain._gamma(chain.depth), len(self.model.denoiser.in_shape)).z
+            z = noised(y, chain._chain.beginning, chain._chain.dims).z
             chain.prior.initialize(z, None if chain.prior.context_shape is None else context)
