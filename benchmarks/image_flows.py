@@ -26,12 +26,10 @@ import torch
 import anabranch as ab
 from anabranch.densities import Dequantized
 from anabranch.draws import drawing
-from anabranch.gallery.data import LevelledImages, load_levelled
+from anabranch.gallery.data import load_levelled
 from anabranch.gallery.image_flows import METHODS, SMALL, build
 from anabranch.gallery.results import count_parameters
-from anabranch.images.baselines import independent_pixels
-from anabranch.training.baseline import choose_gaussian_mixture
-from anabranch.transforms import Reshape
+from anabranch.images.baselines import gaussian_mixture, independent_pixels
 
 Row = dict[str, Any]
 PAGE = Path(__file__).parent.parent / "docs" / "image_flows.md"
@@ -39,7 +37,6 @@ UNIFORM, NO_LOGIT = ", uniform noise", ", no logit"
 INDEPENDENT, GAUSSIANS = "independent pixels", "Gaussian mixture"
 ALL = (*METHODS, f"Glow{UNIFORM}", f"Glow{NO_LOGIT}", INDEPENDENT, GAUSSIANS)
 EPOCHS, SAMPLES = 12, 50
-SIZES = (1, 2, 4, 8, 16, 32)
 
 
 def density_of(method: str) -> Dequantized:
@@ -47,16 +44,6 @@ def density_of(method: str) -> Dequantized:
     made = build(method.removesuffix(UNIFORM).removesuffix(NO_LOGIT), (1, 8, 8), 17, SMALL)
     noise = None if method.endswith(UNIFORM) else made.noise
     return Dequantized(made.density, 17, noise, logit=not method.endswith(NO_LOGIT))
-
-
-def gaussian_mixture(images: LevelledImages, seed: int) -> Dequantized:
-    """The mixture of (x + u) / 17, of one draw of u for each image."""
-    with drawing(seed):
-        noisy = [
-            ((rows + torch.rand(rows.shape)) / 17).flatten(1).double().numpy() for rows in (images.x, images.validation)
-        ]
-    mixture = choose_gaussian_mixture(*noisy, SIZES, seed=seed).float()
-    return Dequantized(ab.Flow(Reshape((1, 8, 8), 64), mixture), 17)
 
 
 def nats(density: Dequantized, rows: torch.Tensor, seed: int) -> tuple[float, float, float]:
@@ -78,7 +65,7 @@ def work(method: str, seed: int, arguments: argparse.Namespace) -> Row:
         value = -float(log_p.mean())
         return row | {"nats": value, "bits": value / (64 * math.log(2)), "parameters": 64 * 16}
     if method == GAUSSIANS:
-        density = gaussian_mixture(images, seed)
+        density = gaussian_mixture(images.x, images.validation, 17, seed)
     else:
         with drawing(seed):
             density = density_of(method)

@@ -71,6 +71,7 @@ class LevelledImages:
         x: training rows.
         validation: which say when a fit is at its best.
         test: rows to score on.
+        test_classes: their classes, for pictures alone; None if they are not known.
     """
 
     name: str
@@ -78,6 +79,7 @@ class LevelledImages:
     x: Tensor
     validation: Tensor
     test: Tensor
+    test_classes: Tensor | None = None
 
 
 LEVELLED = ("digits", "fashion", "mnist")
@@ -89,7 +91,8 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
     Args:
         name: "digits" (17 levels, rows 1000/350/447); "fashion" or "mnist".
         file: of the latter: .npz with x (rows, height, width) in uint8, and xt, a test set; without that the last sixth of x
-            is the test set. The last twenty-fifth of the other rows say when a fit is at its best.
+            is the test set. The last twenty-fifth of the other rows say when a fit is at its best. y, or yt of xt, are the
+            classes, if they are there.
 
     Raises:
         ValueError: another name, no file, a file of digits, or one without such arrays.
@@ -98,7 +101,8 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
         if file is not None:
             raise ValueError(f"file: expected None for digits, which come with scikit-learn, got {file}")
         images = load_images()
-        return LevelledImages(name, 17, *(rows[:, None] for rows in (images.x, images.validation, images.test)))
+        parts = (rows[:, None] for rows in (images.x, images.validation, images.test))
+        return LevelledImages(name, 17, *parts, images.test_classes)
     if file is None:
         raise ValueError(f"file: expected the .npz file of {name}, with x (rows, height, width) in uint8, got None")
     opened = np.load(file, allow_pickle=False)
@@ -106,6 +110,7 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
         raise ValueError(f"{file}: expected an .npz file with x, got one array; write it with numpy.savez(file, x=...)")
     with opened as arrays:
         found = {key: arrays[key] for key in ("x", "xt") if key in arrays.files}
+        classes = arrays[key] if (key := "yt" if "xt" in found else "y") in arrays.files else None
     for key, value in found.items():
         if value.dtype != np.uint8 or value.ndim != 3:
             raise ValueError(
@@ -124,7 +129,10 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
             f"{file}: expected at least 25 images to fit and 1 to score, got {len(x)} and {len(test)} (without xt the last "
             "sixth of x is scored)"
         )
-    return LevelledImages(name, 256, x[:kept], x[kept:], test)
+    known = None if classes is None else torch.from_numpy(np.asarray(classes, dtype=np.int64))[-len(test) :]
+    if known is not None and known.shape != (len(test),):
+        raise ValueError(f"{file}: expected {key} with a class for each image, got shape {classes.shape}")
+    return LevelledImages(name, 256, x[:kept], x[kept:], test, known)
 
 
 def load_digits_0_to_4(folder: Path, rows: int = 8000) -> Labelled:

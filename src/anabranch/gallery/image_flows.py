@@ -187,7 +187,7 @@ class ImageFlows:
             parameters=count_parameters(density),
             seconds=seconds,
             bits_per_dimension=float(bits.mean()),
-            error=nats * float(np.sqrt(np.square(errors).sum()) / len(errors)),
+            standard_error=nats * float(np.sqrt(np.square(errors).sum()) / len(errors)),
             reconstruction_error=float(back.max()),
         )
 

@@ -17,11 +17,16 @@ from torch import Tensor, nn
 
 from anabranch.atomic import replacing
 from anabranch.densities import Density, Mixture
+from anabranch.draws import drawing
+from anabranch.images.bits_per_dimension import as_bits_per_dimension
+
+_BOUNDS = 8  # draws of a bound for each row
 
 # left out of files where they do not apply
 _OPTIONAL = (
+    "lower_bound",
     "bits_per_dimension",
-    "error",
+    "standard_error",
     "reconstruction_error",
     "layers_a_position",
     "blocks_a_sample",
@@ -30,6 +35,8 @@ _OPTIONAL = (
 # of a table, and their heads
 _COLUMNS = {
     "log_likelihood": "log-likelihood",
+    "standard_error": "standard error",
+    "lower_bound": "lower bound",
     "bits_per_dimension": "bits per dimension",
     "reconstruction_error": "reconstruction error",
     "accuracy": "accuracy",
@@ -55,8 +62,9 @@ class Result:
         parameters: trained numbers.
         seconds: of the fit.
         layers_a_position: of a stack of layers: the mean number that a position runs through.
-        bits_per_dimension: of images, the same likelihood in bits for each number of an image.
-        error: standard error of the log-likelihood, where that is an estimate: of its draws, not of the test rows.
+        lower_bound: mean over the test rows, nats per row, where the log-likelihood is an estimate or not known.
+        bits_per_dimension: of images, the log-likelihood, or where it is not known its bound, in bits for each number.
+        standard_error: standard error of the log-likelihood, where that is an estimate: of its draws, not of the test rows.
         reconstruction_error: of flows of images, the largest, in levels, of what comes back of test images.
         blocks_a_sample: of a mixture from depth, where that is what is shown: the mean depth of its samples.
         sampling_seconds: likewise, of 20,000 samples.
@@ -71,8 +79,9 @@ class Result:
     parameters: int | None = None
     seconds: float | None = None
     layers_a_position: float | None = None
+    lower_bound: float | None = None
     bits_per_dimension: float | None = None
-    error: float | None = None
+    standard_error: float | None = None
     reconstruction_error: float | None = None
     blocks_a_sample: float | None = None
     sampling_seconds: float | None = None
@@ -108,6 +117,26 @@ def mean_log_prob(density: Density, x: Tensor) -> float:
     """Mean log_prob over rows, a few thousand at a time."""
     with torch.no_grad():
         return float(torch.cat([density.log_prob(part) for part in x.split(4096)]).double().mean())
+
+
+def estimated(method: str, seed: int, density: Density, x: Tensor, samples: int) -> Result:
+    """Images x by a density of which a bound is known: the bound by 8 draws each, log p by the weights of so many."""
+    with drawing(seed):
+        parts = [density.estimate(rows, samples=samples) for rows in x.split(50)]
+        value, error = (torch.cat(each).double() for each in zip(*parts, strict=True))
+        with torch.no_grad():
+            bounds = [
+                density.lower_bound(rows.expand(_BOUNDS, *rows.shape)).double().mean(dim=0) for rows in x.split(200)
+            ]
+    log_p = float(value.mean())
+    return Result(
+        method,
+        seed,
+        log_p,
+        lower_bound=float(torch.cat(bounds).mean()),
+        standard_error=float(error.square().sum().sqrt()) / len(x),
+        bits_per_dimension=float(as_bits_per_dimension(log_p, x[0].numel())),
+    )
 
 
 def clusters_of(mixture: Mixture, x: Tensor) -> Tensor:
@@ -156,5 +185,7 @@ def _with_spread(values: list[float | None], name: str) -> str:
         return f"{mean:,.0f}"
     if name == "reconstruction_error":
         return f"{max(known):.1e}"
+    if name == "standard_error":
+        return f"{mean:.3f}"
     spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
     return f"{mean:.3f}{spread}"
