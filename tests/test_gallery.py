@@ -285,7 +285,7 @@ def test_curves_are_means_over_the_seeds():
 
 def test_options_are_those_of_experiments_that_take_them(tmp_path):
     with pytest.raises(
-        ValueError, match=r"epochs: expected None for circles, since arm and images alone take it, got 3"
+        ValueError, match=r"epochs: expected None for circles, since arm, images, vae, diffusion alone take it, got 3"
     ):
         run_experiment("circles", tmp_path, epochs=3)
     with pytest.raises(ValueError, match="epochs: expected"):

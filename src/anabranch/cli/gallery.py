@@ -18,7 +18,7 @@ def gallery(
         str,
         typer.Argument(
             help="pinwheel-5, pinwheel-3, circles, circles-32-labels, circles-64-labels, mnist-clusters, table-clusters, "
-            "depth-against-naive, plane, arm or images."
+            "depth-against-naive, plane, arm, images, vae or diffusion."
         ),
     ],
     seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 4,
@@ -28,33 +28,38 @@ def gallery(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Folder with mnist.npz, penbased.npz, satimage.npz; without them smaller data are taken. Of images: digits "
-            "(the default), fashion or mnist.",
+            help="Folder with mnist.npz, penbased.npz, satimage.npz; without them smaller data are taken. Of images "
+            "and vae: digits (the default), fashion or mnist.",
         ),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="Of images, with --data fashion or mnist: .npz with x, and xt if there is a test set."),
+        typer.Option(
+            help="Of images and vae, with --data fashion or mnist: .npz with x, and xt if there is a test set."
+        ),
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Of each fit of images; by default 3 for digits, 20 on a CPU, 12 on a GPU.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="At most so many in each fit, for a quick look; arm and images alone take it.")
+        int | None,
+        typer.Option(help="At most so many in each fit, for a quick look; of arm, images, vae and diffusion."),
     ] = None,
 ) -> None:
     """Run an experiment, with pictures: mixtures of flows beside a Gaussian mixture and the optimum; autoregressive models;
-    flows of images.
+    flows of images; autoencoders; diffusions.
 
     Minutes for each seed. Every number of the table at the end is a mean over the seeds, with their standard deviation.
     """
     from anabranch.gallery import run_experiment  # noqa: PLC0415 (slow to import)
+    from anabranch.gallery.experiments import TAKING  # noqa: PLC0415
     from anabranch.gallery.results import summary  # noqa: PLC0415
 
     written, begun = output / f"{name}.json", time.time()
     try:
-        folder = Path("../shared/data" if data is None or name == "images" else data)
-        images = data if name == "images" and data is not None else "digits"
+        of_images = name in TAKING["file"]
+        folder = Path("../shared/data" if data is None or of_images else data)
+        images = data if of_images and data is not None else "digits"
         results = run_experiment(
             name, output, seeds, folder, lambda result: complain(_line(result)), epochs, images, file, minutes
         )
@@ -80,6 +85,8 @@ def _line(result: Any) -> str:
     numbers = [f"seed {result.seed}"]
     if result.log_likelihood is not None:
         numbers.append(f"log-likelihood {result.log_likelihood:.3f}")
+    if result.lower_bound is not None:
+        numbers.append(f"lower bound {result.lower_bound:.3f}")
     if result.bits_per_dimension is not None:
         numbers.append(f"{result.bits_per_dimension:.3f} bits per dimension")
     if result.accuracy is not None:

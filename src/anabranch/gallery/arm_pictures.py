@@ -1,4 +1,4 @@
-"""Pictures of autoregressive models of images, as PNG. They need matplotlib, the extra `pictures`."""
+"""Pictures of models of images, as PNG. They need matplotlib, the extra `pictures`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def samples_picture(
     darkest: float,
     title: str,
     columns: int = 4,
+    side: float = 2.55,
 ) -> None:
     """Draw a sheet of images for each method, the darker the larger a number.
 
@@ -39,18 +40,19 @@ def samples_picture(
         darkest: the number that is black; 0 is white.
         title: of the picture.
         columns: panels in a row.
+        side: of a panel, inches.
 
     Raises:
         ValueError: images of other dimensions; matplotlib is missing.
         FileNotFoundError: the folder does not exist.
     """
     rows = math.ceil(len(panels) / columns)
-    figure = new_figure(2.55 * columns, 2.95 * rows + 0.5, title)
+    figure = new_figure(side * columns, (side + 0.4) * rows + 0.5, title)
     for i, (method, (images, below)) in enumerate(panels.items()):
         panel = figure.add_subplot(rows, columns, i + 1)
         values = read_array("images", images, 3) / darkest
-        side = math.ceil(math.sqrt(len(values)))
-        panel.imshow(_sheet([_inked(image, INK) for image in values], side), interpolation="nearest")
+        across = math.ceil(math.sqrt(len(values)))
+        panel.imshow(_sheet([_inked(image, INK) for image in values], across), interpolation="nearest")
         panel.set_title(method, fontsize=11, color=INK)
         panel.set_xlabel(below, fontsize=9.5)
         bare(panel)

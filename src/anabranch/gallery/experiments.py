@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from anabranch.checks import one_of, positive_int
@@ -10,15 +10,27 @@ from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.gallery import clusters, naive, plane, toys
 from anabranch.gallery.arm import Arm
-from anabranch.gallery.data import load_levelled
+from anabranch.gallery.data import LevelledImages, load_levelled
+from anabranch.gallery.diffusion import Diffusions
+from anabranch.gallery.diffusion_drawing import draw_diffusion
 from anabranch.gallery.drawing import draw, draw_curves
 from anabranch.gallery.image_flow_drawing import draw_image_flows
 from anabranch.gallery.image_flows import ImageFlows
 from anabranch.gallery.panels import require_matplotlib
 from anabranch.gallery.results import Result, write_results
+from anabranch.gallery.vae import Vae
+from anabranch.gallery.vae_drawing import draw_vae
 
-NAMES = (*toys.TOYS, "mnist-clusters", "table-clusters", "depth-against-naive", "plane", "arm", "images")
-_QUICK = ("arm", "images")  # whose fits may be cut short
+NAMES = (
+    *toys.TOYS,
+    *("mnist-clusters", "table-clusters", "depth-against-naive", "plane", "arm", "images", "vae", "diffusion"),
+)
+# the experiments that take an option
+TAKING: dict[str, tuple[str, ...]] = {
+    "epochs": ("arm", "images", "vae", "diffusion"),
+    "minutes": ("images",),
+    "file": ("images", "vae"),
+}
 
 
 def run_experiment(
@@ -43,9 +55,9 @@ def run_experiment(
         data: where `mnist.npz`, `penbased.npz` and `satimage.npz` lie, arrays x and y each; without them scikit-learn's
             digits and wines are taken.
         report: called with every result as it comes.
-        epochs: at most so many in each fit of "arm", for a quick look; None for as many as its recipes say. Of "images" so
-            many in place of minutes.
-        images: of "images": "digits", "fashion" or "mnist".
+        epochs: at most so many in each fit of "arm" and "diffusion", for a quick look, and so many in each of "vae"; None
+            for as many as their recipes say. Of "images" so many in place of minutes.
+        images: of "images" and "vae": "digits", "fashion" or "mnist".
         file: of the last two, .npz; see `data.load_levelled`.
         minutes: of each fit of "images"; None for 3 (digits), 20 on a CPU or 12 on a GPU.
 
@@ -56,16 +68,14 @@ def run_experiment(
     positive_int("seeds", seeds)
     if epochs is not None:
         positive_int("epochs", epochs)
-        if name not in _QUICK:
-            raise ValueError(
-                f"epochs: expected None for {name}, since {' and '.join(_QUICK)} alone take it, got {epochs}"
-            )
-    for option, value in (("minutes", minutes), ("file", file)):
-        if value is not None and name != "images":
-            raise ValueError(f"{option}: expected None for {name}, since images alone takes it, got {value}")
+    for option, value in (("epochs", epochs), ("minutes", minutes), ("file", file)):
+        taking = TAKING[option]
+        if value is not None and name not in taking:
+            who = f"{', '.join(taking)} alone take{'s' * (len(taking) == 1)} it"
+            raise ValueError(f"{option}: expected None for {name}, since {who}, got {value}")
     require_matplotlib()  # said before the fits, not after them
-    levelled = load_levelled(images, file) if name == "images" else None
-    run = _runs(name, data, seeds, epochs) if levelled is None else ImageFlows(levelled, minutes, epochs)
+    levelled = load_levelled(images, file) if name in TAKING["file"] else None
+    run = _runs(name, data, seeds, epochs, levelled, minutes)
     folder.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     fitted: dict[str, Density] = {}
@@ -78,19 +88,18 @@ def run_experiment(
                 if seed == 0 and density is not None:
                     fitted[result.method] = density
         write_results(folder / f"{name}.json", results)
-        if seed == 0 and levelled is not None:
-            bits = {row.method: row.bits_per_dimension for row in results if row.bits_per_dimension is not None}
-            draw_image_flows(folder, levelled, fitted, bits)
-        elif seed == 0:
-            draw(name, folder, data, fitted)
+        if seed == 0:
+            _draw(name, folder, data, levelled, fitted, results)
     draw_curves(name, folder, results, fitted)
     return results
 
 
 def _runs(
-    name: str, data: Path, seeds: int, epochs: int | None
+    name: str, data: Path, seeds: int, epochs: int | None, levelled: LevelledImages | None, minutes: float | None
 ) -> Callable[[int], Iterator[tuple[Result, Density | None]]]:
     """What runs one seed."""
+    if levelled is not None:
+        return Vae(levelled, epochs) if name == "vae" else ImageFlows(levelled, minutes, epochs)
     if name == "mnist-clusters":
         return lambda seed: clusters.run_images(data, seed)
     if name == "table-clusters":
@@ -101,4 +110,26 @@ def _runs(
         return plane.run
     if name == "arm":
         return Arm(seeds, epochs)
+    if name == "diffusion":
+        return Diffusions(epochs)
     return lambda seed: toys.run(name, seed)
+
+
+def _draw(
+    name: str,
+    folder: Path,
+    data: Path,
+    levelled: LevelledImages | None,
+    fitted: Mapping[str, Density],
+    results: Sequence[Result],
+) -> None:
+    """The pictures of the first seed."""
+    if name == "diffusion":
+        draw_diffusion(folder, fitted)
+    elif levelled is None:
+        draw(name, folder, data, fitted)
+    elif name == "vae":
+        draw_vae(folder, levelled, fitted, results)
+    else:
+        bits = {row.method: row.bits_per_dimension for row in results if row.bits_per_dimension is not None}
+        draw_image_flows(folder, levelled, fitted, bits)

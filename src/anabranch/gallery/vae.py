@@ -14,15 +14,13 @@ from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.families import Bernoulli, Family, Levels
 from anabranch.gallery.data import LevelledImages
+from anabranch.gallery.image_baselines import baselines
 from anabranch.gallery.results import Result, Stopwatch, count_parameters, estimated
-from anabranch.images.baselines import gaussian_mixture, independent_pixels
-from anabranch.images.bits_per_dimension import as_bits_per_dimension
 from anabranch.models import Flow, LatentVariable
 from anabranch.objectives import LowerBound
 from anabranch.training import fit
 
 LATENT = 2
-PIXELS, GAUSSIANS = "independent pixels", "Gaussian mixture"
 PRIORS: dict[str, Callable[[], Density]] = {
     "standard normal prior": lambda: vaes.priors.normal(LATENT),
     "Gaussian mixture prior": lambda: vaes.priors.gaussian_mixture(LATENT, components=10),
@@ -60,7 +58,7 @@ class Setting:
 
 SMALL_SIDE = 16
 _FIT: dict[str, Any] = {"learning_rate": 2e-3, "patience": None, "progress": False, "compile": False}
-SMALL = Setting((128, 128), 150, {**_FIT, "batch_size": 64, "weight_decay": 1e-2, "average": 0.99})
+SMALL = Setting((128, 128), 60, {**_FIT, "batch_size": 100, "weight_decay": 1e-2, "average": 0.99})
 LARGE = Setting((512, 256), 25, {**_FIT, "batch_size": 256, "weight_decay": 1e-3, "average": 0.999})
 
 
@@ -111,12 +109,13 @@ class Vae:
     def __call__(self, seed: int) -> Iterator[tuple[Result, Density | None]]:
         """All methods on one seed, each with the density that was fitted, if any."""
         for form in self.forms:
-            yield from self._baselines(form, seed)
+            prefix = f"{form.name}: "
+            yield from baselines(prefix, form.x, form.validation, self.scored(form), form.levels, seed)
             for method, prior in PRIORS.items():
                 watch = Stopwatch()
                 model = self.fitted(form, prior, seed)
                 seconds = watch()
-                result = estimated(f"{form.name}: {method}", seed, model, self.scored(form), self.setting.particles)
+                result = estimated(f"{prefix}{method}", seed, model, self.scored(form), self.setting.particles)
                 result.seconds, result.parameters = seconds, count_parameters(model)
                 yield result, model
 
@@ -140,22 +139,3 @@ class Vae:
             **setting.fit,
         )
         return model.eval()
-
-    def _baselines(self, form: Form, seed: int) -> Iterator[tuple[Result, None]]:
-        test, dimensions = self.scored(form), form.x[0].numel()
-        parts = (part.numpy() for part in (form.x, form.validation, test))
-        log_p = float(independent_pixels(*parts, form.levels).mean())
-        bits = float(as_bits_per_dimension(log_p, dimensions))
-        parameters = dimensions * (form.levels - 1)
-        yield (
-            Result(f"{form.name}: {PIXELS}", seed, log_p, parameters=parameters, bits_per_dimension=bits),
-            None,
-        )
-        # what is between two levels is noise; of two levels it is all that a Gaussian mixture would see
-        if form.levels > 2 and max(form.x.shape[-2:]) <= SMALL_SIDE:
-            watch = Stopwatch()
-            mixture = gaussian_mixture(form.x, form.validation, form.levels, seed)
-            seconds = watch()
-            result = estimated(f"{form.name}: {GAUSSIANS}", seed, mixture, test, samples=50)
-            result.seconds = seconds
-            yield result, None

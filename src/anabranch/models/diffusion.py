@@ -76,6 +76,9 @@ class Diffusion(Density):
             follows as sigma z + alpha v.
         steps: T.
 
+    Attributes:
+        chain: its levels of noise and its steps, one by one (`NoiseChain`).
+
     Raises:
         ValueError: shapes that do not fit; a prior or decoder of which an estimate is known.
 
@@ -123,8 +126,8 @@ class Diffusion(Density):
         self.predicts: Predicts = one_of("predicts", predicts, ("velocity", "noise"))  # type: ignore[assignment]
         self.steps = positive_int("steps", steps)
         # no modules, so that parameters have one name
-        self._chain = NoiseChain(denoiser, schedule, self.predicts, self.depth, self.steps)
-        self._ends = ChainEnds(self._chain, self.prior, decoder, standard=prior is None)
+        self.chain = NoiseChain(denoiser, schedule, self.predicts, self.depth, self.steps)
+        self._ends = ChainEnds(self.chain, self.prior, decoder, standard=prior is None)
         self.reparameterized = all(part.reparameterized for part in self.parts())
 
     def parts(self) -> Sequence[Density]:
@@ -256,7 +259,7 @@ class Diffusion(Density):
         with torch.no_grad(), drawing(generator):
             z = self._begun(drawn, context)
             part = torch.linspace(0, 1, steps + 1, dtype=z.dtype, device=z.device)
-            levels = torch.lerp(self._chain.beginning, self._chain.end, part)
+            levels = torch.lerp(self.chain.beginning, self.chain.end, part)
             return self._ends.decoded(solved(z, levels, lambda z, gamma: self._noise(z, gamma, context), order))
 
     def flow(self, trace: Trace = "exact", solver: str | Solver = "adaptive") -> Flow:
@@ -297,17 +300,17 @@ class Diffusion(Density):
         else:
             self.decoder.initialize(x, self._ends.for_decoder(self._ends.read(y)))
         if not self._ends.standard:
-            z = noised(y, self._chain.beginning, self._chain.dims).z
+            z = noised(y, self.chain.beginning, self.chain.dims).z
             self.prior.initialize(z, context_for(self.prior, context))
 
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, y, broken = self._clean(x, context)
-        return self._with_ends(x, y, self._chain.one_step(y, context)[1], broken, context)
+        return self._with_ends(x, y, self.chain.one_step(y, context)[1], broken, context)
 
     def _continuous(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The bound of infinitely many steps, the times that were drawn, and what they stand for, (*batch) each."""
         x, y, broken = self._clean(x, context)
-        time, chain = self._chain.continuous(y, context)
+        time, chain = self.chain.continuous(y, context)
         return _difference(*self._with_ends(x, y, chain, broken, context)), time, chain
 
     def _with_ends(
@@ -333,7 +336,7 @@ class Diffusion(Density):
 
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
         x, y, broken = self._clean(x, context)
-        walk = self._chain.walk(y, context)
+        walk = self.chain.walk(y, context)
         noisy, _ = next(walk)
         beginning = self._ends.prior_weight(noisy, context)
         for noisy, gained in walk:  # noqa: B007 (the last is wanted)
@@ -341,7 +344,7 @@ class Diffusion(Density):
         return torch.where(broken, torch.nan, beginning + gained + self._ends.decoder_weight(x, noisy.z))
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        *_, z = self._chain.descended(self._begun(shape, context), context)
+        *_, z = self.chain.descended(self._begun(shape, context), context)
         return self._ends.decoded(z)
 
     def _begun(self, shape: torch.Size, context: Tensor | None) -> Tensor:
@@ -363,11 +366,11 @@ class Diffusion(Density):
 
     def _levels(self) -> Tensor:
         """gamma at the ends of the steps, from the beginning of the chain on: (steps + 1)."""
-        return self._chain.levels()
+        return self.chain.levels()
 
     def _noise(self, z: Tensor, gamma: Tensor, context: Tensor | None) -> Tensor:
         """The network's guess at the noise in z."""
-        return self._chain.noise(z, gamma, context)
+        return self.chain.noise(z, gamma, context)
 
     def _like(self, **changes: object) -> Self:
         """A model of the same parts."""

@@ -71,7 +71,7 @@ class EarlierStarts(Depths):
     def terms(self, x: Tensor, context: Tensor | None) -> list[Terms]:
         model = self.model
         x, y, broken = model._clean(x, context)
-        number, step = model._chain.one_step(y, context)
+        number, step = model.chain.one_step(y, context)
         log_likelihood = torch.where(broken, torch.nan, model._ends.of_decoder(x, y))
         each = []
         for chain, count in zip(self.chains, self.steps, strict=True):
@@ -85,7 +85,7 @@ class EarlierStarts(Depths):
         x, y, broken = model._clean(x, context)
         begun, gained = {}, y.new_zeros(())
         z = y
-        for left, (noisy, gained) in zip(range(model.steps, -1, -1), model._chain.walk(y, context), strict=True):
+        for left, (noisy, gained) in zip(range(model.steps, -1, -1), model.chain.walk(y, context), strict=True):
             if left in self.steps:
                 chain = self.chains[self.steps.index(left)]
                 begun[left] = chain._ends.prior_weight(noisy, context) - gained
@@ -108,5 +108,5 @@ class EarlierStarts(Depths):
         self.model.initialize(x, context)
         y = self.model._embedded(x)
         for chain in self.chains[:-1]:
-            z = noised(y, chain._chain.beginning, chain._chain.dims).z
+            z = noised(y, chain.chain.beginning, chain.chain.dims).z
             chain.prior.initialize(z, None if chain.prior.context_shape is None else context)
