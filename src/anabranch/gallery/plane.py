@@ -27,7 +27,7 @@ _FIT: dict[str, Any] = {
     "compile": False,
 }
 METHODS: dict[str, Callable[[], Density]] = {
-    "RealNVP": lambda: Flow(flows.realnvp(2, blocks=6, hidden=_HIDDEN)),
+    "RealNVP": lambda: Flow(flows.realnvp(2, blocks=12, hidden=_HIDDEN)),
     "splines": lambda: Flow(_splines()),
     "mixture over depths": lambda: DepthMixture(_splines()),
     "continuous time": lambda: Flow(flows.continuous(2)),
