@@ -181,7 +181,7 @@ def test_every_channel_has_the_bounds_of_its_own():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Squeeze()(torch.zeros(1, 3, 4)), "x: expected images whose height and width are multiples of 2"),
+        (lambda: Squeeze()(torch.zeros(1, 3, 4)), "x: .* multiples of 2, for Squeeze, got 3 x 4; pad them to 4 x 4"),
         (lambda: Squeeze().inverse(torch.zeros(2, 2, 2)), "z: expected a multiple of 4 channels"),
         (lambda: Reshape((1, 2, 2), 5), "noise_shape: expected one of 4 entries, .* got .5,. of 5"),
         (

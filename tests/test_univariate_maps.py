@@ -126,6 +126,27 @@ def test_heavy_tails_start_at_an_estimate_of_the_first_batch_alone():
     HeavyTails(1).initialize(rows[:3, :1])
 
 
+@pytest.mark.parametrize("unit", [1e-20, 1e-6, 1e4, 1e20])
+def test_heavy_tails_start_as_well_in_any_unit(unit):
+    rows = torch.distributions.StudentT(torch.tensor(2.0, dtype=torch.float64))
+    with drawing(0):
+        x = rows.sample((2000, 2)).float()
+
+    def mean(rows):
+        with drawing(0):
+            flow = ab.Flow(ab.flows.nsf(2, blocks=1, hidden=(8,), tails="heavy"))
+        flow.initialize(rows)
+        with torch.no_grad():
+            return float(flow.log_prob(rows).mean())
+
+    assert mean(unit * x) + 2 * math.log(unit) == pytest.approx(mean(x), abs=1e-3)
+    if 1e-12 < unit < 1e12:
+        alone, scaled = HeavyTails(2), HeavyTails(2)
+        alone.initialize(x)
+        scaled.initialize(unit * x)
+        assert torch.allclose(scaled(unit * x)[0], alone(x)[0], atol=1e-3)
+
+
 @pytest.mark.parametrize("scale", [1.0, 10.0, 1e3])
 def test_circular_splines_have_one_slope_at_both_ends_and_round_trip(scale):
     generator = torch.Generator().manual_seed(0)

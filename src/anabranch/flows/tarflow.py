@@ -55,9 +55,12 @@ def tarflow(
         torch.Size([5, 1, 8, 8])
     """
     shape, side = as_shape("features", features), positive_int("patch", patch)
-    if len(shape) != 3 or shape[1] % side or shape[2] % side:
+    if len(shape) != 3:
+        raise ValueError(f"features: expected the shape (channels, height, width), got {tuple(shape)}")
+    if shape[1] % side or shape[2] % side:
         raise ValueError(
-            f"features: expected (channels, height, width) with multiples of {side}, the patch, got {tuple(shape)}"
+            f"features: expected height and width that are multiples of {side}, the patch, got {shape[1]} x {shape[2]}; "
+            f"pad the images to {-shape[1] % side + shape[1]} x {-shape[2] % side + shape[2]}, or take another patch"
         )
     channels, height, width = shape
     numbers, positions, inside = shape.numel(), (height // side, width // side), channels * side**2

@@ -79,9 +79,8 @@ def nsf(
     if linear and features > 1:
         first, *later = layers
         layers = [first, *(Chain({"linear": LULinear(features), "spline": layer}) for layer in later)]
-    if heavy:
-        return numbered("spline", layers, memory, tails=HeavyTails(features))
-    return numbered("spline", layers, memory, standardise=Standardise(features))
+    tails_first = {"tails": HeavyTails(features)} if heavy else {}
+    return numbered("spline", layers, memory, standardise=Standardise(features), **tails_first)
 
 
 def maf(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anabranch.checks import positive_int
-from anabranch.transforms.pareto_tails import ParetoTails, raw_index, raw_ratio
+from anabranch.transforms.pareto_tails import ParetoTails, raw_index, raw_ratio, raw_scale
 from anabranch.transforms.standardise import place_of
 from anabranch.transforms.transform import Transform
 
@@ -77,7 +77,7 @@ class HeavyTails(Transform):
         both = [_side(sign * (rows - loc)) for sign in (-1, 1)]
         # v of one and of two deviations, in units of x
         near = torch.stack([torch.expm1(index * _ONE) / (index * _SLOPE) for index, _ in both]).mean(dim=0) / scale
-        raw = [loc, near.log()]
+        raw = [loc, raw_scale(near.log())]
         for index, further in both:
             wanted, t = torch.expm1(index * _TWO) / (index * _SLOPE), further * near
             ratio = 1 + (wanted - t) / (torch.hypot(t, torch.ones_like(t)) - 1)

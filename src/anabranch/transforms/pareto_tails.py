@@ -92,6 +92,11 @@ def raw_index(index: Tensor) -> Tensor:
     return torch.logit((index - _LEAST) / _MOST) - _START_LOGIT
 
 
+def raw_scale(log_scale: Tensor) -> Tensor:
+    """The raw parameter of an a, which lies within (-30, 30); the nearest one of an a outside."""
+    return _FURTHEST_SCALE * torch.atanh((log_scale / _FURTHEST_SCALE).clamp(-0.999, 0.999))
+
+
 def raw_ratio(ratio: Tensor) -> Tensor:
     """The raw parameter of a rho, which lies within (1/8, 8)."""
     return _FURTHEST_RATIO * torch.atanh(ratio.log() / _FURTHEST_RATIO)

@@ -44,7 +44,8 @@ class Squeeze(Transform):
         channels, height, width = fitting(self, "x", self._image("x", shape), None, 3)
         if height % f or width % f:
             raise ValueError(
-                f"x: expected images whose height and width are multiples of {f}, for Squeeze, got {height} x {width}"
+                f"x: expected images whose height and width are multiples of {f}, for Squeeze, got {height} x {width}; pad "
+                f"them to {-height % f + height} x {-width % f + width}"
             )
         return torch.Size([channels * f**2, height // f, width // f])
 
