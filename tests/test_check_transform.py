@@ -192,3 +192,10 @@ def test_both_ends_of_a_circle_are_one_point():
     back = around_circle(layer, got, wanted)
     assert torch.allclose(back, torch.tensor([[0.0, 1.0], [turn, 3.0]]), atol=1e-5)
     assert torch.equal(around_circle(Planar(2), got, wanted), got)
+
+
+def test_a_module_that_is_no_transform_is_refused():
+    with pytest.raises(ValueError, match="transform: expected a Transform, got Tanh"):
+        check_transform(torch.nn.Tanh())
+    with pytest.raises(ValueError, match="density: expected a Density, got Tanh"):
+        ab.testing.check_density(torch.nn.Tanh())

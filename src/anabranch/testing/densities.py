@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anabranch.checks import reference_tensor
+from anabranch.checks import instance_of, reference_tensor
 from anabranch.densities import Density, Mixture
 from anabranch.densities.contexts import context_batch
 from anabranch.draws import drawing
@@ -57,6 +57,7 @@ def check_density(
 
     Raises:
         AssertionError: it does not conform; one line says where.
+        ValueError: no density.
 
     Example:
         >>> import torch
@@ -64,6 +65,7 @@ def check_density(
         >>> from anabranch.testing import check_density
         >>> check_density(Normal([0.0, 1.0], scale=2.0))
     """
+    instance_of("density", density, Density)
     with drawing(0), _evaluating(density):
         checks: dict[str, Callable[[], object]] = {
             "samples": lambda: check_sample_shapes(density, context),

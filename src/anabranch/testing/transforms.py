@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
-from anabranch.checks import reference_tensor, written
+from anabranch.checks import instance_of, reference_tensor, written
 from anabranch.draws import drawing
 from anabranch.storage import load, save
 from anabranch.testing.bijection import around_circle, check_bijection, drawn_events
@@ -62,7 +62,7 @@ def check_transform(
 
     Raises:
         AssertionError: it does not conform; one line says where.
-        ValueError: x is None, and cannot be drawn.
+        ValueError: no transform; or x is None, and cannot be drawn.
 
     Example:
         >>> import torch
@@ -71,6 +71,7 @@ def check_transform(
         >>> check_transform(randomize(LULinear(3)), torch.randn(4, 3))
         >>> check_transform(randomize(LULinear(3)))
     """
+    instance_of("transform", transform, Transform)
     if x is None:
         x, context = drawn_events(transform)
     if transform.estimated:
