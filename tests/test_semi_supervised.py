@@ -20,6 +20,7 @@ from anabranch.testing import (
     m2_marginal,
     randomize,
 )
+from anabranch.training.splitting import hold_out, stratified
 
 MADE = {"m2": (linear_gaussian_m2, m2_marginal), "prior": (linear_gaussian_classes, classes_marginal)}
 
@@ -147,6 +148,45 @@ def test_m2_of_every_kind_of_number(family, shape, more, tmp_path):
     ab.save(model, tmp_path / "m2.safetensors")
     again = ab.load(tmp_path / "m2.safetensors")
     assert torch.equal(model.eval().lower_bound(x, generator=0), again.eval().lower_bound(x, generator=0))
+
+
+def test_held_out_rows_leave_each_class_one_to_learn_from_and_are_of_all_classes():
+    labels = torch.full((300,), -1)
+    labels[7], labels[100:200] = 1, 2
+    for seed in range(60):
+        order = torch.randperm(300, generator=torch.Generator().manual_seed(seed))
+        for start in range(0, 300, 30):
+            out, rest = hold_out(stratified(order, labels), slice(start, start + 30), labels)
+            assert sorted(torch.cat([out, rest]).tolist()) == list(range(300))
+            assert 7 in rest and int((labels[out] == 2).sum()) == 10 and len(out) in (29, 30)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    out, rest = hold_out(stratified(order, None), slice(30), None)
+    assert torch.equal(out, order[:30]) and torch.equal(rest, order[30:])  # without labels nothing is rearranged
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_fit_keeps_the_only_label_of_a_class(several):
+    x, y = two_clusters(20)
+    labels = torch.full((20,), -1)
+    labels[:2] = y[:2]
+
+    def build(seed):
+        with ab.drawing(seed):
+            return ab.vaes.m2(2, Gaussians(1), 2, latent=1, hidden=(4,))
+
+    options = {"objective": SemiSupervised(), "epochs": 1, "progress": False, "compile": False}
+    for seed in range(0 if several else 6):
+        history = ab.fit(build(seed), x, labels=labels, validation=0.5, seed=seed, **options)
+        assert history.validation_rows in (9, 10) and history.rows + history.validation_rows == 20
+    if several:
+        mean, histories = ab.fit_ensemble(build, x, labels=labels, members=3, folds=3, seed=0, **options)
+        assert mean.components == 2 and sum(history.rows for history in histories) == 2 * 20 + 2  # two are never held out
+    weights = torch.ones(20)
+    weights[0] = 0
+    with pytest.raises(ValueError, match="got none of 0"):  # a row that counts for nothing has no label
+        ab.fit(build(0), x, labels=labels, weights=weights, **options)
+    with pytest.raises(ValueError, match="validation: .* each class needs one to train on, which leaves none of 1"):
+        ab.fit(build(0), x[:2], labels=y[:2], validation=0.5, **options)
 
 
 def test_warm_up_weighs_the_divergence_of_a_mixture_as_that_of_the_model():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import positive_int, reference_tensor, seed_number
+from anabranch.checks import positive_int, read_tensor, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.models import Ensemble
 from anabranch.training.background import background_weight, broad_density
 from anabranch.training.fit import fit
 from anabranch.training.history import History
 from anabranch.training.rows import read_rows
+from anabranch.training.splitting import hold_out, stratified
 
 
 def fit_ensemble(
@@ -43,7 +45,8 @@ def fit_ensemble(
         context: as for `fit`.
         labels: as for `fit`. With labels the ensemble is aligned: its components are those that the labels name.
         members: how many, at most as many as folds.
-        folds: into how many parts the rows are cut, at random; a member holds out one.
+        folds: into how many parts the rows are cut, at random, each with its share of every label; a member holds out one,
+            but for the last row of a class that would have none left.
         background: add Student t densities of the rows' mean and covariance as a last member, with the weight that the
             held-out rows ask for (and one row more): what single fits have not seen they may call impossible, and a few
             such rows among those to come cost more than all others gain. Known as the noise component of a mixture
@@ -76,12 +79,15 @@ def fit_ensemble(
         raise ValueError(f"labels: expected one for each of the {count} rows, got shape {tuple(np.shape(labels))}")
     if "validation" in options:
         raise ValueError("validation: expected none, since each member holds out a fold, got one")
-    order = np.random.default_rng(seed).permutation(count)
+    named = None if labels is None else read_tensor("labels", labels, None).detach().cpu().long()
+    order = stratified(torch.from_numpy(np.random.default_rng(seed).permutation(count)), named)
+    ends = np.cumsum([len(fold) for fold in order.tensor_split(folds)])
     fitted: list[Density] = []
-    histories = []
-    outs = np.array_split(order, folds)[:members]
-    for i, held_out in enumerate(outs):
-        kept = np.setdiff1d(order, held_out)
+    histories, outs = [], []
+    for i, (start, end) in enumerate(itertools.pairwise([0, *ends[:members].tolist()])):
+        held_out, kept = hold_out(order, slice(start, end), named)
+        kept = kept.sort().values
+        outs.append(held_out)
         rest, out = (_rows(x, index) for index in (kept, held_out))
         given, given_out = (None if context is None else _rows(context, index) for index in (kept, held_out))
         density = build(seed + i)
@@ -102,7 +108,7 @@ def fit_ensemble(
         like = reference_tensor(fitted[0])
         rows = read_rows(fitted[0], x, None).read().x.to("cpu" if like is None else like.device)
         broad = broad_density(rows)
-        unseen = [rows[torch.as_tensor(out, device=rows.device)] for out in outs]
+        unseen = [rows[out.to(rows.device)] for out in outs]
         pairs = [(_scores(member, part), _scores(broad, part)) for member, part in zip(fitted, unseen, strict=True)]
         weight = background_weight(*(torch.cat(scores) for scores in zip(*pairs, strict=True)))
         weights = [(1 - weight) / members] * members + [weight]
@@ -115,5 +121,5 @@ def _scores(density: Density, rows: Tensor) -> Tensor:
         return torch.cat([density.log_prob(part) for part in rows.split(4096)])
 
 
-def _rows(values: Any, index: np.ndarray[Any, Any]) -> Any:
-    return values[torch.as_tensor(index)] if isinstance(values, Tensor) else np.asarray(values)[index]
+def _rows(values: Any, index: Tensor) -> Any:
+    return values[index] if isinstance(values, Tensor) else np.asarray(values)[index.numpy()]

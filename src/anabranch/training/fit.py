@@ -106,8 +106,8 @@ def fit(
             -`lower_bound` over the validation rows, whatever is minimised, and begins when the objective no longer changes
             what is fitted (`Objective.settled`). For rows with gaps and a density that draws them (`AnyOrder`) the default
             is `Completion()`.
-        validation: the fraction of rows to hold out for early stopping, or rows of your own, one at least (with a context: a
-            tuple of both); 0 for none.
+        validation: the fraction of rows to hold out for early stopping, with labels the same of each class, which has one
+            row to train on at least; or rows of your own, one at least (with a context: a tuple of both); 0 for none.
         validation_weights: (rows) of validation rows of your own, as `weights`.
         epochs: at most so many passes over the training rows; by default 100, or with minutes as many as there is time for.
         minutes: at most so long, validation and compilation included. With epochs too, whichever ends first: the rate

@@ -12,6 +12,7 @@ from torch import Tensor
 from anabranch.checks import rows_at_once
 from anabranch.densities import Density
 from anabranch.training.rows import Rows, read_rows
+from anabranch.training.splitting import hold_out, stratified
 
 
 @dataclass
@@ -41,6 +42,12 @@ class Part:
         return weights if weights is None or self.places is None else weights[self.places]
 
     @property
+    def labels(self) -> Tensor | None:
+        """Those of its rows, if there are any."""
+        labels = self.rows.labels
+        return labels if labels is None or self.places is None else labels[self.places]
+
+    @property
     def gaps(self) -> bool:
         """Whether there is a NaN in x."""
         return self.rows.x.is_floating_point() and any(batch.gaps for batch in self.batches())
@@ -63,7 +70,8 @@ class Part:
         return self.rows.read() if self.places is None else self.rows.take(self.places)
 
     def split(self, validation: float, generator: torch.Generator) -> tuple[Part, Part | None]:
-        """Training rows and validation rows, at random.
+        """Training rows and validation rows, at random; with labels the same fraction of every class, which has one row to
+        train on at least.
 
         Raises:
             ValueError: too few rows for the fraction.
@@ -77,8 +85,16 @@ class Part:
                 f"{held_out}; give more rows, or validation=0"
             )
         order = torch.randperm(len(self), generator=generator).to(self.device)
-        order = order if self.places is None else self.places[order]
-        return Part(self.rows, order[held_out:]), Part(self.rows, order[:held_out])
+        labels = self.labels
+        out, rest = hold_out(stratified(order, labels), slice(held_out), labels)
+        if len(out) == 0:
+            raise ValueError(
+                f"validation: expected rows to hold out, but each class needs one to train on, which leaves none of {held_out}; "
+                "give more rows, or validation=0"
+            )
+        if self.places is not None:
+            out, rest = self.places[out], self.places[rest]
+        return Part(self.rows, rest), Part(self.rows, out)
 
 
 def weighted_part(rows: Rows) -> Part:
