@@ -180,12 +180,14 @@ def test_a_fit_keeps_the_only_label_of_a_class(several):
         assert history.validation_rows in (9, 10) and history.rows + history.validation_rows == 20
     if several:
         mean, histories = ab.fit_ensemble(build, x, labels=labels, members=3, folds=3, seed=0, **options)
-        assert mean.components == 2 and sum(history.rows for history in histories) == 2 * 20 + 2  # two are never held out
+        assert (
+            mean.components == 2 and sum(history.rows for history in histories) == 2 * 20 + 2
+        )  # two are never held out
     weights = torch.ones(20)
     weights[0] = 0
     with pytest.raises(ValueError, match="got none of 0"):  # a row that counts for nothing has no label
         ab.fit(build(0), x, labels=labels, weights=weights, **options)
-    with pytest.raises(ValueError, match="validation: .* each class needs one to train on, which leaves none of 1"):
+    with pytest.raises(ValueError, match=r"validation: .* each class needs one to train on, which leaves none of 1"):
         ab.fit(build(0), x[:2], labels=y[:2], validation=0.5, **options)
 
 

@@ -89,8 +89,8 @@ class Part:
         out, rest = hold_out(stratified(order, labels), slice(held_out), labels)
         if len(out) == 0:
             raise ValueError(
-                f"validation: expected rows to hold out, but each class needs one to train on, which leaves none of {held_out}; "
-                "give more rows, or validation=0"
+                "validation: expected rows to hold out, but each class needs one to train on, which leaves none of "
+                f"{held_out}; give more rows, or validation=0"
             )
         if self.places is not None:
             out, rest = self.places[out], self.places[rest]
