@@ -108,6 +108,10 @@ class AtContext(Composite):
         """The density's at c."""
         return self.density.any_order(self.context)
 
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """The density's at c."""
+        return self.density.weighted_completion(x, self.context)
+
     def relative_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The density's at c."""
         return self.density.relative_log_prob(x, self.context)

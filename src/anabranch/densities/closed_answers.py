@@ -173,6 +173,12 @@ class ClosedAnswers(nn.Module, Generic[DensityT]):
         """The `models.AnyOrder` that p(x | c) is, and its context: it gives p(x_i | x_A, c) for every i and A."""
         return None
 
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Rows x (*batch, *event) with their gaps drawn, and log w (*batch), nats, by which they are draws of p given the rest
+        (`densities.weighted_completion`).
+        """
+        return None
+
     def relative_log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """What rises and falls with log_prob, (*batch): cheaper where that has integrals, and log_prob elsewhere."""
         return self.log_prob(x, context)

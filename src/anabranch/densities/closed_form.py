@@ -33,6 +33,7 @@ class ClosedForm(Density):
         super().__init__(event_shape, parameters.context_shape)
         self.family = family
         self.theta = parameters
+        self.reads_gaps = parameters.reads_gaps
         self.reparameterized = family.reparameterized
         self.event_dtype = "whole" if family.whole else "floating"
 

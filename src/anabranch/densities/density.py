@@ -71,6 +71,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
             floating x does; samples have the dtype of the parameters. Of a composite "whole" if all `readers` are.
         gaps: whether a NaN in x means that it was not observed, and log_prob is the marginal of what was; otherwise a NaN
             gives NaN for that row and no other. Of a composite whether it means that in all parts.
+        reads_gaps: whether a NaN in the context means that it was not observed (`networks.WithMask`).
         variational: whether a network guesses a hidden variable, so that `lower_bound` has terms, which
             `weighed_bound` weighs.
         slow_to_compile: whether `torch.compile` takes about as long as a fit, so that a fit does so only if told to.
@@ -120,6 +121,7 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     )
     slow_to_compile: bool = derived(any, False)
     variational: bool = False
+    reads_gaps: bool = False
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class Encoded(Composite):
         super().__init__(density.event_shape, network.in_shape)
         self.density = density
         self.network = network
+        self.reads_gaps = network.gaps
 
     def parts(self) -> Sequence[Density]:
         """The density."""

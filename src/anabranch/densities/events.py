@@ -91,6 +91,19 @@ def whole_rows(name: str, x: Tensor, density: HasEvents, like: Tensor | None) ->
                 )
 
 
+def without_nan(density: HasEvents, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Events (*batch, *event) as the parts of a density can read them, and which of them a NaN has broken, (*batch).
+
+    A density that takes a NaN for a gap reads x as it came, and nothing is broken. Elsewhere 0 stands for a NaN, since not
+    every posterior can be drawn at one.
+    """
+    missing = x.isnan()
+    broken = missing.flatten(x.dim() - len(density.event_shape)).any(dim=-1)
+    if density.gaps:
+        return x, torch.zeros_like(broken)
+    return torch.where(missing, 0.0, x) if x.is_floating_point() else x, broken
+
+
 def _is_whole(x: Any) -> bool:
     try:
         return np.asarray(x).dtype.kind in "iub"

@@ -99,6 +99,17 @@ class Independent(Composite):
         x = torch.cat([piece for piece, _ in pairs], dim=-len(self.event_shape))
         return x, torch.stack([log_p for _, log_p in pairs]).sum(dim=0)
 
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Those of the parts, with the product of their weights."""
+        pieces = zip(self, self._cut(x), strict=True)
+        found = [part.weighted_completion(piece, context_for(part, context)) for part, piece in pieces]
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        log_w = torch.stack(torch.broadcast_tensors(*(each for _, each in known))).sum(dim=0)
+        rows = [piece.expand(*log_w.shape, *piece.shape[-len(self.event_shape) :]) for piece, _ in known]
+        return torch.cat(rows, dim=-len(self.event_shape)), log_w
+
     def factors(self, context: Tensor | None) -> list[Density]:
         """The parts, at the context."""
         return [at_context(part, context_for(part, context)) for part in self]

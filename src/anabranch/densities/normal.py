@@ -78,6 +78,7 @@ class Normal(Density):
         theta = Parameters(initial, learnable, context, network, hidden)
         super().__init__(mean.shape, theta.context_shape)
         self.theta = theta
+        self.reads_gaps = theta.reads_gaps
 
     @classmethod
     def standard(cls, features: Shape) -> Self:

@@ -58,6 +58,11 @@ class Parameters(nn.Module):
             else:
                 self.register_buffer(name, constant)
 
+    @property
+    def reads_gaps(self) -> bool:
+        """Whether the network takes a NaN in the context for what was not observed."""
+        return self.network is not None and self.network.gaps
+
     def constants(self) -> dict[str, Tensor]:
         """theta_0 by name."""
         return {name: getattr(self, name) for name in self._shapes}

@@ -51,7 +51,7 @@ class Depths(Described, ABC):
         draw(depths, context)      -> (rows, *event), a draw of p_l for each row: depths (rows) from 0, contexts
                                       (rows, *context); the work is that of the depths drawn
 
-        x         (*batch, *event), with all batch dimensions of the result; a NaN makes its row NaN
+        x         (*batch, *event), with all batch dimensions of the result; a NaN makes its row NaN, or is a gap
         context   (*context batch, *context), None where there is none
 
     Guesses may be shared by the depths: the draws of different depths need not be independent. The mean is over all draws.

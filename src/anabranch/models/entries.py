@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from anabranch.checks import instance_of, positive_int
 from anabranch.densities import Density
+from anabranch.densities.events import without_nan
 from anabranch.densities.parameters import Parameters
 from anabranch.models.depths import Depths, Terms
-from anabranch.models.hierarchical_vae import HierarchicalVAE, without_nan
+from anabranch.models.hierarchical_vae import HierarchicalVAE
 from anabranch.models.latent_level import Shaped
 
 
@@ -83,7 +84,7 @@ class Entries(Depths):
         return torch.cat(each)[depths.argsort(stable=True).argsort()]
 
     def _terms(self, x: Tensor, context: Tensor | None, weights: bool) -> list[Terms]:
-        x, broken = without_nan(x, len(self.event_shape))
+        x, broken = without_nan(self.model, x)
         looked = self.model.look(x, context)
         each = [self.model.descend(x, looked, d, self._state(d, context), weights) for d in self.depths]
         return [t._replace(log_likelihood=torch.where(broken, torch.nan, t.log_likelihood)) for t in each]

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from anabranch.checks import as_shape
-from anabranch.densities import Density, Moments
+from anabranch.densities import Density, Moments, moments
 from anabranch.densities.contexts import context_batch
-from anabranch.densities.moments import of_independent_numbers
 from anabranch.densities.symptoms import floor_warnings
+from anabranch.densities.weighted_completion import of_independent_numbers
 from anabranch.families import Channels, Family, NumberByNumber
 from anabranch.models.layout import Layout
 from anabranch.models.position_chain import PositionStart, channels_of, number_of
@@ -101,6 +101,10 @@ class Factorized(Density):
             y = y.flatten(-len(self.network.out_shape)).unflatten(-1, (*positions, -1))
         return self.start(y)
 
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Draws of the gaps, which are independent of the rest."""
+        return of_independent_numbers(self, x, context) if self.gaps else None
+
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.terms(x, context).flatten(-len(self.layout.positions)).sum(dim=-1)
 
@@ -119,7 +123,7 @@ class Factorized(Density):
             return None
         theta = self.numbers(context)
         variance = self.family.variance(theta)
-        return None if variance is None else of_independent_numbers(self.family.mean(theta), variance)
+        return None if variance is None else moments.of_independent_numbers(self.family.mean(theta), variance)
 
 
 def _without_channels(shape: torch.Size, channels: int) -> torch.Size:

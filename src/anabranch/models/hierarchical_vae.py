@@ -14,6 +14,7 @@ from anabranch.checks import instance_of, one_of
 from anabranch.densities import CollapseWarning, Density
 from anabranch.densities.contexts import at_every_context, context_batch, joint_batch
 from anabranch.densities.density import Weigh
+from anabranch.densities.events import without_nan
 from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
 from anabranch.models.depths import Terms
@@ -42,6 +43,8 @@ class HierarchicalVAE(Density):
 
     `estimate` weighs draws of the posteriors by p(x, z) / q(z | x), and `sample` goes down from the highest level.
     Where a posterior is not reparameterized, gradients go by its log-density (the score function).
+
+    A NaN is a gap where the decoder leaves gaps out and whatever reads x is told which they are (`networks.WithMask`).
 
     A context c stands above the highest level, as its state: its prior and `down` may take it, and every `up`.
     Source: Rezende et al., 2014, arXiv:1401.4082 (several levels); Sønderby et al., 2016, arXiv:1602.02282 (top-down);
@@ -73,7 +76,6 @@ class HierarchicalVAE(Density):
     """
 
     likelihood = "bound"
-    gaps = False
     variational = True
 
     def __init__(self, levels: Sequence[LatentLevel], decoder: Density, posteriors: str = "top-down") -> None:
@@ -93,6 +95,7 @@ class HierarchicalVAE(Density):
         self.top_down = one_of("posteriors", posteriors, ("top-down", "bottom-up")) == "top-down"
         self._check_shapes(levels)
         self.reparameterized = decoder.reparameterized and all(level.prior.reparameterized for level in levels)
+        self.gaps = decoder.gaps and _read_gaps(levels, self.top_down)
 
     def parts(self) -> Sequence[Density]:
         """Decoder, and priors and posteriors from the first level on."""
@@ -129,7 +132,7 @@ class HierarchicalVAE(Density):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize posteriors on draws of the priors, then decoder and priors on draws of the posteriors at x."""
-        state, (events, _) = self.above(context), without_nan(x, len(self.event_shape))
+        state, (events, _) = self.above(context), without_nan(self, x)
         drawn, _ = self.ancestors(len(self.hierarchy), state, joint_batch(self, x, context))
         looked = self.look(events, context, drawn)
         for k in reversed(range(len(self.hierarchy))):
@@ -213,7 +216,7 @@ class HierarchicalVAE(Density):
 
     def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
         """Levels that say nothing of x; and what the decoder says at draws of the posteriors."""
-        x, _ = without_nan(at_every_context(self, x, context), len(self.event_shape))
+        x, _ = without_nan(self, at_every_context(self, x, context))
         looked, above, count = self.look(x, context), self.above(context), len(self.hierarchy)
         paths = [self._path(looked if self.top_down else self.look(x, context), count, above) for _ in range(_DRAWS)]
         each = torch.stack([divergence for divergence, _, _ in paths]).flatten(0, -2).mean(dim=0).tolist()
@@ -228,8 +231,17 @@ class HierarchicalVAE(Density):
             )
         return found + self.decoder._symptoms(x, paths[-1][2])
 
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Hidden variables of the posteriors, at what was observed, and gaps of the decoder below them."""
+        if not self.gaps:
+            return None
+        looked, above = self.look(at_every_context(self, x, context), context), self.above(context)
+        divergence, _, given = self._path(looked, len(self.hierarchy), above, weights=True)
+        found = self.decoder.weighted_completion(x, given)
+        return None if found is None else (found[0], found[1] - divergence.sum(dim=-1))
+
     def _terms(self, x: Tensor, context: Tensor | None, weights: bool = False) -> Terms:
-        x, broken = without_nan(at_every_context(self, x, context), len(self.event_shape))
+        x, broken = without_nan(self, at_every_context(self, x, context))
         terms = self.descend(x, self.look(x, context), len(self.hierarchy), self.above(context), weights)
         return terms._replace(log_likelihood=torch.where(broken, torch.nan, terms.log_likelihood))
 
@@ -289,10 +301,16 @@ class Looked(NamedTuple):
     guesses: list[Guess]
 
 
-def without_nan(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
-    """Events with 0 for NaN, which not every posterior can be drawn at, and which of them had one."""
-    missing = x.isnan()
-    return torch.where(missing, 0.0, x) if x.is_floating_point() else x, missing.flatten(-event_dim).any(dim=-1)
+def _read_gaps(levels: Sequence[LatentLevel], top_down: bool) -> bool:
+    """Whether whatever reads x itself is told of its gaps: the first `up`, and posteriors that come before it."""
+    for level in levels:
+        if level.up is not None:
+            return level.up.gaps
+        if not level.posterior.reads_gaps:
+            return False
+        if not top_down:
+            break
+    return True
 
 
 def _guess(level: LatentLevel, features: Shaped, state: Shaped | None) -> Guess:

@@ -60,7 +60,6 @@ class LatentDepthMixture(Mixture):
     """
 
     likelihood = "bound"
-    gaps = False
 
     def __init__(
         self, depths: Depths, posterior: Network | None = None, gate: Network | None = None, lead: float = 0.0
@@ -79,6 +78,7 @@ class LatentDepthMixture(Mixture):
         self.posterior = posterior
         self.gate = gate
         self.variational = posterior is not None
+        self.gaps = depths.parts()[0].gaps and (posterior is None or posterior.gaps)
         start = torch.zeros(depths.count)
         start[:-1] -= at_least_zero("lead", lead)
         self.logits = nn.Parameter(start)

@@ -13,7 +13,8 @@ from anabranch.checks import instance_of
 from anabranch.densities import Density, Mixture
 from anabranch.densities.contexts import at_every_context, context_for
 from anabranch.densities.density import Weigh
-from anabranch.models.latent_variable import LatentVariable, without_nan
+from anabranch.densities.events import without_nan
+from anabranch.models.latent_variable import LatentVariable
 from anabranch.networks import Network
 from anabranch.networks.reader import check_reader, outputs_of
 from anabranch.transforms.transform import common_shape
@@ -118,7 +119,7 @@ class LatentMixture(Mixture):
     def _terms(self, x: Tensor, context: Tensor | None, weights: bool) -> tuple[Tensor, Tensor, Tensor]:
         """log p(x | z) of one z for each x, or a weight's logarithm, log q(z | x) - log p(z, y), and which x had NaN."""
         model, own = self.model, context_for(self.model, context)
-        x, broken = without_nan(at_every_context(self, x, context), len(self.event_shape))
+        x, broken = without_nan(self, at_every_context(self, x, context))
         z, log_q = model._drawn(x, own)
         given = model._context_of(model.decoder, z, model.prior.event_shape, own)
         likely = (model.decoder._log_weight if weights else model.decoder._lower_bound)(x, given)

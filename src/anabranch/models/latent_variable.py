@@ -14,6 +14,7 @@ from anabranch.densities import CollapseWarning, Density
 from anabranch.densities.aggregated import information_of, shares_between
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, shape_for
 from anabranch.densities.density import Weigh
+from anabranch.densities.events import without_nan
 from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
 from anabranch.models.vamp_prior import PseudoInputs
@@ -37,8 +38,11 @@ class LatentVariable(Density):
     Where the posterior is not reparameterized, gradients go by its log-density (the score function), which is unbiased and
     noisier. Objectives have other gradients of discrete z (`objectives.ScoreFunction`, `MultiSample`, `Relaxed`,
     `Enumerated`), and those that warm up, or leave bits free, weigh the terms (`objectives.LowerBound`).
+
+    A NaN is a gap where the decoder leaves gaps out (`Factorized`, `Marginals`) and the posterior is told which they are
+    (`Density.reads_gaps`): p(x) is then that of what was observed, and the posterior reads only that.
     Source: Kingma and Welling, 2014, arXiv:1312.6114; Rezende et al., 2014, arXiv:1401.4082; Williams, 1992 (the score
-    function).
+    function); Mattei and Frellsen, 2019, arXiv:1812.02633 (gaps).
 
     Args:
         prior: p(z), or p(z | c).
@@ -67,7 +71,6 @@ class LatentVariable(Density):
     """
 
     likelihood = "bound"
-    gaps = False
     variational = True
 
     def __init__(self, prior: Density, decoder: Density, posterior: Density) -> None:
@@ -95,6 +98,7 @@ class LatentVariable(Density):
         self.decoder = decoder
         self.posterior = posterior
         self.reparameterized = prior.reparameterized and decoder.reparameterized
+        self.gaps = decoder.gaps and posterior.reads_gaps
 
     def parts(self) -> Sequence[Density]:
         """Prior, decoder and posterior."""
@@ -170,7 +174,7 @@ class LatentVariable(Density):
         """
         for part in self.prior.modules():
             if isinstance(part, PseudoInputs):
-                part.start(self._context_of(self.posterior, x, self.event_shape, context))
+                part.start(self._context_of(self.posterior, torch.where(x.isnan(), 0.0, x), self.event_shape, context))
         count = torch.Size() if self.prior.context_shape is not None else torch.Size([len(x)])
         self.posterior.initialize(
             self.prior._sample(count, context_for(self.prior, context)),
@@ -180,8 +184,18 @@ class LatentVariable(Density):
         self.decoder.initialize(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
         self.prior.initialize(z, context_for(self.prior, context))
 
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """z of the posterior, at what was observed, and gaps of the decoder at z."""
+        if not self.gaps:
+            return None
+        z, log_q = self._drawn(at_every_context(self, x, context), context)
+        found = self.decoder.weighted_completion(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
+        if found is None:
+            return None
+        return found[0], found[1] + self.prior._log_weight(z, context_for(self.prior, context)) - log_q
+
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x, broken = without_nan(at_every_context(self, x, context), len(self.event_shape))
+        x, broken = without_nan(self, at_every_context(self, x, context))
         z, log_q = self._drawn(x, context)
         given = self._context_of(self.decoder, z, self.prior.event_shape, context)
         log_p = self.decoder._log_weight(x, given) + self.prior._log_weight(z, context_for(self.prior, context))
@@ -200,7 +214,7 @@ class LatentVariable(Density):
 
     def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
         """Whether no number of z depends on x; and what decoder and prior say at draws of z."""
-        x = without_nan(at_every_context(self, x, context), len(self.event_shape))[0]
+        x = without_nan(self, at_every_context(self, x, context))[0]
         shares = shares_between(self.posterior, self._context_of(self.posterior, x, self.event_shape, context), _DRAWS)
         found: list[UserWarning] = []
         if bool((shares < ACTIVE).all()):
@@ -217,7 +231,7 @@ class LatentVariable(Density):
 
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, divergence, and log q of the draw."""
-        x, broken = without_nan(at_every_context(self, x, context), len(self.event_shape))
+        x, broken = without_nan(self, at_every_context(self, x, context))
         z, log_q = self._drawn(x, context)
         given = self._context_of(self.decoder, z, self.prior.event_shape, context)
         log_likelihood = torch.where(broken, torch.nan, self.decoder.lower_bound(x, given))
@@ -274,12 +288,6 @@ class LatentVariable(Density):
 
 VAE = LatentVariable
 """The variational autoencoder, as the field calls a latent-variable model whose decoder and posterior are networks."""
-
-
-def without_nan(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
-    """Events with 0 for NaN, which not every posterior can be drawn at, and which of them had one."""
-    missing = x.isnan()
-    return torch.where(missing, 0.0, x) if x.is_floating_point() else x, missing.flatten(-event_dim).any(dim=-1)
 
 
 def _difference(log_likelihood: Tensor, divergence: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 from anabranch.checks import instance_of
 from anabranch.densities import Density
 from anabranch.densities.symptoms import floor_warnings
+from anabranch.densities.weighted_completion import of_independent_numbers
 from anabranch.families import ColumnByColumn, Family, Levels, Panel
 from anabranch.families.panel import offsets
 from anabranch.networks import Network
@@ -135,6 +136,10 @@ class Marginals(Density):
         # one theta for all rows is not written out for each where it is long
         one = theta[..., self._at[column]]
         return one if column in self._long or theta.dim() > 1 else one.expand(*batch, -1)
+
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Draws of the gaps, which are independent of the rest."""
+        return of_independent_numbers(self, x, context)
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.terms(x, context).sum(dim=-1)

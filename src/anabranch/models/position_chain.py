@@ -165,7 +165,12 @@ class PositionStart(nn.Module):
             x.flatten(1, len(self.positions)).unbind(dim=1) if self.located else (x.flatten(0, len(self.positions)),)
         )
         with torch.no_grad():
-            self.b.copy_(torch.stack([family.start(column) for column in columns]))
+            self.b.copy_(torch.stack([self._start_at(family, column) for column in columns]))
+
+    def _start_at(self, family: Family | Channels, column: Tensor) -> Tensor:
+        """What fits values (n), or (n, channels), by themselves, without those that were not observed."""
+        seen = column[~column.isnan().flatten(1).any(dim=-1)] if column.dim() > 1 else column[~column.isnan()]
+        return family.start(seen) if len(seen) else self.b.new_zeros(self.b.shape[-1])
 
 
 def channels_of(family: Family | Channels) -> int | None:

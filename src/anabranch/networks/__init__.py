@@ -30,6 +30,7 @@ from anabranch.networks.skip import Skip
 from anabranch.networks.squares import Enlarged, OfSquares
 from anabranch.networks.timed import Timed
 from anabranch.networks.velocity_mlp import VelocityMLP
+from anabranch.networks.with_mask import WithMask
 
 __all__ = [
     "MLP",
@@ -66,4 +67,5 @@ __all__ = [
     "Timed",
     "Upsampling",
     "VelocityMLP",
+    "WithMask",
 ]

@@ -34,6 +34,7 @@ class Network(Described, ABC):
         features: how many numbers one x has.
         outputs: how many numbers one y has.
         context: how many numbers one context has, 0 for none.
+        gaps: whether a NaN in x means that it was not observed; otherwise it makes outputs NaN.
         product_dtype: in which to multiply matrices; that of the parameters if None. `fit` sets it, for the time it takes.
 
     Args:
@@ -43,6 +44,7 @@ class Network(Described, ABC):
     """
 
     product_dtype: torch.dtype | None = None
+    gaps: bool = False
 
     def __init__(self, features: Shape, outputs: Shape, context: Shape | None = 0) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from anabranch.objectives.consistency import Consistency
 from anabranch.objectives.depth import Depth
 from anabranch.objectives.enumerated import Enumerated
 from anabranch.objectives.flow_matching import FlowMatching
+from anabranch.objectives.importance_weighted import ImportanceWeighted
 from anabranch.objectives.information import Information
 from anabranch.objectives.likelihood import Likelihood
 from anabranch.objectives.lower_bound import LowerBound
@@ -24,6 +25,7 @@ __all__ = [
     "Depth",
     "Enumerated",
     "FlowMatching",
+    "ImportanceWeighted",
     "Information",
     "Likelihood",
     "LowerBound",

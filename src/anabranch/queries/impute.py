@@ -19,7 +19,9 @@ from anabranch.queries.diagnostics import r_hat
 from anabranch.queries.estimate import QueryWarning
 from anabranch.queries.importance import Joint, poor
 from anabranch.queries.impute_any_order import best_guess, fill
+from anabranch.queries.impute_weighted import best_rows, completes, drawn_rows
 from anabranch.queries.moves import Moves
+from anabranch.queries.possible import check_possible
 from anabranch.queries.student_mixture import StudentMixture, discrete_columns, stand_in
 from anabranch.transforms.domain import is_everything
 
@@ -46,15 +48,17 @@ def impute(
 
     Draws are exact for Gaussians and their mixtures, closed forms, products, and mixtures of those. Of an `AnyOrder` they
     are exact where all gaps of a row come behind what was observed in its order, and otherwise approximately those of its
-    joint, by importance resampling from 4 to 64 draws of the network (`impute_any_order.fill`). Of all else each row has
-    chains of its own, by importance resampling and the moves of `conditional`.
+    joint, by importance resampling from 4 to 64 draws of the network (`impute_any_order.fill`). Of densities with hidden
+    variables that take NaN for gaps (`vaes.vae(gaps=True)`) they are chosen by their weights from `proposals` draws of
+    posterior and decoder. Of all else each row has chains, by importance resampling and the moves of `conditional`.
 
     Several draws are multiple imputations: what is computed from each differs by as much as is not known. The single best
     minimises an expected error instead, and has no spread: the mean, or median, of a continuous column, the most probable
     value of a discrete one; of a column on a `Lattice` the point nearest to the mean, or the median. As a mean it is exact
     for Gaussian mixtures. Of `AnyOrder` it is exact for a gap next after all that was observed in its order, and otherwise
     the network's answer, corrected by 16 to 256 weighted draws of the joint (`impute_any_order.best_guess`); the seed plays
-    no part there. Of all else it is that of 256 draws.
+    no part there. With hidden variables it is that of the weighted draws; of all else that of 256 draws.
+    Source: Mattei and Frellsen, 2019, arXiv:1812.02633, section 3 (hidden variables: self-normalised importance sampling).
 
     Args:
         density: any density over vectors.
@@ -62,7 +66,8 @@ def impute(
         draws: how many.
         best: True or "mean", or "median", for the single best in place of draws.
         context: (context features,) for all rows, or (rows, context features), for a density that takes one.
-        proposals: where there is no closed form, draws from a stand-in from which the chains of each row start.
+        proposals: where there is no closed form, weighted draws of each row; or draws from a stand-in from which the
+            chains of each row start.
         moves: sweeps of those chains.
         seed: of the draws; by default torch's global generator goes on.
 
@@ -73,7 +78,7 @@ def impute(
         ValueError: rows of another shape or dtype, or infinite; a row whose observed values are impossible.
 
     Warns:
-        QueryWarning: chains of some rows that have not mixed.
+        QueryWarning: chains of some rows that have not mixed, or weights that are worth few draws.
 
     Example:
         >>> import torch
@@ -113,6 +118,7 @@ class _Filler:
     def __init__(self, proposals: int, moves: int) -> None:
         self.proposals, self.moves = proposals, moves
         self.rows, self.poor, self.worst = 0, 0, 0.0
+        self.weighed, self.few = 0, 0
 
     def draws(self, density: Density, x: Tensor, contexts: Tensor | None, count: int) -> Tensor:
         """(count, rows, D)."""
@@ -121,6 +127,10 @@ class _Filler:
             model, own = found
             many = None if own is None else own.expand(len(x), -1).repeat(count, 1)
             return fill(model, x.repeat(count, 1), many).reshape(count, *x.shape)
+        if completes(density, x, contexts):
+            drawn, effective = drawn_rows(density, x, contexts, count, max(count, self.proposals))
+            self._note_weights(effective)
+            return drawn
         result = x.expand(count, *x.shape).clone()
         for at, c in _by_context(contexts, len(x), x.device):
             result[:, at] = self._at_one(at_context(density, c), x[at], count)
@@ -132,6 +142,10 @@ class _Filler:
         if found is not None:
             model, own = found
             return best_guess(model, x, kind, None if own is None else own.expand(len(x), -1))
+        if completes(density, x, contexts):
+            guess, effective = best_rows(density, x, contexts, kind, self.proposals)
+            self._note_weights(effective)
+            return guess
         everywhere = is_everything(density.support)
         if kind == "mean" and everywhere:
             known = [(at, _mean(at_context(density, c), x[at])) for at, c in _by_context(contexts, len(x), x.device)]
@@ -191,7 +205,7 @@ class _Filler:
             if observed:
                 seen = x[rows][:, observed]
                 joint[rows] += torch.stack([_marginal(part, observed).log_prob(seen) for part in parts], dim=-1)
-        _check_rows(torch.logsumexp(joint, dim=-1), torch.arange(len(x)))
+        check_possible(torch.logsumexp(joint, dim=-1), torch.arange(len(x)))
         chosen = draw_levels(joint, torch.Size([count]))
         result = x.expand(count, *x.shape).clone()
         for k, part in enumerate(parts):
@@ -209,7 +223,7 @@ class _Filler:
         ):
             moves = Moves(joint, mixture, some)
             state, (log_p, _, effective) = moves.start(chains, self.proposals)
-            _check_rows(log_p, numbers)
+            check_possible(log_p, numbers)
             state = moves.warm_up(state, self.moves)
             states = []
             for _ in range(self.moves):
@@ -227,7 +241,18 @@ class _Filler:
             self.poor += spread > _MOST_R_HAT
             self.worst = max(self.worst, spread)
 
+    def _note_weights(self, effective: Tensor) -> None:
+        self.weighed += int(effective.isfinite().sum())
+        self.few += int(poor(effective, _LEAST_EFFECTIVE).sum())
+
     def warn(self) -> None:
+        if self.few:
+            warnings.warn(
+                f"impute: the weighted draws of {self.few} of {self.weighed} rows are worth fewer than "
+                f"{_LEAST_EFFECTIVE:.0f}; raise proposals, now {self.proposals}",
+                QueryWarning,
+                stacklevel=3,
+            )
         if self.poor:
             warnings.warn(
                 f"impute: chains of {self.poor} of {self.rows} rows have not mixed, R-hat is up to {self.worst:.2f}; raise "
@@ -268,7 +293,7 @@ def _conditional_draws(density: Density, observed: list[int], seen: Tensor, rows
     marginal = given(density, observed)
     if marginal is None:
         return None
-    _check_rows(marginal.log_prob(seen), rows)
+    check_possible(marginal.log_prob(seen), rows)
     of_context = density.conditional(observed)
     if of_context is not None:
         return of_context.sample((count,), seen)
@@ -279,15 +304,6 @@ def _conditional_draws(density: Density, observed: list[int], seen: Tensor, rows
             return None
         drawn.append(one.sample((count,)))
     return torch.stack(drawn, dim=1)
-
-
-def _check_rows(log_p: Tensor, rows: Tensor) -> None:
-    bad = (~(log_p > -torch.inf)).nonzero().squeeze(-1)
-    if len(bad):
-        raise ValueError(
-            f"rows: expected values that are possible, but the density of what row {int(rows[bad[0]])} has is 0, or "
-            f"below every float ({len(bad)} of these rows); correct or leave out those values"
-        )
 
 
 def _mean(density: Density, x: Tensor) -> Tensor | None:
@@ -308,7 +324,7 @@ def _mean(density: Density, x: Tensor) -> Tensor | None:
         if moments is None or not bool(moments.mean.isfinite().all()):
             return None
         if seen is not None:
-            _check_rows(_marginal(density, observed).log_prob(seen), rows)
+            check_possible(_marginal(density, observed).log_prob(seen), rows)
         filled = result[rows]
         filled[:, others(observed, x.shape[1])] = moments.mean
         result[rows] = filled

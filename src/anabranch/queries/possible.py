@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from anabranch.families import Family, Levels
 from anabranch.models import AnyOrder
@@ -64,3 +65,13 @@ def _holds(run: Interval, ends: tuple[float, float]) -> bool:
 
 def _rounding(end: float) -> float:
     return _ROUNDING * (1 + abs(end)) if math.isfinite(end) else 0.0
+
+
+def check_possible(log_p: Tensor, rows: Tensor) -> None:
+    """Raise ValueError naming the first of rows, numbered (n), of which what was observed has a log p (n) of -inf or NaN."""
+    bad = (~(log_p > -torch.inf)).nonzero().squeeze(-1)
+    if len(bad):
+        raise ValueError(
+            f"rows: expected values that are possible, but the density of what row {int(rows[bad[0]])} has is 0, or "
+            f"below every float ({len(bad)} of these rows); correct or leave out those values"
+        )

@@ -23,10 +23,11 @@ def vae(
     channels: Sequence[int] | None = None,
     activation: str = "silu",
     drop: float = 0.0,
+    gaps: bool = False,
 ) -> LatentVariable:
     r"""A variational autoencoder: p(x) = \int p(z) p(x | z) dz with a network for p(x | z), and another for q(z | x).
 
-    Source: Kingma and Welling, 2014, arXiv:1312.6114.
+    Source: Kingma and Welling, 2014, arXiv:1312.6114; Mattei and Frellsen, 2019, arXiv:1812.02633 (gaps).
 
     Args:
         event_shape: of x.
@@ -44,9 +45,11 @@ def vae(
         activation: the networks' nonlinearity.
         drop: the share of channels of each convolution that is left out in training: a few thousand images are soon learned
             by heart.
+        gaps: whether a NaN in x is a gap, which the encoder is told of and the decoder leaves out. `fit` it by
+            `objectives.ImportanceWeighted`, and fill gaps by `queries.impute` (MIWAE).
 
     Raises:
-        ValueError: another name, or shapes that do not fit.
+        ValueError: another name, shapes that do not fit, or gaps in what convolutions or `Channels` read.
 
     Example:
         >>> import torch
@@ -65,7 +68,7 @@ def vae(
     else:
         if isinstance(posterior, str):
             posterior = posteriors.NAMED[one_of("posterior", posterior, tuple(posteriors.NAMED))]
-        read = encoder(shape, family, widths[0], widths[:0:-1], of_encoder, activation, drop)
+        read = encoder(shape, family, widths[0], widths[:0:-1], of_encoder, activation, drop, gaps)
         q = Encoded(posterior(latent, widths[0]), read)
     if isinstance(prior, Density):
         p = prior
@@ -75,4 +78,10 @@ def vae(
         p = priors.vamp(q)
     else:
         p = priors.NAMED[prior](latent)
-    return LatentVariable(p, decoder(shape, family, latent, widths, channels, activation, drop), q)
+    model = LatentVariable(p, decoder(shape, family, latent, widths, channels, activation, drop), q)
+    if gaps and not model.gaps:
+        raise ValueError(
+            "gaps: expected False of a posterior that is not told of them (networks.WithMask), or of Channels, whose pixels "
+            "are read whole, got True"
+        )
+    return model

@@ -10,7 +10,7 @@ import torch
 from anabranch.checks import as_shape
 from anabranch.families import Channels, Family
 from anabranch.models import OfColumns
-from anabranch.networks import MLP, Downsampling, Network, Rescaled
+from anabranch.networks import MLP, Downsampling, Network, Rescaled, WithMask
 from anabranch.networks.network import Shape
 
 Kind = Family | Channels | Sequence[Family]
@@ -25,6 +25,7 @@ def encoder(
     channels: Sequence[int] | None = None,
     activation: str = "silu",
     drop: float = 0.0,
+    gaps: bool = False,
 ) -> Network:
     """A network from events to so many features: an MLP, or convolutions of images.
 
@@ -39,9 +40,11 @@ def encoder(
         channels: of the convolutions (`networks.Downsampling`); None for an MLP.
         activation: the network's nonlinearity.
         drop: the share of channels of each convolution that is left out in training.
+        gaps: whether a NaN is a gap: the MLP then also reads which numbers were observed (`networks.WithMask`).
 
     Raises:
-        ValueError: a list of families for events that are no vectors of as many numbers; convolutions of what is no image.
+        ValueError: a list of families for events that are no vectors of as many numbers; convolutions of what is no image,
+            or of images with gaps.
 
     Example:
         >>> import torch
@@ -51,13 +54,30 @@ def encoder(
         torch.Size([5, 32])
     """
     shape = as_shape("event_shape", event_shape)
+    if gaps and channels is not None:
+        raise ValueError(f"gaps: expected False with convolutions, which read no mask, got channels={list(channels)}")
+    network = _of_complete(shape, family, features, hidden, channels, activation, drop, shape.numel() if gaps else 0)
+    return WithMask(network) if gaps else network
+
+
+def _of_complete(
+    shape: torch.Size,
+    family: Kind,
+    features: int,
+    hidden: Sequence[int],
+    channels: Sequence[int] | None,
+    activation: str,
+    drop: float,
+    context: int,
+) -> Network:
+    """The network of events without gaps, with a context of so many numbers."""
     if not isinstance(family, (Family, Channels)):
         families = columns_of(family, shape)
         inputs = sum(part.inputs for part in families)
-        return OfColumns(families, MLP(inputs, features, hidden=hidden, activation=activation))
+        return OfColumns(families, MLP(inputs, features, context, hidden=hidden, activation=activation))
     network: Network
     if channels is None:
-        network = MLP(shape, features, hidden=hidden, activation=activation)
+        network = MLP(shape, features, context, hidden=hidden, activation=activation)
     else:
         network = Downsampling(of_images(shape), features, channels, activation, drop)
     low, high = (family.family if isinstance(family, Channels) else family).ends()

@@ -66,6 +66,7 @@ from anabranch.networks import (
     ResidualMLP,
     Skip,
     VelocityMLP,
+    WithMask,
 )
 from anabranch.testing.gaussian_chain import (
     chain_depths,
@@ -161,6 +162,18 @@ def _hierarchy() -> HierarchicalVAE:
         down=MLP(2, 3, 2, hidden=(8,), activation="tanh"),
     )
     return HierarchicalVAE([low, high], Normal([0.0, 1.0], 3.0, context=3, hidden=(4,)))
+
+
+def _hierarchy_of_gaps() -> HierarchicalVAE:
+    """Two levels above numbers of which any may be a gap."""
+    low = LatentLevel(
+        Normal([0.0], context=1, hidden=(4,)),
+        Normal([0.0], context=4, hidden=(4,)),
+        WithMask(MLP(2, 3, 2, hidden=(4,))),
+    )
+    high = LatentLevel(Normal.standard(1), Normal([0.0], context=3, hidden=(4,)))
+    family = Gaussians(1, floor=0.1)
+    return HierarchicalVAE([low, high], Factorized(family, 2, MLP(1, 2 * family.parameters_of_one, hidden=(4,))))
 
 
 def _image_hierarchy() -> HierarchicalVAE:
@@ -287,6 +300,11 @@ DENSITIES: dict[str, Case] = {
     ),
     "autoencoder of images by convolutions": Case(
         lambda: vaes.vae((1, 2, 1), Levels(3), 1, posterior="full", hidden=(8,), channels=(4, 4))
+    ),
+    "autoencoder of gaps": Case(lambda: vaes.vae(2, [Gaussians(1, floor=0.1), Levels(3)], 1, hidden=(8, 8), gaps=True)),
+    "hierarchy of gaps": Case(_hierarchy_of_gaps),
+    "depths of a hierarchy of gaps": Case(
+        lambda: LatentDepthMixture(Entries(_hierarchy_of_gaps()), WithMask(MLP(2, 2, 2, hidden=(4,))))
     ),
     "autoencoder of columns": Case(
         lambda: vaes.vae(2, [Gaussians(1, floor=0.1), Levels(3)], 2, "gaussian mixture", "radial", hidden=(8,))

@@ -37,6 +37,7 @@ from anabranch.networks import (
     Timed,
     Upsampling,
     VelocityMLP,
+    WithMask,
 )
 from anabranch.testing.registry.case import Case
 from anabranch.testing.registry.small_parts import (
@@ -64,6 +65,10 @@ NETWORKS: dict[str, Case] = {
     "of columns": Case(lambda: OfColumns([Logistics(1, bins=2), Levels(2), Gaussians(1)], MLP(6, 4, hidden=(8,)))),
     "downsampling": Case(lambda: Downsampling((2, 3, 2), 3, hidden=(4, 4)), features=(2, 3, 2)),
     "upsampling": Case(lambda: Upsampling(3, (2, 3, 2), hidden=(4, 4))),
+    "with a mask": Case(lambda: WithMask(MLP((3, 1), 4, 3, hidden=(8,))), features=(3, 1)),
+    "with a mask, of columns": Case(
+        lambda: WithMask(OfColumns([Levels(2), Gaussians(1)], MLP(3, 4, 2, hidden=(8,)))), features=2
+    ),
     "lookup": Case(lambda: Lookup(3, 2, 4)),
     "picked": Case(lambda: Pick(3, [2, 0])),
     "velocity MLP": Case(lambda: VelocityMLP(3, hidden=(8, 8)), context=1),

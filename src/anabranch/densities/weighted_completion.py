@@ -1,0 +1,36 @@
+r"""Rows completed by weighted draws: of what a density is asked that has a hidden variable, or none.
+
+A weighted completion of a row x whose observed part is x_o is the row with its gaps drawn from a proposal r, and a weight
+
+.. math:: w \ge 0, \qquad E_r[w\, f(x)] = \int f(x)\, p(x)\, dx_{\text{gaps}} \quad \text{for all } f,
+
+so that the mean of w is p(x_o), and draws chosen by their weights are draws of p(gaps | x_o).
+Source: Rubin, 1987, "The SIR algorithm"; Mattei and Frellsen, 2019, arXiv:1812.02633, equation 11.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anabranch.densities.contexts import joint_batch
+from anabranch.densities.density import Density
+
+
+def of_independent_numbers(density: Density, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A weighted completion of a density whose numbers are independent given the context: its draws, with weights p(x_o).
+
+    Args:
+        density: that takes NaN for gaps.
+        x: (*batch, *event), NaN for a gap.
+        context: (*context batch, *context), or None.
+
+    Returns:
+        the rows, with all batch dimensions of both, and log w, nats.
+    """
+    batch = joint_batch(density, x, context)
+    if context is None or density.context_shape is None:
+        drawn = density._sample(batch, context)
+    else:
+        drawn = density._sample(torch.Size(), context.expand(*batch, *density.context_shape))
+    return torch.where(x.isnan(), drawn, x), density._log_prob(x, context)

@@ -1,0 +1,67 @@
+"""The bound of several weighted draws of a hidden variable."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from anabranch.checks import positive_int
+from anabranch.densities import Density
+from anabranch.objectives.lower_bound import has_terms
+from anabranch.objectives.objective import Batch, Objective
+
+
+class ImportanceWeighted(Objective):
+    r"""The negative bound of K importance weights of a density with a posterior network (IWAE; of rows with gaps MIWAE):
+
+    .. math:: \log p(x) \ge E\Big[\log \tfrac1K \sum_k w_k\Big], \qquad w_k = p(x, z_k) / q(z_k \mid x), \quad z_k \sim q
+
+    It rises to log p(x) with K. With K = 1 it is the lower bound, by draws alone. Of a row with gaps x is what was observed,
+    where the density takes NaN for gaps. Gradients go through the draws. Validation rows are judged by the density's bound.
+    Source: Burda et al., 2016, arXiv:1509.00519; Mattei and Frellsen, 2019, arXiv:1812.02633, equation 4 (gaps).
+
+    Args:
+        particles: K.
+
+    Raises:
+        ValueError: fewer than one particle; in a fit, a density without a posterior network, or with one whose draws are not
+            differentiable.
+
+    Example:
+        >>> import torch
+        >>> import anabranch as ab
+        >>> from anabranch.families import Gaussians
+        >>> from anabranch.objectives import ImportanceWeighted
+        >>> model = ab.vaes.vae(2, Gaussians(1, floor=0.1), latent=1, hidden=(8,), gaps=True)
+        >>> x = torch.tensor([[0.5, torch.nan], [torch.nan, 1.0]]).repeat(50, 1)
+        >>> history = ab.fit(model, x, objective=ImportanceWeighted(5), epochs=2, seed=0, progress=False)
+    """
+
+    uses_labels = False
+    by_epochs = False
+    static = True
+    reads_rows = False
+
+    def __init__(self, particles: int = 20) -> None:
+        self.particles = positive_int("particles", particles)
+
+    def prepare(self, rows: Batch, epochs: int) -> None:
+        density = rows.density
+        if density.likelihood != "bound" or not has_terms(density):
+            raise ValueError(
+                f"density: expected one with a posterior network, such as LatentVariable, got a {type(density).__name__}"
+            )
+        for part in density.modules():
+            posterior = getattr(part, "posterior", None)
+            if isinstance(posterior, Density) and not posterior.reparameterized:
+                raise ValueError(
+                    f"density: expected posteriors whose draws are differentiable, got a {type(posterior).__name__}; "
+                    "objectives.MultiSample takes others"
+                )
+
+    def __call__(self, batch: Batch) -> Tensor:
+        x = batch.x.expand(self.particles, *batch.x.shape)
+        log_w = batch.density._log_weight(x, batch.context)
+        return math.log(self.particles) - torch.logsumexp(log_w, dim=0)
