@@ -1,6 +1,6 @@
 """Our Glow and normflows' Glow of equal size on images of 28 x 28, fitted for equal processor time, one thread each.
 
-python benchmarks/glow_against_normflows.py run --file fashion.npz [--minutes 8] [--seeds 0,1,2] [-o glow.jsonl]
+python benchmarks/glow_against_normflows.py run --file fashion.npz [--minutes 8] [--rate 1e-3] [--seeds 0,1] [-o runs.jsonl]
 python benchmarks/glow_against_normflows.py summary glow.jsonl [--page]
 
 The file has x (images, height, width) in uint8, and a test set xt if there is one, else the last sixth of x is the test set.
@@ -16,17 +16,16 @@ the first test images, by importance weighting with the same draws of u; "bound"
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+from runs import Runs, command_line
 from torch import Tensor, nn
+from trials import Row, over_seeds
 
 import anabranch as ab
 from anabranch.draws import drawing
@@ -38,7 +37,6 @@ LEVELS, STEPS, HIDDEN, BLOCKS = 2, 8, 32, 1
 BATCH, CLIP, WARM = 64, 50.0, 100
 # processor seconds of one at a stretch
 TURN = 5.0
-Row = dict[str, Any]
 
 
 def glow_of_anabranch(shape: tuple[int, int, int], hidden: int = HIDDEN) -> nn.Module:
@@ -162,23 +160,20 @@ def scored(log_prob: Callable[[Tensor], Tensor], x: Tensor, draws: int) -> Row:
     return {"bits": bits(value, dimensions), "bound": bits(bound, dimensions)}
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Both models on every seed that has no line yet."""
-    torch.set_num_threads(1)
-    images = load_levelled(arguments.data, arguments.file)
+def run(arguments: argparse.Namespace, runs: Runs) -> None:
+    """The models of every seed that have no line yet."""
+    images = load_levelled(arguments.data, Path(arguments.file))
     shape = tuple(images.x.shape[1:])
-    done = {(row["seed"], row["minutes"], row["rate"], row["data"]) for row in rows_of(arguments.output)}
     width = width_like(parameters_of(glow_of_anabranch(shape)), shape)
+    hidden = {OURS: HIDDEN, THEIRS: width}
     for seed in map(int, arguments.seeds.split(",")):
-        if (seed, arguments.minutes, arguments.rate, arguments.data) in done:
-            continue
         with drawing(seed):
             models = {OURS: glow_of_anabranch(shape), THEIRS: glow_of_normflows(shape, width)}
-        hidden = {OURS: HIDDEN, THEIRS: width}
+        of_seed = (arguments.data, arguments.minutes, arguments.rate, seed)
         fits = [
             Fit(name, model, 60 * arguments.minutes, arguments.rate, seed)
             for name, model in models.items()
-            if name in arguments.models
+            if name in arguments.models.split("|") and (*of_seed, name) not in runs
         ]
         batches = {one.name: batches_of(images.x, seed) for one in fits}
         while any(one.used < one.budget for one in fits):
@@ -190,54 +185,19 @@ def run(arguments: argparse.Namespace) -> None:
             row |= {"steps": one.steps, "milliseconds a step": 1000 * one.used / one.steps}
             row |= scored(log_prob_of(one.model.eval()), images.test[: arguments.scored], arguments.draws)
             row |= {"fitted": one.course[-1][1], "scored": arguments.scored, "draws": arguments.draws}
-            row |= {"load": round(os.getloadavg()[0], 1), "course": one.course[:: max(1, len(one.course) // 20)]}
-            print(json.dumps(row), flush=True)
-            with arguments.output.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            runs.add(row | {"course": one.course[:: max(1, len(one.course) // 20)]})
 
 
-def rows_of(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def summary(arguments: argparse.Namespace) -> None:
-    """A Markdown table; with --page also on the page of the docs, and the runs in results/."""
-    from trials import over_seeds, write  # noqa: PLC0415 (it loads more than the fits need)
-
-    rows = rows_of(arguments.runs)
+def summary(rows: list[Row]) -> str:
+    """A line for each model at each rate and time."""
     by = ("data", "minutes", "rate", "model")
     counts = [sum(all(other[key] == row[key] for key in by) for other in rows) for row in rows]
     columns = {"bits": ".3f", "bound": ".3f", "parameters": ",.0f", "milliseconds a step": ".0f", "steps": ",.0f"}
-    table = over_seeds([{**row, "seeds": n} for row, n in zip(rows, counts, strict=True)], (*by, "seeds"), columns)
-    if arguments.page:
-        setting = {"levels": LEVELS, "steps": STEPS, "blocks": BLOCKS, "batch": BATCH, "clip": CLIP, "warm": WARM}
-        write("glow_against_normflows", setting, rows, table, PAGE)
-    else:
-        print(table)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("run")
-    command.set_defaults(call=run)
-    command.add_argument("--file", type=Path, required=True, help=".npz with x, and xt if there is a test set")
-    command.add_argument("--data", default="fashion", choices=("fashion", "mnist"), help="the name of the data")
-    command.add_argument("--minutes", type=float, default=8.0, help="of processor time, for each fit")
-    command.add_argument("--seeds", default="0,1,2")
-    command.add_argument("--rate", type=float, default=1e-3, help="the largest learning rate")
-    command.add_argument("--models", default=f"{OURS},{THEIRS}")
-    command.add_argument("--scored", type=int, default=1000, help="so many test images")
-    command.add_argument("--draws", type=int, default=10, help="of the noise, for each test image")
-    command.add_argument("-o", "--output", type=Path, default=Path("glow.jsonl"))
-    command = commands.add_parser("summary")
-    command.set_defaults(call=summary)
-    command.add_argument("runs", type=Path)
-    command.add_argument("--page", action="store_true", help="write the table to docs/image_flows.md")
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    return over_seeds([{**row, "seeds": n} for row, n in zip(rows, counts, strict=True)], (*by, "seeds"), columns)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()
+    setting = {"levels": LEVELS, "steps": STEPS, "blocks": BLOCKS, "batch": BATCH, "clip": CLIP, "warm": WARM}
+    options: dict[str, str | float] = {"file": "fashion.npz", "data": "fashion", "models": f"{OURS}|{THEIRS}"}
+    options |= {"minutes": 8.0, "rate": 1e-3, "scored": 1000, "draws": 10}
+    command_line(__doc__, PAGE, ("data", "minutes", "rate", "seed", "model"), run, summary, setting, **options)

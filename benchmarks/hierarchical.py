@@ -7,7 +7,8 @@ A model is a name below, with settings of the model and of the fit after a colon
 fit is a line of the JSON lines; a fit whose line is there is not run again. One thread.
 
 scikit-learn's digits, 8x8, 17 levels, rows 1000/350/447 in order: fitted, to stop by, scored. With --held validation the
-rows to stop by are scored in place of the last ones, to choose settings.
+rows to stop by are scored in place of the last ones, to choose settings; their lines are in no table. --keep names a
+folder for the fitted densities.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import re
 import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from runs import Runs, command_line
+from trials import Row
 
 import anabranch as ab
 from anabranch import families, vaes
@@ -31,7 +32,6 @@ from anabranch.densities import Density
 from anabranch.models import HierarchicalVAE, LatentDepthMixture
 from anabranch.objectives import LowerBound
 
-Row = dict[str, Any]
 SAME = ("model", "seed", "held")
 SHAPE = (1, 8, 8)
 FIT: Row = {"batch_size": 64, "learning_rate": 2e-3, "average": 0.99, "weight_decay": 1e-4, "clip": 50.0}
@@ -90,7 +90,7 @@ def work(model: str, seed: int, arguments: argparse.Namespace) -> Row:
         validation=validation,
         seed=seed,
         objective=LowerBound(**objective),
-        progress=arguments.progress,
+        progress=False,
         patience=None,
         compile=False,
         **options,
@@ -110,8 +110,9 @@ def work(model: str, seed: int, arguments: argparse.Namespace) -> Row:
     row |= {"seconds of the estimate": time.process_time() - begun, "particles": arguments.particles}
     row |= {"parameters": sum(p.numel() for p in density.parameters())}
     if arguments.keep:
-        arguments.keep.mkdir(exist_ok=True)
-        ab.save(density, arguments.keep / f"{re.sub('[^a-z0-9]+', '-', model)}-{seed}.safetensors")
+        folder = Path(arguments.keep)
+        folder.mkdir(exist_ok=True)
+        ab.save(density, folder / f"{re.sub('[^a-z0-9]+', '-', model)}-{seed}.safetensors")
     return row
 
 
@@ -154,30 +155,17 @@ def sampling(density: LatentDepthMixture, count: int = 500) -> Row:
     return {"sampling ms at each depth": times}
 
 
-def rows_of(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, runs: Runs) -> None:
     """All fits that have no line yet."""
-    torch.set_num_threads(1)
-    done = {tuple(row[key] for key in SAME) for row in rows_of(arguments.output)}
-    models = arguments.models.split("|") if arguments.models else list(SETTINGS)
     for seed in map(int, arguments.seeds.split(",")):
-        for model in models:
-            if (model, seed, arguments.held) in done:
-                continue
-            row = work(model, seed, arguments)
-            with arguments.output.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+        for model in arguments.models.split("|"):
+            if (model, seed, arguments.held) not in runs:
+                runs.add(work(model, seed, arguments))
 
 
-def summary(arguments: argparse.Namespace) -> None:
-    """A Markdown table; with --page also on the page of the docs, and the runs in results/."""
-    from trials import write  # noqa: PLC0415 (it loads more than the fits need)
-
-    rows = [row for path in arguments.runs for row in rows_of(path) if row["held"] == "test"]
+def summary(rows: list[Row]) -> str:
+    """A line for each model, of the rows of the test."""
+    rows = [row for row in rows if row["held"] == "test"]
     head = ("model", "seeds", "bound", "estimate", "each seed", "divergence by level", "parameters", "seconds")
     lines = [f"| {' | '.join(head)} |", "| - " * len(head) + "|"]
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -188,37 +176,14 @@ def summary(arguments: argparse.Namespace) -> None:
         cells += [", ".join(f"{statistics.fmean(level):.1f}" for level in zip(*by_level, strict=True))]
         cells += [f"{some[0]['parameters']:,}", f"{statistics.fmean(row['processor seconds'] for row in some):.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    table = "\n".join(lines)
-    if arguments.page:
-        write("hierarchical", {"models": SETTINGS, "fit": FIT, "objective": OBJECTIVE}, rows, table, PAGE)
-    else:
-        print(f"\n{table}")
+    return "\n".join(lines)
 
 
 def spread(values: list[float]) -> str:
     return f"{statistics.fmean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("run")
-    command.set_defaults(call=run)
-    command.add_argument("--models", help="separated by |")
-    command.add_argument("--seeds", default="0,1,2")
-    command.add_argument("--held", choices=("test", "validation"), default="test")
-    command.add_argument("--particles", type=int, default=1000, help="of the estimate")
-    command.add_argument("--progress", action="store_true")
-    command.add_argument("--keep", type=Path, help="a folder for the fitted densities")
-    command.add_argument("-o", "--output", type=Path, default=Path("hierarchical.jsonl"))
-    command = commands.add_parser("summary")
-    command.set_defaults(call=summary)
-    command.add_argument("runs", type=Path, nargs="+")
-    command.add_argument("--page", action="store_true", help="write the table to docs/hierarchical.md")
-    arguments = parser.parse_args()
-    arguments.call(arguments)
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()
+    setting = {"models": SETTINGS, "fit": FIT, "objective": OBJECTIVE}
+    options = {"models": "|".join(SETTINGS), "held": "test", "particles": 1000, "keep": ""}
+    command_line(__doc__, PAGE, SAME, run, summary, setting, **options)

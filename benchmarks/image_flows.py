@@ -13,15 +13,14 @@ validation rows choose; Glow with uniform noise, and Glow whose pixels are on [0
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
+from fits import table_of
+from runs import Runs, command_line
+from trials import Row
 
 import anabranch as ab
 from anabranch.densities import Dequantized
@@ -31,7 +30,6 @@ from anabranch.gallery.image_flows import METHODS, SMALL, build
 from anabranch.gallery.results import count_parameters
 from anabranch.images.baselines import gaussian_mixture, independent_pixels
 
-Row = dict[str, Any]
 PAGE = Path(__file__).parent.parent / "docs" / "image_flows.md"
 UNIFORM, NO_LOGIT = ", uniform noise", ", no logit"
 INDEPENDENT, GAUSSIANS = "independent pixels", "Gaussian mixture"
@@ -89,76 +87,26 @@ def work(method: str, seed: int, arguments: argparse.Namespace) -> Row:
     return row | trained | {"seconds": seconds}
 
 
-def rows_of(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, runs: Runs) -> None:
     """All fits that have no line yet."""
-    torch.set_num_threads(1)
-    done = {(row["method"], row["seed"]) for row in rows_of(arguments.output)}
     for seed in map(int, arguments.seeds.split(",")):
-        for method in arguments.methods.split("|") if arguments.methods else ALL:
-            if (method, seed) not in done:
-                row = work(method, seed, arguments)
-                print(json.dumps(row), flush=True)
-                with arguments.output.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+        for method in arguments.methods.split("|"):
+            if (method, seed) not in runs:
+                runs.add(work(method, seed, arguments))
 
 
-def table_of(rows: list[Row]) -> str:
+def summary(rows: list[Row]) -> str:
     """A line for each method, the fewest nats first."""
-    heads = ("model", "seeds", "nats an image", "bits per dimension", "each seed", "bound", "parameters", "seconds")
-    groups = {method: [row for row in rows if row["method"] == method] for method in {row["method"]: 0 for row in rows}}
-    lines = [f"| {' | '.join(heads)} |", "| - " * len(heads) + "|"]
-    for method, some in sorted(groups.items(), key=lambda item: statistics.fmean(row["nats"] for row in item[1])):
-        each = [row["nats"] for row in some]
-        spread = f" ± {statistics.stdev(each):.2f}" if len(set(each)) > 1 else ""
-        bits = statistics.fmean(row["bits"] for row in some)
-        cells = [method, str(len(some)), f"{statistics.fmean(each):.2f}{spread}", f"{bits:.3f}"]
-        cells.append(" ".join(f"{value:.2f}" for value in each))
-        for name, form in (("bound", ".2f"), ("parameters", ",.0f"), ("seconds", ",.0f")):
-            known = [row[name] for row in some if name in row]
-            cells.append(format(statistics.fmean(known), form) if known else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def summary(arguments: argparse.Namespace) -> None:
-    """A Markdown table; with --page also on the page of the docs, and the runs in results/."""
-    from trials import write  # noqa: PLC0415 (it loads more than the fits need)
-
-    rows = rows_of(arguments.runs)
-    if arguments.page:
-        setting = {
-            "options": SMALL.options,
-            "noise": SMALL.noise,
-            "fit": SMALL.fit,
-            "epochs": EPOCHS,
-            "samples": SAMPLES,
-        }
-        write("image_flows", setting, rows, table_of(rows), PAGE)
-    else:
-        print(table_of(rows))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("run")
-    command.set_defaults(call=run)
-    command.add_argument("--methods", help="separated by |")
-    command.add_argument("--seeds", default="0,1,2")
-    command.add_argument("--epochs", type=int, default=EPOCHS)
-    command.add_argument("-o", "--output", type=Path, default=Path("image_flows.jsonl"))
-    command = commands.add_parser("summary")
-    command.set_defaults(call=summary)
-    command.add_argument("runs", type=Path)
-    command.add_argument("--page", action="store_true", help="write the table to docs/images.md")
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    columns = {
+        "bits": ("bits per dimension", ".3f"),
+        "bound": ("bound", ".2f"),
+        "parameters": ("parameters", ",.0f"),
+        "seconds": ("seconds", ",.0f"),
+    }
+    return table_of([row | {"model": row["method"]} for row in rows], columns)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()
+    setting = {"options": SMALL.options, "noise": SMALL.noise, "fit": SMALL.fit, "epochs": EPOCHS, "samples": SAMPLES}
+    options = {"methods": "|".join(ALL), "epochs": EPOCHS}
+    command_line(__doc__, PAGE, ("method", "seed"), run, summary, setting, **options)

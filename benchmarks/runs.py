@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trials import Row, fill
+from trials import Row, fill, write
 
 
 class Runs:
@@ -53,7 +53,8 @@ def command_line(
     key: Sequence[str],
     run: Callable[[argparse.Namespace, Runs], None],
     summary: Callable[[list[Row]], str],
-    **options: str | int,
+    setting: Row | None = None,
+    **options: str | float,
 ) -> None:
     """The commands `run` and `summary` of the benchmark whose file is running.
 
@@ -63,6 +64,7 @@ def command_line(
         key: as of `Runs`.
         run: adds the lines that are not there.
         summary: the text of the table, of all lines.
+        setting: of the fits; with it `summary --page` also writes the lines to results/NAME.json.
         options: of `run`, with their defaults; `--seeds` is one of every benchmark.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,7 +82,11 @@ def command_line(
         torch.set_num_threads(1)
         run(arguments, Runs(arguments.output, key))
         return
-    text = summary(Runs(arguments.runs, key).rows)
+    rows = Runs(arguments.runs, key).rows
+    text = summary(rows)
+    if arguments.page and setting is not None:
+        write(name, setting, rows, text, page)
+        return
     print(text)
     if arguments.page:
         fill(page, name, text)
