@@ -110,7 +110,8 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
         raise ValueError(f"{file}: expected an .npz file with x, got one array; write it with numpy.savez(file, x=...)")
     with opened as arrays:
         found = {key: arrays[key] for key in ("x", "xt") if key in arrays.files}
-        classes = arrays[key] if (key := "yt" if "xt" in found else "y") in arrays.files else None
+        of_test = "yt" if "xt" in found else "y"
+        classes = arrays[of_test] if of_test in arrays.files else None
     for key, value in found.items():
         if value.dtype != np.uint8 or value.ndim != 3:
             raise ValueError(
@@ -131,7 +132,7 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
         )
     known = None if classes is None else torch.from_numpy(np.asarray(classes, dtype=np.int64))[-len(test) :]
     if known is not None and known.shape != (len(test),):
-        raise ValueError(f"{file}: expected {key} with a class for each image, got shape {classes.shape}")
+        raise ValueError(f"{file}: expected {of_test} with a class for each image, got shape {classes.shape}")
     return LevelledImages(name, 256, x[:kept], x[kept:], test, known)
 
 

@@ -45,9 +45,9 @@ class Setting:
 
 _FIT: dict[str, Any] = {"learning_rate": 2e-3, "patience": None, "progress": False, "compile": False}
 # networks and rates are those of benchmarks/diffusion.py, which its validation rows chose
-OF_DIGITS = Setting({"hidden": 32, "blocks": 3}, 120, {**_FIT, "batch_size": 100, "average": 0.995})
+OF_DIGITS = Setting({"hidden": 32, "blocks": 3}, 80, {**_FIT, "batch_size": 100, "average": 0.995})
 OF_PLANE = Setting(
-    {"hidden": 64, "blocks": 3, "low": -10.0}, 1000, {**_FIT, "batch_size": 512, "average": 0.998, "validation": 0}
+    {"hidden": 64, "blocks": 3, "low": -10.0}, 800, {**_FIT, "batch_size": 512, "average": 0.998, "validation": 0}
 )
 OF_SPLINES = Setting(
     {"blocks": 4, "hidden": (64, 64)},

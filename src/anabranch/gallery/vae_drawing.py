@@ -46,9 +46,6 @@ def draw_vae(folder: Path, images: LevelledImages, fitted: Mapping[str, Density]
         maps[form.name] = (_map(models[_STANDARD], form), "z at quantiles of the prior")
         ways |= _ways(models[_STANDARD], form)
     samples_picture(
-        folder / "vae-samples.png", sheets, darkest=1, title="Images, and samples of each prior and decoder"
-    )
-    samples_picture(
         folder / "vae-map.png", maps, darkest=1, title="The mean of x at points z of the plane", columns=2, side=6.0
     )
     strips_picture(folder / "vae-ways.png", ways, darkest=1, title="Ways through the plane: the mean of x at points z")
