@@ -1,4 +1,4 @@
-"""Experiments as commands: mixtures of flows on toys, images and tables; flows of the plane and of images."""
+"""Experiments as commands: mixtures of flows on toys, images and tables; models of the plane and of images of each kind."""
 
 from anabranch.gallery.experiments import NAMES, run_experiment
 from anabranch.gallery.results import Result

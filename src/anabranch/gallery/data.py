@@ -101,8 +101,8 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
         if file is not None:
             raise ValueError(f"file: expected None for digits, which come with scikit-learn, got {file}")
         images = load_images()
-        parts = (rows[:, None] for rows in (images.x, images.validation, images.test))
-        return LevelledImages(name, 17, *parts, images.test_classes)
+        x, validation, test = (rows[:, None] for rows in (images.x, images.validation, images.test))
+        return LevelledImages(name, 17, x, validation, test, images.test_classes)
     if file is None:
         raise ValueError(f"file: expected the .npz file of {name}, with x (rows, height, width) in uint8, got None")
     opened = np.load(file, allow_pickle=False)
@@ -130,9 +130,11 @@ def load_levelled(name: str, file: Path | None = None) -> LevelledImages:
             f"{file}: expected at least 25 images to fit and 1 to score, got {len(x)} and {len(test)} (without xt the last "
             "sixth of x is scored)"
         )
-    known = None if classes is None else torch.from_numpy(np.asarray(classes, dtype=np.int64))[-len(test) :]
-    if known is not None and known.shape != (len(test),):
-        raise ValueError(f"{file}: expected {of_test} with a class for each image, got shape {classes.shape}")
+    known = None
+    if classes is not None:
+        known = torch.from_numpy(classes.astype(np.int64))[-len(test) :]
+        if known.shape != (len(test),):
+            raise ValueError(f"{file}: expected {of_test} with a class for each image, got shape {classes.shape}")
     return LevelledImages(name, 256, x[:kept], x[kept:], test, known)
 
 

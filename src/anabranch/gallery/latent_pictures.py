@@ -64,9 +64,9 @@ def latent_picture(
     """
     require_matplotlib()
     points = [read_array("draws", plane.draws, 2) for plane in planes.values()]
-    names, codes = ([], np.zeros(len(points[0]), dtype=np.int64))
-    if classes is not None:
-        names, codes = codes_of("classes", classes, len(points[0]))
+    alike = np.zeros(len(points[0]), dtype=np.int64) if classes is None else classes
+    names, codes = codes_of("classes", alike, len(points[0]))
+    names = [] if classes is None else names
     colours = colours_of(max(1, len(names)))
     figure = new_figure(3.7 * len(planes) + 0.2, 4.7 + 0.25 * lines_of_legend(names), title)
     for i, ((name, plane), drawn) in enumerate(zip(planes.items(), points, strict=True)):

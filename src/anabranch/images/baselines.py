@@ -51,8 +51,8 @@ def gaussian_mixture(train: Tensor, validate: Tensor, count: int, seed: int) -> 
         seed: of the noise and of the fits.
     """
     with drawing(seed):
-        noisy = [((x + torch.rand(x.shape)) / count).flatten(1).double().numpy() for x in (train, validate)]
-    mixture = choose_gaussian_mixture(*noisy, _SIZES, seed=seed).float()
+        fitted, chosen_by = (((x + torch.rand(x.shape)) / count).flatten(1).double().numpy() for x in (train, validate))
+    mixture = choose_gaussian_mixture(fitted, chosen_by, _SIZES, seed=seed).float()
     shape = train.shape[1:]
     return Dequantized(Flow(Reshape(shape, shape.numel()), mixture), count)
 
