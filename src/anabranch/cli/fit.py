@@ -26,6 +26,7 @@ class Model(StrEnum):
     ANY_ORDER = "any-order"
     DEPTH = "depth"
     FLOW = "flow"
+    VAE = "vae"
 
 
 class Structure(StrEnum):
@@ -60,7 +61,8 @@ def fit(
         Model | None,
         typer.Option(
             help="Any order, for columns of all kinds and gaps; a mixture over the depths of a flow, or the flow, for "
-            "numbers. By default what the table needs, and depth if it needs nothing."
+            "numbers; or vae, an autoencoder of columns of all kinds and gaps, whose log p is estimated. By default what "
+            "the table needs, and depth if it needs nothing."
         ),
     ] = None,
     structure: Annotated[Structure, typer.Option(help="Of the spline blocks.")] = Structure.AUTOREGRESSIVE,
@@ -79,6 +81,9 @@ def fit(
     orders: Annotated[
         int, typer.Option(help="Of a model of any order, how many orders of the columns its joint averages.")
     ] = 1,
+    latent: Annotated[
+        int | None, typer.Option(help="Of an autoencoder, how many hidden numbers; by default 8.")
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the rows, at most: the same fit on every machine. By default --minutes says."),
@@ -166,7 +171,12 @@ def fit(
     only_images: dict[str, Any] = {"labels": labels, "array": array, "levels": levels}
     only_tables = {
         **{"columns": columns, "given": given, "kinds": kinds, "model": model, "steps-of": steps_of},
-        **{"stream": stream or None, "orders": None if orders == 1 else orders, "bins": None if bins == 8 else bins},
+        **{
+            "stream": stream or None,
+            "latent": latent,
+            "orders": None if orders == 1 else orders,
+            "bins": None if bins == 8 else bins,
+        },
         **{"structure": None if structure is Structure.AUTOREGRESSIVE else structure, **reading},
     }
     if for_images(table, only_images, only_tables):
@@ -197,6 +207,7 @@ def fit(
             hidden=sizes,
             bins=bins,
             orders=orders,
+            latent=latent,
             schedule=None if steps_of is None else read_schedule(steps_of),
             **pace,
         )

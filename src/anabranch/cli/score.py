@@ -13,7 +13,7 @@ from anabranch.cli.files import Unseen, check_table_output, is_of_images, load_t
 from anabranch.cli.images import ARRAY, LABELS, refuse_options, score_images
 from anabranch.cli.reading import EscapeFormulas, read_input, reads_tables
 
-_COLUMN = "log_likelihood"
+_COLUMN, _ERROR = "log_likelihood", "standard_error"
 
 
 @one_line_errors()
@@ -38,7 +38,8 @@ def score(
 ) -> None:
     """Add a column `log_likelihood` to a table: nats per row, in the data's own units.
 
-    Of a row with gaps it is that of what was observed, where the model takes gaps.
+    Of a row with gaps it is that of what was observed, where the model takes gaps. Of an autoencoder it is an estimate,
+    and a column `standard_error` says how far it may be off.
 
     Of images: writes a table with a row for each of them, `image`, `log_likelihood` in nats, and `bits_per_dimension`.
     """
@@ -55,13 +56,21 @@ def score(
     refuse_options(model, {"labels": labels, "array": array}, "a table", "images")
     fitted = load_table_model(model)
     data, sheet = read_input(table, reading, model=fitted, file=model)
-    if _COLUMN in data.column_names:
-        raise ValueError(f"{table}: has a column {_COLUMN!r} already; rename or remove it")
+    estimated = fitted.density.likelihood != "exact"
+    for name in (_COLUMN, _ERROR) if estimated else (_COLUMN,):
+        if name in data.column_names:
+            raise ValueError(f"{table}: has a column {name!r} already; rename or remove it")
     with about(table, "--unseen null or --unseen -inf"):
-        log_p = fitted.log_prob(data, unseen.value)
-    write_output(data.append_column(_COLUMN, pa.array(log_p)), output, sheet, None, escape_formulas)
+        log_p, error = fitted.estimate(data, unseen=unseen.value)
+    scored = data.append_column(_COLUMN, pa.array(log_p))
+    scored = scored.append_column(_ERROR, pa.array(error)) if estimated else scored
+    write_output(scored, output, sheet, None, escape_formulas)
     possible = log_p[np.isfinite(log_p)]
-    mean = f"{float(np.mean(possible)):.3f} nats per row" if len(possible) else "all of probability 0"
+    mean = (
+        f"{float(np.mean(possible)):.3f} nats per row{', estimated' * estimated}"
+        if len(possible)
+        else "all of probability 0"
+    )
     none = f", but {len(log_p) - len(possible):,} of probability 0" if 0 < len(possible) < len(log_p) else ""
     complain(f"scored {len(log_p):,} rows, {mean}{none}" + _wrote(output))
 

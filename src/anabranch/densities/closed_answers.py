@@ -174,8 +174,8 @@ class ClosedAnswers(nn.Module, Generic[DensityT]):
         return None
 
     def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        """Rows x (*batch, *event) with their gaps drawn, and log w (*batch), nats, by which they are draws of p given the rest
-        (`densities.weighted_completion`).
+        """Rows x (*batch, *event) with their gaps drawn, and log w (*batch), nats, by which they are draws of p given what
+        was observed (`densities.weighted_completion`).
         """
         return None
 

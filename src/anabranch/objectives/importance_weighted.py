@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anabranch.checks import positive_int
 from anabranch.densities import Density
+from anabranch.draws import drawing
 from anabranch.objectives.lower_bound import has_terms
 from anabranch.objectives.objective import Batch, Objective
 
@@ -19,7 +20,7 @@ class ImportanceWeighted(Objective):
     .. math:: \log p(x) \ge E\Big[\log \tfrac1K \sum_k w_k\Big], \qquad w_k = p(x, z_k) / q(z_k \mid x), \quad z_k \sim q
 
     It rises to log p(x) with K. With K = 1 it is the lower bound, by draws alone. Of a row with gaps x is what was observed,
-    where the density takes NaN for gaps. Gradients go through the draws. Validation rows are judged by the density's bound.
+    where the density takes NaN for gaps. Gradients go through the draws. Validation rows are judged by the same bound.
     Source: Burda et al., 2016, arXiv:1509.00519; Mattei and Frellsen, 2019, arXiv:1812.02633, equation 4 (gaps).
 
     Args:
@@ -62,6 +63,13 @@ class ImportanceWeighted(Objective):
                 )
 
     def __call__(self, batch: Batch) -> Tensor:
-        x = batch.x.expand(self.particles, *batch.x.shape)
-        log_w = batch.density._log_weight(x, batch.context)
+        return self._loss(batch.density, batch.x, batch.context)
+
+    def validation_loss(self, density: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        """The loss itself: by the bound of one draw a posterior that has many would seem worse than it is."""
+        with drawing(0):
+            return self._loss(density, x, context)
+
+    def _loss(self, density: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        log_w = density._log_weight(x.expand(self.particles, *x.shape), context)
         return math.log(self.particles) - torch.logsumexp(log_w, dim=0)

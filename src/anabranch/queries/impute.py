@@ -28,6 +28,8 @@ from anabranch.transforms.domain import is_everything
 # draws behind a single best, where it has no formula
 _BEHIND_A_BEST = 256
 _CHAINS = 16
+# weighted draws of a row
+PROPOSALS = 512
 _LEAST_EFFECTIVE = 30.0
 _MOST_R_HAT = 1.3
 _EVENTS = 2**16
@@ -40,7 +42,7 @@ def impute(
     best: bool | str = False,
     context: Tensor | ArrayLike | None = None,
     *,
-    proposals: int = 512,
+    proposals: int = PROPOSALS,
     moves: int = 16,
     seed: int | None = None,
 ) -> Tensor:

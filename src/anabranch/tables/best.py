@@ -15,8 +15,10 @@ from torch import Tensor
 from anabranch.checks import one_of
 from anabranch.densities import Density
 from anabranch.models import AnyOrder
-from anabranch.queries.impute import impute
+from anabranch.queries import impute_weighted
+from anabranch.queries.impute import PROPOSALS, impute
 from anabranch.queries.impute_any_order import Middle, best_guess
+from anabranch.queries.impute_weighted import completes
 from anabranch.tables.columns import Angle, Boolean, Categorical, Column, Ordinal
 from anabranch.tables.columns.column import Float64
 
@@ -59,6 +61,8 @@ def best_rows(
     with torch.no_grad():
         if isinstance(density, AnyOrder):
             guess = best_guess(density, x, kind, context, middles)
+        elif completes(density, x, context):
+            guess = impute_weighted.best_rows(density, x, context, kind, PROPOSALS, middles)[0]
         else:
             guess = impute(density, x, best=kind, context=context)
     result = guess.cpu().numpy().astype(np.float64)

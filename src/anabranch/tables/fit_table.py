@@ -42,6 +42,7 @@ def fit_table(
     hidden: Sequence[int] | int | None = None,
     bins: int = 8,
     orders: int = 1,
+    latent: int | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
     schedule: Schedule | Mapping[str, Any] | None = None,
@@ -65,6 +66,7 @@ def fit_table(
     table of real numbers alone is standardised and fitted by a mixture of flows, and reported beside a Gaussian mixture
     (full covariances, the number of components chosen on the validation rows; EM on at most 20,000 rows) and a Gaussian.
     With given columns these are fitted to all columns jointly, and their marginal over the given ones is taken off.
+    An autoencoder is fitted by the bound of 10 particles (MIWAE) and reported by its estimate, by 1,000 draws for each row.
 
     Args:
         table: a data frame of pandas, polars, pyarrow or another that narwhals reads, a NumPy array, or a `TableStream` of
@@ -72,15 +74,17 @@ def fit_table(
             reported on. All others are fitted. Statistics and baselines come from a sample.
         columns: the columns to model; all that are not given, by default.
         given: columns to condition on, without gaps.
-        kinds: for some columns the kind, a word or a `Column`, in place of what would be inferred. For "any-order".
+        kinds: for some columns the kind, a word or a `Column`, in place of what is inferred. For "any-order" and "vae".
         model: "any-order"; "depth", the exact mixture over the prefixes of the blocks, or "flow", all blocks as one flow,
-            which take real numbers without gaps. By default the first for a table that needs it, and "depth" for others.
+            which take real numbers without gaps; or "vae", a variational autoencoder of columns of all kinds, with gaps,
+            whose log p is an estimate. By default the first for a table that needs it, and "depth" for others.
         structure: of the spline blocks, "autoregressive" or "coupling" (at least 2 columns; faster to sample).
         blocks: by default 5 of splines, or 2 residual ones of any order.
         hidden: sizes of the hidden layers of each spline block, by default (128, 128); or the one width for any order,
-            by default 256.
+            by default 256; or of an autoencoder's networks, by default (128, 128).
         bins: of the splines, as in `flows.nsf`.
         orders: of an any-order model, how many orders of the columns its joint averages. Answers take so many times as long.
+        latent: of an autoencoder, how many hidden numbers; by default 8.
         epochs: passes over the training rows, at most, over which the learning rate falls from the first to the last: the
             same fit on every machine. It ends early when the validation rows get no better for a quarter of them.
         minutes: to spend on the fit, at most, without the baselines; by default 5, on every machine, if no epochs are given.
@@ -141,8 +145,10 @@ def fit_table(
     target = None if device is None else device_here("device", device)
     if model is not None:
         one_of("model", model, tuple(NAMES))
+    if model == "vae" and given:
+        raise ValueError(f"given: expected none with model='vae', which takes no context, got {list(given)}")
     prepared = prepare(table, columns, given, kinds, model, seed)
-    architecture = Architecture.chosen(prepared.model, structure, blocks, hidden, bins, orders)
+    architecture = Architecture.chosen(prepared.model, structure, blocks, hidden, bins, orders, latent)
     density = architecture.build(prepared.schema, prepared.x[prepared.split[0]], seed)
     pace = architecture.pace.options(prepared.fitted, epochs, batch_size, learning_rate, minutes, schedule)
     watch = Watch(lambda: TableModel(prepared.schema, density), callback)
@@ -153,6 +159,7 @@ def fit_table(
             prepared,
             density,
             pace,
+            objective=architecture.objective,
             seed=seed,
             device=target,
             callback=watch,
@@ -165,7 +172,7 @@ def fit_table(
     table_model = TableModel(prepared.schema, density, rows=prepared.fitted)
     test = prepared.split[2]
     given_test = None if prepared.context is None else prepared.context[test]
-    log_p = {architecture.name: table_model.log_prob_encoded(prepared.x[test], given_test, prepared.numbers[test])}
+    log_p = {architecture.name: table_model.estimate_encoded(prepared.x[test], given_test, prepared.numbers[test])[0]}
     with watch.handed_on(), waiting("baselines", shown=progress):
         log_p |= _of_baselines(prepared, seed)
     # with those of the parts before a checkpoint
@@ -191,7 +198,7 @@ def _fit_rows(prepared: Prepared, density: Density, pace: Mapping[str, Any], **o
     like = reference_tensor(density)
     x, context = prepared.tensors(train, like)
     rows: torch.Tensor | RowStream = x
-    if prepared.model == "any-order":  # from all training rows, not from a first batch
+    if prepared.mixed:  # from all training rows, not from a first batch
         density.initialize(x, context)
     if prepared.stream is not None:
         held_out = prepared.numbers[np.r_[validate, test]]
@@ -211,7 +218,7 @@ def _of_baselines(prepared: Prepared, seed: int) -> dict[str, Float64]:
     """log p of the encoded test rows by two simple densities, fitted to the training rows: by their names, nats."""
     schema, x, context = prepared.schema, prepared.x, prepared.context
     train, validate, test = prepared.split
-    if prepared.model == "any-order":
+    if prepared.mixed:
         both = Schema([*schema.given_parts, *schema.parts]).encode(prepared.table)[0] if schema.given else x
         return mixed_baselines(schema, both[train], both[validate], both[test], len(schema.given), seed)
     joint = x if context is None else np.concatenate([context, x], axis=1)

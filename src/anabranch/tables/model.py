@@ -23,7 +23,7 @@ from anabranch.tables.imputing import imputed
 from anabranch.tables.new_rows import new_rows
 from anabranch.tables.questions import ask_table, given_values
 from anabranch.tables.schema import Schema
-from anabranch.tables.scoring import log_prob, log_prob_encoded, surprise
+from anabranch.tables.scoring import SAMPLES, estimate, estimate_encoded, log_prob, log_prob_encoded, surprise
 from anabranch.tables.unseen import Unseen, set_aside
 
 
@@ -89,6 +89,7 @@ class TableModel(Described):
                 numbers): "error"; "null", a gap, for densities that take gaps; "-inf", in a row of probability 0.
 
         Raises:
+            ValueError: a density of which log p is not known exactly; `estimate` takes it.
             TableError: a column is missing or holds what it cannot, or a gap where the density takes none; a row for which
                 the model gives NaN.
 
@@ -97,6 +98,29 @@ class TableModel(Described):
                 their number in each column.
         """
         return log_prob(self.encoded, *self.known(table, unseen), unseen)
+
+    def estimate(
+        self, table: Any, samples: int = SAMPLES, unseen: str = "error", seed: int | None = 0
+    ) -> tuple[Float64, Float64]:
+        """log p of every row and its standard error, (rows,) each, nats, in the unit of `log_prob`, whatever is known of it.
+
+        Where it is exact the error is 0. With hidden variables (`fit_table(model="vae")`) it is the logarithm of
+        a mean of weighted draws (`Density.estimate`), of a row with gaps that of what was observed.
+
+        Args:
+            table: as for `log_prob`.
+            samples: draws for each row, 2 at least.
+            unseen: as for `log_prob`.
+            seed: of the draws; by default always the same. None: torch's global generator goes on.
+
+        Raises:
+            TableError: as for `log_prob`.
+
+        Warns:
+            TableWarning: as for `log_prob`.
+        """
+        samples = positive_int("samples", samples, least=2)
+        return estimate(self.encoded, *self.known(table, unseen), unseen, samples, seed)
 
     def known(self, table: Any, unseen: str) -> tuple[pa.Table, Unseen]:
         """A table without values that its columns cannot hold, and which these were: see `log_prob`.
@@ -276,6 +300,17 @@ class TableModel(Described):
             TableWarning: rows whose log p is -inf, with the first of them and its column.
         """
         return log_prob_encoded(self.encoded, x, context, numbers)
+
+    def estimate_encoded(
+        self,
+        x: Float64,
+        context: Float64 | None,
+        numbers: NDArray[np.integer[Any]] | None = None,
+        samples: int = SAMPLES,
+        seed: int | None = 0,
+    ) -> tuple[Float64, Float64]:
+        """`estimate` of encoded rows, of a density of encoded numbers; the arguments are those of `log_prob_encoded`."""
+        return estimate_encoded(self.encoded, x, context, numbers, samples, seed)
 
     def sample(self, n: int, given: Any = None, seed: int | None = None) -> pa.Table:
         """New rows, with the columns' names, units and types, and no gaps.

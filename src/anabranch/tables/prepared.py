@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anabranch.checks import read_tensor
+from anabranch.tables.architecture import MIXED
 from anabranch.tables.columns import Categorical, Column, TableWarning, Time
 from anabranch.tables.columns.apart import FREQUENT
 from anabranch.tables.columns.column import Float64
@@ -41,7 +42,7 @@ class Prepared:
 
     Attributes:
         schema: of its columns.
-        model: "any-order", "depth" or "flow", chosen where nothing was said.
+        model: "any-order", "depth", "flow" or "vae", chosen where nothing was said.
         table: as Arrow; of a stream its sample.
         stream: that is fitted, or None.
         x: encoded rows (n, D).
@@ -49,7 +50,7 @@ class Prepared:
         split: training, validation and test rows among these, without those set apart.
         apart: rows with wild values, by their numbers in the data, -1 where that is not known.
         numbers: of all rows in the data, likewise.
-        usual: between which numbers values are usual; None of a table that "any-order" models.
+        usual: between which numbers values are usual; None of a table of `mixed` columns.
         rows: in the data.
         fitted: of these.
     """
@@ -66,6 +67,11 @@ class Prepared:
     usual: Usual | None
     rows: int
     fitted: int
+
+    @property
+    def mixed(self) -> bool:
+        """Whether columns of all kinds are modelled, each in its own unit."""
+        return self.model in MIXED
 
     def tensors(self, index: Index, like: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Some of the encoded rows, and their contexts, in the dtype of `like`, or in PyTorch's default."""
@@ -105,10 +111,10 @@ def prepare(
         schema, model = _schema(table, columns, given, train, kinds, model)
         x, context = schema.encode(table)
     numbers = np.r_[numbers, np.full(len(x) - len(numbers), -1)]
-    usual, wild = _wild(schema, x, context, model == "any-order")
+    usual, wild = _wild(schema, x, context, model in MIXED)
     (train, validate, test), apart = _set_apart(schema, (x, context), wild, (train, validate, test), numbers)
     fitted = len(train) if stream is None else rows - len(validate) - len(test)
-    if model != "any-order":
+    if model not in MIXED:
         _check_rows(
             table.num_rows, 2 * (len(schema.columns) + len(schema.given)), "estimate the covariance of so many columns"
         )
@@ -232,7 +238,7 @@ def _schema(
             return Schema.standardised(table, columns, given, rows=train), "depth"
     for one in caught:  # of the schema that is taken
         warnings.warn(one.message, one.category, stacklevel=4)
-    return schema, "any-order"
+    return schema, "any-order" if model is None else model
 
 
 def _warn_of_identifiers(schema: Schema, table: pa.Table, declared: Container[str]) -> None:

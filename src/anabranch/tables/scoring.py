@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from anabranch.draws import drawing
 from anabranch.queries import leave_one_out
 from anabranch.tables.columns import TableWarning
 from anabranch.tables.columns.column import Float64
@@ -21,19 +22,33 @@ from anabranch.tables.unseen import Unseen
 _FAR = 10.0
 
 
+# draws of an estimate for each row
+SAMPLES = 1000
+
+
 def log_prob(model: EncodedDensity, table: pa.Table, new: Unseen, unseen: str) -> Float64:
     """`TableModel.log_prob` of a table whose unseen values were set aside."""
+    expect_exact(model)
+    return estimate(model, table, new, unseen, SAMPLES, 0)[0]
+
+
+def estimate(
+    model: EncodedDensity, table: pa.Table, new: Unseen, unseen: str, samples: int, seed: int | None
+) -> tuple[Float64, Float64]:
+    """`TableModel.estimate` of a table whose unseen values were set aside."""
     x, context = model.schema.encode(table)
     scored = ~new.any_in_row if unseen == "-inf" else np.ones(len(x), dtype=bool)
-    result = np.full(len(x), -np.inf)
+    result, error = np.full(len(x), -np.inf), np.zeros(len(x))
     numbers = np.flatnonzero(scored)
     x, context = x[scored], None if context is None else context[scored]
-    result[scored] = log_prob_encoded(model, x, context, numbers) + model.schema.log_det(x)
-    return result
+    log_p, error[scored] = estimate_encoded(model, x, context, numbers, samples, seed)
+    result[scored] = log_p + model.schema.log_det(x)
+    return result, error
 
 
 def surprise(model: EncodedDensity, table: pa.Table, new: Unseen, unseen: str) -> Float64:
     """`TableModel.surprise` of a table whose unseen values were set aside."""
+    expect_exact(model)
     x, context = model.schema.encode(table)
     known = np.ones(len(x), dtype=bool) if model.density.gaps else ~new.any_in_row
     if not model.density.gaps:
@@ -52,13 +67,27 @@ def log_prob_encoded(
     model: EncodedDensity, x: Float64, context: Float64 | None, numbers: NDArray[np.integer[Any]] | None
 ) -> Float64:
     """`TableModel.log_prob_encoded`."""
+    expect_exact(model)
+    return estimate_encoded(model, x, context, numbers, SAMPLES, 0)[0]
+
+
+def estimate_encoded(
+    model: EncodedDensity,
+    x: Float64,
+    context: Float64 | None,
+    numbers: NDArray[np.integer[Any]] | None,
+    samples: int,
+    seed: int | None,
+) -> tuple[Float64, Float64]:
+    """`TableModel.estimate_encoded`."""
     numbers = np.arange(len(x)) if numbers is None else numbers
     if not model.density.gaps:
         model.schema.check_gaps(x)
-    result = np.empty(len(x))
-    with torch.no_grad():
+    result, error = np.empty(len(x)), np.zeros(len(x))
+    with torch.no_grad(), drawing(seed):
         for rows, values, given in model.batches(x, context):
-            result[rows] = model.density.log_prob(values, given).cpu().numpy()
+            log_p, off = model.density.estimate(values, given, samples)
+            result[rows], error[rows] = log_p.cpu().numpy(), off.cpu().numpy()
     # a distance that the density's dtype cannot square overflows on the way, to NaN or to -inf: the limit is -inf
     result[model.schema.beyond(x, model.dtype).any(axis=1)] = -np.inf
     bad = np.flatnonzero(np.isnan(result) | (result == np.inf))
@@ -76,7 +105,16 @@ def log_prob_encoded(
             TableWarning,
             stacklevel=4,
         )
-    return result
+    return result, error
+
+
+def expect_exact(model: EncodedDensity) -> None:
+    """Raise ValueError for a density of which only a bound, or an estimate, is known."""
+    if model.density.likelihood != "exact":
+        raise ValueError(
+            f"log_prob: expected a model whose log p is exact, got a {type(model.density).__name__}, of which "
+            "it is estimated; TableModel.estimate and 'anabranch score' give the estimate with its standard error"
+        )
 
 
 def _furthest(model: EncodedDensity, x: Float64, context: Float64 | None, row: int) -> str:

@@ -287,7 +287,8 @@ class Loop:
         broad = None
         if self.settings.background and isinstance(self.training, Part):
             broad = broad_density(self.training.all().x).to(self.device)
-        return Validation(self.density, held_out, max(self.settings.batch_size, 1024), self.processes, broad)
+        size = max(self.settings.batch_size, 1024)
+        return Validation(self.density, held_out, size, self.processes, self.objective, broad)
 
     def _noise(self) -> torch.Tensor | None:
         """The standard deviation of the noise at first."""

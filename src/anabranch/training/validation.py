@@ -1,4 +1,4 @@
-"""The mean negative lower bound on the validation rows: -log p where that is known."""
+"""The mean loss of the validation rows: -log p where that is known, else by the bound that the objective says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from anabranch.densities import Density
+from anabranch.objectives import Objective
 from anabranch.training.background import before_background
 from anabranch.training.diagnosis import NonFiniteError, explain_loss
 from anabranch.training.part import Part
@@ -21,18 +22,26 @@ class Validation:
         rows: for validation, wherever they lie.
         size: rows of a batch.
         processes: which share the rows.
+        objective: of the fit, which says by what rows are judged; None for the lower bound.
         background: what is taken to stand behind the density, if anything; see `background`.
     """
 
     def __init__(
-        self, density: Density, rows: Part, size: int, processes: Processes, background: Density | None = None
+        self,
+        density: Density,
+        rows: Part,
+        size: int,
+        processes: Processes,
+        objective: Objective | None = None,
+        background: Density | None = None,
     ) -> None:
         self.density, self.rows, self.background, self.processes = density, rows, background, processes
+        self.objective = objective
         self.index = torch.arange(processes.index, len(rows), processes.count, device=rows.device).split(size)
         self.weight = len(rows) if rows.weights is None else float(rows.weights.sum())
 
     def __call__(self, step: int) -> float:
-        """The mean negative lower bound, nats per row, after so many steps; always with the same draws.
+        """The mean loss, nats per row, after so many steps; always with the same draws.
 
         Raises:
             NonFiniteError: a row's loss is NaN or infinite.
@@ -56,7 +65,9 @@ class Validation:
 
     def _losses(self, index: Tensor) -> tuple[Rows, Tensor]:
         batch = self.rows.take(index).to(self.processes.device, wait=False)
-        return batch, -self.density.lower_bound(batch.x, batch.context, generator=0)
+        if self.objective is None:
+            return batch, -self.density.lower_bound(batch.x, batch.context, generator=0)
+        return batch, self.objective.validation_loss(self.density, batch.x, batch.context)
 
     def _explain(self, step: int) -> NonFiniteError:
         for index in self.index:
