@@ -35,6 +35,7 @@ import anabranch as ab
 from anabranch import families, networks
 from anabranch.densities import Density
 
+MUON: Row = {"optimizer": "muon", "learning_rate": 1e-2, "weight_decay": 0.1}
 # of networks and fits, for each kind of data
 SETTINGS: dict[str, dict[str, Row]] = {
     "digits": {
@@ -51,7 +52,7 @@ SETTINGS: dict[str, dict[str, Row]] = {
     "letters": {
         "made": {"hidden": (512, 512), "epochs": 15},
         "pixelcnn": {"hidden": 16, "layers": 8, "epochs": 8, "batch_size": 32, "learning_rate": 1e-2},
-        "transformer": {"hidden": 64, "layers": 3, "epochs": 4, "batch_size": 64},
+        "transformer": {"hidden": 64, "layers": 3, "epochs": 3, "batch_size": 64, **MUON},
     },
     "mnist": {
         "made": {"hidden": (1024, 1024), "epochs": 40},
@@ -61,11 +62,9 @@ SETTINGS: dict[str, dict[str, Row]] = {
             "epochs": 3,
             "redrawn": 3,
             "batch_size": 32,
-            "optimizer": "muon",
-            "learning_rate": 1e-2,
-            "weight_decay": 0.1,
+            **MUON,
         },
-        "transformer": {"hidden": 64, "layers": 3, "epochs": 2, "batch_size": 64},
+        "transformer": {"hidden": 64, "layers": 3, "epochs": 1, "batch_size": 32, **MUON},
     },
 }
 FIT: dict[str, Row] = {
