@@ -6,17 +6,18 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.densities import Density
-from anabranch.networks import CausalNetwork, Network
+from anabranch.densities import AtContext, CollapseWarning, Density, Encoded, Regardless, Reordered
+from anabranch.networks import MLP, CausalNetwork, Network
 from anabranch.testing import (
     check_causal_network,
     check_density,
     check_network,
     check_transform,
     check_univariate_map,
+    linear_gaussian,
     transforms,
 )
-from anabranch.testing.composites import COMBINATIONS, PARTS
+from anabranch.testing.composites import COMBINATIONS, COMPOSITIONS, PARTS, Composition
 from anabranch.testing.registry import CAUSAL_NETWORKS, DENSITIES, NETWORKS, TRANSFORMS, UNIVARIATE_MAPS
 from anabranch.transforms import Transform, UnivariateMap
 
@@ -137,3 +138,30 @@ def test_every_component_is_registered():
             part = getattr(package, name)
             if inspect.isclass(part) and issubclass(part, wanted) and not inspect.isabstract(part):
                 assert part in found, f"{name} is in no registry"
+
+
+def collapsed(context=0):
+    """A latent-variable model of two numbers whose posterior does not read them."""
+    model = linear_gaussian(context=context)
+    with torch.no_grad():
+        for parameter in model.posterior.theta.network.parameters():
+            parameter.zero_()
+    return model
+
+
+AROUND = {
+    **{name: one for name, one in COMPOSITIONS.items() if not one.refuses(linear_gaussian())},
+    "encoded": Composition(lambda part: Encoded(collapsed(2), MLP(3, 2))),
+    "at a context": Composition(lambda part: AtContext(collapsed(2), torch.zeros(2))),
+    "regardless": Composition(lambda part: Regardless(part, 3)),
+    "reordered": Composition(lambda part: Reordered(part, [1, 0])),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_a_composite_passes_on_the_symptoms_of_its_parts(name):
+    with ab.drawing(0):
+        density = AROUND[name].build(collapsed()).eval()
+        context = None if density.context_shape is None else torch.randn(300, *density.context_shape)
+        x = density.sample((300,) if context is None else (), context)
+    assert [type(symptom) for symptom in density.symptoms(x, context)] == [CollapseWarning]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.densities import Bernoulli, GaussianMixture, Normal
+from anabranch.densities import Bernoulli, CollapseWarning, FloorWarning, GaussianMixture, Normal
 from anabranch.families import Gaussians, Levels, Logistics
-from anabranch.models import LatentMixture, LatentVariable
+from anabranch.models import FlowMixture, LatentMixture, LatentVariable
 from anabranch.networks import MLP, Beside
 from anabranch.objectives import Likelihood, SemiSupervised
 from anabranch.objectives.objective import Batch
@@ -148,6 +148,36 @@ def test_m2_of_every_kind_of_number(family, shape, more, tmp_path):
     ab.save(model, tmp_path / "m2.safetensors")
     again = ab.load(tmp_path / "m2.safetensors")
     assert torch.equal(model.eval().lower_bound(x, generator=0), again.eval().lower_bound(x, generator=0))
+
+
+def test_m2_that_has_collapsed_warns_of_it():
+    x, y = two_clusters(100)
+    with ab.drawing(0):
+        model = randomize(ab.vaes.m2(2, Gaussians(1, floor=0.1), 2, latent=1, hidden=(8,)), 0.5).eval()
+    assert CollapseWarning not in map(type, model.symptoms(x))
+    told = model.component_densities.density
+    with torch.no_grad():
+        for parameter in told.posterior.density.parameters():  # the guess of z reads its features no more
+            parameter.zero_()
+    assert CollapseWarning in map(type, model.symptoms(x))
+    with pytest.warns(CollapseWarning, match="the posterior has collapsed"):
+        ab.fit(model, x, labels=y, learning_rate=1e-9, epochs=1, seed=0, progress=False, compile=False)
+
+
+def test_a_component_is_asked_at_the_rows_that_are_its():
+    asked = []
+
+    def noting(part, x, context):
+        asked.append((part, x.clone()))
+        return [FloorWarning("at the floor")]
+
+    x, y = two_clusters(20)
+    mixture = FlowMixture([Normal([-2.0, -2.0]), Normal([2.0, 2.0]), Normal([99.0, 99.0])])
+    for part in mixture.parts():
+        object.__setattr__(part, "_symptoms", lambda x, context, part=part: noting(part, x, context))
+    (said,) = mixture.symptoms(x)
+    assert isinstance(said, FloorWarning) and [part for part, _ in asked] == list(mixture.parts())[:2]
+    assert torch.equal(asked[0][1], x[y == 0]) and torch.equal(asked[1][1], x[y == 1])
 
 
 def test_held_out_rows_leave_each_class_one_to_learn_from_and_are_of_all_classes():

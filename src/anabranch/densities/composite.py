@@ -16,6 +16,7 @@ from anabranch.densities.score import (
     ByLoss,
     ByLowerBound,
     BySummableBound,
+    BySymptoms,
     ByWeighedBound,
     Score,
 )
@@ -31,8 +32,8 @@ class Composite(Density):
         _score(x, context, score)    -> (*batch), log p(x), with score(part, x', context') for the log-density of a part
 
     log_prob, lower_bound, estimate and loss are that with another `Score` each: the parts' log_prob, lower_bound,
-    importance weights and negative losses. A part that has gaps where the composite has none (`Density.gaps`) would take
-    a NaN for a value that was not observed; here such a row is NaN.
+    importance weights and negative losses; so are the symptoms. A part that has gaps where the composite has none
+    (`Density.gaps`) would take a NaN for a value that was not observed; here such a row is NaN.
 
     To write your own: call `super().__init__(event_shape, context_shape)`, and define `parts`, `_score` and `_sample`. For a
     part that takes no context, use `context_for` and `shape_for`.
@@ -58,6 +59,11 @@ class Composite(Density):
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -without_gaps(self, x, self._score(x, context, ByLoss()))
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        heard = BySymptoms()
+        self._score(x, context, heard)
+        return heard.symptoms
 
 
 class CompositeMixture(Mixture):
@@ -91,6 +97,11 @@ class CompositeMixture(Mixture):
 
     def _joint_loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._joint(x, context, ByLoss())
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        heard = BySymptoms()
+        self._joint_score(x, context, heard)
+        return heard.symptoms
 
     def _joint(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         return without_gaps(self, x, self._joint_score(x, context, score), beside=1)

@@ -87,9 +87,6 @@ class Encoded(Composite):
     def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
         return score(self.density, x, self._given_features(context))
 
-    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
-        return self.density._symptoms(x, self._given_features(context))
-
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         return self.density._sample(shape, self._given_features(context))
 

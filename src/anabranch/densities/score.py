@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from anabranch.densities.density import Density, Weigh
 from anabranch.densities.mixture import Mixture
+from anabranch.densities.symptoms import one_of_each_kind
 from anabranch.transforms import Transform
 
 
@@ -98,6 +101,40 @@ class ByWeighedBound(Score):
 
     def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
         return mixture._joint_weighed(x, context, self.weigh)
+
+
+class BySymptoms(Score):
+    """What is wrong with the parts (`Density.symptoms`), at what they are shown; log-densities are 0 in its place.
+
+    Attributes:
+        symptoms: that were heard, the first of each class.
+    """
+
+    def __init__(self) -> None:
+        self.symptoms: list[UserWarning] = []
+
+    def __call__(self, part: Density, x: Tensor, context: Tensor | None) -> Tensor:
+        shape, given = x.shape[: x.dim() - len(part.event_shape)], part.context_shape
+        if context is not None and given is not None:
+            shape = torch.broadcast_shapes(shape, context.shape[: context.dim() - len(given)])
+            context = context.expand(*shape, *given)
+        x = x.expand(*shape, *part.event_shape)
+        # components and depths come before the rows, and each is asked alone
+        for place in itertools.product(*map(range, shape[:-1])):
+            said = part._symptoms(x[place], None if context is None else context[place])
+            self.symptoms = one_of_each_kind(self.symptoms + said)
+        return torch.zeros(shape, device=x.device)
+
+    def joint(self, mixture: Mixture, x: Tensor, context: Tensor | None) -> Tensor:
+        return (
+            self(mixture, x, context)
+            .unsqueeze(-1)
+            .expand(*(-1,) * (x.dim() - len(mixture.event_shape)), mixture.components)
+        )
+
+    def hear(self, symptoms: list[UserWarning]) -> None:
+        """Take in what a part says."""
+        self.symptoms = one_of_each_kind(self.symptoms + symptoms)
 
 
 def expect_weights(name: str, part: Density | Transform) -> None:

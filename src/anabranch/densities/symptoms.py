@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -34,3 +36,8 @@ def floor_warnings(floored: Tensor | None, floor: str) -> list[UserWarning]:
             "precision of the data; numbers that do not vary, or of which others tell each exactly, are best left out"
         )
     ]
+
+
+def one_of_each_kind(symptoms: Sequence[UserWarning]) -> list[UserWarning]:
+    """The first of each class: parts that are alike say the same."""
+    return list({type(symptom): symptom for symptom in reversed(symptoms)}.values())[::-1]

@@ -149,9 +149,6 @@ class Flow(Composite):
         z, log_det = self._step(x, context)
         return score(self.base, z, context_for(self.base, context)) + log_det
 
-    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
-        return self.base._symptoms(self._step(x, context)[0], context_for(self.base, context))
-
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         z = self.base._sample(shape_for(self, self.base, shape, context), context_for(self.base, context))
         return self._step.inverse(z, context)[0]

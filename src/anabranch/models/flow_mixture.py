@@ -17,7 +17,7 @@ from anabranch.densities.contexts import at_every_context, context_batch, contex
 from anabranch.densities.gaussian import read_like
 from anabranch.densities.mixture import evidence_lower_bound
 from anabranch.densities.reordered import given
-from anabranch.densities.score import Score, expect_weights
+from anabranch.densities.score import BySymptoms, Score, expect_weights
 from anabranch.densities.weights import read_weights
 from anabranch.families import DistributionFunction
 from anabranch.families.draw_levels import draw_levels
@@ -33,6 +33,9 @@ from anabranch.transforms import Transform
 from anabranch.transforms.domain import everywhere, is_everything
 from anabranch.transforms.span import unknown_span
 from anabranch.transforms.transform import common_shape
+
+# rows that a component must have to be asked what is wrong with it: a few may be alike by chance
+_ASKED = 10
 
 
 class FlowMixture(CompositeMixture):
@@ -250,19 +253,20 @@ class FlowMixture(CompositeMixture):
         self.component_densities.initialize(x, self._for_parts(context))
 
     def _joint_score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
+        xs, log_dets = self._seen(at_every_context(self, x, context), context)
+        scores = self.component_densities.scores(xs, self._for_parts(context), score)
+        return scores + self._log_weights() + log_dets
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        """Those of each component at the rows that are most likely its."""
         x = at_every_context(self, x, context)
-        log_weights = self._log_weights()
-        log_det = log_weights.new_zeros(())
-        if self.trunk is not None:
-            x, log_det = self._through(x, context)
-        if self.heads is None:
-            xs = x.expand(self.components, *x.shape)
-        else:
-            xs, log_dets = self.heads(x)
-            log_weights = log_weights + log_dets
-        return (
-            self.component_densities.scores(xs, self._for_parts(context), score) + log_weights + log_det.unsqueeze(-1)
-        )
+        xs, _ = self._seen(x, context)
+        nearest, heard = self.log_posterior(x, context).argmax(dim=-1), BySymptoms()
+        for k, (part, at) in enumerate(self.component_densities.each(self._for_parts(context))):
+            own = (nearest == k).nonzero().squeeze(-1)
+            if len(own) >= _ASKED:
+                heard(part, xs[k][own], None if at is None else at.expand(len(x), *(part.context_shape or ()))[own])
+        return heard.symptoms
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         log_weights = self._log_weights()
@@ -321,6 +325,16 @@ class FlowMixture(CompositeMixture):
 
     def _for_parts(self, context: Tensor | None) -> Tensor | None:
         return None if self.component_densities.context_shape is None else context
+
+    def _seen(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x as each component sees it, (K, *batch, *event), and log-determinants that broadcast to (*batch, K)."""
+        log_det = self.logits.new_zeros(())
+        if self.trunk is not None:
+            x, log_det = self._through(x, context)
+        if self.heads is None:
+            return x.expand(self.components, *x.shape), log_det.unsqueeze(-1)
+        xs, log_dets = self.heads(x)
+        return xs, log_dets + log_det.unsqueeze(-1)
 
     def _through(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the trunk makes of x, and its log-determinant."""

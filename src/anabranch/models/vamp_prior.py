@@ -66,6 +66,9 @@ class VampPrior(CompositeMixture):
         each = x.unsqueeze(x.dim() - len(self.event_shape))
         return score(self.posterior, each, self.pseudo_inputs()) - math.log(self.components)
 
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        return []  # the posterior is asked where it is one
+
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         inputs = self.pseudo_inputs()
         chosen = torch.randint(self.components, shape, device=inputs.device)
