@@ -6,7 +6,8 @@ python benchmarks/semi_supervised.py [--seeds 0,1,2,3,4] [--tasks circles,moons]
 (noise 0.1) of which 10 have one, at least two of either class, drawn by the seed; 1,000 other rows are told. Accuracy is
 that of the guess q(y | x), of a prior of classes p(y | z) at a draw of z; weighed, of p(y | x) by 32 importance weights. M2
 has one hidden number beside the class, since both classes are curves; this, the rate and the epochs were chosen on seed 0 of
-the moons, and the warm-up since M2 collapsed without on seed 0 of both. Tasks and methods may be run one after the other: those of earlier runs stay in the table. One thread.
+the moons, and the warm-up since M2 collapsed without on seed 0 of both. Tasks and methods may be run one after the other:
+those of earlier runs stay in the table. One thread.
 Source of the tasks: Izmailov et al., 2020, arXiv:1912.13025.
 """
 

@@ -100,6 +100,26 @@ def test_the_objective_weighs_the_classifier_by_rows_for_each_label():
         assert torch.allclose(got[row], wanted)
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_labels_warm_up_the_divergence(name):
+    model, _ = made(name)
+    x = torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def at(progress, objective):
+        given = Batch(model, x, None, torch.tensor([0, 1, 2]), torch.arange(3), progress)
+        objective.prepare(given, 1)
+        with ab.drawing(0):
+            return objective(given), given
+
+    plain, warming = SemiSupervised(0.0), SemiSupervised(0.0, warmup=0.5)
+    assert plain.static and not plain.by_epochs and warming.by_epochs and not warming.static
+    whole, _ = at(0.25, plain)
+    assert torch.allclose(at(0.5, warming)[0], whole)
+    cold, given = at(0.0, warming)
+    assert "joint" not in vars(given)  # another term of a sum has the whole one
+    assert torch.allclose(at(0.25, warming)[0], (cold + whole) / 2) and not torch.allclose(cold, whole, atol=0.1)
+
+
 @pytest.mark.parametrize("name", ["m2", "prior", "prior with a network"])
 def test_two_labels_name_two_clusters(name):
     x, y = two_clusters()
