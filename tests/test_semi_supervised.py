@@ -173,13 +173,12 @@ def test_m2_of_every_kind_of_number(family, shape, more, tmp_path):
 def test_m2_that_has_collapsed_warns_of_it():
     x, y = two_clusters(100)
     with ab.drawing(0):
-        model = randomize(ab.vaes.m2(2, Gaussians(1, floor=0.1), 2, latent=1, hidden=(8,)), 0.5).eval()
-    assert CollapseWarning not in map(type, model.symptoms(x))
+        model = ab.vaes.m2(2, Gaussians(1, floor=0.1), 2, latent=1, hidden=(8,)).eval()
     told = model.component_densities.density
     with torch.no_grad():
         for parameter in told.posterior.density.parameters():  # the guess of z reads its features no more
             parameter.zero_()
-    assert CollapseWarning in map(type, model.symptoms(x))
+    assert [type(symptom) for symptom in model.symptoms(x)] == [CollapseWarning]
     with pytest.warns(CollapseWarning, match="the posterior has collapsed"):
         ab.fit(model, x, labels=y, learning_rate=1e-9, epochs=1, seed=0, progress=False, compile=False)
 
