@@ -20,6 +20,9 @@ from anabranch.densities.density import Density
 def of_independent_numbers(density: Density, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """A weighted completion of a density whose numbers are independent given the context: its draws, with weights p(x_o).
 
+    The draws are held in gradients; that of the weight is the one of p(x_o) p(drawn) / r(drawn), with r held at p. So what
+    follows from the draws moves p by it, whether the draws are differentiable or not.
+
     Args:
         density: that takes NaN for gaps.
         x: (*batch, *event), NaN for a gap.
@@ -33,4 +36,8 @@ def of_independent_numbers(density: Density, x: Tensor, context: Tensor | None) 
         drawn = density._sample(batch, context)
     else:
         drawn = density._sample(torch.Size(), context.expand(*batch, *density.context_shape))
-    return torch.where(x.isnan(), drawn, x), density._log_prob(x, context)
+    filled, log_w = torch.where(x.isnan(), drawn.detach(), x), density._log_prob(x, context)
+    if torch.is_grad_enabled():
+        of_drawn = torch.where(log_w.isfinite(), density._log_prob(filled, context) - log_w, 0.0)
+        log_w = log_w + (of_drawn - of_drawn.detach())
+    return filled, log_w

@@ -24,6 +24,7 @@ from anabranch.models.latent_space import at_temperature, interpolate, reconstru
 from anabranch.models.latent_variable import VAE, LatentVariable
 from anabranch.models.marginals import Marginals
 from anabranch.models.noise_schedule import CosineSchedule, LinearSchedule, MonotoneSchedule, NoiseSchedule
+from anabranch.models.not_at_random import NotAtRandom
 from anabranch.models.of_columns import OfColumns
 from anabranch.models.piecewise_flow import PiecewiseFlow
 from anabranch.models.position_chain import PositionChain
@@ -61,6 +62,7 @@ __all__ = [
     "Marginals",
     "MonotoneSchedule",
     "NoiseSchedule",
+    "NotAtRandom",
     "OfColumns",
     "PiecewiseFlow",
     "PositionChain",

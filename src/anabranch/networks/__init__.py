@@ -1,5 +1,6 @@
 """Plain networks that know nothing of densities, and the causal networks."""
 
+from anabranch.networks.alone import Alone
 from anabranch.networks.beside import Beside
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.causal_convolution import CausalConvolution
@@ -34,6 +35,7 @@ from anabranch.networks.with_mask import WithMask
 
 __all__ = [
     "MLP",
+    "Alone",
     "Beside",
     "CausalConvolution",
     "CausalNetwork",

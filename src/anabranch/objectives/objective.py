@@ -172,8 +172,8 @@ class Objective(ABC):
         vars(self).update(state)
 
     def validation_loss(self, density: Density, x: Tensor, context: Tensor | None) -> Tensor:
-        """What validation rows are judged by, (rows), nats, with the same draws at every call; may be overridden. By default,
-        and of a sum, it is the negative lower bound of the density.
+        """What validation rows are judged by, (rows), nats, with the same draws at every call; may be overridden. By default
+        and of a sum it is the negative lower bound of the density.
         """
         return -density.lower_bound(x, context, generator=0)
 

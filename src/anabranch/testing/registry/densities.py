@@ -52,6 +52,7 @@ from anabranch.models import (
     LinearSchedule,
     Marginals,
     MonotoneSchedule,
+    NotAtRandom,
     PiecewiseFlow,
     VampPrior,
     pieces,
@@ -302,6 +303,11 @@ DENSITIES: dict[str, Case] = {
         lambda: vaes.vae((1, 2, 1), Levels(3), 1, posterior="full", hidden=(8,), channels=(4, 4))
     ),
     "autoencoder of gaps": Case(lambda: vaes.vae(2, [Gaussians(1, floor=0.1), Levels(3)], 1, hidden=(8, 8), gaps=True)),
+    "not at random": Case(
+        lambda: NotAtRandom(
+            vaes.vae(2, [Gaussians(1, floor=0.1), Levels(3)], 1, hidden=(8, 8), gaps=True), MLP(2, 2, hidden=(4,))
+        )
+    ),
     "hierarchy of gaps": Case(_hierarchy_of_gaps),
     "depths of a hierarchy of gaps": Case(
         lambda: LatentDepthMixture(Entries(_hierarchy_of_gaps()), WithMask(MLP(2, 2, 2, hidden=(4,))))

@@ -8,6 +8,7 @@ from anabranch.families import Gaussians, Levels, Logistics
 from anabranch.models import LinearSchedule, OfColumns, ProbabilityFlow
 from anabranch.networks import (
     MLP,
+    Alone,
     Beside,
     CausalConvolution,
     CausalTransformer,
@@ -65,6 +66,7 @@ NETWORKS: dict[str, Case] = {
     "of columns": Case(lambda: OfColumns([Logistics(1, bins=2), Levels(2), Gaussians(1)], MLP(6, 4, hidden=(8,)))),
     "downsampling": Case(lambda: Downsampling((2, 3, 2), 3, hidden=(4, 4)), features=(2, 3, 2)),
     "upsampling": Case(lambda: Upsampling(3, (2, 3, 2), hidden=(4, 4))),
+    "each alone": Case(lambda: Alone(3)),
     "with a mask": Case(lambda: WithMask(MLP((3, 1), 4, 3, hidden=(8,))), features=(3, 1)),
     "with a mask, of columns": Case(
         lambda: WithMask(OfColumns([Levels(2), Gaussians(1)], MLP(3, 4, 2, hidden=(8,)))), features=2
