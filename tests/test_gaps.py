@@ -139,6 +139,8 @@ def test_the_bound_of_several_particles_lies_between_the_bound_of_one_and_the_de
     assert abs(bound(1) - single) < 1.5  # heavy tails
 
 
+# the guess is as it was made
+@pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")
 def test_a_fit_judges_validation_rows_by_the_bound_of_the_particles():
     model, truth = linear()
     x, objective = truth.sample((200,), generator=0), ImportanceWeighted(50)

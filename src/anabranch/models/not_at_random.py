@@ -97,6 +97,9 @@ class NotAtRandom(Density):
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.weighted_completion(x, context)[1]
 
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        return self.density._symptoms(x, context)
+
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         x = self.density._sample(shape, context)
         hidden = torch.rand_like(x) < self.missing(x).sigmoid()
