@@ -24,7 +24,7 @@ def test_a_file_gives_the_numbers_that_were_written_with_it(name):
     entry = EXPECTED[name]
     model = ab.load(FOLDER / f"{name}.safetensors")
     if isinstance(entry["x"], str):
-        scores = model.log_prob(pd.read_csv(io.StringIO(entry["x"]), parse_dates=["seen"]))
+        scores = getattr(model, entry["method"])(pd.read_csv(io.StringIO(entry["x"]), parse_dates=["seen"]))
     else:
         given = [tensor(value) for value in (entry["x"], entry["context"]) if value is not None]
         with torch.no_grad():

@@ -46,8 +46,8 @@ KINDS = [
     "factorized images by convolutions", "encoded", "VampPrior of levels", "autoencoder of levels with a VampPrior",
     "autoencoder of images by convolutions", "autoencoder of columns", "marginals of context", "hierarchy of context",
     "hierarchy of images", "depths of context", "depths of images", "linear diffusion of context", "diffusion of levels",
-    "depths of a linear diffusion",
-    "autoencoder of gaps", "hierarchy of gaps", "not at random", "diffusion with a prior, from a depth", "one-hot of context",
+    "depths of a linear diffusion", "diffusion with a prior, from a depth", "one-hot of context",
+    "autoencoder of gaps", "hierarchy of gaps", "not at random",
     "latent variable of one-hot vectors", "linear Gaussian of a prior of classes, guessed", "classes and numbers of images",
     "prior of classes, of context",
     "residual flow of context, estimated", "flow in continuous time, of context", "flow in continuous time, estimated",
@@ -75,7 +75,7 @@ def of_registry(name: str) -> Golden:
     return Golden(density, x, context, method)
 
 
-def table() -> Golden:
+def table(method: str = "log_prob", **options: Any) -> Golden:
     """A model of a data frame."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
@@ -86,8 +86,8 @@ def table() -> Golden:
             "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, 200), unit="D"),
         }
     )
-    fitted = fit_table(frame, epochs=2, seed=0, progress=False)
-    return Golden(fitted[0], frame.head(3))
+    fitted = fit_table(frame, epochs=2, seed=0, progress=False, **options)
+    return Golden(fitted[0], frame.head(3), None, method)
 
 
 def images() -> Golden:
@@ -116,6 +116,7 @@ def dequantized_images(chain: Any) -> Density:
 
 EXTRA: dict[str, Callable[[], Golden]] = {
     "table": table,
+    "table-of-an-autoencoder": lambda: table("estimate", model="vae", latent=2, hidden=(8,)),
     "images": images,
     "flow-of-heavy-tails": lambda: of_flow(lambda: ab.flows.nsf(2, blocks=1, hidden=(8,), bins=4, tails="heavy")),
     "flow-of-monotone-networks": lambda: of_flow(lambda: ab.flows.naf(2, blocks=1, hidden=(8,))),
@@ -152,7 +153,7 @@ def as_written(value: Any) -> Any:
 def scored(golden: Golden) -> tuple[list[float], list[float]]:
     """What a model says of its rows, in float64 of Python, and the standard errors."""
     arguments = [golden.x] if golden.context is None else [golden.x, golden.context]
-    keywords = {"generator": 0} if golden.method == "estimate" else {}
+    keywords = {"generator": 0} if golden.method == "estimate" and isinstance(golden.model, Density) else {}
     with torch.no_grad():
         result = getattr(golden.model, golden.method)(*arguments, **keywords)
     result = result if isinstance(result, tuple) else (result, np.zeros(len(np.asarray(result))))
