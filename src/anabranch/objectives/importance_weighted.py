@@ -35,9 +35,12 @@ class ImportanceWeighted(Objective):
         >>> import anabranch as ab
         >>> from anabranch.families import Gaussians
         >>> from anabranch.objectives import ImportanceWeighted
-        >>> model = ab.vaes.vae(2, Gaussians(1, floor=0.1), latent=1, hidden=(8,), gaps=True)
-        >>> x = torch.tensor([[0.5, torch.nan], [torch.nan, 1.0]]).repeat(50, 1)
-        >>> history = ab.fit(model, x, objective=ImportanceWeighted(5), epochs=2, seed=0, progress=False)
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(200, 1) * torch.tensor([1.0, -1.0]) + 0.1 * torch.randn(200, 2)
+        >>> x[::3, 1] = torch.nan
+        >>> model = ab.vaes.vae(2, Gaussians(1, floor=0.1), latent=1, hidden=(16,), gaps=True)
+        >>> how = ImportanceWeighted(5)
+        >>> history = ab.fit(model, x, objective=how, epochs=10, learning_rate=1e-2, seed=0, progress=False)
     """
 
     uses_labels = False
