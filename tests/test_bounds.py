@@ -270,7 +270,7 @@ def test_who_needs_numbers_refuses_a_bound_in_one_line(tmp_path, capsys):
         ab.fit(density, x, background=True, epochs=1)
     table = pa.table({"a": x[:, 0].numpy(), "b": x[:, 1].numpy()})
     fitted = TableModel(Schema.standardised(table), density)
-    with pytest.raises(ValueError, match="log_prob: expected a density whose likelihood is exact"):
+    with pytest.raises(ValueError, match="log_prob: expected a model whose log p is exact, got a LatentVariable"):
         fitted.log_prob(table)
     ab.save(fitted, tmp_path / "model.safetensors")
     pa.csv.write_csv(table, tmp_path / "table.csv")
@@ -283,6 +283,8 @@ def test_who_needs_numbers_refuses_a_bound_in_one_line(tmp_path, capsys):
         said = capsys.readouterr()
         if command == "info":
             assert ended.value.code == 0 and "Only lower bounds of log-likelihoods are known, in nats" in said.out
+        elif command == "score":  # the estimate and its standard error
+            assert ended.value.code == 0 and "error" in said.out.splitlines()[0]
         else:
             assert ended.value.code != 0 and said.err.count("\n") == 1 and "exact" in said.err
 
