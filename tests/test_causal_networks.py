@@ -447,7 +447,7 @@ def test_outputs_start_at_zero(name):
 def test_no_rows_and_batches_of_batches(name):
     network = randomize(EACH[name](channels=2))
     x = normal(2, 5, 3, 3, 2).float()
-    assert torch.allclose(network(x)[1], network(x[1]), atol=1e-6)
+    assert torch.allclose(network(x)[1], network(x[1]), atol=1e-5)
     assert network(x[:, :0]).shape == (2, 0, 3, 3, 2)
     for recording in (False, True):
         with torch.set_grad_enabled(recording):
