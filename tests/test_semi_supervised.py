@@ -255,6 +255,7 @@ def test_warm_up_weighs_the_divergence_of_a_mixture_as_that_of_the_model():
         assert torch.allclose(got, guessed.lower_bound(x))
 
 
+@pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")  # one epoch teaches nothing
 def test_bad_input_is_one_line():
     x, y = two_clusters(20)
     plain = ab.vaes.vae(2, Gaussians(1), 2, hidden=(4,))

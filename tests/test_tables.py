@@ -556,7 +556,7 @@ class TestFitTable:
     def test_bad_input(self):
         table = numbers(100)
         for options, said in (
-            ({"model": "gan"}, "model: expected one of 'any-order', 'depth', 'flow', got 'gan'"),
+            ({"model": "gan"}, "model: expected one of 'any-order', 'depth', 'flow', 'vae', got 'gan'"),
             ({"structure": "x"}, "structure: expected one of"),
             ({"columns": ["a"], "structure": "coupling"}, "features: expected at least 2"),
             ({"blocks": 0}, "blocks: expected a whole number of at least 1"),
