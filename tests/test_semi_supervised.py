@@ -120,6 +120,7 @@ def test_labels_warm_up_the_divergence(name):
     assert torch.allclose(at(0.25, warming)[0], (cold + whole) / 2) and not torch.allclose(cold, whole, atol=0.1)
 
 
+@pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")  # within round clusters there is nothing to say
 @pytest.mark.parametrize("name", ["m2", "prior", "prior with a network"])
 def test_two_labels_name_two_clusters(name):
     x, y = two_clusters()
@@ -213,6 +214,7 @@ def test_held_out_rows_leave_each_class_one_to_learn_from_and_are_of_all_classes
     assert torch.equal(out, order[:30]) and torch.equal(rest, order[30:])  # without labels nothing is rearranged
 
 
+@pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")  # one epoch teaches nothing
 @pytest.mark.parametrize("several", [False, True])
 def test_a_fit_keeps_the_only_label_of_a_class(several):
     x, y = two_clusters(20)
