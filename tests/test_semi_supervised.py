@@ -120,7 +120,7 @@ def test_labels_warm_up_the_divergence(name):
     assert torch.allclose(at(0.25, warming)[0], (cold + whole) / 2) and not torch.allclose(cold, whole, atol=0.1)
 
 
-@pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")  # within round clusters there is nothing to say
+@pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")  # round clusters say nothing
 @pytest.mark.parametrize("name", ["m2", "prior", "prior with a network"])
 def test_two_labels_name_two_clusters(name):
     x, y = two_clusters()
