@@ -445,9 +445,9 @@ def test_outputs_start_at_zero(name):
 
 @pytest.mark.parametrize("name", EACH)
 def test_no_rows_and_batches_of_batches(name):
-    network = randomize(EACH[name](channels=2))
-    x = normal(2, 5, 3, 3, 2).float()
-    assert torch.allclose(network(x)[1], network(x[1]), atol=1e-5)
+    network = randomize(EACH[name](channels=2)).double()  # in float32 products of other numbers of rows differ by 7e-6
+    x = normal(2, 5, 3, 3, 2)
+    assert torch.allclose(network(x)[1], network(x[1]), atol=1e-12)
     assert network(x[:, :0]).shape == (2, 0, 3, 3, 2)
     for recording in (False, True):
         with torch.set_grad_enabled(recording):
