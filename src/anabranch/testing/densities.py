@@ -232,7 +232,9 @@ def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> No
                 many = sign * score(x[0], rows)
                 expect_close(many, wanted, density, f"{name} of one event at {len(rows)} contexts", 1e-4)
     array_context = None if context is None else context.numpy()
-    in_order = density.log_prob(x.contiguous(), context)  # as arrays are read: products of other strides differ in a digit
+    in_order = density.log_prob(
+        x.contiguous(), context
+    )  # as arrays are read: products of other strides differ in a digit
     expect_close(density.log_prob(x.numpy(), array_context), in_order, density, "log_prob of an array", 0.0)
     exact = copy.deepcopy(density).double()
     double = exact.log_prob(x.double(), None if context is None else context.double())
