@@ -108,7 +108,7 @@ def fit(
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The highest reached, by default 5e-3 (any order, images: 2e-3).")
+        float | None, typer.Option(help="The highest reached, by default 5e-3 (any order: 2e-3, images: 1e-2).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     stream: Annotated[

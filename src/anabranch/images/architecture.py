@@ -14,6 +14,7 @@ from anabranch.families import Channels
 from anabranch.images.pixels import Pixels
 from anabranch.models import Autoregressive
 from anabranch.networks import PixelCNN
+from anabranch.training import Muon
 from anabranch.training.pace import Pace
 
 # units of a layer, of which the most are taken that the time allows
@@ -95,7 +96,7 @@ class Architecture:
     @property
     def pace(self) -> Pace:
         """How long and how fast it is fitted by default."""
-        return Pace(steps=2_500, most=100, batch=self.batch, rate=2e-3, decay=1e-3, average=0.99)
+        return Pace(steps=2_500, most=100, batch=self.batch, rate=1e-2, decay=0.1, average=0.99, optimizer=Muon)
 
     def build(self, pixels: Pixels, classes: int, seed: int) -> Density:
         """The density, not fitted yet.

@@ -69,7 +69,7 @@ def fit_images(
         blocks: layers of the network, by default 8.
         epochs, minutes, batch_size, learning_rate, seed, device, progress, callback, keep, checkpoint, checkpoint_seconds:
             as of `tables.fit_table`; a batch has 16 to 32 images, as many as make 32,768 pixels (on a GPU 128, and
-            131,072), and the rate is 2e-3.
+            131,072), and the rate is 1e-2, of `training.Muon`.
 
     Returns:
         the model, and the report.

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from anabranch.training.optimiser import Factory
 from anabranch.training.schedule import Schedule
 
 # to spend on the fit of a table or of images, where nothing is said
@@ -26,6 +27,7 @@ class Pace:
         average: of weights, as in `fit`.
         steady: the same, of a fit within a budget of time, whose rate is constant most of it.
         patience: epochs without a better validation loss before it ends: a quarter of all, but at least so many.
+        optimizer: as in `fit`, which the rate and the decay are for; None for AdamW.
 
     Example:
         >>> from anabranch.training.pace import Pace
@@ -44,6 +46,7 @@ class Pace:
     average: float = 0.0
     steady: float = 0.99
     patience: int = 4
+    optimizer: Factory | None = None
 
     def epochs_and_batch(self, rows: int) -> tuple[int, int]:
         """Epochs, and rows in one step at most, for so many training rows."""
@@ -74,6 +77,7 @@ class Pace:
             "batch_size": batch,
             "learning_rate": self.rate if learning_rate is None else learning_rate,
             "weight_decay": self.decay,
+            "optimizer": self.optimizer,
         }
         if minutes is not None or schedule is not None:
             return how | {"epochs": epochs, "minutes": minutes, "schedule": schedule, "average": self.steady}
