@@ -116,6 +116,29 @@ def test_a_wrong_inverse_fails_at_a_point_where_it_is_wrong():
     assert point_of(str(caught.value)) > 1
 
 
+class Solved(Line):
+    """A line whose log_det is off by so much, and which says so, or not."""
+
+    def __init__(self, off, error):
+        super().__init__(0.0, 2.0)
+        self.off, self._error = off, error
+
+    def _forward(self, x, context):
+        z, log_det = super()._forward(x, context)
+        return z, log_det + self.off
+
+
+def test_a_map_is_held_to_the_error_that_it_says_and_no_other():
+    check_transform(Solved(5e-5, 1e-4))
+    with pytest.raises(AssertionError, match=r"within 1e-06, got 2.9.*e-05 at x = [^;]*$"):
+        check_transform(Solved(5e-5, 0.0))
+    with pytest.raises(AssertionError, match=r"within 0\.0001, got .*; the equation is solved by steps: give Adaptive"):
+        check_transform(Solved(5e-4, 1e-4))
+    whole = Chain([Solved(0.0, 1e-4), Inverse(Solved(0.0, 1e-4)), Line(0.0, 2.0)])
+    assert whole.error == pytest.approx(2e-4) and Chain([Line(0.0, 2.0)]).error == 0
+    check_transform(Chain([Solved(5e-5, 1e-4), Line(0.0, 2.0)]))
+
+
 def test_data_are_drawn_for_transforms_that_say_what_they_take():
     check_transform(randomize(ab.flows.realnvp(2, 3, blocks=2, hidden=(4,), activation="tanh")), compiles=False)
     check_transform(Inverse(randomize(Planar(2))), compiles=False)

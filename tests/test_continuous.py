@@ -10,8 +10,8 @@ import anabranch as ab
 from anabranch.networks import MLP, Network, VelocityMLP
 from anabranch.objectives import FlowMatching
 from anabranch.objectives.flow_matching import dealt
-from anabranch.testing import randomize
-from anabranch.transforms import Adaptive, Continuous, Fixed, LULinear
+from anabranch.testing import check_transform, randomize
+from anabranch.transforms import Adaptive, Continuous, Fixed, LULinear, continuous
 
 
 class Turning(Network):
@@ -102,6 +102,27 @@ def test_a_budget_of_steps_that_is_used_up_names_the_fix():
         steep.field.matrix.copy_(1e30 * torch.eye(2))
     with pytest.raises(ValueError, match=r"^Continuous: solver: expected .* stay finite"):
         steep(rows(5))
+
+
+def small(solver):
+    with ab.drawing(0):
+        return randomize(Continuous(VelocityMLP(1, hidden=(4,), waves=1), solver=solver))
+
+
+def test_the_suite_finds_steps_that_are_too_coarse_and_a_trace_that_is_wrong(monkeypatch):
+    with pytest.raises(
+        AssertionError, match=r"Continuous: .*; .* give Adaptive a smaller tolerance, or Fixed more steps$"
+    ):
+        check_transform(small(Fixed(1)))
+    right = continuous._and_trace
+
+    def wrong(*arguments):
+        at, trace = right(*arguments)
+        return at, 1.05 * trace
+
+    monkeypatch.setattr(continuous, "_and_trace", wrong)
+    with pytest.raises(AssertionError, match=r"log_det of row 0 against autodiff: expected a difference within 0\.001"):
+        check_transform(small(Adaptive()))
 
 
 def test_a_row_that_is_not_finite_is_nan_alone():

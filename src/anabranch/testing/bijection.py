@@ -106,7 +106,8 @@ def _check_return(transform: Transform, x: Tensor, z: Tensor, context: Tensor | 
         back = around_circle(transform, transform.inverse(z, context)[0], x)
     slope = torch.linalg.matrix_norm(torch.linalg.inv(jacobian), ord=torch.inf)
     size, room = x.flatten(1).abs().amax(dim=-1), 1 + z.flatten(1).abs().amax(dim=-1)
-    limit = (1e-4 if iterates else 1e-8) * (1 + size) + _ROUNDINGS * torch.finfo(x.dtype).eps * slope * (room + size)
+    limit = max(1e-4 if iterates else 1e-8, transform.error) * (1 + size)
+    limit = limit + _ROUNDINGS * torch.finfo(x.dtype).eps * slope * (room + size)
     off = (back - x).flatten(1).abs().amax(dim=-1)
     astray = ~(off <= limit)
     if iterates:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anabranch.densities import Density
 from anabranch.testing.expectations import expect_close
+from anabranch.transforms import Transform
 
 
 def scored(density: Density) -> tuple[str, Callable[..., Tensor]]:
@@ -26,6 +27,17 @@ def unbiased(density: Density) -> Callable[[Tensor, Tensor | None], Tensor]:
     if density.likelihood == "estimate":
         return lambda x, context: density.estimate(x, context, samples=16)[0]
     return density.log_prob if density.likelihood == "exact" else density._log_weight
+
+
+def solver_error(density: Density) -> float:
+    """How far numbers may lie from exact ones, since a transform in it solves an equation by steps (`Transform.error`)."""
+    return sum(part._error for part in density.modules() if isinstance(part, Transform))
+
+
+def steps_by_values(density: Density) -> bool:
+    """Whether values decide how many steps a transform in it takes, as of a solver or an estimate: it does not compile."""
+    transforms = [part for part in density.modules() if isinstance(part, Transform)]
+    return any(part.estimated or part.error > 0 for part in transforms)
 
 
 def some_rows(density: Density, context: Tensor | None) -> Tensor:

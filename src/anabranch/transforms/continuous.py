@@ -76,6 +76,7 @@ class Continuous(Transform):
         self.trace = one_of("trace", trace, ("exact", "hutchinson"))
         self.solver = as_solver(solver)
         self._estimates = trace == "hutchinson"
+        self._error = self.solver.error
 
     def velocity(self, x: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
         """v(x, t, c), of the shape of x.

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from anabranch.checks import one_of, positive, positive_int
 from anabranch.described import Described
 
+# errors of single steps that a solution may have, and the error beyond which a log-likelihood is no use
+_SUM_OF_ERRORS, _LARGEST_ERROR = 100, 1e-2
+
 Derivative = Callable[[Tensor, Tensor], Tensor]
 """ds/dt of a time (no dimensions) and a state (rows, numbers)."""
 
@@ -34,9 +37,13 @@ class Solver(Described, ABC):
 
     Attributes:
         adjoint: whether f is called in the backward pass too.
+        error: how far the end of a solution may lie from the exact one, relative to 1 + its size. `testing.check_transform`
+            holds a transform to it. 1e-4 by default, as of a round trip: a solver that does not know its error is to take
+            as many steps as that needs.
     """
 
     adjoint: bool = False
+    error: float = 1e-4
 
     @abstractmethod
     def solve(
@@ -61,11 +68,15 @@ class Adaptive(Solver):
 
     .. math:: \epsilon (1 + |s|) \text{ for every number } s \text{ of every row.}
 
-    All rows take the steps that the hardest row needs. The result of a row depends on the rows beside it, by no more than
-    the tolerance. In float32 rounding makes a tolerance below 1e-6 useless.
+    The errors of the steps add up, and a field that drives rows apart makes them grow: `error` is 100 tolerances, at most
+    0.01. Of random fields in one to three dimensions, with weights of 0.2 and 0.5, the worst error was 32 tolerances; with
+    weights of 1 some had larger ones.
+
+    All rows take the steps that the hardest row needs. The result of a row depends on the rows beside it, by less
+    than `error`. In float32 rounding makes a tolerance below 1e-6 useless.
 
     Args:
-        tolerance: epsilon, of one step; the error of the whole solution is several times as large.
+        tolerance: epsilon, of one step; the error of the whole solution is larger.
         max_steps: the largest number of steps, rejected ones included.
         method: "dopri5" (Dormand and Prince, 1980), "dopri8", "bosh3" or "adaptive_heun".
         adjoint: whether gradients are by the adjoint equation.
@@ -87,6 +98,7 @@ class Adaptive(Solver):
         torchdiffeq()
         super().__init__()
         self.tolerance = positive("tolerance", tolerance)
+        self.error = min(_SUM_OF_ERRORS * self.tolerance, _LARGEST_ERROR)
         self.max_steps = positive_int("max_steps", max_steps)
         self.method = one_of("method", method, self.METHODS)
         self.adjoint = bool(adjoint)

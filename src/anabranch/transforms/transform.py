@@ -56,6 +56,9 @@ class Transform(Described, ABC):
         affine: whether f(x) = A x + b at every context.
         estimated: whether log_det is random, with mean log |det|. Each call draws afresh for every event. A transform is
             estimated if one of its parts is.
+        error: how far z, x and log_det may lie from those of the exact map, relative to 1 + their size, since an equation is
+            solved by steps (`Continuous`): what its solver says. 0 where only rounding lies between. Of a transform with
+            parts the sum over them.
         domain: the x for which f is defined, a `torch.distributions` constraint; by default all. Outside it forward gives
             a log_det of -inf, so that a density is 0 there, and some finite z; a NaN stays NaN. (A chain leaves that to
             its blocks: each has its own domain, and log_det stays -inf.)
@@ -98,6 +101,8 @@ class Transform(Described, ABC):
     affine: bool = False
     # whether this very class draws its log_det; `estimated` is whether a part does
     _estimates: bool = False
+    # of this very class; `error` is the sum over the parts
+    _error: float = 0.0
     _checks_dtype: ClassVar[bool] = True
     # whether `_forward` hands x to another transform, which looks at the domain
     _leaves_domain: bool = False
@@ -121,6 +126,11 @@ class Transform(Described, ABC):
     def estimated(self) -> bool:
         """Whether log_det is a draw, here or in a part."""
         return any(isinstance(part, Transform) and part._estimates for part in self.modules())
+
+    @property
+    def error(self) -> float:
+        """How far numbers may lie from exact ones, relative to 1 + their size, here and in the parts; 0 but for rounding."""
+        return sum(part._error for part in self.modules() if isinstance(part, Transform))
 
     @property
     def noise_dim(self) -> int:

@@ -97,6 +97,7 @@ from anabranch.testing.registry.small_parts import (
 )
 from anabranch.transforms import (
     ActNorm,
+    Adaptive,
     Affine,
     Chain,
     Continuous,
@@ -117,6 +118,7 @@ from anabranch.transforms import (
     Radial,
     Sigmoid,
     Softplus,
+    Solver,
 )
 
 
@@ -209,8 +211,10 @@ def _mixture(features: int = 2, context: int = 0, full: bool = False, learnable:
     return GaussianMixture(loc, weights=[0.2, 0.3, 0.5], context=context, learnable=learnable, hidden=(8,), **scale)
 
 
-def _drift(context: int = 0, trace: Literal["exact", "hutchinson"] = "exact") -> Continuous:
-    return Continuous(VelocityMLP(2, context, hidden=(4,), waves=0), trace, Fixed(steps=4))
+def _drift(
+    context: int = 0, trace: Literal["exact", "hutchinson"] = "exact", solver: Solver | None = None
+) -> Continuous:
+    return Continuous(VelocityMLP(2, context, hidden=(4,), waves=0), trace, solver or Fixed(steps=4))
 
 
 def _dequantized(noise: Density | None = None) -> Dequantized:
@@ -475,7 +479,7 @@ DENSITIES: dict[str, Case] = {
     "residual flow of context, estimated": Case(
         lambda: Flow(small_residual(2, "estimate", 2)), context=2, truth=exactly, compiles=False
     ),
-    "flow in continuous time": Case(lambda: Flow(_drift()), compiles=False),
+    "flow in continuous time": Case(lambda: Flow(_drift(solver=Adaptive())), compiles=False),
     "flow in continuous time, of context": Case(lambda: Flow(_drift(2)), context=2, compiles=False),
     "flow in continuous time, estimated": Case(lambda: Flow(_drift(0, "hutchinson")), truth=exactly, compiles=False),
     "flow through a logit": Case(lambda: Flow(Chain([Elementwise(Logit()), LULinear(2)]))),

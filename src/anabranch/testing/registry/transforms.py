@@ -235,7 +235,7 @@ TRANSFORMS: dict[str, Case] = {
         lambda: Continuous(_field(), solver=Fixed(steps=7, adjoint=True)), compiles=False
     ),
     "continuous of context, by steps as needed": Case(
-        lambda: Continuous(_field(2), solver=Adaptive(tolerance=3e-7)), context=2, compiles=False
+        lambda: Continuous(_field(2), solver=Adaptive()), context=2, compiles=False
     ),
     "continuous of images, estimated": Case(
         lambda: Continuous(VelocityMLP((1, 2, 1), hidden=(4,), waves=0), "hutchinson", Fixed(steps=8)),
