@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+import anabranch as ab
 from anabranch.densities import Density
 from anabranch.families import (
     Atoms,
@@ -18,12 +19,14 @@ from anabranch.families import (
     Logistics,
     Mapped,
     Panel,
+    StudentT,
     Wrapped,
 )
 from anabranch.families.curve import Curve, width_of_cell
 from anabranch.families.cut_logistics import log_one_minus_exp
 from anabranch.models import Marginals
 from anabranch.storage import load, save
+from anabranch.testing import randomize
 from anabranch.transforms import RationalQuadraticSpline
 
 
@@ -451,6 +454,33 @@ def test_files(tmp_path):
     for family, (name, make) in zip(again.families, FAMILIES.items(), strict=True):
         if hasattr(family, "numbers"):
             assert family.numbers == make().numbers, name
+
+
+@pytest.mark.parametrize("name", [name for name, make in FAMILIES.items() if math.isfinite(sum(make().ends()))])
+def test_an_infinity_that_cannot_be_has_probability_0_and_moves_no_other_position(name):
+    family = FAMILIES[name]()
+    with ab.drawing(0):
+        network = ab.networks.MaskedMLP(2, family.parameters_of_one, channels=family.inputs, hidden=(8,))
+        model = randomize(ab.models.Autoregressive(family, network))
+        x = model.sample((5,))
+    x[0, 0], x[1, 1], x[2, 0], x[3, 0] = math.inf, math.inf, -math.inf, math.nan
+    log_p = model.log_prob(x).tolist()
+    assert log_p[:3] == [-math.inf] * 3 and math.isnan(log_p[3]) and math.isfinite(log_p[4])
+
+
+def test_a_nan_is_nan_in_its_row_alone_of_a_student_t():
+    """torch's distribution refuses a batch with a NaN among the parameters."""
+    with ab.drawing(0):
+        model = randomize(ab.models.Autoregressive(StudentT(), ab.networks.MaskedMLP(2, 3, hidden=(8,))))
+        x = model.sample((3,))
+    wanted = model.log_prob(x)
+    x[1, 0] = math.nan
+    assert torch.equal(model.log_prob(x)[[0, 2]], wanted[[0, 2]]) and model.log_prob(x)[1].isnan()
+    theta = torch.tensor([[1.0, 2.0, 1.5], [0.0, 0.0, math.nan]])
+    x = torch.tensor([3.0, 0.0])
+    log_p, drawn = StudentT().log_prob(x, theta), StudentT().sample(theta)
+    right = torch.distributions.StudentT(theta[0, 2].exp(), theta[0, 0], theta[0, 1].exp()).log_prob(x[0])
+    assert torch.allclose(log_p[0], right) and drawn.isfinite().tolist() == log_p.isfinite().tolist() == [True, False]
 
 
 class TestOneThetaForAll:

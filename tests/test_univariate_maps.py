@@ -182,8 +182,11 @@ def test_flows_around_circles_are_periodic_and_integrate_to_one():
         density = flow.log_prob(grid).exp()
         assert float(density.std()) > 0.005
         assert abs(float(density.mean()) * (2 * math.pi) ** 2 - 1) < 1e-4
-        outside = torch.tensor([[1.0, -0.1], [7.0, 1.0]], dtype=torch.float64)
+        outside = torch.tensor([[1.0, -0.1], [7.0, 1.0], [1.0, math.inf], [-math.inf, 1.0]], dtype=torch.float64)
         assert flow.log_prob(outside).isneginf().all()
+        z, log_det = flow.transform(outside)
+        assert z.isfinite().all() and log_det.isneginf().all()
+        assert flow.log_prob(torch.tensor([[math.nan, 1.0], [1.0, math.nan]], dtype=torch.float64)).isnan().all()
 
 
 def test_a_circle_ends_where_it_ends():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torch.distributions import StudentT as TorchStudentT
+from torch.distributions import Gamma
 
 from anabranch.families.family import Family, quantiles_of
 
@@ -29,10 +31,17 @@ class StudentT(Family):
         super().__init__(parameters=3, inputs=1)
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
-        return _at(theta).log_prob(x)
+        # torch.distributions has the same numbers, but for a batch with a NaN, of which it takes no row
+        loc, log_scale, log_df = theta.unbind(dim=-1)
+        df, t = log_df.exp(), (x - loc) / log_scale.exp()
+        log_z = log_scale + 0.5 * (log_df + math.log(math.pi)) + torch.lgamma(0.5 * df) - torch.lgamma(0.5 * (df + 1))
+        return -0.5 * (df + 1) * torch.log1p(t.square() / df) - log_z
 
     def sample(self, theta: Tensor) -> Tensor:
-        return _at(theta).rsample()
+        loc, log_scale, log_df = theta.unbind(dim=-1)
+        df, normal = log_df.exp(), torch.randn_like(loc)
+        chi_squared = Gamma(0.5 * df, torch.full_like(df, 0.5), validate_args=False).rsample()
+        return loc + log_scale.exp() * normal * torch.rsqrt(chi_squared / df)
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         from scipy import stats  # noqa: PLC0415 (slow to import)
@@ -64,11 +73,6 @@ class StudentT(Family):
         # the quartiles of a t with 4 degrees of freedom lie at +-0.741
         scale = ((high - low) / (2 * 0.741)).clamp(min=torch.finfo(x.dtype).eps * (1 + middle.abs()))
         return torch.stack([middle, scale.log(), x.new_tensor(4.0).log()])
-
-
-def _at(theta: Tensor) -> TorchStudentT:
-    loc, log_scale, log_df = theta.unbind(dim=-1)
-    return TorchStudentT(log_df.exp(), loc, log_scale.exp(), validate_args=False)
 
 
 def _numbers(theta: Tensor) -> tuple[object, object, object]:

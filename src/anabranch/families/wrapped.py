@@ -138,7 +138,8 @@ class Wrapped(Family):
 
     def features(self, x: Tensor) -> Tensor:
         order = torch.arange(1, self.harmonics + 1, dtype=x.dtype, device=x.device)
-        angle = (2 * math.pi / self.period) * x.unsqueeze(-1) * order
+        # what cannot be has probability 0 by itself; read as it is, an infinity would make NaN of other positions
+        angle = (2 * math.pi / self.period) * torch.where(x.isinf(), 0.0, x).unsqueeze(-1) * order
         return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
     def start(self, x: Tensor) -> Tensor:

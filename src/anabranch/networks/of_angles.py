@@ -14,6 +14,8 @@ from anabranch.networks.network import Network
 class OfAngles(Network):
     r"""y = f(cos t_1, ..., cos t_n, sin t_1, ..., sin t_n; c) with t_i = 2 pi x_i / P: adding P to an x_i does not change y.
 
+    An infinity, which is no angle, is read as 0.
+
     Args:
         network: f, of 2 n features.
         period: P.
@@ -42,5 +44,6 @@ class OfAngles(Network):
         self.period = positive("period", period)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        angle = (2 * math.pi / self.period) * x
+        # an infinity is no angle and has density 0 by itself; its cosine would make NaN of the others
+        angle = (2 * math.pi / self.period) * torch.where(x.isinf(), 0.0, x)
         return self.network(torch.cat([angle.cos(), angle.sin()], dim=-1), context)
