@@ -97,6 +97,18 @@ def test_a_number_that_is_no_level_has_no_mass_and_what_takes_data_says_so():
             ValueError, match=r"got 0\.25 in row \d+, .*; numbers from 0 to 1 become levels by \(x \* 16\)\.round"
         ):
             call()
+    image, scaled = x[1], torch.full((1, 2, 2), 0.25)
+    made = {
+        "x": (levels.dequantize, lambda x: reconstruction_error(levels, x)),
+        "start": (lambda x: interpolate(levels, x, x),),
+        "end": (lambda x: interpolate(levels, 0 * x, x),),
+    }
+    for name, calls in made.items():
+        for call in calls:
+            with pytest.raises(ValueError, match=rf"^{name}: expected whole numbers from 0 to 16, got 17 in row 0"):
+                call(image)
+            with pytest.raises(ValueError, match=rf"^{name}: .* got 0\.25 .*numbers from 0 to 1 become levels by"):
+                call(scaled)
     with pytest.raises(ValueError, match=r"log_prob: .* lower_bound, or estimate"):
         levels.log_prob(x)
     with pytest.raises(

@@ -226,3 +226,21 @@ def test_no_row_starts_no_layer(layer):
     with pytest.raises(ValueError, match=r"^x: expected at least one row to start from, got none$"):
         layer.initialize(torch.zeros(0, 2))
     assert not bool(layer.get_buffer("initialized"))
+
+
+def test_activation_normalisation_starts_from_finite_numbers_of_any_size():
+    layer, rows = ActNorm(2), torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    for wrong in (math.nan, math.inf):
+        broken = rows.clone()
+        broken[3, 1] = wrong
+        with pytest.raises(
+            ValueError, match=rf"^x: expected finite numbers for ActNorm to start from, got {wrong}; remove"
+        ):
+            layer.initialize(broken)
+        assert not bool(layer.get_buffer("initialized"))
+    for size in (1e-30, 1.0, 1e30):
+        layer = ActNorm(2)
+        layer.initialize(size * (rows + 3))
+        z = layer(size * (rows + 3))[0]
+        assert torch.allclose(z.mean(dim=0), torch.zeros(2), atol=1e-5)
+        assert torch.allclose(z.std(dim=0, correction=0), torch.ones(2), atol=1e-4)

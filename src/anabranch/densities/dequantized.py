@@ -14,6 +14,7 @@ from anabranch.checks import instance_of, positive_int, reference_tensor
 from anabranch.densities.composite import Composite
 from anabranch.densities.contexts import at_every_context
 from anabranch.densities.density import Density
+from anabranch.densities.events import EventDtype, whole_rows
 from anabranch.densities.score import Score, expect_weights
 from anabranch.draws import drawing
 from anabranch.transforms.domain import OpenInterval
@@ -35,6 +36,10 @@ class Dequantized(Composite):
     compare with those of any other density of the same levels. With uniform noise (log q = 0) the bound is exact if p is
     constant within cells. Noise that is fitted together with p makes the bound closer if p is not. A draw of P is the level
     in whose cell a draw of p lies.
+
+    As in every density of levels, an x that is no level (a number beyond K - 1, or between two levels) has probability 0:
+    `lower_bound`, `estimate` and the loss say -inf, and infinity. `fit`, `bits_per_dimension` and what makes real numbers of
+    levels (`dequantize`) refuse it, with the row.
 
     With the logit, p is a density of all real numbers and P sums to 1. Without it, p should lie on [0, 1)^D: mass outside
     belongs to no level, so that P sums to less than 1, and a draw from there becomes the nearest level.
@@ -66,7 +71,7 @@ class Dequantized(Composite):
     """
 
     likelihood = "bound"
-    event_dtype = "whole"
+    event_dtype: EventDtype = "whole"
     reparameterized = False
     gaps = False
 
@@ -121,6 +126,7 @@ class Dequantized(Composite):
         x: Tensor | ArrayLike,
         context: Tensor | ArrayLike | None = None,
         generator: torch.Generator | int | None = None,
+        name: str = "x",
     ) -> Tensor:
         """s((x + u) / K), which the density reads, with one draw of the noise: (*batch, *event).
 
@@ -128,8 +134,13 @@ class Dequantized(Composite):
             x: levels (*batch, *event).
             context: only checked; the noise takes none but x.
             generator: of the draws, as of `sample`.
+            name: of x, in an error.
+
+        Raises:
+            ValueError: numbers that are no levels; a shape, dtype or device other than expected.
         """
-        x, context = self._checked(x, context)
+        x, context = self._checked(x, context, name)
+        whole_rows(name, x.reshape(-1, *self.event_shape), self, reference_tensor(self))
         with torch.no_grad(), drawing(generator):
             return self._filled(at_every_context(self, x, context).to(self._dtype(x)))[0]
 

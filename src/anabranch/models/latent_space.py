@@ -74,7 +74,8 @@ def interpolate(
         generator: of the draws, as of `sample`.
 
     Raises:
-        ValueError: a density that is not made of noise by a transform that runs both ways; fewer than two events.
+        ValueError: a density that is not made of noise by a transform that runs both ways; fewer than two events; levels
+            that are none.
 
     Example:
         >>> import torch
@@ -151,7 +152,7 @@ def _read(density: Density, name: str, x: Tensor | ArrayLike, context: Tensor | 
     """x as a tensor of real numbers, levels dequantised."""
     instance_of("density", density, Density)
     if isinstance(density, Dequantized):
-        return density.dequantize(x, context)
+        return density.dequantize(x, context, name=name)
     return density._checked(x, context, name)[0]
 
 

@@ -41,16 +41,28 @@ class ActNorm(Transform):
         """Take mean and standard deviation over all rows of x; a second call changes nothing.
 
         A feature that is constant in x keeps scale 1.
+
+        Raises:
+            ValueError: no row, or a number that is not finite, which would make NaN of all z.
         """
         if bool(self.get_buffer("initialized")):
             return
         rows = x.detach().reshape(-1, x.shape[-1])
         if not len(rows):
             raise ValueError("x: expected at least one row to start from, got none")
-        deviation = rows.std(dim=0, correction=0)
-        spread = deviation > 1e-6 * rows.abs().amax(dim=0)
+        broken = rows[~rows.isfinite()]
+        if len(broken):
+            raise ValueError(
+                f"x: expected finite numbers for ActNorm to start from, got {float(broken[0])}; remove rows that hold such, "
+                "or scale numbers that overflow before they come to it"
+            )
+        # shares of the largest number, whose squares do not overflow
+        largest = rows.abs().amax(dim=0)
+        shares = rows / torch.where(largest > 0, largest, 1.0)
+        deviation = largest * shares.std(dim=0, correction=0)
+        spread = deviation > 1e-6 * largest
         with torch.no_grad():
-            self.loc.copy_(rows.mean(dim=0))
+            self.loc.copy_(largest * shares.mean(dim=0))
             self.log_scale.copy_(-torch.where(spread, deviation, torch.ones_like(deviation)).log())
             self.get_buffer("initialized").fill_(True)
 
