@@ -15,7 +15,12 @@ from anabranch.estimators import (
 )
 from anabranch.tables import TableWarning
 
-MANY_FITS = [SemiSupervisedClassifier(members=1, epochs=2), MixtureClusterer(2, starts=1, epochs=2)]
+MANY_FITS = [
+    SemiSupervisedClassifier(members=1, epochs=2),
+    SemiSupervisedClassifier("m2", members=1, epochs=2),
+    SemiSupervisedClassifier("mixture prior", members=1, epochs=2, neighbours=0),
+    MixtureClusterer(2, starts=1, epochs=2),
+]
 QUICK = [
     DensityEstimator(members=1, epochs=1),
     BayesClassifier(members=1, epochs=1),
@@ -37,6 +42,7 @@ def test_scikit_learn_checks(estimator, check):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")  # two epochs warm up to nothing
 @parametrize_with_checks(MANY_FITS, expected_failed_checks=expected_failures)
 def test_scikit_learn_checks_of_many_fits(estimator, check):
     check(estimator)

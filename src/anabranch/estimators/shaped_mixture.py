@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anabranch import flows
-from anabranch.densities import Normal
+from anabranch.densities import Mixture, Normal
 from anabranch.draws import drawing
 from anabranch.models import FlowMixture
 from anabranch.networks import MLP
@@ -45,7 +45,7 @@ def shaped_mixture(columns: int, components: int, seed: int, hidden: int = 128) 
         ).float()
 
 
-def log_posterior(mixture: FlowMixture, z: Tensor) -> NDArray[np.float64]:
+def log_posterior(mixture: Mixture, z: Tensor) -> NDArray[np.float64]:
     """log q(k | z) (rows, components), in float64; of values too large for a network, as at the largest that is none."""
     own = mixture.double()
     z = z.double().nan_to_num()
