@@ -282,6 +282,9 @@ def test_the_way_between_two_images_begins_and_ends_with_them():
     assert float(reconstruction_error(levels, torch.stack([start, end])).max()) < 1e-2
     with pytest.raises(ValueError, match=r"density: expected a flow on a standard normal base.*Flow\(mixture\.chain"):
         interpolate(ab.DepthMixture(flow.transform), start, end)
+    both = torch.stack([start, end])
+    with pytest.raises(ValueError, match=r"^end: expected one event of shape \(1, 8, 8\), got shape \(2, 1, 8, 8\)$"):
+        interpolate(levels, start, both)
 
 
 def test_what_a_transform_loses_shows_in_the_reconstruction_error():

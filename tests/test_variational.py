@@ -116,6 +116,13 @@ def test_weights_without_a_variance_have_a_large_pareto_k():
     assert 0 < wide.error < 0.02
 
 
+def test_a_mean_that_few_draws_carry_is_not_trusted():
+    """All other weights are 0 beside the largest: a tail of equal values, which tells nothing."""
+    for distance in (1e4, 1e6):
+        judged = judge_variational(Normal([0.0]), lambda x, c=distance: -0.5 * (x[:, 0] - c) ** 2, 1_000, generator=0)
+        assert judged.effective < 2 and judged.pareto_k == math.inf and "cannot be trusted" in str(judged)
+
+
 def test_a_target_that_is_zero_in_places_is_judged():
     judged = judge_variational(Normal([0.0]), lambda x: torch.where(x[:, 0] > 0, 0.0, -torch.inf), generator=0)
     assert judged.lower_bound == -math.inf and judged.lower_bound_error == 0

@@ -75,7 +75,7 @@ def interpolate(
 
     Raises:
         ValueError: a density that is not made of noise by a transform that runs both ways; fewer than two events; levels
-            that are none.
+            that are none; a batch of events in place of one.
 
     Example:
         >>> import torch
@@ -88,6 +88,11 @@ def interpolate(
     count = positive_int("count", count, least=2)
     with torch.no_grad(), drawing(generator):
         ends = [_read(density, name, x, context) for name, x in (("start", start), ("end", end))]
+        for name, one in zip(("start", "end"), ends, strict=True):
+            if one.shape != density.event_shape:
+                raise ValueError(
+                    f"{name}: expected one event of shape {tuple(density.event_shape)}, got shape {tuple(one.shape)}"
+                )
         steps, given = _steps(density, context)
         shapes = [ends[0].shape]
         rows = torch.stack(ends)

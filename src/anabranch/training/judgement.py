@@ -22,6 +22,8 @@ from anabranch.training.target_faults import expect_numbers
 _AT_ONCE = 2**14
 # the share of draws within the support of the target below which a result is a warning
 _LEAST_SHARE = 0.01
+# the effective draws below which nobody can tell a tail: one weight may carry the mean
+_LEAST_DRAWS = 20
 
 
 class MissedTargetWarning(UserWarning):
@@ -44,8 +46,8 @@ class Variational:
             as much as the S draws of q.
         draws: S.
         pareto_k: the shape of the tail of the weights. Below 0.5 the weights have a finite variance. Above 0.7 neither
-            log Z nor its error can be trusted: q misses a part of p, or its tails are too light. A mode where q never draws
-            leaves no trace in it.
+            log Z nor its error can be trusted: q misses a part of p, or its tails are too light. It is infinite where fewer
+            than 20 draws carry the mean. A mode where q never draws leaves no trace in it.
     """
 
     density: Density
@@ -128,7 +130,12 @@ def judged(
     share = torch.softmax(log_w, dim=0)
     # minus infinity where the target is 0 at a draw
     bound = float(log_w.mean())
-    k = -math.inf if bool((log_w == log_w[0]).all()) else pareto_k((log_w - log_w.max()).exp())
+    effective = float(1 / share.square().sum())
+    if bool((log_w == log_w[0]).all()):
+        k = -math.inf
+    else:
+        # beside the largest weight the others may be 0 in floats, a tail of equal values
+        k = math.inf if effective < _LEAST_DRAWS else pareto_k((log_w - log_w.max()).exp())
     return Variational(
         density=density,
         history=history,
@@ -136,7 +143,7 @@ def judged(
         error=float(error),
         lower_bound=bound,
         lower_bound_error=float(log_w.std() / math.sqrt(samples)) if math.isfinite(bound) else 0.0,
-        effective=float(1 / share.square().sum()),
+        effective=effective,
         draws=samples,
         pareto_k=k,
     )
