@@ -9,13 +9,15 @@ from torch import nn
 import anabranch as ab
 from anabranch.testing import check_transform, randomize
 from anabranch.testing.bijection import around_circle, check_bijection
-from anabranch.testing.transforms import check_round_trip
+from anabranch.testing.transforms import check_estimate, check_round_trip
 from anabranch.transforms import (
     Chain,
     CircularSpline,
+    Continuous,
     Differentiable,
     Elementwise,
     Exp,
+    Fixed,
     HalfSpace,
     Inverse,
     Logit,
@@ -137,6 +139,13 @@ def test_a_map_is_held_to_the_error_that_it_says_and_no_other():
     whole = Chain([Solved(0.0, 1e-4), Inverse(Solved(0.0, 1e-4)), Line(0.0, 2.0)])
     assert whole.error == pytest.approx(2e-4) and Chain([Line(0.0, 2.0)]).error == 0
     check_transform(Chain([Solved(5e-5, 1e-4), Line(0.0, 2.0)]))
+
+
+def test_an_estimate_for_one_number_may_be_exact():
+    """Hutchinson's trace of one number is the trace: every draw is the same."""
+    with ab.drawing(0):
+        layer = randomize(Continuous(ab.networks.VelocityMLP(1, hidden=(4,), waves=0), "hutchinson", Fixed(8)))
+    check_estimate(layer, torch.randn(2, 1, generator=torch.Generator().manual_seed(0)), draws=100)
 
 
 def test_data_are_drawn_for_transforms_that_say_what_they_take():

@@ -129,6 +129,8 @@ def test_draws_of_recipes_for_variational_inference_are_scored_as_they_are_drawn
         (lambda: Planar(3, MLP(2, 6)), r"network: expected 7 numbers \(v, w and b\), got 6"),
         (lambda: Planar(3, MLP(2, 7, context=1)), "takes the context as its x"),
         (lambda: Radial(0), "features: expected a whole number of at least 1, got 0"),
+        (lambda: Sylvester(0), "features: expected a whole number of at least 1, got 0"),
+        (lambda: ab.flows.sylvester(0), "features: expected a whole number of at least 1, got 0"),
         (lambda: Sylvester(3, units=4), "units: expected at most 3, the number of features, got 4"),
         (lambda: Sylvester(3, basis="qr"), "basis: expected one of"),
         (lambda: Sylvester(3, reflections=2), "reflections: expected None"),

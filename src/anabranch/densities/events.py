@@ -14,6 +14,9 @@ from anabranch.densities.whole_numbers import ends_of
 
 EventDtype = Literal["floating", "whole"]
 
+# of colours: larger numbers are no levels of another density, but faults
+_MOST_LEVELS = 2**16
+
 
 class HasEvents(Protocol):
     """What is known of the events of a density."""
@@ -78,6 +81,9 @@ def whole_rows(name: str, x: Tensor, density: HasEvents, like: Tensor | None) ->
             value = f"{some[row][tuple(place)].item():g}"
             scaled = (some[row] >= 0).all() and (some[row] <= 1).all() and low == 0 and high > 1
             hint = f"; numbers from 0 to 1 become levels by (x * {high:.0f}).round()" if scaled else ""
+            most = float(some.double().max())
+            if low == 0 and most > high and most == round(most) and most < _MOST_LEVELS and not hint:
+                hint = f"; numbers up to {most:.0f} need {most + 1:.0f} levels"
             at = f"column {place[0]}" if len(place) == 1 else f"position {tuple(place)}"
             raise ValueError(
                 f"{name}: expected whole numbers from {low:.0f} to {high:.0f}, got {value} in row {begin + row}, {at}{hint}"

@@ -61,8 +61,8 @@ class Sylvester(Transform):
         reflections: int | None = None,
         network: Network | None = None,
     ) -> None:
-        rows = _vectors_of(features, units, basis, reflections)
         features = positive_int("features", features)
+        rows = _vectors_of(features, units, basis, reflections)
         units = features if units is None else int(units)
         # small random bends in a random basis: with R = S = 0 no gradient would tell where to go
         bends = torch.randn(units * (units + 1)) * (2 * units) ** -0.5
@@ -82,6 +82,7 @@ class Sylvester(Transform):
             >>> Sylvester(3, units=2, network=MLP(5, Sylvester.size(3, units=2))).context_shape
             torch.Size([5])
         """
+        features = positive_int("features", features)
         units = features if units is None else units
         return units * (units + 2) + features * _vectors_of(features, units, basis, reflections)
 
