@@ -544,6 +544,10 @@ def test_what_starts_and_trains_a_mixture_takes_whole_numbers():
     ("x", "message"),
     [
         (np.array([[0, 3], [5, 2]], dtype=np.int16), "x: expected whole numbers from 0 to 3, got 5 in row 1, column 0"),
+        (
+            np.array([[0, 3], [5, 9]], dtype=np.uint16),
+            "x: expected whole numbers from 0 to 3, got 5 in row 1, column 0; numbers up to 9 need 10 levels",
+        ),
         (np.array([[0, 3], [-1, 2]]), "x: expected whole numbers from 0 to 3, got -1 in row 1, column 0"),
         (torch.tensor([[0.0, 0.5]]), "x: expected whole numbers from 0 to 3, got 0.5 in row 0, column 1"),
     ],

@@ -78,8 +78,10 @@ def whole_rows(name: str, x: Tensor, density: HasEvents, like: Tensor | None) ->
         if ends is not None and len(where):
             row, *place = where[0].tolist()
             low, high = (float(end[tuple(place)]) for end in (ends.low, ends.high))
-            value = f"{some[row][tuple(place)].item():g}"
-            scaled = (some[row] >= 0).all() and (some[row] <= 1).all() and low == 0 and high > 1
+            # torch compares few numbers of the larger unsigned dtypes
+            event = some[row].double()
+            value = f"{event[tuple(place)].item():g}"
+            scaled = (event >= 0).all() and (event <= 1).all() and low == 0 and high > 1
             hint = f"; numbers from 0 to 1 become levels by (x * {high:.0f}).round()" if scaled else ""
             most = float(some.double().max())
             if low == 0 and most > high and most == round(most) and most < _MOST_LEVELS and not hint:
