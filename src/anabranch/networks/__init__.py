@@ -5,6 +5,7 @@ from anabranch.networks.beside import Beside
 from anabranch.networks.causal import CausalNetwork
 from anabranch.networks.causal_convolution import CausalConvolution
 from anabranch.networks.causal_transformer import CausalTransformer
+from anabranch.networks.coarse import Certain, Coarse, Within
 from anabranch.networks.constant import Constant
 from anabranch.networks.convolutional import Convolutional
 from anabranch.networks.finite_memory import FiniteMemory
@@ -40,6 +41,8 @@ __all__ = [
     "CausalConvolution",
     "CausalNetwork",
     "CausalTransformer",
+    "Certain",
+    "Coarse",
     "Constant",
     "Convolutional",
     "Downsampling",
@@ -70,4 +73,5 @@ __all__ = [
     "Upsampling",
     "VelocityMLP",
     "WithMask",
+    "Within",
 ]

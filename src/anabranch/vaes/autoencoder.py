@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from anabranch.checks import as_shape, one_of, positive_int
+from anabranch.checks import as_shape, instance_of, one_of, positive_int
 from anabranch.densities import Density, Encoded
 from anabranch.models import LatentVariable
 from anabranch.networks.network import Shape
 from anabranch.vaes import posteriors, priors
-from anabranch.vaes.decoder import decoder
+from anabranch.vaes.decoder import decoder as of_independent_numbers
 from anabranch.vaes.encoder import Kind, encoder
 
 
@@ -24,6 +24,7 @@ def vae(
     activation: str = "silu",
     drop: float = 0.0,
     gaps: bool = False,
+    decoder: Density | None = None,
 ) -> LatentVariable:
     r"""A variational autoencoder: p(x) = \int p(z) p(x | z) dz with a network for p(x | z), and another for q(z | x).
 
@@ -47,9 +48,12 @@ def vae(
             by heart.
         gaps: whether a NaN in x is a gap, which the encoder is told of and the decoder leaves out. `fit` it by
             `objectives.ImportanceWeighted`, and fill gaps by `queries.impute` (MIWAE).
+        decoder: a density of x with z for its context, such as a flow or `vaes.autoregressive_decoder`; by default numbers
+            of the family that are independent given z (`vaes.decoder`).
 
     Raises:
-        ValueError: another name, shapes that do not fit, or gaps in what convolutions or `Channels` read.
+        ValueError: another name, shapes that do not fit, a decoder of other events, or gaps in what convolutions or
+            `Channels` read.
 
     Example:
         >>> import torch
@@ -78,10 +82,15 @@ def vae(
         p = priors.vamp(q)
     else:
         p = priors.NAMED[prior](latent)
-    model = LatentVariable(p, decoder(shape, family, latent, widths, channels, activation, drop), q)
+    if decoder is None:
+        decoder = of_independent_numbers(shape, family, latent, widths, channels, activation, drop)
+    instance_of("decoder", decoder, Density)
+    if decoder.event_shape != shape:
+        raise ValueError(f"decoder: expected one of events of shape {tuple(shape)}, got {tuple(decoder.event_shape)}")
+    model = LatentVariable(p, decoder, q)
     if gaps and not model.gaps:
         raise ValueError(
-            "gaps: expected False of a posterior that is not told of them (networks.WithMask), or of Channels, whose pixels "
-            "are read whole, got True"
+            "gaps: expected False of a posterior that is not told of them (networks.WithMask), of Channels, whose pixels "
+            "are read whole, or of a decoder that does not leave them out, got True"
         )
     return model

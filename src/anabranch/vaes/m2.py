@@ -61,6 +61,7 @@ def m2(
         >>> import anabranch as ab
         >>> from anabranch.families import Gaussians
         >>> from anabranch.objectives import SemiSupervised
+        >>> _ = torch.manual_seed(0)
         >>> model = ab.vaes.m2(2, Gaussians(1, floor=0.1), classes=2, latent=2, hidden=(16,))
         >>> x = torch.cat([torch.randn(50, 2) - 3, torch.randn(50, 2) + 3])
         >>> y = torch.full((100,), -1)

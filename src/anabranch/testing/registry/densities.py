@@ -314,6 +314,12 @@ DENSITIES: dict[str, Case] = {
     "autoencoder of images by convolutions": Case(
         lambda: vaes.vae((1, 2, 1), Levels(3), 1, posterior="full", hidden=(8,), channels=(4, 4))
     ),
+    "autoencoder with a decoder of near numbers": Case(
+        lambda: vaes.vlae(3, Levels(3), latent=1, prior="normal", reach=1, width=4, hidden=(8, 8))
+    ),
+    "autoencoder of two stages": Case(
+        lambda: vaes.self_supervised((1, 1, 2), levels=3, coarse=2, stride=2, latents=(1, 1), hidden=(8, 8))
+    ),
     "autoencoder of gaps": Case(lambda: vaes.vae(2, [Gaussians(1, floor=0.1), Levels(3)], 1, hidden=(8, 8), gaps=True)),
     "not at random": Case(_seldom_missing),
     "hierarchy of gaps": Case(_hierarchy_of_gaps),

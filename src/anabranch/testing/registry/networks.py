@@ -12,6 +12,8 @@ from anabranch.networks import (
     Beside,
     CausalConvolution,
     CausalTransformer,
+    Certain,
+    Coarse,
     Constant,
     Convolutional,
     Downsampling,
@@ -38,6 +40,7 @@ from anabranch.networks import (
     Timed,
     Upsampling,
     VelocityMLP,
+    Within,
     WithMask,
 )
 from anabranch.testing.registry.case import Case
@@ -84,6 +87,11 @@ NETWORKS: dict[str, Case] = {
         lambda: FourierFeatures(Convolutional((6, 2, 2), (3, 2, 2), 2, hidden=(4,)), IMAGE, [1]),
         context=2,
         features=IMAGE,
+    ),
+    "coarse": Case(lambda: Coarse((1, 4, 3), levels=5, coarse=3, stride=2), features=(1, 4, 3)),
+    "certain": Case(lambda: Certain(Coarse((1, 2, 2), levels=5, coarse=3), count=3), features=(1, 2, 2)),
+    "within a coarse image": Case(
+        lambda: Within(MLP(2 + 2, 4 * 5, hidden=(8,)), Coarse((1, 2, 2), levels=5, coarse=3, stride=2)), features=2 + 2
     ),
     "places of levels": Case(lambda: LevelPlaces(IMAGE, 4), features=IMAGE),
     "scores of levels": Case(lambda: LevelScores(3, 4, scale=0.7)),
