@@ -283,6 +283,20 @@ def test_curves_are_means_over_the_seeds():
     }
 
 
+def test_a_run_that_is_stopped_keeps_each_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        toys, "run", lambda name, seed: ((Result(f"method {i}", seed, float(i)), None) for i in range(3))
+    )
+
+    def stop_at_the_second(result):
+        if result.method == "method 1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment("circles", tmp_path, seeds=2, report=stop_at_the_second)
+    assert [row["method"] for row in json.loads((tmp_path / "circles.json").read_text())] == ["method 0", "method 1"]
+
+
 def test_options_are_those_of_experiments_that_take_them(tmp_path):
     with pytest.raises(
         ValueError, match=r"epochs: expected None for circles, since arm, images, vae, diffusion alone take it, got 3"

@@ -46,7 +46,7 @@ def run_experiment(
 ) -> list[Result]:
     """Run an experiment on several seeds, and write `NAME.json` and its pictures.
 
-    The file of results is written anew after each seed, so that what is done is not lost.
+    The file of results is written anew with each result, so that nothing that is done is lost.
 
     Args:
         name: one of `NAMES`.
@@ -83,11 +83,11 @@ def run_experiment(
         with drawing(seed):
             for result, density in run(seed):
                 results.append(result)
+                write_results(folder / f"{name}.json", results)
                 if report is not None:
                     report(result)
                 if seed == 0 and density is not None:
                     fitted[result.method] = density
-        write_results(folder / f"{name}.json", results)
         if seed == 0:
             _draw(name, folder, data, levelled, fitted, results)
     draw_curves(name, folder, results, fitted)
