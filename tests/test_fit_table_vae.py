@@ -118,9 +118,9 @@ def test_the_commands(tmp_path):
     assert filled.exit_code == 0 and not pd.read_csv(pd.io.common.StringIO(filled.stdout)).isna().any().any()
     assert call("sample", model, "-n", 3).exit_code == 0
     assert call("query", model, "E[size]").exit_code == 0
+    assert call("report", model, table, "-o", tmp_path / "r.html").exit_code == 0
     for refused in (
         ("query", model, "E[size | kind = large]"),
-        ("report", model, table, "-o", tmp_path / "r.html"),
         ("compress", table, "-o", tmp_path / "t.anb", "--model", model),
         ("detect", model, table),
     ):
@@ -128,3 +128,34 @@ def test_the_commands(tmp_path):
         assert result.exit_code == 2, (refused, result.output)
         assert "exact" in result.stderr or "any order" in result.stderr, (refused, result.stderr)
         assert "Traceback" not in result.output and len(result.stderr.strip().splitlines()) <= 3, result.stderr
+
+
+def test_the_page_calls_estimates_so_and_says_what_is_left_out(fitted, tmp_path):
+    pytest.importorskip("plotly", reason="plotly, the extra 'report', is not installed")
+    from anabranch.report import write_report
+
+    model, report = fitted
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_report(model, frame(), tmp_path / "page.html", fit=report.to_dict())
+    text = (tmp_path / "page.html").read_text()
+    assert "Every log p on this page is an estimate" in text
+    assert "The lower bound, which a fit trains, has a mean of" in text
+    assert "What needs exact densities is left out" in text
+    assert "mean estimated log p" in text
+    assert "This is the table that was fitted" in text  # which the mean of the held-out rows confirms
+    assert "What fills the gaps" in text
+    assert "anabranch detect" not in text
+    assert "= None" not in text.split('id="surprises"')[1].split("</section>")[0]
+
+
+def test_the_view_scores_rows_as_the_model_does_and_exact_ones_without_error(fitted):
+    from anabranch.report.view import View
+    from anabranch.tables import as_table
+
+    model, report = fitted
+    view = View.of(model, as_table(frame()), report.to_dict(), 20_000, 240, 0)
+    value, error = model.estimate(frame())
+    assert np.array_equal(view.log_p, value) and np.array_equal(view.error, error)
+    other = frame(seed=1)
+    assert View.of(model, as_table(other), report.to_dict(), 20_000, 240, 0).held_out is None

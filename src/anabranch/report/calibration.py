@@ -18,7 +18,7 @@ _BINS = {400: 20, 100: 10, 0: 5}
 # of each row: a row stands at one of 20 places among them, of which each is a bin
 _DRAWS = 19
 # rows times columns times draws, at most
-_CELLS = 500_000
+_CELLS, _CELLS_ESTIMATED = 500_000, 20_000
 _LEVEL = 0.9
 # pictures that are seen without opening a fold
 _AT_ONCE = 12
@@ -49,7 +49,8 @@ class Checks:
     def of(cls, view: View) -> Checks:
         """Of some rows of a view."""
         rows = view.checked
-        some = rows[: max(20, _CELLS // (_DRAWS * len(view.schema.columns)))]
+        cells = _CELLS_ESTIMATED if view.estimated else _CELLS
+        some = rows[: max(20, cells // (_DRAWS * len(view.schema.columns)))]
         drawn = view.draws(some, _DRAWS, purpose=4)
         masked = np.where(view.gaps[some][:, None], np.nan, drawn)
         contexts = None if view.context is None else np.repeat(view.context[some], _DRAWS, axis=0)

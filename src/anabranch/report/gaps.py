@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
-from anabranch.queries import impute
+from anabranch.queries import QueryWarning, impute
 from anabranch.report.axes import axis_of
 from anabranch.report.blocks import Block, Card, Cards, Paragraph, Section
 from anabranch.report.columns import notes
@@ -24,12 +26,14 @@ def gaps(view: View, most: int) -> Section | None:
         most: columns that are drawn.
     """
     missing = view.gaps
-    if not missing.any() or view.any_order is None:
+    if not missing.any() or not (view.any_order is not None or view.estimated):
         return None
     rows = some_of(np.flatnonzero(missing.any(axis=1)), min(_ROWS, max(100, _CELLS // missing.shape[1])), view.seed, 8)
     number = int(np.random.SeedSequence([view.seed, 9]).generate_state(1)[0])
     context = view.contexts(rows)
-    filled = impute(view.any_order, view.tensor(rows), _DRAWS, context=context, seed=number).double().cpu().numpy()
+    with warnings.catch_warnings(record=True) as said_of_weights:
+        warnings.simplefilter("always", QueryWarning)
+        filled = impute(view.density, view.tensor(rows), _DRAWS, context=context, seed=number).double().cpu().numpy()
     with_gaps = np.flatnonzero(missing.any(axis=0))
     order = with_gaps[np.argsort(-missing[:, with_gaps].mean(axis=0), kind="stable")]
     cards: list[Card] = []
@@ -60,6 +64,9 @@ def gaps(view: View, most: int) -> Section | None:
         ),
         Cards(cards),
     ]
+    thin = [str(warning.message) for warning in said_of_weights if issubclass(warning.category, QueryWarning)]
+    if thin:
+        blocks.append(Paragraph(f"Said of these draws: {thin[0]}."))
     if unseen:
         blocks.append(Paragraph(f"Not drawn, with the fewest gaps: {listed(unseen)}."))
     return Section("gaps", "What fills the gaps", blocks)

@@ -36,6 +36,8 @@ def likelihood(view: View, checks: Checks) -> Section:
             "of different models of the same columns compare, and those of different tables do not."
         )
     ]
+    if view.estimated:
+        blocks.append(Paragraph(_about_estimates(view)))
     blocks += _of_fit(view)
     blocks += _of_table(view)
     cards = [Card("Rows of the table, and draws of the model", _beside_draws(checks), [_about_draws(view, checks)])]
@@ -43,6 +45,33 @@ def likelihood(view: View, checks: Checks) -> Section:
     if view.any_order is not None and len(view.schema.columns) > 1:
         blocks.append(Paragraph(_consistency(view)))
     return Section("likelihood", "Likelihood", blocks)
+
+
+def _about_estimates(view: View) -> str:
+    finite = np.isfinite(view.log_p)
+    typical = float(np.median(view.error[finite])) if finite.any() else np.nan
+    largest = float(view.error[finite].max()) if finite.any() else np.nan
+    words = (
+        "This model has hidden numbers, so that log p of a row is not known exactly. Every log p on this page is an "
+        f"estimate, by weighted draws of the hidden numbers, and lies below the truth in the mean: its standard error "
+        f"for one row is {number(typical, 2)} nats in the middle and {number(largest, 2)} at most."
+    )
+    if view.density.likelihood == "bound":
+        x, context = view.tensor(view.checked), view.contexts(view.checked)
+        with torch.no_grad(), view.seeded(21):
+            bound = view.density.lower_bound(x, context).double().cpu().numpy()
+        bound = bound + view.schema.log_det(view.x[view.checked])
+        own = view.log_p[view.checked]
+        both = np.isfinite(bound) & np.isfinite(own)
+        if both.any():
+            words += (
+                f" The lower bound, which a fit trains, has a mean of {nats(float(bound[both].mean()))} over "
+                f"{count(int(both.sum()), 'row')} whose estimates have one of {nats(float(own[both].mean()))}."
+            )
+    return words + (
+        " What needs exact densities is left out: the probability of each cell given the rest of its row, and the use "
+        "of components."
+    )
 
 
 def _of_fit(view: View) -> list[Block]:
@@ -98,6 +127,10 @@ def _verdict(scores: Sequence[Mapping[str, Any]]) -> str:
     return "The model is ahead of the baselines."
 
 
+def _log_p(view: View) -> str:
+    return "estimated log p" if view.estimated else "log p"
+
+
 def _of_table(view: View) -> list[Block]:
     groups = [("all rows looked at", np.ones(len(view.log_p), dtype=bool))]
     if view.held_out is not None:
@@ -113,7 +146,9 @@ def _of_table(view: View) -> list[Block]:
     gaps = " Of a row with gaps it is that of what the row has." if view.gaps.any() else ""
     return [
         Paragraph(f"The rows of this table, scored now.{gaps}{beyond}"),
-        Table(["rows", "how many", "mean log p, nats per row", "nine tenths of them"], rows, numbers=[1, 2, 3]),
+        Table(
+            ["rows", "how many", f"mean {_log_p(view)}, nats per row", "nine tenths of them"], rows, numbers=[1, 2, 3]
+        ),
     ]
 
 

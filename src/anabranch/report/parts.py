@@ -18,9 +18,9 @@ _MOST_SHOWN = 40
 
 
 def parts(view: View, checks: Checks) -> Section | None:
-    """Mean responsibilities on rows and on draws; None if the density is no mixture."""
+    """Mean responsibilities on rows and on draws; None if the density is no mixture, or they are not known exactly."""
     density = view.density
-    if not isinstance(density, Mixture):
+    if not isinstance(density, Mixture) or view.estimated:
         return None
     of_data = _responsibilities(view, density, view.x[checks.some], _contexts(view, checks, 1))
     draws = checks.drawn[:, 0]

@@ -38,8 +38,9 @@ def surprises(view: View, pictured: Pictured) -> Section:
     ranked = (
         "Rows are ranked by -log p, less what rows that have the same columns come to on average, so that a row "
         "with gaps is judged by what it has."
-        if view.gaps.any()
-        else "Rows are ranked by log p."
+        if view.gaps.any() and view.any_order is not None
+        else f"Rows are ranked by {'the estimate of ' if view.estimated else ''}log p"
+        f"{' of what they have, so that rows with many gaps seldom come first' if view.gaps.any() else ''}."
     )
     begin = (
         f"The {count(len(order), 'row')} to which the model gives least, of the {len(view.x):,} looked at; row "
@@ -151,16 +152,26 @@ def _by_margin(view: View, pictured: Pictured, order: Numbers) -> list[Block]:
     """Values that stand farthest out among draws, column by column, where what the model says given the others is dear."""
     names, parts = view.schema.columns, view.schema.parts
     drawn = pictured.drawn
+    of_levels = np.array([isinstance(part, OfLevels) for part in parts])
     if view.context is not None:  # draws at the given values of each row
         at_each = view.draws(order, 1_000, purpose=7)
     rows: list[Sequence[str | Sequence[str]]] = []
     for k, row in enumerate(order):
         mine = drawn if view.context is None else at_each[k]
         below = (mine < view.x[row]).mean(axis=0)
-        tail = np.minimum(below, (mine > view.x[row]).mean(axis=0))
-        worst = np.argsort(tail, kind="stable")[:_CELLS]
+        same = (mine == view.x[row]).mean(axis=0)
+        # levels have no ends, and a gap is no value
+        tail = np.where(of_levels, same, np.minimum(below, (mine > view.x[row]).mean(axis=0)))
+        worst = np.argsort(np.where(view.gaps[row], np.inf, tail), kind="stable")[:_CELLS]
         lines = []
         for i in worst:
+            if view.gaps[row, i]:
+                continue
+            if of_levels[i]:
+                lines.append(
+                    f"{names[i]} = {shown(view.value(int(row), int(i)))}: in {percent(float(same[i]))} of draws"
+                )
+                continue
             side = "above" if below[i] > 0.5 else "below"
             beyond = max(float(below[i]), 1 - float(below[i]))
             ends = np.quantile(mine[:, i], [0.05, 0.95])
@@ -174,8 +185,12 @@ def _by_margin(view: View, pictured: Pictured, order: Numbers) -> list[Block]:
     return [
         Paragraph(
             f"Beside each row are the values that stand farthest out among {kind} of the model, each column by "
-            "itself. A row can also be surprising for a combination of values none of which is: 'anabranch detect' "
-            "tells which of its cells are unlikely given the others."
+            "itself. A row can also be surprising for a combination of values none of which is"
+            + (
+                "; which of its cells are unlikely given the others takes an exact density."
+                if view.estimated
+                else ": 'anabranch detect' tells which of its cells are unlikely given the others."
+            )
         ),
         Table(["row", "log p", "values that stand farthest out"], rows, numbers=[0, 1]),
     ]
