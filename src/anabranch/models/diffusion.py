@@ -8,7 +8,6 @@ from typing import Literal, Self
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.distributions.constraints import Constraint
 
 from anabranch.checks import as_draws, instance_of, one_of, positive_int
 from anabranch.densities import Density, Normal
@@ -16,6 +15,7 @@ from anabranch.densities.contexts import at_every_context, context_for, shape_fo
 from anabranch.densities.density import Weigh
 from anabranch.draws import drawing
 from anabranch.models.chain_ends import ChainEnds
+from anabranch.models.decoded import Decoded
 from anabranch.models.denoising import Predicts, noised
 from anabranch.models.denoising_steps import solved
 from anabranch.models.diffusion_parts import (
@@ -34,10 +34,9 @@ from anabranch.networks import Network
 from anabranch.networks.reader import as_read
 from anabranch.transforms import Continuous, Solver
 from anabranch.transforms.continuous import Trace
-from anabranch.transforms.domain import everywhere
 
 
-class Diffusion(Density):
+class Diffusion(Decoded):
     r"""Noise that a network takes away in T steps: a chain of hidden variables whose posterior is fixed, and adds noise.
 
     .. math:: z_t = \alpha_t y + \sigma_t \epsilon, \quad y = e(x), \qquad
@@ -51,11 +50,12 @@ class Diffusion(Density):
               - \tfrac{T}{2} E_{i, \epsilon}\big[(e^{\gamma(t_i) - \gamma(s_i)} - 1)\,
               \| \epsilon - \hat\epsilon(z_{t_i}, \gamma(t_i)) \|^2\big]
 
-    `lower_bound` takes one step i for each event, spread evenly over the batch: one pass of the network. As T grows, the
-    last term becomes 1/2 E[gamma'(t) |eps - eps_hat|^2] (`continuous_bound`), which is what `loss` is: one fit serves all T
-    (`at_steps`). `estimate` weighs whole chains, T passes for each sample, and so comes to the log p(x) of T steps, whatever
-    T is. `sample` takes the T steps, `draw` others: fewer, and without noise. `flow` is the density of the chain's
-    differential equation, which is no bound.
+    The two divergences of its `terms` are that of z at the beginning of the chain from the prior, and that of the steps (one
+    step, times their number). `lower_bound` takes one step i for each event, spread evenly over the batch: one pass of the
+    network. As T grows, the last term becomes 1/2 E[gamma'(t) |eps - eps_hat|^2] (`continuous_bound`), which is what `loss`
+    is: one fit serves all T (`at_steps`). `estimate` weighs whole chains, T passes for each sample, and so comes to the
+    log p(x) of T steps, whatever T is. `sample` takes the T steps, `draw` others: fewer, and without noise. `flow` is the
+    density of the chain's differential equation, which is no bound.
 
     Source: Kingma et al., 2021, "Variational diffusion models", arXiv:2107.00630, equations 11 to 18; Salimans and Ho,
     2022, arXiv:2202.00512, appendix D (velocities).
@@ -93,9 +93,7 @@ class Diffusion(Density):
         (torch.Size([5, 2]), torch.Size([5]), torch.Size([5]))
     """
 
-    likelihood = "bound"
     gaps = False
-    variational = True
 
     def __init__(
         self,
@@ -133,15 +131,6 @@ class Diffusion(Density):
     def parts(self) -> Sequence[Density]:
         """The prior, and the decoder if there is one."""
         return [self.prior] if self.decoder is None else [self.prior, self.decoder]
-
-    def readers(self) -> Sequence[Density]:
-        """The decoder: the prior is of z, and the network converts what it reads."""
-        return [] if self.decoder is None else [self.decoder]
-
-    @property
-    def support(self) -> Constraint:
-        """The decoder's; all numbers without one."""
-        return everywhere(len(self.event_shape)) if self.decoder is None else self.decoder.support
 
     def at_steps(self, steps: int) -> Self:
         """The model whose chain has so many steps: another density, of the same parameters.
@@ -184,24 +173,6 @@ class Diffusion(Density):
             (4, torch.Size([3]))
         """
         return self._like(depth=depth, prior=prior, steps=max(1, round(self.steps * check_depth(depth) / self.depth)))
-
-    def terms(
-        self,
-        x: Tensor | ArrayLike,
-        context: Tensor | ArrayLike | None = None,
-        generator: torch.Generator | int | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The terms of the bound, nats: log p(x | z_0) of one draw, (*batch), and the divergences, (*batch, 2), of z at the
-        beginning of the chain from the prior and of the steps of the chain (one step, times their number).
-
-        Args:
-            x: (*batch, *event).
-            context: as elsewhere.
-            generator: of the draws, as of `sample`.
-        """
-        x, context = self._checked(x, context)
-        with drawing(generator):
-            return self._terms(x, context)
 
     def continuous_bound(
         self,

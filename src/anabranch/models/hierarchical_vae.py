@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, one_of
 from anabranch.densities import CollapseWarning, Density
@@ -16,7 +14,7 @@ from anabranch.densities.contexts import at_every_context, context_batch, joint_
 from anabranch.densities.density import Weigh
 from anabranch.densities.events import without_nan
 from anabranch.densities.score import expect_weights
-from anabranch.draws import drawing
+from anabranch.models.decoded import Decoded
 from anabranch.models.depths import Terms
 from anabranch.models.latent_level import LatentLevel, Shaped, beside
 from anabranch.transforms.transform import common_shape
@@ -25,7 +23,7 @@ from anabranch.transforms.transform import common_shape
 _DRAWS, _IDLE = 8, 0.01
 
 
-class HierarchicalVAE(Density):
+class HierarchicalVAE(Decoded):
     r"""A density with hidden variables z_1, ..., z_L in levels, of which a bound is known, by a guess at them:
 
     .. math::
@@ -41,6 +39,7 @@ class HierarchicalVAE(Density):
     divergence is a formula at the highest level alone. Then the chain without networks is the same model, with the same
     bound, as a `LatentVariable` whose prior is a `LatentVariable`.
 
+    The divergences of its `terms` are those of the levels, (*batch, L), from the first on.
     `estimate` weighs draws of the posteriors by p(x, z) / q(z | x), and `sample` goes down from the highest level.
     Where a posterior is not reparameterized, gradients go by its log-density (the score function).
 
@@ -75,9 +74,6 @@ class HierarchicalVAE(Density):
         (torch.Size([5, 3]), torch.Size([5]), torch.Size([5, 2]))
     """
 
-    likelihood = "bound"
-    variational = True
-
     def __init__(self, levels: Sequence[LatentLevel], decoder: Density, posteriors: str = "top-down") -> None:
         levels = list(levels)
         if not levels:
@@ -100,35 +96,6 @@ class HierarchicalVAE(Density):
     def parts(self) -> Sequence[Density]:
         """Decoder, and priors and posteriors from the first level on."""
         return (self.decoder, *(part for level in self.hierarchy for part in (level.prior, level.posterior)))
-
-    def readers(self) -> Sequence[Density]:
-        """The decoder: priors are of hidden variables, and x is a context for posteriors."""
-        return (self.decoder,)
-
-    @property
-    def support(self) -> Constraint:
-        """The decoder's."""
-        return self.decoder.support
-
-    def terms(
-        self,
-        x: Tensor | ArrayLike,
-        context: Tensor | ArrayLike | None = None,
-        generator: torch.Generator | int | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The terms of the bound, nats: log p(x | z) of one draw of all z, (*batch), and the divergence of the posterior
-        from the prior at each level, (*batch, L), from the first on.
-
-        A divergence that is no formula is that of the draw, and may be negative.
-
-        Args:
-            x: (*batch, *event).
-            context: as elsewhere.
-            generator: of the draws, as of `sample`.
-        """
-        x, context = self._checked(x, context)
-        with drawing(generator):
-            return self._terms(x, context)[:2]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize posteriors on draws of the priors, then decoder and priors on draws of the posteriors at x."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of
 from anabranch.densities import CollapseWarning, Density
@@ -17,6 +16,7 @@ from anabranch.densities.density import Weigh
 from anabranch.densities.events import without_nan
 from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
+from anabranch.models.decoded import Decoded
 from anabranch.models.vamp_prior import PseudoInputs
 from anabranch.networks.reader import as_read
 from anabranch.transforms.transform import common_shape
@@ -25,14 +25,15 @@ from anabranch.transforms.transform import common_shape
 _DRAWS, ACTIVE = 32, 0.01
 
 
-class LatentVariable(Density):
+class LatentVariable(Decoded):
     r"""p(x | c) = \int p(z | c) p(x | z, c) dz, of which a bound is known, by a guess q(z | x, c) at the hidden variable:
 
     .. math:: \log p(x \mid c) \ge E_{q(z \mid x, c)}[\log p(x \mid z, c)] - KL(q(z \mid x, c) \,\|\, p(z \mid c))
 
-    `lower_bound` is the difference of the two `terms` and `loss` its negative, with one draw of z for each event. The
-    divergence is a formula where `Density.divergence` has one for posterior and prior (normal densities, levels), else it
-    is that of the draw. `estimate` weighs draws of the posterior by p(z) p(x | z) / q(z | x), and `sample` draws z from the
+    `lower_bound` is the difference of the two `terms` and `loss` its negative, with one draw of z for each event. There is
+    a divergence for each number of z where they add up, as those of diagonal normal densities do; otherwise there is one.
+    It is a formula where `Density.divergence` has one for posterior and prior (normal densities, levels), else it is that
+    of the draw. `estimate` weighs draws of the posterior by p(z) p(x | z) / q(z | x), and `sample` draws z from the
     prior and x from the decoder.
 
     Where the posterior is not reparameterized, gradients go by its log-density (the score function), which is unbiased and
@@ -70,9 +71,6 @@ class LatentVariable(Density):
         (torch.Size([5, 3]), torch.Size([5]), torch.Size([5]))
     """
 
-    likelihood = "bound"
-    variational = True
-
     def __init__(self, prior: Density, decoder: Density, posterior: Density) -> None:
         for name, part in (("prior", prior), ("decoder", decoder), ("posterior", posterior)):
             instance_of(name, part, Density)
@@ -103,36 +101,6 @@ class LatentVariable(Density):
     def parts(self) -> Sequence[Density]:
         """Prior, decoder and posterior."""
         return (self.prior, self.decoder, self.posterior)
-
-    def readers(self) -> Sequence[Density]:
-        """The decoder: the prior is of z, and x is a context for the posterior."""
-        return (self.decoder,)
-
-    @property
-    def support(self) -> Constraint:
-        """The decoder's."""
-        return self.decoder.support
-
-    def terms(
-        self,
-        x: Tensor | ArrayLike,
-        context: Tensor | ArrayLike | None = None,
-        generator: torch.Generator | int | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The terms of the bound, nats: log p(x | z) of one draw of z, (*batch), and the divergence of the posterior from
-        the prior, (*batch, groups).
-
-        There is a group for each number of z where their divergences add up, as those of diagonal normal densities do;
-        otherwise there is one. A divergence that is no formula is that of the draw, and may be negative.
-
-        Args:
-            x: (*batch, *event).
-            context: as elsewhere.
-            generator: of the draws, as of `sample`.
-        """
-        x, context = self._checked(x, context)
-        with drawing(generator):
-            return self._terms(x, context)[:2]
 
     def posterior_context(self, x: Tensor | ArrayLike, context: Tensor | ArrayLike | None = None) -> Tensor:
         """x as the posterior takes it for its context: as it is or as a vector, followed by the context if it has one."""
@@ -305,7 +273,8 @@ def _left_over(name: str, part: Density, variable: str, shape: torch.Size) -> to
         return None
     if got is not None and len(got) == 1 and got[0] > size:
         return torch.Size([got[0] - size])
+    shapes = f"{tuple(shape)}" if len(shape) == 1 else f"{tuple(shape)} or ({size},)"
     raise ValueError(
-        f"{name}: expected a density whose context is {variable}, of shape {tuple(shape)} or ({size},), or {variable} "
-        f"followed by more numbers, got {'one without a context' if got is None else f'a context of shape {tuple(got)}'}"
+        f"{name}: expected a density whose context is {variable}, of shape {shapes}, or {variable} followed by more "
+        f"numbers, got {'one without a context' if got is None else f'a context of shape {tuple(got)}'}"
     )
