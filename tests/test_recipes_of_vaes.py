@@ -1,6 +1,7 @@
 """Recipes put together of parts: a compressed image first, and decoders that see what lies near."""
 
 import math
+import re
 from itertools import product
 
 import pytest
@@ -170,3 +171,35 @@ def test_coarse_levels_are_those_of_whole_numbers(levels):
 def test_parts_that_do_not_fit_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def at_its_floor(decoder, number):
+    """A decoder whose deviation of one number has come to the floor, whatever z is."""
+    theta = decoder.chain.start if hasattr(decoder, "chain") else decoder.start
+    with torch.no_grad():
+        for parameter in theta.parameters():
+            parameter.view(-1, 3)[number, -1] = -60.0
+    return decoder
+
+
+@pytest.mark.parametrize("build", [ab.vaes.decoder, ab.vaes.autoregressive_decoder])
+@pytest.mark.parametrize(("shape", "number", "name"), [(3, 1, r"x\[1\]"), ((1, 2, 2), 3, r"x\[0, 1, 1\]")])
+def test_a_deviation_at_its_floor_is_named(build, shape, number, name):
+    with ab.drawing(0):
+        decoder = build(shape, Gaussians(1, floor=0.02), latent=2)
+        x = torch.randn(8, *([shape] if isinstance(shape, int) else shape))
+    z = torch.zeros(8, 2)
+    assert decoder.symptoms(x, z) == []
+    found = at_its_floor(decoder, number).symptoms(x, z)
+    assert [type(symptom) for symptom in found] == [ab.densities.FloorWarning]
+    assert re.search(f"of (33|25)% of the numbers, in most rows of {name}, the standard deviation", str(found[0]))
+
+
+def test_columns_at_their_floor_are_named():
+    decoder = ab.vaes.decoder(3, [Levels(2), Gaussians(1, floor=0.02), Gaussians(1, floor=0.02)], latent=1, hidden=())
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.zero_()
+        decoder.network.layers[-1].bias[-1] = -60.0
+    (found,) = decoder.symptoms(torch.zeros(4, 3), torch.zeros(4, 1))
+    assert "of 33% of the numbers, in most rows of x[2]," in str(found)

@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.densities import Density
 from anabranch.densities.contexts import context_batch
+from anabranch.densities.symptoms import floor_warnings
 from anabranch.families import Channels, Family
 from anabranch.models.draws_at_temperature import DrawsAtTemperature
 from anabranch.models.position_chain import PositionChain, channels_of, number_of
@@ -114,6 +115,17 @@ class Autoregressive(Density):
             ValueError: either is out of range, or other than 1 for numbers that are not levels.
         """
         return DrawsAtTemperature(self.chain, temperature, nucleus)
+
+    def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
+        family = self.chain.family
+        if isinstance(family, Channels):
+            return []
+        layout = self.chain.layout
+        floored = family.floored(self.chain.theta(layout.to_positions(x), context))
+        if floored is None:
+            return []
+        of_events = layout.to_event(floored.flatten(-len(layout.positions)))
+        return floor_warnings(of_events, "the family's floor", len(self.event_shape))
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.chain.terms(x, context).flatten(-len(self.chain.network.positions)).sum(dim=-1)

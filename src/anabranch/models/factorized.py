@@ -110,7 +110,8 @@ class Factorized(Density):
 
     def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
         family, theta = self.family, self.numbers(context)
-        return floor_warnings(None if isinstance(family, Channels) else family.floored(theta), "the family's floor")
+        floored = None if isinstance(family, Channels) else family.floored(theta)
+        return floor_warnings(floored, "the family's floor", len(self.event_shape))
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         theta = self.numbers(context)

@@ -147,8 +147,11 @@ class Marginals(Density):
     def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
         theta = self._numbers(context)
         columns = [self.family(i).floored(theta[..., at]) for i, at in enumerate(self._at)]
-        seen = [column for column in columns if column is not None]
-        return floor_warnings(torch.stack(seen) if seen else None, "the families' floor")
+        if all(column is None for column in columns):
+            return []
+        none = torch.zeros((), dtype=torch.bool, device=theta.device).expand(theta.shape[:-1])
+        floored = torch.stack([none if column is None else column for column in columns], dim=-1)
+        return floor_warnings(floored, "the families' floor")
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         theta = self._numbers(context)

@@ -116,7 +116,10 @@ def _of_labels(given: Rows | RowStream, objective: Objective | None) -> Objectiv
         return objective
     objective = Likelihood() if objective is None else objective
     if not objective.uses_labels:
-        raise ValueError("objective: expected one that uses the labels, such as Likelihood(), got none")
+        raise ValueError(
+            "objective: expected one that uses the labels, such as Likelihood() or SemiSupervised(), got "
+            f"{type(objective).__name__}"
+        )
     return objective
 
 
