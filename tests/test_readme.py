@@ -158,12 +158,13 @@ def test_the_page_on_diffusion_runs():
 def test_the_page_on_estimators_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(ROOT / "docs" / "estimators.md")
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = {}
     for block in blocks:
         exec(block, names)
     assert names["bayes"].score(names["new"], names["sorts_new"]) > 0.9
     assert names["model"].score_samples(names["new"]).shape == (len(names["new"]),)
+    assert (names["m2"].estimate(names["new"], samples=10)[1] > 0).all()
     assert not names["imputer"].transform(names["gaps"]).isna().any(axis=None)
     assert names["mixed"].unit_ == "nats per row; density in price, carat; probability of cut, laser, sold"
     assert not names["filled"].isna().any(axis=None)
