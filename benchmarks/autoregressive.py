@@ -55,7 +55,7 @@ SETTINGS: dict[str, dict[str, Row]] = {
         "transformer": {"hidden": 64, "layers": 3, "epochs": 3, "batch_size": 64, **MUON},
     },
     "mnist": {
-        "made": {"hidden": (1024, 1024), "epochs": 40},
+        "made": {"hidden": (1024, 1024), "epochs": 5, "redrawn": 3},
         "pixelcnn": {
             "hidden": 24,
             "layers": 8,
