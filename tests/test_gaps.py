@@ -83,7 +83,7 @@ def test_gaps_need_a_decoder_that_leaves_them_out_and_a_posterior_that_is_told()
         vaes.vae((1, 4, 4), Bernoulli(), channels=(4,), gaps=True)
     with pytest.raises(ValueError, match=r"gaps: expected False of a posterior that is not told"):
         vaes.vae(3, Gaussians(1), 2, posterior=Normal(torch.zeros(2), context=3), gaps=True)
-    with pytest.raises(ValueError, match="or of Channels"):
+    with pytest.raises(ValueError, match="of Channels, whose pixels are read whole"):
         vaes.vae((3, 2, 2), SeparateChannels(Levels(4), 3), 2, gaps=True)
     with pytest.raises(ValueError, match=r"x: expected finite numbers, got nan in row 0, column 1"):
         ab.fit(plain, ROWS.repeat(10, 1), epochs=1, progress=False)
