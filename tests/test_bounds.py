@@ -13,6 +13,7 @@ import anabranch as ab
 from anabranch import queries
 from anabranch.cli.app import app
 from anabranch.densities import Bernoulli, Density, Normal
+from anabranch.families import Levels
 from anabranch.models import Embedded, LatentVariable, Subset
 from anabranch.networks import MLP
 from anabranch.objectives import Likelihood, LowerBound
@@ -20,6 +21,7 @@ from anabranch.objectives.objective import Batch
 from anabranch.tables import Schema, TableModel
 from anabranch.testing import check_density, linear_gaussian, marginal, randomize
 from anabranch.testing.linear_gaussian import LinearMean
+from anabranch.testing.normalisation import check_samples
 
 
 def model(**sizes):
@@ -351,3 +353,12 @@ def test_the_suite_finds(fault, message):
         return
     with pytest.raises(AssertionError, match=f"Wrong: {message}"):
         check_density(wrong, truth=truth, draws=2_000)
+
+
+def test_samples_of_another_density_do_not_pass_for_those_of_a_bound():
+    with ab.drawing(0):
+        model, other = (randomize(ab.vaes.vae(2, Levels(3), 1, hidden=(4,)), 0.3).double() for _ in range(2))
+    check_samples(model, draws=3_000)
+    model._sample = other._sample
+    with pytest.raises(AssertionError, match="shares of sampled values: expected within 5 standard errors"):
+        check_samples(model, draws=3_000)
