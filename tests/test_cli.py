@@ -449,7 +449,7 @@ class TestNothingIsLost:
         assert pathlib.Path("/dev/null").is_char_device()
 
 
-PROGRAM = (sys.executable, "-c", "from anabranch.cli import main; main()")
+PROGRAM = (sys.executable, "-m", "anabranch")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 # the same program, which waits in its fit, after so many epochs, to be interrupted
@@ -535,7 +535,7 @@ class TestProgram:
 
     @pytest.mark.slow
     def test_a_reader_that_stops_early(self, folder):
-        program = f"'{sys.executable}' -c 'from anabranch.cli import main; main()'"
+        program = f"'{sys.executable}' -m anabranch"
         shell = f"{program} sample {folder / 'model.safetensors'} -n 20000 | head -n 1"
         done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=ENVIRONMENT, check=False)
         assert done.stdout == "height,weight,year\n"

@@ -544,3 +544,9 @@ def test_draws_of_narrow_components_far_beyond_an_end():
     assert drawn.isfinite().all() and (drawn >= -1.0).all() and (drawn < -0.9).all()
     assert family.log_prob(drawn, theta).isfinite().all()
     assert -1.0 <= float(family.mean(theta[0])) < -0.9
+
+
+def test_the_lower_tail_of_a_normal_keeps_its_digits():
+    theta = torch.tensor([0.0, 1.0, math.log(2.0)])
+    below, at_most = Gaussians(1).below(torch.tensor(-15.0), theta)
+    assert float(at_most) == float(below) == pytest.approx(6.2209605742718e-16, rel=1e-4)  # Phi(-8)

@@ -12,7 +12,18 @@ from anabranch.images import bits_per_dimension
 from anabranch.models import at_temperature, interpolate, reconstruction_error
 from anabranch.networks import MLP
 from anabranch.testing import peak_memory, randomize
-from anabranch.transforms import Affine, Chain, Coupling, Elementwise, Logit, LULinear, OnPart, Permutation, Squeeze
+from anabranch.transforms import (
+    Affine,
+    Chain,
+    Coupling,
+    Elementwise,
+    Logit,
+    LULinear,
+    OnPart,
+    Permutation,
+    Probit,
+    Squeeze,
+)
 
 LEVELS = 5
 RECIPES = {
@@ -82,6 +93,31 @@ def test_noise_that_is_fitted_bends_to_the_density_and_its_bound_is_tighter():
         assert float((value - truth).abs().max()) < 5 * float(error.max())
 
 
+def test_the_recipe_of_noise_starts_uniform_for_every_image():
+    noise = ab.Flow(ab.flows.dequantisation((1, 4, 4), hidden=4))
+    x = torch.randint(0, 17, (50, 1, 4, 4), generator=torch.Generator().manual_seed(0)) / 8 - 1
+    with torch.no_grad():
+        u, log_q = noise.sample_and_log_prob(context=x, generator=0)
+    torch.testing.assert_close(log_q, torch.zeros(50), atol=1e-4, rtol=0)
+    assert 0.45 < float(u.mean()) < 0.55
+    # weights of a density that is level within cells are all one
+    levels = Dequantized(Uniform(torch.zeros(1, 4, 4), torch.ones(1, 4, 4)), 17, noise)
+    value, error = levels.estimate(((x + 1) * 8).round(), samples=20, generator=0)
+    torch.testing.assert_close(value, torch.full((50,), -16 * math.log(17)), atol=1e-4, rtol=0)
+    assert float(error.max()) < 1e-4
+
+
+def test_weights_of_noise_behind_a_probit_have_a_variance():
+    # q at scale s against a level density: E[w^2] = int du / q(u) = s^2 / sqrt(2 s^2 - 1)
+    s = 0.9
+    noise = ab.Flow(Elementwise(Probit(), 1), Normal(torch.zeros(1), scale=s)).double()
+    with torch.no_grad():
+        u, log_q = noise.sample_and_log_prob((200_000,), generator=0)
+    assert float((-log_q).exp().mean()) == pytest.approx(1.0, abs=0.01)
+    assert float((-2 * log_q).exp().mean()) == pytest.approx(s**2 / math.sqrt(2 * s**2 - 1), abs=0.02)
+    assert 0 < float(u.min()) < float(u.max()) < 1
+
+
 def test_a_number_that_is_no_level_has_no_mass_and_what_takes_data_says_so():
     levels = Dequantized(Normal(torch.zeros(1, 2, 2), learnable=True), 17, logit=True)
     x = torch.full((3, 1, 2, 2), 4)
@@ -125,7 +161,7 @@ def test_noise_must_be_a_density_of_the_gap():
         (Normal(torch.zeros(2), context=3), r"noise: expected a context of shape \(2,\)"),
         (Categorical(torch.zeros(2, 3)), "noise: expected a density that is exact and whose draws"),
         (normal, r"noise: expected a density of numbers between 0 and 1, got a Normal of numbers between -inf and inf"),
-        (Uniform([0.0, -1.0], [1.0, 3.0]), r"between -1 and 3 at place \[1\]; take a flow that begins with a Logit"),
+        (Uniform([0.0, -1.0], [1.0, 3.0]), r"between -1 and 3 at place \[1\]; take a flow that begins with a Probit"),
         (ab.Flow(Elementwise(Affine(), 2)), "got a Flow of numbers between -inf and inf"),
         (ab.Flow([LULinear(2), Elementwise(Affine(), 2, MLP(2, 4))]), "got a Flow of numbers between -inf and inf"),
     ):

@@ -51,8 +51,8 @@ class Dequantized(Composite):
         density: p, of real numbers, in the shape of x.
         levels: K.
         noise: q, a density on (0, 1) in the shape of x, exact and reparameterized, such as a flow that
-            begins with a logit. If it takes a context, that is 2 x / (K - 1) - 1, in the shape of x or as a vector. None for
-            uniform noise.
+            begins with a probit. If it takes a context, that is 2 x / (K - 1) - 1, in the shape of x or as a vector. None
+            for uniform noise.
         logit: whether s is the logit.
 
     Raises:
@@ -236,5 +236,5 @@ def _expect_in_the_gap(noise: Density) -> None:
         raise ValueError(
             f"noise: expected a density of numbers between 0 and 1, got a {type(noise).__name__} of numbers between "
             f"{span.low[place]:g} and {span.high[place]:g} at place {list(place)}; take a flow that begins with a "
-            "Logit, such as Flow(flows.dequantisation(shape))"
+            "Probit, such as Flow(flows.dequantisation(shape))"
         )

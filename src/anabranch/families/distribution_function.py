@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anabranch.families.inversion import least_at
+from anabranch.normal_cdf import normal_cdf
 
 # relative to a value: what an inverse by iteration may be off
 _OFF = 1e-6
@@ -70,7 +71,7 @@ class DistributionFunction:
         w, scale = logits.softmax(dim=-1), log_scale.exp()
 
         def cdf(x: Tensor) -> Tensor:
-            return torch.special.ndtr((x.unsqueeze(-1) - loc) / scale) @ w
+            return normal_cdf((x.unsqueeze(-1) - loc) / scale) @ w
 
         def quantile(u: Tensor) -> Tensor:
             each = loc + scale * torch.special.ndtri(u).unsqueeze(-1)

@@ -6,13 +6,14 @@ import math
 
 import torch
 from torch import Tensor
-from torch.special import ndtr, ndtri
+from torch.special import ndtri
 
 from anabranch.checks import positive, positive_int
 from anabranch.families.draw_levels import draw_levels
 from anabranch.families.family import Family, quantiles_of
 from anabranch.families.inversion import quantile_of_mixture
 from anabranch.families.logistics import LARGEST_LOG_SCALE, LEAST_LOG_SCALE, read_mixture
+from anabranch.normal_cdf import normal_cdf
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 # so far above the floor a start stays, and so near to it a component is at it, in log-scales; of such a weight at least
@@ -108,4 +109,4 @@ class Gaussians(Family):
 
 
 def _below(x: Tensor, log_w: Tensor, loc: Tensor, log_s: Tensor) -> Tensor:
-    return (log_w.exp() * ndtr((x.unsqueeze(-1) - loc) * (-log_s).exp())).sum(dim=-1)
+    return (log_w.exp() * normal_cdf((x.unsqueeze(-1) - loc) * (-log_s).exp())).sum(dim=-1)

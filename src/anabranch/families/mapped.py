@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-from torch.special import ndtr, ndtri
+from torch.special import ndtri
 
 from anabranch.checks import instance_of, positive_int
 from anabranch.families.family import Family, quantiles_of
+from anabranch.normal_cdf import normal_cdf
 from anabranch.transforms.domain import is_everything
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -68,7 +69,7 @@ class Mapped(Family):
 
     def below(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         finite = torch.where(x.isinf(), 0.0, x)
-        p = ndtr(self._noise(finite, theta)[0])
+        p = normal_cdf(self._noise(finite, theta)[0])
         p = torch.where(x.isinf(), (x > 0).to(p), p)
         return p, p
 

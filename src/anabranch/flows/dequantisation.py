@@ -9,7 +9,7 @@ from anabranch.flows.image_couplings import Couplings, checkerboard
 from anabranch.flows.image_levels import image_shape
 from anabranch.flows.scales import affine_maps
 from anabranch.networks import GatedConvolutional
-from anabranch.transforms import ActNorm, Chain, Elementwise, Logit, Memory, Pointwise, Transform
+from anabranch.transforms import ActNorm, Chain, Elementwise, Memory, Pointwise, Probit, Transform
 
 
 def dequantisation(
@@ -23,8 +23,13 @@ def dequantisation(
 ) -> Chain:
     r"""Variational dequantisation: a map from noise u in (0, 1) of every pixel to normal numbers, given the image x.
 
-    It consists of a logit, a shift and a scale of every pixel, and couplings over checkerboards. All networks read x, which
-    is the context. A `Flow` of it is the noise of a `densities.Dequantized`. It starts near the uniform density for every x.
+    It consists of a probit, a shift and a scale of every pixel, and couplings over checkerboards. All networks read x, which
+    is the context. A `Flow` of it is the noise of a `densities.Dequantized`. It starts as the uniform density for every x,
+    up to the normalisation of the first batch.
+
+    A probit, since then the noise falls as a power of u at the ends of a cell, and importance weights keep a finite
+    variance where the scale of every pixel is above sqrt(1/2). Behind a logit the noise falls faster than any power, and the
+    variance of the weights is infinite at every scale. Few large weights then decide: an estimate of too few draws lies low.
 
     Source: Ho et al., 2019, "Flow++", arXiv:1902.00275, section 3.1.
 
@@ -58,7 +63,7 @@ def dequantisation(
         shape, (shape[0] * g.size, *shape[1:]), hidden=hidden, blocks=blocks, dropout=dropout, zero_start=True
     )
     named: dict[str, Transform] = {
-        "logit": Elementwise(Logit(), shape),
+        "probit": Elementwise(Probit(), shape),
         "norm": Pointwise(ActNorm(shape[0])),
         "affine": Elementwise(g, shape, told),
     }

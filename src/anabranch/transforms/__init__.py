@@ -21,7 +21,7 @@ from anabranch.transforms.identity import Identity
 from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
 from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
-from anabranch.transforms.monotone import Exp, Log, Logit, Sigmoid, Softplus, Tanh
+from anabranch.transforms.monotone import Exp, Log, Logit, NormalCDF, Probit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.on_part import OnPart
 from anabranch.transforms.pareto_tails import ParetoTails
 from anabranch.transforms.permutation import Permutation
@@ -72,11 +72,13 @@ __all__ = [
     "Log",
     "Logit",
     "Memory",
+    "NormalCDF",
     "OnPart",
     "ParetoTails",
     "Permutation",
     "Planar",
     "Pointwise",
+    "Probit",
     "QRLinear",
     "QuadraticSpline",
     "Radial",

@@ -1,4 +1,4 @@
-"""Fixed monotone functions as univariate maps without parameters: exp and log, softplus, sigmoid and logit, tanh."""
+"""Fixed monotone functions as univariate maps without parameters: exp, log, softplus, sigmoid, logit, probit, tanh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 from torch.nn import functional
+from torch.special import ndtri
 
+from anabranch.normal_cdf import normal_cdf
 from anabranch.transforms.domain import OpenInterval
 from anabranch.transforms.univariate import UnivariateMap
 
@@ -31,6 +33,19 @@ def _sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
 def _logit(x: Tensor) -> tuple[Tensor, Tensor]:
     log_x, log_rest = x.log(), torch.log1p(-x)
     return log_x - log_rest, -log_x - log_rest
+
+
+def _log_normal(x: Tensor) -> Tensor:
+    return -0.5 * (x.square() + math.log(2 * math.pi))
+
+
+def _normal_cdf(x: Tensor) -> tuple[Tensor, Tensor]:
+    return normal_cdf(x), _log_normal(x)
+
+
+def _probit(x: Tensor) -> tuple[Tensor, Tensor]:
+    z = ndtri(x)
+    return z, -_log_normal(z)
 
 
 class Exp(UnivariateMap):
@@ -129,6 +144,60 @@ class Logit(UnivariateMap):
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return _sigmoid(z)
+
+
+class NormalCDF(UnivariateMap):
+    r"""z = Phi(x), the distribution function of the standard normal, from all numbers to (0, 1).
+
+    It makes uniform numbers of standard normal ones. In float32 z reaches 1 for x above 5.4 and the way back gives infinity:
+    near 1 the numbers lie too far apart.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import Elementwise, NormalCDF
+        >>> Elementwise(NormalCDF())(torch.zeros(2))
+        (tensor([0.5000, 0.5000]), tensor(-1.8379))
+    """
+
+    def __init__(self) -> None:
+        super().__init__(size=0)
+
+    @property
+    def codomain(self) -> Constraint:
+        return OpenInterval(0.0, 1.0)
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return _normal_cdf(x)
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return _probit(z)
+
+
+class Probit(UnivariateMap):
+    r"""z = Phi^-1(x), the quantile function of the standard normal, from (0, 1) to all numbers; the inverse of `NormalCDF`.
+
+    A flow of it is the uniform density. Where numbers z have scale s, the density at an end of (0, 1) is the power
+    1 / s^2 - 1 of the distance from it, up to logarithms. Behind a `Logit` it falls faster than any power.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.transforms import Elementwise, Probit
+        >>> Elementwise(Probit())(torch.full((2,), 0.5))
+        (tensor([0., 0.]), tensor(1.8379))
+    """
+
+    def __init__(self) -> None:
+        super().__init__(size=0)
+
+    @property
+    def domain(self) -> Constraint:
+        return OpenInterval(0.0, 1.0)
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return _probit(x)
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return _normal_cdf(z)
 
 
 class Softplus(UnivariateMap):
