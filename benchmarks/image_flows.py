@@ -1,13 +1,13 @@
-"""Flows of images: every recipe of `ab.flows`, alone and as a mixture over its depths, in nats and bits of the levels.
+"""Flows of images: what fitted noise and the logit are worth, in nats and bits of the levels.
 
-python benchmarks/image_flows.py run [--methods "Glow|Glow, mixture over depths"] [--seeds 0,1,2] [-o image_flows.jsonl]
+python benchmarks/image_flows.py run [--methods "RealNVP|RealNVP, uniform noise"] [--seeds 0,1,2] [-o image_flows.jsonl]
 python benchmarks/image_flows.py summary image_flows.jsonl [--page]
 
 scikit-learn's digits, 8 x 8 pixels of 17 levels, rows 1000/350/447 in order. Nats and bits are those of the levels, a
 probability: importance weighting by 50 draws of the noise for each image (`Dequantized.estimate`), which in the mean are too
-many. "bound" is by one draw. A line of the JSON lines for each fit; one whose line is there is not run again. Beside the
-recipes: independent pixels by their frequencies; a Gaussian mixture of pixels with uniform noise, as many components as the
-validation rows choose; Glow with uniform noise, and Glow whose pixels are on [0, 1), without a logit.
+many. "bound" is by one draw. A line of the JSON lines for each fit; one whose line is there is not run again. The methods:
+a recipe of `anabranch.gallery.image_flows`; the same with uniform noise; the same whose pixels are on [0, 1), without a
+logit. `anabranch gallery images` puts all recipes beside simple baselines.
 """
 
 from __future__ import annotations
@@ -26,14 +26,12 @@ import anabranch as ab
 from anabranch.densities import Dequantized
 from anabranch.draws import drawing
 from anabranch.gallery.data import load_levelled
-from anabranch.gallery.image_flows import METHODS, SMALL, build
+from anabranch.gallery.image_flows import SMALL, build
 from anabranch.gallery.results import count_parameters
-from anabranch.images.baselines import gaussian_mixture, independent_pixels
 
 PAGE = Path(__file__).parent.parent / "docs" / "image_flows.md"
 UNIFORM, NO_LOGIT = ", uniform noise", ", no logit"
-INDEPENDENT, GAUSSIANS = "independent pixels", "Gaussian mixture"
-ALL = (*METHODS, f"Glow{UNIFORM}", f"Glow{NO_LOGIT}", INDEPENDENT, GAUSSIANS)
+ALL = tuple(f"RealNVP{more}" for more in ("", UNIFORM, NO_LOGIT))
 EPOCHS, SAMPLES = 12, 50
 
 
@@ -58,33 +56,25 @@ def work(method: str, seed: int, arguments: argparse.Namespace) -> Row:
     images = load_levelled("digits")
     row: Row = {"method": method, "seed": seed}
     begun = time.process_time()
-    if method == INDEPENDENT:
-        log_p = independent_pixels(images.x.numpy(), images.validation.numpy(), images.test.numpy(), 17)
-        value = -float(log_p.mean())
-        return row | {"nats": value, "bits": value / (64 * math.log(2)), "parameters": 64 * 16}
-    if method == GAUSSIANS:
-        density = gaussian_mixture(images.x, images.validation, 17, seed)
-    else:
-        with drawing(seed):
-            density = density_of(method)
-        history = ab.fit(
-            density,
-            images.x,
-            validation=images.validation,
-            epochs=arguments.epochs,
-            seed=seed,
-            patience=None,
-            **SMALL.fit,
-        )
-        row |= {"best": history.best_epoch, "epochs": len(history.epochs)}
+    with drawing(seed):
+        density = density_of(method)
+    history = ab.fit(
+        density,
+        images.x,
+        validation=images.validation,
+        epochs=arguments.epochs,
+        seed=seed,
+        patience=None,
+        **SMALL.fit,
+    )
+    row |= {"best": history.best_epoch, "epochs": len(history.epochs)}
     seconds = time.process_time() - begun
     value, error, bound = nats(density.eval(), images.test, seed)
     row |= {"nats": value, "bits": value / (64 * math.log(2)), "error of an image": error, "bound": bound}
     with torch.no_grad():
         parts = {"bound of validation rows": images.validation, "bound of fitted rows": images.x}
         row |= {name: -float(density.lower_bound(x, generator=seed).double().mean()) for name, x in parts.items()}
-    trained = {} if method == GAUSSIANS else {"parameters": count_parameters(density)}
-    return row | trained | {"seconds": seconds}
+    return row | {"parameters": count_parameters(density), "seconds": seconds}
 
 
 def run(arguments: argparse.Namespace, runs: Runs) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from anabranch.densities import Density, Dequantized
 from anabranch.gallery.arm_pictures import samples_picture, strips_picture
 from anabranch.gallery.data import LevelledImages
-from anabranch.gallery.image_flows import BASELINE, MIXTURE
+from anabranch.gallery.image_flows import RECIPES
 from anabranch.models import at_temperature, interpolate
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
@@ -37,7 +37,7 @@ def draw_image_flows(
     samples_picture(
         folder / "images-samples.png", panels, darkest=darkest, title="Images, and samples of each flow", columns=4
     )
-    alone = {name: density for name, density in shown.items() if not name.endswith(MIXTURE) and name != BASELINE}
+    alone = {name: density for name, density in shown.items() if name in RECIPES}
     strips_picture(
         folder / "images-temperatures.png",
         {

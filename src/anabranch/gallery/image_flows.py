@@ -1,13 +1,11 @@
-"""Flows of images: every recipe, alone and as a mixture over its depths, beside independent pixels."""
+"""Flows of images: every recipe, alone and as a mixture over its depths, beside simple baselines."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,15 +14,12 @@ from anabranch.checks import positive
 from anabranch.densities import Density, Dequantized
 from anabranch.draws import drawing
 from anabranch.gallery.data import LevelledImages
-from anabranch.gallery.results import Result, Stopwatch, count_parameters
-from anabranch.images import bits_per_dimension
-from anabranch.images.baselines import independent_pixels
-from anabranch.images.bits_per_dimension import as_bits_per_dimension
+from anabranch.gallery.image_baselines import baselines
+from anabranch.gallery.results import Result, Stopwatch, count_parameters, estimated
 from anabranch.models import DepthMixture, Flow, reconstruction_error
-from anabranch.training import fit
+from anabranch.training import Muon, fit
 from anabranch.transforms import Chain, Elementwise, QuadraticSpline
 
-BASELINE = "independent pixels"
 RECIPES: dict[str, Callable[..., Chain]] = {
     "RealNVP": flows.realnvp_image,
     "Glow": flows.glow,
@@ -64,9 +59,10 @@ class Setting:
 
 SMALL_SIDE = 16
 _FIT: dict[str, Any] = {
+    "optimizer": Muon,
     "batch_size": 64,
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-3,
+    "learning_rate": 3e-2,
+    "weight_decay": 0.1,
     "average": 0.99,
     "progress": False,
     "compile": False,
@@ -141,14 +137,7 @@ class ImageFlows:
 
     def __call__(self, seed: int) -> Iterator[tuple[Result, Density | None]]:
         """All methods on one seed, each with the density that was fitted, if any."""
-        fitted, validation, test = (part.numpy() for part in (self.images.x, self.images.validation, self.scored))
-        log_p = float(independent_pixels(fitted, validation, test, self.images.levels).mean())
-        dimensions = self.scored[0].numel()
-        bits = float(as_bits_per_dimension(log_p, dimensions))
-        yield (
-            Result(BASELINE, seed, log_p, parameters=dimensions * (self.images.levels - 1), bits_per_dimension=bits),
-            None,
-        )
+        yield from baselines("", self.images.x, self.images.validation, self.scored, self.images.levels, seed)
         for method in self.methods:
             density, seconds = self.fitted(method, seed)
             yield self.scores(method, seed, density, seconds), density
@@ -174,21 +163,13 @@ class ImageFlows:
         """What is reported of a density."""
         x, home = self.scored.to(self.device), self.device
         density.to(home)
-        bits, errors = bits_per_dimension(density, x, samples=self.setting.samples, generator=seed)
-        nats = math.log(2) * x[0].numel()
+        result = estimated(method, seed, density, x, self.setting.samples)
         # of a mixture the flow of all its depths, which the others begin
         flow = Dequantized(_flow(density), self.images.levels, density.noise, density.logit).eval()
         back = torch.cat([reconstruction_error(flow, part, generator=seed) for part in x.split(256)])
         density.cpu()
-        return Result(
-            method,
-            seed,
-            -nats * float(bits.mean()),
-            parameters=count_parameters(density),
-            seconds=seconds,
-            bits_per_dimension=float(bits.mean()),
-            standard_error=nats * float(np.sqrt(np.square(errors).sum()) / len(errors)),
-            reconstruction_error=float(back.max()),
+        return replace(
+            result, parameters=count_parameters(density), seconds=seconds, reconstruction_error=float(back.max())
         )
 
 
