@@ -51,7 +51,7 @@ def test_no_contraction_is_refused_with_the_fix():
     for coefficient in (1.0, 2.0):
         with pytest.raises(ValueError, match=r"below 1, for Residual, got a LipschitzMLP of .*coefficient=0.9"):
             Residual(network(coefficient))
-    with pytest.raises(ValueError, match=r"^network: expected a LipschitzNetwork, got MLP$"):
+    with pytest.raises(ValueError, match=r"^network: expected a LipschitzNetwork.*for Residual, got MLP; take.*MLP$"):
         Residual(MLP(2, 2))
 
 

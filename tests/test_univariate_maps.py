@@ -228,6 +228,16 @@ def test_no_row_starts_no_layer(layer):
     assert not bool(layer.get_buffer("initialized"))
 
 
+@pytest.mark.parametrize("layer", [HeavyTails(2), Standardise(2)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_a_row_that_is_not_finite_starts_no_first_layer(layer, wrong):
+    rows = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    rows[3, 1] = wrong
+    with pytest.raises(ValueError, match=rf"^x: expected finite numbers, got {wrong} in row 3, column 1 "):
+        layer.initialize(rows)
+    assert not bool(layer.get_buffer("initialized"))
+
+
 def test_activation_normalisation_starts_from_finite_numbers_of_any_size():
     layer, rows = ActNorm(2), torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     for wrong in (math.nan, math.inf):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from anabranch.checks import positive_int
+from anabranch.checks import finite_rows, positive_int
 from anabranch.transforms.pareto_tails import ParetoTails, raw_index, raw_ratio, raw_scale
 from anabranch.transforms.standardise import place_of
 from anabranch.transforms.transform import Transform
@@ -69,10 +69,15 @@ class HeavyTails(Transform):
         return self.univariate.indices(self.theta.detach())
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set the parameters from rows x; a second call changes nothing."""
+        """Set the parameters from rows x; a second call changes nothing.
+
+        Raises:
+            ValueError: no row, or a number that is not finite, which the tails would be estimated from.
+        """
         if bool(self.get_buffer("initialized")):
             return
         rows = x.detach().reshape(-1, x.shape[-1])
+        finite_rows("x", rows)
         loc, scale = place_of(rows)
         both = [_side(sign * (rows - loc)) for sign in (-1, 1)]
         # v of one and of two deviations, in units of x

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from anabranch.checks import instance_of, one_of, positive, positive_int
+from anabranch.checks import one_of, positive, positive_int
 from anabranch.networks.lipschitz import LipschitzNetwork
 from anabranch.transforms.jacobian import Rows, jacobian, pulled_back, pushed_forward
 from anabranch.transforms.transform import Transform
@@ -79,7 +79,11 @@ class Residual(Transform):
         steps: int | None = None,
         tolerance: float = 1e-4,
     ) -> None:
-        instance_of("network", network, LipschitzNetwork)
+        if not isinstance(network, LipschitzNetwork):
+            raise ValueError(
+                f"network: expected a LipschitzNetwork, which knows a bound of its slopes, for Residual, got "
+                f"{type(network).__name__}; take networks.LipschitzMLP"
+            )
         if network.out_shape != network.in_shape:
             raise ValueError(
                 f"network: expected one whose outputs have the shape of its x, {tuple(network.in_shape)}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive_int
+from anabranch.checks import finite_rows, positive_int
 from anabranch.transforms.transform import Transform
 
 # what a flow that is meant for rows of about mean 0 and deviation 1 still copes with: so far out, so narrow
@@ -47,10 +47,16 @@ class Standardise(Transform):
         self.register_buffer("initialized", torch.tensor(False))
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Take loc and scale of all rows of x; a second call changes nothing. A feature that is constant keeps scale 1."""
+        """Take loc and scale of all rows of x; a second call changes nothing. A feature that is constant keeps scale 1.
+
+        Raises:
+            ValueError: no row, or a number that is not finite, which would set the start of all others.
+        """
         if bool(self.get_buffer("initialized")):
             return
-        loc, scale = place_of(x.detach().reshape(-1, x.shape[-1]))
+        rows = x.detach().reshape(-1, x.shape[-1])
+        finite_rows("x", rows)
+        loc, scale = place_of(rows)
         far = off_standard(loc, scale)
         with torch.no_grad():
             self.get_buffer("loc").copy_(torch.where(far, loc, 0.0))
