@@ -154,6 +154,18 @@ def test_a_number_that_is_no_level_has_no_mass_and_what_takes_data_says_so():
         bits_per_dimension(levels.density, x)
 
 
+@pytest.mark.parametrize("logit", [False, True])
+def test_levels_between_which_noise_has_no_digits_are_refused(logit):
+    base = Normal(torch.zeros(2, 3), learnable=True)
+    x = torch.full((5, 2, 3), 2**16 - 1)
+    fine = Dequantized(base, 2**16, logit=logit)
+    assert bool((fine.quantize(fine.dequantize(x, generator=0)) == x).all())
+    coarse = Dequantized(base, 2**25, logit=logit)
+    with pytest.raises(ValueError, match=r"^levels: expected at most 65,536 .*; make the density .*x // 512$"):
+        coarse.lower_bound(x)
+    assert bool(coarse.double().lower_bound(x).isfinite().all())
+
+
 def test_noise_must_be_a_density_of_the_gap():
     normal = Normal(torch.zeros(2))
     for noise, said in (

@@ -20,6 +20,9 @@ from anabranch.draws import drawing
 from anabranch.transforms.domain import OpenInterval
 from anabranch.transforms.span import span_of
 
+# the distance of two numbers x + u next to each other, at the largest x
+_FINEST = 2**-7
+
 
 class Dequantized(Composite):
     r"""P(x | c) of whole numbers x in {0, ..., K - 1}^D by a density p of real numbers: the mass of the cell of x.
@@ -49,7 +52,7 @@ class Dequantized(Composite):
 
     Args:
         density: p, of real numbers, in the shape of x.
-        levels: K.
+        levels: K, at most 65,536 in float32 and 2^45 in float64: the noise between larger levels would have no digits.
         noise: q, a density on (0, 1) in the shape of x, exact and reparameterized, such as a flow that
             begins with a probit. If it takes a context, that is 2 x / (K - 1) - 1, in the shape of x or as a vector. None
             for uniform noise.
@@ -180,6 +183,13 @@ class Dequantized(Composite):
 
     def _filled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y = s((x + u) / K), and log |dy/du| - log q(u | x): (*batch)."""
+        most = int(_FINEST / torch.finfo(x.dtype).eps)
+        if self.levels > most:
+            raise ValueError(
+                f"levels: expected at most {most:,} for Dequantized in {x.dtype}, since noise between larger ones has too "
+                f"few digits, got {self.levels:,}; make the density .double(), or take the levels x // "
+                f"{-(-self.levels // most)}"
+            )
         u, log_q = self._drawn(x)
         event_dim = len(self.event_shape)
         # a draw outside of its cell adds nothing to the mass of the cell
