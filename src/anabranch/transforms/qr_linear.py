@@ -16,8 +16,8 @@ class QRLinear(Transform):
     .. math:: \log |\det \partial z / \partial x| = \sum_i \log R_{ii}
 
     The layer starts at the identity: the reflections come in equal pairs, and R is the identity. It is invertible for every
-    value of its parameters. As in `LULinear`, the log-determinant is a sum and the inverse takes triangular solves. Q turns
-    features without stretching them, so that R alone stretches.
+    value of its parameters but reflections by a vector of 0, which give NaN. As in `LULinear`, the log-determinant is a sum
+    and the inverse takes triangular solves. Q turns features without stretching them, so that R alone stretches.
 
     Source: Hoogeboom et al., 2019, "Emerging convolutions for generative normalizing flows", arXiv:1901.11137, section 3.2
     and appendix B.
