@@ -154,6 +154,12 @@ def test_a_number_that_is_no_level_has_no_mass_and_what_takes_data_says_so():
         bits_per_dimension(levels.density, x)
 
 
+def test_a_flow_of_real_numbers_says_where_images_of_levels_go():
+    images = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"got torch\.uint8; .*; of images of levels, .* into densities\.Dequantized$"):
+        ab.fit(ab.Flow(RECIPES["glow"]()), images, epochs=1, progress=False)
+
+
 @pytest.mark.parametrize("logit", [False, True])
 def test_levels_between_which_noise_has_no_digits_are_refused(logit):
     base = Normal(torch.zeros(2, 3), learnable=True)

@@ -13,6 +13,8 @@ from anabranch.arrays import refuse_inexact, unmasked
 
 # numbers that are looked at in one go
 _AT_ONCE = 2**22
+# (channels, height, width)
+_IMAGE_DIMS = 3
 
 
 def positive_int(name: str, value: Any, least: int = 1) -> int:
@@ -167,6 +169,8 @@ def matching(name: str, tensor: Tensor, shape: torch.Size | None, like: Tensor |
     if tensor.dtype != like.dtype:
         # a module can be of any floating dtype, but of no other
         either = f" or the module with .to({tensor.dtype})" if tensor.is_floating_point() else ""
+        if not either and name == "x" and shape is not None and len(shape) == _IMAGE_DIMS:
+            either = "; of images of levels, put the density into densities.Dequantized"
         raise ValueError(
             f"{name}: expected dtype {like.dtype} (the module's), got {tensor.dtype}; "
             f"convert {name} with .to({like.dtype}){either}"
