@@ -163,6 +163,14 @@ def test_a_fit_goes_on_from_its_checkpoint(tmp_path):
     assert again.log_normaliser == whole.log_normaliser and again.pareto_k == whole.pareto_k
 
 
+def test_the_rows_of_a_fit_do_not_grow_with_the_features(monkeypatch):
+    monkeypatch.setattr("anabranch.training.variational._MOST_NUMBERS", 10 * 16 * 50)
+    q = Normal(torch.zeros(50), learnable=True)
+    result = ab.fit_variational(q, lambda x: -x.square().sum(dim=-1), steps=40, batch_size=16, samples=100, **QUICK)
+    assert [epoch.step for epoch in result.history.epochs] == [10, 20, 30, 40]
+    assert result.history.rows == 10 * 16
+
+
 def test_the_same_seed_gives_the_same_result():
     results = [ab.fit_variational(posterior(), correlated, steps=100, samples=1_000, **QUICK) for _ in range(2)]
     assert results[0].log_normaliser == results[1].log_normaliser

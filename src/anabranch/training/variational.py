@@ -23,8 +23,9 @@ from anabranch.training.settings import drawn_seed
 from anabranch.training.step import seed_at
 from anabranch.training.target_faults import explained, try_target
 
-# steps between two records of the loss
+# steps between two records of the loss, and the most numbers in the rows that stand for the bounds of so many steps
 _RECORDED = 100
+_MOST_NUMBERS = 2**25
 # draws on which the target is tried before the fit
 _TRIED = 256
 _FIT, _JUDGED, _FIRST = range(3)
@@ -70,7 +71,8 @@ def fit_variational(
         log_target: log p~, a differentiable function of x (rows, *event) that gives (rows), nats. x has the device and the
             dtype of q. Where p~ is 0 the function gives -inf; a fit ends with an error if q draws there.
         draws, gradient, anneal, coldness: as in `VariationalBound`.
-        steps: number of steps, rounded to a whole number of epochs, about a hundred steps each.
+        steps: number of steps, rounded to a whole number of epochs. An epoch is about a hundred steps, or fewer if an event
+            has so many numbers that the rows of a hundred would take much memory.
         minutes: the fit ends after so many minutes even if steps are left.
         batch_size: number of bounds in one step, of `draws` draws each.
         learning_rate, weight_decay, warmup, clip, optimizer, average, device, callback, progress: as in `fit`.
@@ -107,7 +109,8 @@ def fit_variational(
     samples = positive_int("samples", samples, least=100)
     steps, batch_size = positive_int("steps", steps), positive_int("batch_size", batch_size)
     seed = drawn_seed() if seed is None else seed_number(seed)
-    epochs = max(1, round(steps / _RECORDED))
+    recorded = max(1, min(_RECORDED, _MOST_NUMBERS // (batch_size * density.event_shape.numel())))
+    epochs = max(1, round(steps / recorded))
     rows = batch_size * round(steps / epochs)
     with torch.no_grad(), drawing(seed_at(seed, _FIRST)):
         # the fit reads none of these rows, but a layer that sets itself from the first batch sets itself from draws
