@@ -86,8 +86,9 @@ class Consistency(Objective):
         if callable(self.change):
             return self.change(batch.x), batch.context
         if self._table is not None and self._rows is not None:
-            mine = self._table[batch.numbers.to(self._table.device)]
-            other = mine.gather(1, torch.randint(mine.shape[1], (len(mine), 1))).squeeze(1).to(self._rows.device)
+            neighbours = self._table[batch.numbers.to(self._table.device)]
+            chosen = torch.randint(neighbours.shape[1], (len(neighbours), 1))
+            other = neighbours.gather(1, chosen).squeeze(1).to(self._rows.device)
             context = None if self._contexts is None else self._contexts[other].to(batch.x.device)
             return self._rows[other].to(batch.x), context
         scale = batch.x.std(dim=0, correction=0) if self._scale is None else self._scale.to(batch.x)

@@ -52,14 +52,14 @@ class HalfSpace(Transform):
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         sign = 1.0 if self.positive else -1.0
-        before, own, after = self._parts(x)
-        z, log_det = Softplus().inverse(sign * own, own)
+        before, number, after = self._parts(x)
+        z, log_det = Softplus().inverse(sign * number, number)
         return torch.cat([before, z, after], dim=-1), log_det.squeeze(-1)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         sign = 1.0 if self.positive else -1.0
-        before, own, after = self._parts(z)
-        x, log_det = Softplus().forward(own, own)
+        before, number, after = self._parts(z)
+        x, log_det = Softplus().forward(number, number)
         return torch.cat([before, sign * x, after], dim=-1), log_det.squeeze(-1)
 
     def _parts(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,9 +82,9 @@ class _Side(Constraint):
     def span(self, shape: torch.Size) -> Span:
         """All numbers, but one that has an end."""
         numbers = constraints.positive if self.upper_bound is None else constraints.less_than(0.0)
-        own = torch.arange(shape[0]) == self.feature
-        return span_of(numbers, shape).where(own, whole_span(shape))
+        chosen = torch.arange(shape[0]) == self.feature
+        return span_of(numbers, shape).where(chosen, whole_span(shape))
 
     def check(self, value: Tensor) -> Tensor:
-        own = value[..., self.feature]
-        return own > 0 if self.upper_bound is None else own < 0
+        number = value[..., self.feature]
+        return number > 0 if self.upper_bound is None else number < 0
