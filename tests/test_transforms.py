@@ -611,3 +611,11 @@ def test_tarflow_cuts_patches_and_turns_the_order_round():
 def test_tarflow_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         ab.flows.tarflow(**arguments)
+
+
+def test_a_singular_matrix_has_no_inverse_and_says_what_to_take():
+    layer = Linear(3)
+    with torch.no_grad():
+        layer.weight[1] = 0
+    with pytest.raises(ValueError, match=r"^Linear: expected an invertible matrix .*; take LULinear"):
+        layer.inverse(torch.ones(2, 3))

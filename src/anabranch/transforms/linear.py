@@ -14,11 +14,14 @@ class Linear(Transform):
 
     .. math:: \log |\det \partial z / \partial x| = \log |\det W|
 
-    The determinant and the inverse cost O(features^3) a call, whatever the batch. W is not kept from becoming singular;
-    `LULinear` cannot become so.
+    The determinant and the inverse cost O(features^3) a call, whatever the batch. W may become singular in a fit; the matrix
+    of `LULinear` cannot.
 
     Args:
         features: number of features.
+
+    Raises:
+        ValueError: the inverse of a singular W.
 
     Example:
         >>> import torch
@@ -40,7 +43,13 @@ class Linear(Transform):
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         # z - b = x W^T, solved for all rows at once: the matrix is not repeated for each of them
-        x = torch.linalg.solve(self.weight.mT, _rows(z - self.bias), left=False).reshape(z.shape)
+        try:
+            x = torch.linalg.solve(self.weight.mT, _rows(z - self.bias), left=False).reshape(z.shape)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise ValueError(
+                "Linear: expected an invertible matrix W for the inverse, got a singular one; take LULinear, whose matrix "
+                "is invertible for all parameters"
+            ) from error
         return x, -torch.linalg.slogdet(self.weight).logabsdet.expand(z.shape[:-1])
 
 
