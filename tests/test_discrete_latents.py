@@ -32,7 +32,7 @@ def tiny(kind="bernoulli"):
 
 def gradients(model, objective, rows=ROWS, seed=0):
     """Gradients of the bound with respect to the logits of q, for every row of the same x: (rows, logits)."""
-    x = torch.tensor([[0.7, -1.2]], dtype=torch.float64).expand(rows, 2)
+    x = torch.tensor([[0.7, -1.2]], dtype=torch.float64).repeat(rows, 1)
     batch = Batch(model, x, None, None, torch.arange(rows), 0.0)
     seen = []
 

@@ -7,8 +7,10 @@ import torch
 import anabranch as ab
 from anabranch.densities import CollapseWarning, GaussianMixture
 from anabranch.estimators import SemiSupervisedClassifier
+from anabranch.estimators.mixture_of_classes import estimate, mixture_of_classes
 from anabranch.families import Gaussians
 from anabranch.models import FlowMixture, LatentMixture
+from anabranch.testing import randomize
 
 BOUNDS = ["m2", "mixture prior"]
 quiet = pytest.mark.filterwarnings("ignore::anabranch.densities.CollapseWarning")
@@ -46,9 +48,33 @@ def test_an_estimate_is_of_the_density_in_the_units_of_the_columns(density):
     wanted = wanted.numpy() + model.encoding_.log_det(z.numpy())
     assert (error > 0).all()
     assert (np.abs(value - wanted) < 5 * error).all()
-    np.testing.assert_array_equal(model.score_samples(100 * x[:5])[2:3], model.score_samples(100 * x[2:3]))
+    np.testing.assert_allclose(model.score_samples(100 * x[:5])[2:3], model.score_samples(100 * x[2:3]), rtol=1e-12)
     more = model.estimate(100 * x[:5], samples=4)[1]
     assert error.mean() < more.mean()
+
+
+@quiet
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("density", BOUNDS)
+def test_rows_are_estimated_together_where_they_can_be_as_each_alone(density, together, monkeypatch):
+    torch.manual_seed(0)
+    mixture = randomize(mixture_of_classes(density, columns=2, classes=2, seed=0).double(), 0.3)
+    z, calls, weigh = torch.randn(9, 2).double().numpy(), [], type(mixture)._joint_log_weight
+
+    def watched(self, x, context):
+        calls.append(x.shape)
+        if not together and float(x.sum()) > torch.inf:  # what rows that are scored together cannot be asked
+            raise AssertionError
+        return weigh(self, x, context)
+
+    alone = [mixture.estimate(torch.from_numpy(row), samples=50, generator=3) for row in z]
+    monkeypatch.setattr(type(mixture), "_joint_log_weight", watched)
+    value, error = estimate(mixture, z, samples=50, seed=3)
+    assert len(calls) == (1 if together else 10)
+    np.testing.assert_allclose(value, [float(v) for v, _ in alone], rtol=1e-12)
+    np.testing.assert_allclose(error, [float(e) for _, e in alone], rtol=1e-9)
+    value, _ = estimate(mixture, np.array([[np.nan, 0.0], [0.0, 0.0]]), samples=50, seed=3)
+    assert value[0] == -np.inf and np.isfinite(value[1])
 
 
 def test_the_error_of_an_exact_density_is_nothing():

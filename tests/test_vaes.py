@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import anabranch as ab
+from anabranch import vaes
 from anabranch.densities import CollapseWarning, FloorWarning, Normal
 from anabranch.families import Bernoulli, DiscretizedLogistics, Gaussians, Levels, Logistics, SeparateChannels
 from anabranch.models import VAE, Factorized, LatentVariable, Marginals, VampPrior
@@ -314,3 +315,20 @@ def test_an_aggressive_fit_is_the_same_from_a_checkpoint(tmp_path):
     again = fitted(tmp_path / "fit")
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("make", [small, lambda **options: vaes.m2((2, 2), Levels(4), 2, 2, hidden=(8, 8), **options)])
+def test_an_encoder_reads_each_row_once_for_all_draws_of_it(make):
+    torch.manual_seed(0)
+    model, x, read = randomize(make(), 0.3), digits(5), []
+    for name, part in model.named_modules():
+        if isinstance(part, MLP) and "decoder" not in name:
+            part.register_forward_hook(lambda part, inputs, y: read.append(y.shape[:-1].numel()))
+    repeated = x.expand(50, *x.shape)
+    with torch.no_grad(), ab.drawing(1):
+        found = model._log_weight(repeated, None)
+    assert read and max(read) <= 2 * len(x)
+    with torch.no_grad(), ab.drawing(1):
+        wanted = model._log_weight(repeated.clone(), None)
+    assert max(read) >= repeated.shape[:2].numel()
+    assert torch.allclose(found, wanted, atol=1e-5) and float(found.std(0).min()) > 0.01

@@ -14,7 +14,7 @@ from anabranch.densities.density import Density
 from anabranch.densities.moments import Moments
 from anabranch.densities.score import Score
 from anabranch.networks import Network
-from anabranch.networks.of_context import network_of_context
+from anabranch.networks.of_context import network_of_context, read_once
 
 
 class Encoded(Composite):
@@ -72,7 +72,7 @@ class Encoded(Composite):
     def features(self, context: Tensor) -> Tensor:
         """h(c): (*context batch, *context of the density)."""
         wanted = self.density.context_shape
-        y: Tensor = self.network(context)
+        y = read_once(self.network, context)
         if wanted is None or self.network.out_shape == wanted:
             return y
         return y.flatten(-len(self.network.out_shape)).unflatten(-1, wanted)

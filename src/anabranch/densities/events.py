@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import matching, read_tensor, rows_at_once
 from anabranch.densities.whole_numbers import ends_of
+from anabranch.networks.of_context import once
 
 EventDtype = Literal["floating", "whole"]
 
@@ -105,11 +106,13 @@ def without_nan(density: HasEvents, x: Tensor) -> tuple[Tensor, Tensor]:
     A density that takes a NaN for a gap reads x as it came, and nothing is broken. Elsewhere 0 stands for a NaN, since not
     every posterior can be drawn at one.
     """
-    missing = x.isnan()
+    seen = once(x, len(density.event_shape))
+    missing = seen.isnan()
     broken = missing.flatten(x.dim() - len(density.event_shape)).any(dim=-1)
+    broken = broken.expand(x.shape[: broken.dim()])
     if density.gaps:
         return x, torch.zeros_like(broken)
-    return torch.where(missing, 0.0, x) if x.is_floating_point() else x, broken
+    return torch.where(missing, 0.0, seen).expand(x.shape) if x.is_floating_point() else x, broken
 
 
 def _is_whole(x: Any) -> bool:

@@ -99,15 +99,24 @@ class Normal(Density):
         return gaussian_divergence(mean - other_mean, log_scale, p.get("packed"), other_log_scale, q.get("packed"))
 
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._log_prob_at(x, self.theta(context))
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        return self._sample_at(shape, self.theta(context))
+
+    def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         theta = self.theta(context)
+        x = self._sample_at(shape, theta)
+        return x, self._log_prob_at(x, theta)
+
+    def _log_prob_at(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         difference, log_scale = x - theta["loc"], theta["log_scale"]
         rank = len(self.event_shape)
         if rank > 1:
             difference, log_scale = difference.flatten(-rank), log_scale.flatten(-rank)
         return gaussian_log_prob(difference, log_scale, theta.get("packed"))
 
-    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        theta = self.theta(context)
+    def _sample_at(self, shape: torch.Size, theta: dict[str, Tensor]) -> Tensor:
         loc = theta["loc"]
         noise = torch.randn(*shape, *loc.shape, dtype=loc.dtype, device=loc.device)
         return loc + gaussian_sample(noise, theta["log_scale"], theta.get("packed"))

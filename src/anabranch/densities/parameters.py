@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from anabranch.checks import as_context_shape
 from anabranch.networks import MLP, Network
 from anabranch.networks.network import Shape
-from anabranch.networks.of_context import network_of_context
+from anabranch.networks.of_context import network_of_context, read_once
 
 
 class Parameters(nn.Module):
@@ -72,7 +72,9 @@ class Parameters(nn.Module):
         constants = self.constants()
         if self.network is None:
             return constants
-        flat: Tensor = self.network(context).flatten(-len(self.network.out_shape))
+        if context is None:
+            raise ValueError(f"context: expected shape (..., {', '.join(map(str, self.network.in_shape))}), got None")
+        flat = read_once(self.network, context).flatten(-len(self.network.out_shape))
         pieces = flat.split([math.prod(shape) for shape in self._shapes.values()], dim=-1)
         return {
             name: constants[name] + piece.reshape(*piece.shape[:-1], *shape)

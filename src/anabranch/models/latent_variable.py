@@ -18,6 +18,7 @@ from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
 from anabranch.models.decoded import Decoded
 from anabranch.models.vamp_prior import PseudoInputs
+from anabranch.networks.of_context import once
 from anabranch.networks.reader import as_read
 from anabranch.transforms.transform import common_shape
 
@@ -204,7 +205,7 @@ class LatentVariable(Decoded):
         given = self._context_of(self.decoder, z, self.prior.event_shape, context)
         log_likelihood = torch.where(broken, torch.nan, self.decoder.lower_bound(x, given))
         own = context_for(self.prior, context)
-        encoded = self._context_of(self.posterior, x, self.event_shape, context)
+        encoded = self._encoded(x, context)
         divergence = self.posterior.divergence(self.prior, encoded, own)
         if divergence is None:
             divergence = (log_q - self.prior.lower_bound(z, own)).unsqueeze(-1)
@@ -215,7 +216,7 @@ class LatentVariable(Decoded):
         x = at_every_context(self, x, context)
         x = x.expand(len(z), *x.shape)
         given = self._context_of(self.decoder, z, self.prior.event_shape, context)
-        encoded = self._context_of(self.posterior, x, self.event_shape, context)
+        encoded = self._encoded(x, context)
         prior = self.prior._lower_bound(z, context_for(self.prior, context))
         return self.decoder._lower_bound(x, given), prior, self.posterior._log_prob(z, encoded)
 
@@ -227,12 +228,24 @@ class LatentVariable(Decoded):
 
     def _drawn(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z for each x, and log q(z | x)."""
-        encoded = self._context_of(self.posterior, x, self.event_shape, context)
+        encoded = self._encoded(x, context)
         if self.posterior.reparameterized:
             return self.posterior._sample_and_log_prob(torch.Size(), encoded)
         with torch.no_grad():
             z = self.posterior._sample(torch.Size(), encoded)
         return z, self.posterior.log_prob(z, encoded)
+
+    def _encoded(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """x as the posterior takes it, repeated where x and context only repeat, so that an encoder reads each once."""
+        given = len(self.posterior.context_shape or ())
+        encoded = self._context_of(
+            self.posterior,
+            once(x, len(self.event_shape)),
+            self.event_shape,
+            None if context is None else once(context, len(self.context_shape or ())),
+        )
+        batch = x.shape[: x.dim() - len(self.event_shape)]
+        return encoded.expand(*batch, *encoded.shape[encoded.dim() - given :])
 
     def _by_score(self, value: Tensor, log_q: Tensor) -> Tensor:
         """The value; where draws are not differentiable, with the gradient of its mean, that of value * log q."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from anabranch.networks.network import Network
 
 
@@ -23,3 +25,18 @@ def network_of_context(network: Any, outputs: str, count: int) -> Network:
     if network.outputs != count:
         raise ValueError(f"network: expected {outputs}, got {network.outputs}")
     return network
+
+
+def read_once(network: Network, context: Tensor) -> Tensor:
+    """What a network says of contexts (*batch, *in): (*batch, *out). Of many draws at each it reads each only once."""
+    batch = context.shape[: context.dim() - len(network.in_shape)]
+    y: Tensor = network(once(context, len(network.in_shape)))
+    return y.expand(*batch, *network.out_shape)
+
+
+def once(value: Tensor, event_dim: int) -> Tensor:
+    """(*batch, *event) with 1 in place of each size of the batch along which the tensor only repeats, as `expand` does."""
+    for dim in range(value.dim() - event_dim):
+        if value.shape[dim] > 1 and value.stride(dim) == 0:
+            value = value.narrow(dim, 0, 1)
+    return value
