@@ -145,6 +145,7 @@ def test_the_page_calls_estimates_so_and_says_what_is_left_out(fitted, tmp_path)
     assert "mean estimated log p" in text
     assert "This is the table that was fitted" in text  # which the mean of the held-out rows confirms
     assert "What fills the gaps" in text
+    assert '<section id="hidden">' in text and "Rows and the prior" in text
     assert "anabranch detect" not in text
     assert "= None" not in text.split('id="surprises"')[1].split("</section>")[0]
 

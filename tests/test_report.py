@@ -645,7 +645,7 @@ def test_a_browser_draws_every_figure_without_errors(folder, tmp_path):
 
 def test_the_page_on_tables_tells_the_truth():
     """Of what docs/tables.md says about the report."""
-    from anabranch.report import calibration, gaps, pairs, slices, surprises, write
+    from anabranch.report import calibration, gaps, hidden, pairs, slices, surprises, write
 
     docs = (Path(__file__).parent.parent / "docs" / "tables.md").read_text()
     told = docs.partition("## A page about a model")[2].partition("\n## ")[0]
@@ -655,6 +655,8 @@ def test_the_page_on_tables_tells_the_truth():
         f"the {pairs._MOST_WRONG} where samples miss",
         f"among {calibration._DRAWS} draws",
         f"beside {gaps._DRAWS} draws",
+        f"coloured by the {hidden._MAPS} columns",
+        f"one of up to {hidden._MOVED} hidden numbers",
         f"the {surprises._ROWS} rows",
         f"more than {write._MOST_COLUMNS} columns",
         "more than 20,000 rows",

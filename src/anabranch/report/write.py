@@ -11,6 +11,7 @@ from anabranch.checks import instance_of, positive_int, seed_number
 from anabranch.report.calibration import Checks, calibration
 from anabranch.report.columns import Pictured, columns
 from anabranch.report.gaps import gaps
+from anabranch.report.hidden import hidden
 from anabranch.report.likelihood import likelihood
 from anabranch.report.opening import opening
 from anabranch.report.page import page, require_plotly
@@ -39,8 +40,9 @@ def write_report(
 
     It has data beside samples for each column and for the pairs that depend on each other most, the log-likelihood beside
     the baselines of the fit, calibration by probability integral transforms, the use of depths or components of a mixture,
-    the most surprising rows, and what would fill the gaps. If the table is the one that was fitted, which `fit` and the
-    likelihood of its held-out rows show, likelihood and calibration are of rows that were held out.
+    the hidden numbers of an autoencoder, the most surprising rows, and what would fill the gaps. If the table is the one
+    that was fitted, which `fit` and the likelihood of its held-out rows show, likelihood and calibration are of rows that
+    were held out.
 
     Args:
         model: of `fit_table`, of any order or a density of real numbers, with given columns or without.
@@ -91,6 +93,7 @@ def write_report(
             pairs(view, pictured),
             calibration(view, checks, _MOST_COLUMNS),
             parts(view, checks),
+            hidden(view),
             gaps(view, _MOST_COLUMNS),
             surprises(view, pictured),
         ]
