@@ -8,7 +8,9 @@ import torch
 
 import anabranch as ab
 from anabranch import queries, vaes
-from anabranch.densities import Independent, Normal, at_context
+from anabranch.densities import GaussianMixture, Independent, Normal, at_context
+from anabranch.densities.log_weights import log_mean_weight
+from anabranch.densities.weighted_completion import of_one_component
 from anabranch.draws import drawing
 from anabranch.families import Bernoulli, Gaussians, Levels, SeparateChannels
 from anabranch.models import (
@@ -24,6 +26,7 @@ from anabranch.networks import MLP, WithMask
 from anabranch.objectives import ImportanceWeighted
 from anabranch.objectives.objective import Batch
 from anabranch.queries import QueryWarning
+from anabranch.testing.linear_gaussian import LinearMean
 
 NAN = math.nan
 ROWS = torch.tensor([[0.5, NAN, -1.0], [NAN, NAN, 0.3], [1.0, 0.2, 0.4], [NAN, NAN, NAN]])
@@ -208,6 +211,62 @@ def test_a_hierarchy_fills_gaps_too_and_levels_by_the_most_probable():
     guess = vaes.vae(2, Levels(2), 1, hidden=(4,), gaps=True)
     model = LatentVariable(Normal.standard(1), sure, guess.posterior)
     assert queries.impute(model, torch.tensor([[0.0, NAN]]), best=True, seed=0).tolist() == [[0.0, 1.0]]
+
+
+def entries():
+    """The depths of a linear chain of two levels with rough guesses, weights 0.3 and 0.7; and the density of x."""
+    decoder = linear()[0].decoder
+    low = LatentLevel(
+        Normal([0.4], 0.8, network=LinearMean(1, 1, 0.9)), Normal([0.0], context=5), WithMask(MLP(3, 4, 3, hidden=(4,)))
+    )
+    top = LatentLevel(Normal.standard(1), Normal([0.0], context=4))
+    with drawing(0):
+        model = LatentDepthMixture(Entries(HierarchicalVAE([low, top], decoder)))
+    with torch.no_grad():
+        model.logits.copy_(torch.tensor([0.3, 0.7]).log())
+        model.depths.starts["1"].state.fill_(-1.5)
+        noise = decoder.family.variance(decoder.numbers(torch.zeros(1)))
+        start = decoder.family.mean(decoder.numbers(torch.zeros(1)))
+        w = decoder.family.mean(decoder.numbers(torch.ones(1))) - start
+        slope = 0.9
+        each = [(0.4 - 1.5 * slope, 0.64), (0.4, 0.64 + slope**2)]
+        factors = [torch.linalg.cholesky(v * torch.outer(w, w) + torch.diag(noise)) for _, v in each]
+        means = torch.stack([start + m * w for m, _ in each])
+    return model, GaussianMixture(means, scale_tril=torch.stack(factors), weights=[0.3, 0.7])
+
+
+def test_gaps_of_a_mixture_of_depths_are_those_of_its_conditional():
+    model, truth = entries()
+    rows = torch.cat([ROWS, torch.tensor([[-2.0, NAN, NAN]])])
+    wanted = queries.impute(truth, rows, best=True)
+    with torch.no_grad():
+        best = queries.impute(model, rows, best=True, proposals=20_000, seed=0)
+        drawn = queries.impute(model, rows, draws=4000, proposals=20_000, seed=0)
+        _, log_w = model.weighted_completion(rows.expand(20_000, -1, -1), None)
+    assert torch.allclose(best, wanted, atol=0.06)
+    assert torch.allclose(drawn.mean(dim=0), wanted, atol=0.12)
+    value, error = log_mean_weight(log_w)
+    seen = [[i for i in range(3) if not row[i].isnan()] for row in rows]
+    marginals = [
+        truth.marginal(s).log_prob(row[s]) if s else torch.zeros(()) for row, s in zip(rows, seen, strict=True)
+    ]
+    assert bool(((value - torch.stack(marginals)).abs() < 4 * error + 1e-5).all())
+    assert LatentDepthMixture(Entries(hierarchy()), posterior=MLP(3, 2)).weighted_completion(ROWS, None) is None
+
+
+def test_the_gradient_of_a_completion_of_one_component_is_that_of_all():
+    torch.manual_seed(0)
+    free = torch.tensor([0.2, -0.4, 0.1], requires_grad=True)
+    rows = [(torch.full((200_000, 1), float(k)), free[k].expand(200_000)) for k in range(3)]
+    told = torch.tensor([0.5, 0.3, 0.2]).log()
+    filled, log_w = of_one_component(rows, told)
+    wanted = (told.exp() * free.exp() * torch.tensor([0.0, 1.0, 4.0])).sum()
+    value = (log_w.exp() * filled.squeeze(-1).square()).mean()
+    assert torch.allclose(value, wanted, atol=0.02)
+    found = torch.autograd.grad(value, free)[0]
+    assert torch.allclose(found, torch.autograd.grad(wanted, free)[0], atol=0.02)
+    nowhere = of_one_component([(torch.zeros(2, 1), torch.full((2,), -torch.inf))] * 2, torch.zeros(2))[1]
+    assert bool(nowhere.isneginf().all())
 
 
 def test_completions_of_parts_that_are_independent_or_at_a_context():

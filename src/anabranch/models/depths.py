@@ -55,6 +55,7 @@ class Depths(Described, ABC):
         context   (*context batch, *context), None where there is none
 
     Guesses may be shared by the depths: the draws of different depths need not be independent. The mean is over all draws.
+    Depths that take a NaN for a gap may fill it, too: `completions`.
 
     Attributes:
         event_shape, context_shape: as of a `Density`.
@@ -79,6 +80,12 @@ class Depths(Described, ABC):
 
     @abstractmethod
     def draw(self, depths: Tensor, context: Tensor | None) -> Tensor: ...
+
+    def completions(self, x: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor]] | None:
+        """For each depth rows x with their gaps drawn and log w, by which they are draws of p_l given what was observed
+        (`densities.weighted_completion`); None where there are none.
+        """
+        return None
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set what is to be set from a first batch of data: by default that of the deepest."""

@@ -73,6 +73,15 @@ class Entries(Depths):
     def log_weights(self, x: Tensor, context: Tensor | None) -> Tensor:
         return torch.stack([terms.bound() for terms in self._terms(x, context, weights=True)], dim=-1)
 
+    def completions(self, x: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor]] | None:
+        """Hidden variables of the posteriors, at what was observed, and gaps of the decoder below those of each depth."""
+        if not self.model.gaps:
+            return None
+        looked = self.model.look(x, context)
+        found = [self.model.complete(x, looked, d, self._state(d, context)) for d in self.depths]
+        known = [one for one in found if one is not None]
+        return known if len(known) == len(found) else None
+
     def draw(self, depths: Tensor, context: Tensor | None) -> Tensor:
         each: list[Tensor] = []
         for k, depth in enumerate(self.depths):

@@ -142,6 +142,12 @@ class HierarchicalVAE(Decoded):
         log_likelihood = self.decoder._log_weight(x, given) if weights else self.decoder.lower_bound(x, given)
         return Terms(log_likelihood, divergence, log_q)
 
+    def complete(self, x: Tensor, looked: Looked, count: int, state: Shaped | None) -> tuple[Tensor, Tensor] | None:
+        """A weighted completion of x, NaN for a gap, where the highest of `count` levels reads this state."""
+        divergence, _, given = self._path(looked, count, state, weights=True)
+        found = self.decoder.weighted_completion(x, given)
+        return None if found is None else (found[0], found[1] - divergence.sum(dim=-1))
+
     def ancestors(self, count: int, state: Shaped | None, batch: torch.Size) -> tuple[list[Tensor], Tensor]:
         """Draws of z_1, ..., z_count of the priors, where the highest reads this state, and the decoder's context."""
         drawn: list[Tensor] = []
@@ -202,10 +208,8 @@ class HierarchicalVAE(Decoded):
         """Hidden variables of the posteriors, at what was observed, and gaps of the decoder below them."""
         if not self.gaps:
             return None
-        looked, above = self.look(at_every_context(self, x, context), context), self.above(context)
-        divergence, _, given = self._path(looked, len(self.hierarchy), above, weights=True)
-        found = self.decoder.weighted_completion(x, given)
-        return None if found is None else (found[0], found[1] - divergence.sum(dim=-1))
+        looked = self.look(at_every_context(self, x, context), context)
+        return self.complete(x, looked, len(self.hierarchy), self.above(context))
 
     def _terms(self, x: Tensor, context: Tensor | None, weights: bool = False) -> Terms:
         x, broken = without_nan(self, at_every_context(self, x, context))

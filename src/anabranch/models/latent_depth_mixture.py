@@ -13,6 +13,7 @@ from anabranch.checks import at_least_zero, instance_of
 from anabranch.densities import Density, Mixture
 from anabranch.densities.contexts import at_every_context, context_batch, context_rows
 from anabranch.densities.density import Weigh
+from anabranch.densities.weighted_completion import of_one_component
 from anabranch.draws import drawing
 from anabranch.families.draw_levels import draw_levels
 from anabranch.models.depths import Depths, Terms, difference
@@ -125,6 +126,15 @@ class LatentDepthMixture(Mixture):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialize the depths."""
         self.depths.initialize(x, self._for_depths(context))
+
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """That of one of the depths, drawn by their weights at what was observed."""
+        if not self.gaps:
+            return None
+        found = self.depths.completions(at_every_context(self, x, context), self._for_depths(context))
+        if found is None:
+            return None
+        return of_one_component(found, self._log_weights(context))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         self._expect_exact("joint_log_prob")
