@@ -1,4 +1,4 @@
-"""Hidden cells of mixed tables: a model of any order, beside scikit-learn's imputers and the columns' means.
+"""Hidden cells of mixed tables: a model of any order and an autoencoder, beside scikit-learn's imputers and columns' means.
 
 python benchmarks/imputation.py DATA_FOLDER [--tables adult,support2] [--seeds 0,1,2] [--methods AnyOrder,means,...]
     [--models FOLDER]
@@ -16,8 +16,12 @@ model has learnt from 80 % of the rows and stopped by another 10 %; the others l
   the other: errors of a number have a Student t distribution (scale and degrees of freedom by maximum likelihood), cut to
   cells where the column is on a lattice; values that repeat (the atoms of the model's column) have their frequencies beside
   that; of categories it is counted how often which was meant where one was predicted, one added to every count.
-- coverage of the central 90 % interval of each hidden number, by the model's exact conditional, or the lent t distribution.
+  The conditionals of an autoencoder are those of the decoder, averaged over `DRAWS` draws of z, weighted by what was
+  observed of the row: estimates, whose logarithm lies below the truth in the mean.
+- coverage of the central 90 % interval of each hidden number, by the model's conditional, or the lent t distribution.
   Where a value has a probability of its own, u is drawn between P(X < x) and P(X <= x), and x is covered if 0.05 < u < 0.95.
+
+The autoencoder is that of `fit_table(model="vae")`, fitted to the same rows for as many minutes as the model of any order.
 
 The baselines: means and most frequent categories; IterativeImputer as it is (Bayesian ridge regression), categories one-hot
 but the first; IterativeImputer with histogram gradient boosting, 50 trees, 5 rounds, categories as ordinal numbers;
@@ -49,8 +53,9 @@ from tables import model_of, read
 from trials import Row, earlier, note, over_seeds, write
 
 import anabranch as ab
+from anabranch.draws import drawing
 from anabranch.families import Atoms, Levels
-from anabranch.models.any_order import Walk
+from anabranch.models.column_network import Walk
 from anabranch.tables import Schema, TableModel, fit_table
 from anabranch.tables.columns import Column, Ordinal
 from anabranch.tables.columns.stepped import Stepped
@@ -59,6 +64,8 @@ from anabranch.training.splitting import split_rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 HIDDEN = 0.2
+DRAWS, ROWS, MINUTES = 200, 50, 5.0
+MODELS = {"AnyOrder": "any-order", "autoencoder": "vae"}
 FITTED = 10_000
 COLUMNS = {
     "RMSE": ".3f",
@@ -142,29 +149,67 @@ def scores(task: Task, filled: Float64, nats: Float64, u: Float64) -> Row:
 # ------------------------------------------------------------------------------------------------------------ the model
 
 
+def best_guesses(task: Task, model: TableModel) -> Float64:
+    """(rows, columns), the test rows filled by the mean or the most probable category."""
+    filled = np.full(task.values.shape, np.nan)
+    best = model.impute(task.gapped, best="mean")
+    for i, words in enumerate(task.levels):
+        filled[task.test, i] = _as_numbers(flat(best.column(model.schema.columns[i])), words)
+    return filled
+
+
+def truth_of(task: Task, schema: Schema) -> Float64:
+    """(test rows, columns), encoded: what the hidden cells held, NaN elsewhere."""
+    z = np.full((len(task.test), len(schema.parts)), np.nan)
+    for i, (part, words) in enumerate(zip(schema.parts, task.levels, strict=True)):
+        at = task.hidden[task.test, i]
+        truth = task.values[task.test, i][at]
+        z[at, i] = part.encode(pa.array(np.array(words)[truth.astype(int)]) if words else pa.array(truth))
+    return z
+
+
+def by_autoencoder(task: Task, model: TableModel, seed: int) -> Row:
+    """The conditional of every hidden cell given what is left of its row, by weighted draws of the hidden numbers."""
+    schema, density = model.schema, model.density
+    rng = np.random.default_rng(seed)
+    code = truth_of(task, schema)
+    nats, u = (np.full(task.values.shape, np.nan) for _ in range(2))
+    left, wanted = (schema.tensor(values, torch.float32) for values in (schema.encode(task.gapped)[0], code))
+    with torch.no_grad(), drawing(seed):
+        for at in np.array_split(np.arange(len(code)), -(-len(code) // ROWS)):
+            some = left[at].expand(DRAWS, -1, -1)
+            z, log_q = density.posterior.sample_and_log_prob(context=density.posterior_context(some))
+            given = density.decoder_context(z)
+            log_w = density.decoder.log_prob(some, given) + density.prior.log_prob(z) - log_q
+            share = log_w.log_softmax(dim=0).double().unsqueeze(-1)
+            cells = wanted[at].expand(DRAWS, -1, -1)
+            nats[task.test[at]] = (share + density.decoder.terms(cells, given)).logsumexp(dim=0).numpy()
+            low, high = ((share.exp() * end).sum(dim=0).numpy() for end in density.decoder.below(cells, given))
+            u[task.test[at]] = low + rng.random(low.shape) * (high - low)
+    for i, part in enumerate(schema.parts):
+        at = task.hidden[task.test, i]
+        nats[task.test[at], i] += part.log_det(code[at, i])
+    nats[~task.hidden] = np.nan
+    return scores(task, best_guesses(task, model), nats, u)
+
+
 def by_model(task: Task, model: TableModel, seed: int) -> Row:
     """The conditional of every hidden cell given what is left of its row, exact."""
     schema = model.schema
     rows = task.test
     x = schema.encode(task.gapped)[0]
-    filled = np.full(task.values.shape, np.nan)
-    best = model.impute(task.gapped, best="mean")
-    for i, words in enumerate(task.levels):
-        filled[rows, i] = _as_numbers(flat(best.column(schema.columns[i])), words)
+    filled, code_of_all = best_guesses(task, model), truth_of(task, schema)
     nats, u = np.full(task.values.shape, np.nan), np.full(task.values.shape, np.nan)
     density = model.density
     rng = np.random.default_rng(seed)
-    truth = task.values[rows]
     with torch.no_grad():
         given = schema.tensor(x, torch.float32)
-        walk = Walk(density, given.shape[:-1], None, like=given)
+        walk = Walk(density.network, given.shape[:-1], None, like=given)
         for i in range(given.shape[1]):
             walk.reveal(i, given[:, i])
         for i, part in enumerate(schema.parts):
             at = task.hidden[rows, i]
-            words = task.levels[i]
-            own = pa.array(np.array(words)[truth[at, i].astype(int)]) if words else pa.array(truth[at, i])
-            z = part.encode(own)
+            z = code_of_all[at, i]
             theta, family = walk.theta(i)[torch.from_numpy(at)], density.family(i)
             column = np.full((len(z), len(schema.parts)), np.nan)
             column[:, i] = z
@@ -356,13 +401,13 @@ def timed(row: Row) -> Iterator[None]:
     row["minutes"] = (time.process_time() - begun) / 60
 
 
-def kept_or_fitted(folder: Path | None, table: pa.Table, name: str, seed: int) -> TableModel:
-    """The model that tables.py has fitted, or the same again."""
-    if folder is not None and model_of(folder, name, seed).exists():
+def kept_or_fitted(folder: Path | None, table: pa.Table, name: str, seed: int, kind: str) -> TableModel:
+    """The model of any order that tables.py has fitted, or the same again; or an autoencoder."""
+    if kind == "any-order" and folder is not None and model_of(folder, name, seed).exists():
         model = ab.load(model_of(folder, name, seed))
         assert isinstance(model, TableModel)
         return model
-    return fit_table(table, seed=seed, progress=False)[0]
+    return fit_table(table, seed=seed, model=kind, minutes=MINUTES, progress=False)[0]
 
 
 def main() -> None:
@@ -370,7 +415,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tables", default="adult,support2")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--methods", default=",".join(["AnyOrder", *BASELINES]).replace(", ", "/"))
+    parser.add_argument("--methods", default=",".join([*MODELS, *BASELINES]).replace(", ", "/"))
     parser.add_argument("--models", type=Path, help="the folder that tables.py kept its models in")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -381,21 +426,23 @@ def main() -> None:
         table = read(arguments.folder / f"{name}.npz")
         for seed in map(int, arguments.seeds.split(",")):
             task = Task(table, seed)
-            model = kept_or_fitted(arguments.models, table, name, seed)
+            kinds = {MODELS.get(method, "any-order") for method in methods}
+            models = {kind: kept_or_fitted(arguments.models, table, name, seed, kind) for kind in kinds}
             for method in methods:
                 row: Row = {"table": name, "method": method, "seed": seed}
                 rows = [other for other in rows if any(other[key] != row[key] for key in row)]
                 with timed(row):
-                    if method == "AnyOrder":
-                        row |= by_model(task, model, seed)
+                    if method in MODELS:
+                        of_model = by_model if method == "AnyOrder" else by_autoencoder
+                        row |= of_model(task, models[MODELS[method]], seed)
                     else:
                         filled = BASELINES[method](task, seed)
-                if method != "AnyOrder":
-                    row |= scores(task, filled, *lend(task, model.schema, filled, seed))
+                if method not in MODELS:
+                    row |= scores(task, filled, *lend(task, models["any-order"].schema, filled, seed))
                 note(rows, row)
-            order = ["AnyOrder", *BASELINES]
+            order = [*MODELS, *BASELINES]
             rows.sort(key=lambda row: (row["table"], order.index(row["method"]), row["seed"]))
-            setting = {"hidden": HIDDEN, "rows the baselines see, at most": FITTED}
+            setting = {"hidden": HIDDEN, "draws of an autoencoder": DRAWS, "rows the baselines see, at most": FITTED}
             write("imputation", setting, rows, over_seeds(rows, ("table", "method"), COLUMNS), PAGE)
 
 
