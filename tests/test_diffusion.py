@@ -47,6 +47,13 @@ def small(features=2, **more):
         return randomize(Diffusion(VelocityMLP(features, hidden=(8,)), schedule=LinearSchedule(-2.0, 3.0), **more))
 
 
+def test_a_chain_of_other_steps_keeps_the_dtype_of_the_model():
+    model = small().double()
+    for other in (model.at_steps(4), model.from_depth(0.5, model.prior)):
+        assert other.sample((3,), generator=0).dtype == other.flow().sample((3,), generator=0).dtype == torch.float64
+        assert other.estimate(torch.zeros(2, 2, dtype=torch.float64), samples=2)[0].dtype == torch.float64
+
+
 def mean_and_error(draws):
     return draws.mean(dim=0), draws.std(dim=0) / len(draws) ** 0.5
 

@@ -122,6 +122,8 @@ def test_a_prior_that_is_fitted_afterwards_closes_the_gap():
     assert float(gain) == pytest.approx(float(gaps[0].value - gaps[1].value), abs=0.2)
     with pytest.raises(ValueError, match=r"prior: expected a density of events \(1,\) .* got one of \(2,\)"):
         ab.training.fit_prior(density, x, Normal([0.0, 0.0], learnable=True))
+    with pytest.raises(ValueError, match=r"prior: expected dtype torch.float32, the model's, got torch.float64"):
+        ab.training.fit_prior(density, x, Normal([0.0], learnable=True).double())
 
 
 def test_a_vamp_prior_fitted_afterwards_leaves_the_posterior_alone():

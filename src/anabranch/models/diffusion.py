@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import as_draws, instance_of, one_of, positive_int
+from anabranch.checks import as_draws, instance_of, one_of, positive_int, reference_tensor
 from anabranch.densities import Density, Normal
 from anabranch.densities.contexts import at_every_context, context_for, shape_for
 from anabranch.densities.density import Weigh
@@ -347,7 +347,11 @@ class Diffusion(Decoded):
         """A model of the same parts."""
         names = ("denoiser", "decoder", "embedding", "schedule", "prior", "depth", "predicts", "steps")
         parts = {name: getattr(self, name) for name in names} | ({"prior": None} if self._ends.standard else {})
-        return type(self)(**parts | changes).train(self.training)
+        made = type(self)(**parts | changes).train(self.training)
+        like = reference_tensor(self)
+        if made._ends.standard and like is not None:  # a prior that was made anew
+            made.prior.to(like)
+        return made
 
 
 def _difference(log_likelihood: Tensor, divergence: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anabranch.checks import fraction, instance_of, positive_int, seed_number
+from anabranch.checks import fraction, instance_of, positive_int, reference_tensor, seed_number
 from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.models import LatentVariable
@@ -49,7 +49,7 @@ def fit_prior(
         the model with that prior, and the history of its fit.
 
     Raises:
-        ValueError: a prior of other events than the model's, or one that takes a context.
+        ValueError: a prior of other events or of another dtype than the model's, or one that takes a context.
 
     Example:
         >>> import torch
@@ -68,6 +68,11 @@ def fit_prior(
         raise ValueError(
             f"prior: expected a density of events {tuple(model.prior.event_shape)} that takes no context, got one of "
             f"{tuple(prior.event_shape)}{'' if prior.context_shape is None else ' with a context'}"
+        )
+    like, own = reference_tensor(model), reference_tensor(prior)
+    if like is not None and own is not None and own.dtype != like.dtype:
+        raise ValueError(
+            f"prior: expected dtype {like.dtype}, the model's, got {own.dtype}; use prior.to({like.dtype})"
         )
     count, seed = positive_int("draws", draws), seed_number(seed)
     share = 0.0 if validation == 0 else fraction("validation", validation)
