@@ -1,6 +1,7 @@
 """Flows of images: recipes by level, dequantisation beside masses that are known, bits, temperature, ways between images."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from anabranch.images import bits_per_dimension
 from anabranch.models import at_temperature, interpolate, reconstruction_error
 from anabranch.networks import MLP
 from anabranch.testing import peak_memory, randomize
+from anabranch.training import LatticeWarning
 from anabranch.transforms import (
     Affine,
     Chain,
@@ -23,6 +25,8 @@ from anabranch.transforms import (
     Permutation,
     Probit,
     Squeeze,
+    checkerboard,
+    half_of_channels,
 )
 
 LEVELS = 5
@@ -347,3 +351,33 @@ def test_what_a_transform_loses_shows_in_the_reconstruction_error():
     with torch.no_grad():
         next(flow.transform.parameters())[..., 0] = 1e6
     assert float(reconstruction_error(flow, torch.rand(3, 1, 8, 8)).max()) > 1e-2
+
+
+def test_masks_divide_an_image():
+    board, channels = checkerboard((3, 4, 5)), half_of_channels((4, 2, 2))
+    assert board.shape == (3, 4, 5)
+    assert torch.equal(~board, checkerboard((3, 4, 5), 1))
+    # no two neighbours move together
+    assert not bool((board[:, 1:] == board[:, :-1]).any()) and not bool((board[..., 1:] == board[..., :-1]).any())
+    assert channels.flatten(1).all(1).sum() == 2 == (~channels).flatten(1).all(1).sum()
+    assert len({tuple(half_of_channels((4, 2, 2), turn)[:, 0, 0].tolist()) for turn in range(4)}) == 4
+    for mask in (checkerboard, half_of_channels):
+        with pytest.raises(ValueError, match=r"^shape: expected \(channels, height, width\), got \(4, 4\)$"):
+            mask((4, 4))
+        with pytest.raises(ValueError, match=r"^turn: expected a whole number of at least 0"):
+            mask((1, 4, 4), -1)
+
+
+def test_a_density_of_real_numbers_warns_of_images_of_levels():
+    def flow():
+        return ab.Flow(ab.flows.glow((1, 4, 4), levels=1, steps=1, hidden=4, blocks=1))
+
+    x = torch.randint(0, 17, (40, 1, 4, 4), generator=torch.Generator().manual_seed(0))
+    once = {"epochs": 1, "progress": False, "compile": False}
+    with pytest.warns(LatticeWarning, match=r"^x: images of whole numbers from 0 to 16, and Flow is a density of real"):
+        ab.fit(flow(), x.float(), **once)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LatticeWarning)
+        ab.fit(flow(), x.float(), noise=0.5, **once)
+        ab.fit(flow(), x + torch.rand(x.shape), **once)
+        ab.fit(Dequantized(flow(), 17), x, **once)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anabranch.checks import positive_int
-from anabranch.flows.image_couplings import Couplings, checkerboard
+from anabranch.flows.image_couplings import Couplings
 from anabranch.flows.image_levels import image_shape
 from anabranch.flows.scales import affine_maps
 from anabranch.networks import GatedConvolutional
-from anabranch.transforms import ActNorm, Chain, Elementwise, Memory, Pointwise, Probit, Transform
+from anabranch.transforms import ActNorm, Chain, Elementwise, Memory, Pointwise, Probit, Transform, checkerboard
 
 
 def dequantisation(

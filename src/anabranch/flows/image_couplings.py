@@ -1,11 +1,10 @@
-"""Couplings of images: masks over checkerboards and channels, univariate maps, and networks."""
+"""Couplings of images: univariate maps and networks, over any mask."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from anabranch.checks import one_of
@@ -43,19 +42,6 @@ class Couplings:
             (reads, *size), (moved * g.size, *size), self.context, zero_start=True, **self.options
         )
         return Coupling(mask, g, network)
-
-
-def checkerboard(shape: torch.Size, turn: int) -> Tensor:
-    """Every second pixel, all its channels; the others at an odd turn."""
-    rows, columns = torch.meshgrid(torch.arange(shape[1]), torch.arange(shape[2]), indexing="ij")
-    return ((rows + columns + turn) % 2 == 1).expand(shape)
-
-
-def half_of_channels(shape: torch.Size, turn: int) -> Tensor:
-    """Half of the channels, split by a power of two that changes every second turn; the other half at an odd turn."""
-    digits = max(1, (shape[0] - 1).bit_length())
-    digit = (digits - 1 - turn // 2) % digits
-    return (((torch.arange(shape[0]) >> digit) + turn) % 2 == 1).reshape(-1, 1, 1).expand(shape)
 
 
 def image_maps(univariate: str, layers: int, bins: int, bound: float, max_scale: float) -> Callable[[], UnivariateMap]:

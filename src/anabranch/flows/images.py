@@ -7,10 +7,20 @@ from collections.abc import Sequence
 import torch
 
 from anabranch.checks import positive_int
-from anabranch.flows.image_couplings import Couplings, checkerboard, half_of_channels, image_maps
+from anabranch.flows.image_couplings import Couplings, image_maps
 from anabranch.flows.image_levels import in_levels
 from anabranch.networks.network import Shape
-from anabranch.transforms import ActNorm, Chain, LULinear, Memory, Pointwise, Squeeze, Transform
+from anabranch.transforms import (
+    ActNorm,
+    Chain,
+    LULinear,
+    Memory,
+    Pointwise,
+    Squeeze,
+    Transform,
+    checkerboard,
+    half_of_channels,
+)
 
 
 def glow(

@@ -129,6 +129,8 @@ class ImageFlows:
         setting = setting or Setting.of(images, self.device)
         self.setting = setting if minutes is None else replace(setting, minutes=positive("minutes", minutes))
         self.epochs, self.methods = epochs, methods
+        for method in methods:  # a size that a recipe does not take is said before anything is fitted
+            build(method, tuple(images.x.shape[1:]), images.levels, self.setting)
 
     @property
     def scored(self) -> Tensor:

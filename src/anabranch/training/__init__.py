@@ -7,6 +7,7 @@ from anabranch.training.fit import fit
 from anabranch.training.fit_prior import fit_prior
 from anabranch.training.history import Epoch, History
 from anabranch.training.judgement import MissedTargetWarning, Variational, judge_variational
+from anabranch.training.lattice import LatticeWarning
 from anabranch.training.muon import Muon
 from anabranch.training.off_scale import ScaleWarning
 from anabranch.training.row_stream import RowStream
@@ -18,6 +19,7 @@ from anabranch.training.variational import fit_variational
 __all__ = [
     "Epoch",
     "History",
+    "LatticeWarning",
     "MissedTargetWarning",
     "Muon",
     "NonFiniteError",

@@ -28,6 +28,7 @@ from anabranch.training.form import check_form
 from anabranch.training.graph import Graph
 from anabranch.training.history import Epoch, History
 from anabranch.training.identity import identity
+from anabranch.training.lattice import warn_of_lattice
 from anabranch.training.loop import Loop
 from anabranch.training.off_scale import explain_scale, warn_if_behind
 from anabranch.training.optimiser import Factory
@@ -177,6 +178,7 @@ def fit(
 
     Warns:
         CollapseWarning, FloorWarning: what `Density.symptoms` finds at some of the rows.
+        LatticeWarning: images hold whole numbers, and the density is one of real numbers.
         ScaleWarning: rows far from mean 0 and deviation 1 that the density has not coped with. Recipes of `flows` do.
         UnsettledWarning: the fit ended while its objective still changed what is fitted.
 
@@ -216,6 +218,8 @@ def fit(
     data = read_data(
         density, x, context, labels, weights, objective, validation, validation_weights, settings, generator
     )
+    if not noise:
+        warn_of_lattice(density, data.training)
     if held is not None:
         held.belong_to(identity(density, data, settings, validation, {}))
     if held is not None and held.finished:

@@ -20,6 +20,7 @@ from anabranch.transforms.householder import Householder
 from anabranch.transforms.identity import Identity
 from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
+from anabranch.transforms.masks import checkerboard, half_of_channels
 from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
 from anabranch.transforms.monotone import Exp, Log, Logit, NormalCDF, Probit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.on_part import OnPart
@@ -97,4 +98,6 @@ __all__ = [
     "TorchTransform",
     "Transform",
     "UnivariateMap",
+    "checkerboard",
+    "half_of_channels",
 ]
