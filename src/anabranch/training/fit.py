@@ -218,7 +218,7 @@ def fit(
     data = read_data(
         density, x, context, labels, weights, objective, validation, validation_weights, settings, generator
     )
-    if not noise:
+    if not noise and isinstance(data.training, Part):
         warn_of_lattice(density, data.training)
     if held is not None:
         held.belong_to(identity(density, data, settings, validation, {}))

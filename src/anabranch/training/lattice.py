@@ -23,7 +23,8 @@ def warn_of_lattice(density: Density, training: Part) -> None:
         return
     warnings.warn(
         f"x: images of whole numbers from {float(x.min()):g} to {float(x.max()):g}, and {type(density).__name__} is a "
-        "density of real numbers, whose likelihood of a lattice has no bound; put it into densities.Dequantized, or fit with noise=",
+        "density of real numbers, whose likelihood of a lattice has no bound; put it into densities.Dequantized, or fit "
+        "with noise=",
         LatticeWarning,
         stacklevel=4,
     )
