@@ -26,12 +26,14 @@ class Muon(torch.optim.Optimizer):
 
     orthogonal(A) is the nearest matrix with equal singular values, U V' of A = U S V', by Newton-Schulz iterations; a kernel
     is a matrix of its outputs by all else. So an update moves all directions of a matrix by the same length, where Adam's
-    moves some few of them most. `ab.fit(..., optimizer=ab.training.Muon)` takes a higher rate than AdamW, 1e-2 to 2e-2.
+    moves some few of them most. `ab.fit(..., optimizer=ab.training.Muon)` takes a higher rate than AdamW, 1e-2 to 5e-2.
     Updates do not get shorter as gradients do, so weights may grow without end: give fits of many steps
     `weight_decay=0.1` or so.
 
     A PixelCNN of 16 units is 1.7 nats an image better after one epoch of binarised MNIST than by AdamW, at rates that suit
-    each (docs/autoregressive.md); small networks of few rows gain little. A step costs some products of each matrix more.
+    each (docs/autoregressive.md). Flows of densities with narrow parts gain most (docs/flows.md, docs/continuous.md), and
+    densities that are nearly normal gain nothing. A step costs a few products of each matrix more: with a MAF of two numbers,
+    64 units and batches of 512 rows it takes 1.2 times as long as a step of AdamW.
     Source: Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks"; Liu et al., 2025,
     arXiv:2502.16982.
 
