@@ -129,7 +129,6 @@ def keep(rows: list[Row]) -> None:
     table = over_seeds(sorted(rows, key=order), ("set", "method"), columns)
     setting = {
         **FIT,
-        "optimizer": "Muon",
         "methods": {name: {k: str(v) for k, v in how.items()} for name, how in METHODS.items()},
     }
     write("continuous", setting, rows, table, PAGE)

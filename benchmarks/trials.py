@@ -90,7 +90,9 @@ def write(name: str, setting: Row, rows: Sequence[Row], table: str, page: Path =
     about |= {"threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1)}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"about": about, "setting": setting, "rows": rows}, indent=1) + "\n")
+    runs = {"about": about, "setting": setting, "rows": rows}
+    # a class, as an optimiser is, by its name
+    path.write_text(json.dumps(runs, indent=1, default=lambda value: value.__name__) + "\n")
     print(f"\n{table}\n\nwrote {path}")
     if page.exists():
         fill(page, name, table)

@@ -32,8 +32,8 @@ class Muon(torch.optim.Optimizer):
 
     A PixelCNN of 16 units is 1.7 nats an image better after one epoch of binarised MNIST than by AdamW, at rates that suit
     each (docs/autoregressive.md). Flows of densities with narrow parts gain most (docs/flows.md, docs/continuous.md), and
-    densities that are nearly normal gain nothing. A step costs a few products of each matrix more: with a MAF of two numbers,
-    64 units and batches of 512 rows it takes 1.2 times as long as a step of AdamW.
+    densities that are nearly normal gain nothing. A step costs a few products of each matrix more: with a MAF of 64 units
+    and batches of 512 rows of two numbers it takes 1.2 times as long as a step of AdamW.
     Source: Jordan et al., 2024, "Muon: an optimizer for hidden layers in neural networks"; Liu et al., 2025,
     arXiv:2502.16982.
 
