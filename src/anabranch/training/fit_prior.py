@@ -69,10 +69,10 @@ def fit_prior(
             f"prior: expected a density of events {tuple(model.prior.event_shape)} that takes no context, got one of "
             f"{tuple(prior.event_shape)}{'' if prior.context_shape is None else ' with a context'}"
         )
-    like, own = reference_tensor(model), reference_tensor(prior)
-    if like is not None and own is not None and own.dtype != like.dtype:
+    like, of_prior = reference_tensor(model), reference_tensor(prior)
+    if like is not None and of_prior is not None and of_prior.dtype != like.dtype:
         raise ValueError(
-            f"prior: expected dtype {like.dtype}, the model's, got {own.dtype}; use prior.to({like.dtype})"
+            f"prior: expected dtype {like.dtype}, the model's, got {of_prior.dtype}; use prior.to({like.dtype})"
         )
     count, seed = positive_int("draws", draws), seed_number(seed)
     share = 0.0 if validation == 0 else fraction("validation", validation)

@@ -22,7 +22,7 @@ from anabranch.transforms.inverse import Inverse
 from anabranch.transforms.linear import Linear, LULinear
 from anabranch.transforms.masks import checkerboard, half_of_channels
 from anabranch.transforms.memory import Checkpoint, Invert, Memory, Store
-from anabranch.transforms.monotone import Exp, Log, Logit, NormalCDF, Probit, Sigmoid, Softplus, Tanh
+from anabranch.transforms.monotone import Exp, Log, Logit, Probit, Sigmoid, Softplus, Tanh
 from anabranch.transforms.on_part import OnPart
 from anabranch.transforms.pareto_tails import ParetoTails
 from anabranch.transforms.permutation import Permutation
@@ -73,7 +73,6 @@ __all__ = [
     "Log",
     "Logit",
     "Memory",
-    "NormalCDF",
     "OnPart",
     "ParetoTails",
     "Permutation",

@@ -35,19 +35,6 @@ def _logit(x: Tensor) -> tuple[Tensor, Tensor]:
     return log_x - log_rest, -log_x - log_rest
 
 
-def _log_normal(x: Tensor) -> Tensor:
-    return -0.5 * (x.square() + math.log(2 * math.pi))
-
-
-def _normal_cdf(x: Tensor) -> tuple[Tensor, Tensor]:
-    return normal_cdf(x), _log_normal(x)
-
-
-def _probit(x: Tensor) -> tuple[Tensor, Tensor]:
-    z = ndtri(x)
-    return z, -_log_normal(z)
-
-
 class Exp(UnivariateMap):
     r"""z = exp x, from all numbers to the positive ones.
 
@@ -146,35 +133,10 @@ class Logit(UnivariateMap):
         return _sigmoid(z)
 
 
-class NormalCDF(UnivariateMap):
-    r"""z = Phi(x), the distribution function of the standard normal, from all numbers to (0, 1).
-
-    It makes uniform numbers of standard normal ones. In float32 z reaches 1 for x above 5.4 and the way back gives infinity:
-    near 1 the numbers lie too far apart.
-
-    Example:
-        >>> import torch
-        >>> from anabranch.transforms import Elementwise, NormalCDF
-        >>> Elementwise(NormalCDF())(torch.zeros(2))
-        (tensor([0.5000, 0.5000]), tensor(-1.8379))
-    """
-
-    def __init__(self) -> None:
-        super().__init__(size=0)
-
-    @property
-    def codomain(self) -> Constraint:
-        return OpenInterval(0.0, 1.0)
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return _normal_cdf(x)
-
-    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return _probit(z)
-
-
 class Probit(UnivariateMap):
-    r"""z = Phi^-1(x), the quantile function of the standard normal, from (0, 1) to all numbers; the inverse of `NormalCDF`.
+    r"""z = Phi^-1(x), the quantile function of the standard normal, from (0, 1) to all numbers.
+
+    The inverse, Phi, is also the `CDF` of `torch.distributions.Normal(0.0, 1.0)`; here its lower tail keeps its digits.
 
     A flow of it is the uniform density. Where numbers z have scale s, the density at an end of (0, 1) is the power
     1 / s^2 - 1 of the distance from it, up to logarithms. Behind a `Logit` it falls faster than any power.
@@ -194,10 +156,11 @@ class Probit(UnivariateMap):
         return OpenInterval(0.0, 1.0)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return _probit(x)
+        z = ndtri(x)
+        return z, 0.5 * (z.square() + math.log(2 * math.pi))
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return _normal_cdf(z)
+        return normal_cdf(z), -0.5 * (z.square() + math.log(2 * math.pi))
 
 
 class Softplus(UnivariateMap):
