@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import anabranch as ab
 from anabranch import vaes
@@ -315,6 +316,56 @@ def test_an_aggressive_fit_is_the_same_from_a_checkpoint(tmp_path):
     again = fitted(tmp_path / "fit")
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("posterior", list(vaes.posteriors.NAMED))
+def test_a_posterior_makes_its_layers_once_for_all_draws_at_one_context(posterior):
+    """Of 50 draws at 5 contexts no operation on a matrix, or of a network of the context, sees more than 5."""
+    with ab.drawing(0):
+        q = randomize(vaes.posteriors.NAMED[posterior](3, 4), 0.3).double().eval()
+        given = torch.randn(5, 4, dtype=torch.float64)
+    sizes = []
+
+    class Matrices(TorchDispatchMode):
+        def __torch_dispatch__(self, call, types, args=(), kwargs=None):
+            if (
+                str(call)
+                .removeprefix("aten.")
+                .startswith(("linalg_qr", "linalg_solve", "tril.", "triu.", "diag_embed"))
+            ):
+                sizes.append(args[0].shape[:-2].numel())
+            return call(*args, **(kwargs or {}))
+
+    def read(part, inputs, y):
+        sizes.append(y.shape[:-1].numel())
+
+    for part in q.modules():
+        if isinstance(part, MLP):
+            part.register_forward_hook(read)
+    repeated = given.expand(50, 5, 4)
+    with torch.no_grad(), ab.drawing(1), Matrices():
+        z, log_q = q.sample_and_log_prob(context=repeated)
+    assert sizes and max(sizes) <= 5
+    with torch.no_grad(), ab.drawing(1):
+        again, wanted = q.sample_and_log_prob(context=repeated.clone())
+    assert torch.allclose(z, again) and torch.allclose(log_q, wanted)
+    assert float(z.std(0).min()) > 0.01
+
+
+def test_what_a_decoder_makes_of_x_alone_is_made_once_for_all_z():
+    """Rows that only repeat give what rows written out give, of every family, gaps and values that can't be among them."""
+    families_ = [Bernoulli(), Levels(3), Gaussians(2), Logistics(2), DiscretizedLogistics(5)]
+    z = torch.randn(40, 1, 2, generator=torch.Generator().manual_seed(0)).expand(40, 6, 2)
+    rows = torch.tensor([[1.0, 2.0, 0.3, -0.5, 3.0]]).repeat(6, 1)
+    rows[torch.arange(5), torch.arange(5)] = torch.nan
+    rows[5] = torch.tensor([2.0, 7.0, 1.0, 1.0, 9.0])
+    table = randomize(vaes.decoder(5, families_, 2, hidden=(4,)), 0.3)
+    x = rows.expand(40, 6, 5)
+    for decoder in (table, *(randomize(vaes.decoder(5, family, 2, hidden=(4,)), 0.3) for family in families_)):
+        assert torch.allclose(decoder.terms(x, z), decoder.terms(x.clone(), z))
+        assert decoder.log_prob(x, z).shape == (40, 6)
+        # and where contexts are fewer than rows
+        assert torch.allclose(decoder.terms(x, z[0]), decoder.terms(x.clone(), z[0]))
 
 
 @pytest.mark.parametrize("make", [small, lambda **options: vaes.m2((2, 2), Levels(4), 2, 2, hidden=(8, 8), **options)])

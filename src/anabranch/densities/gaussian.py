@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import read_tensor
+from anabranch.networks.of_context import once
 
 
 def lower_factor(log_scale: Tensor, packed: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def gaussian_log_prob(difference: Tensor, log_scale: Tensor, packed: Tensor | No
     if packed is None:
         y = difference * (-log_scale).exp()
     else:
-        lower = lower_factor(log_scale, packed)
+        lower = lower_factor(once(log_scale, 1), once(packed, 1))
         identity = torch.eye(features, dtype=lower.dtype, device=lower.device)
         # One small inverse for each factor, then a product: the factor is not repeated for every row, as a solve would.
         whiten = torch.linalg.solve_triangular(lower, identity, upper=False)
@@ -89,7 +90,7 @@ def gaussian_sample(noise: Tensor, log_scale: Tensor, packed: Tensor | None) -> 
     """L noise, of covariance L L^T where noise (..., D) is standard normal."""
     if packed is None:
         return noise * log_scale.exp()
-    return torch.einsum("...ij,...j->...i", lower_factor(log_scale, packed), noise)
+    return torch.einsum("...ij,...j->...i", lower_factor(once(log_scale, 1), once(packed, 1)), noise)
 
 
 def read_scale(loc: Tensor, scale: object, scale_tril: object) -> tuple[Tensor, Tensor | None]:

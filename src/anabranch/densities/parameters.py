@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from anabranch.checks import as_context_shape
 from anabranch.networks import MLP, Network
 from anabranch.networks.network import Shape
-from anabranch.networks.of_context import network_of_context, read_once
+from anabranch.networks.of_context import network_of_context, read_distinct
 
 
 class Parameters(nn.Module):
@@ -68,15 +68,17 @@ class Parameters(nn.Module):
         return {name: getattr(self, name) for name in self._shapes}
 
     def forward(self, context: Tensor | None = None) -> dict[str, Tensor]:
-        """theta by name: (*batch of the context, *shape of the parameter)."""
+        """theta by name: (*batch of the context, *shape of the parameter), repeated where contexts only repeat."""
         constants = self.constants()
         if self.network is None:
             return constants
         if context is None:
             raise ValueError(f"context: expected shape (..., {', '.join(map(str, self.network.in_shape))}), got None")
-        flat = read_once(self.network, context).flatten(-len(self.network.out_shape))
+        rank = len(self.network.in_shape)
+        batch = context.shape[: context.dim() - rank]
+        flat = read_distinct(self.network, context).flatten(-len(self.network.out_shape))
         pieces = flat.split([math.prod(shape) for shape in self._shapes.values()], dim=-1)
         return {
-            name: constants[name] + piece.reshape(*piece.shape[:-1], *shape)
+            name: (constants[name] + piece.reshape(*piece.shape[:-1], *shape)).expand(*batch, *shape)
             for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
         }

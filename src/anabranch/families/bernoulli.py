@@ -28,9 +28,9 @@ class Bernoulli(Family):
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         logit = theta[..., 0]
-        log_p = torch.where(x == 1, logsigmoid(logit), logsigmoid(-logit))
-        log_p = torch.where((x == 0) | (x == 1), log_p, -torch.inf)
-        return torch.where(x.isnan(), torch.nan, log_p)
+        sign = torch.where(x == 1, 1.0, -1.0).to(logit.dtype)
+        no_bit = torch.where(x.isnan(), torch.nan, -torch.inf).to(logit.dtype)
+        return torch.where(self.contains(x), logsigmoid(sign * logit), no_bit)
 
     def contains(self, x: Tensor) -> Tensor:
         return (x == 0) | (x == 1)

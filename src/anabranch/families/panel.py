@@ -81,7 +81,8 @@ class Panel(nn.Module):
         if self._padded:
             theta = torch.cat([theta, theta.new_full((*theta.shape[:-1], 1), -torch.inf)], dim=-1)
         # one gathering for all groups: the gradient of each would be as large as theta
-        thetas = theta.index_select(-1, self.get_buffer("theta_from")).split(self._thetas, dim=-1)
+        at = self.get_buffer("theta_from").expand(*theta.shape[:-1], -1)
+        thetas = theta.gather(-1, at).split(self._thetas, dim=-1)
         columns = x.index_select(-1, self.get_buffer("order")).split(self._columns, dim=-1)
         results = [
             group.log_prob(values, mine.unflatten(-1, (values.shape[-1], -1)))

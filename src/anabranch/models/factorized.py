@@ -8,7 +8,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import as_shape
 from anabranch.densities import Density, Moments, moments
-from anabranch.densities.contexts import context_batch
+from anabranch.densities.contexts import context_batch, joint_batch
 from anabranch.densities.symptoms import floor_warnings
 from anabranch.densities.weighted_completion import of_independent_numbers
 from anabranch.families import Channels, Family, NumberByNumber
@@ -16,7 +16,7 @@ from anabranch.models.layout import Layout
 from anabranch.models.position_chain import PositionStart, channels_of, number_of
 from anabranch.networks import Network
 from anabranch.networks.network import Shape
-from anabranch.networks.of_context import network_of_context
+from anabranch.networks.of_context import network_of_context, once
 
 
 class Factorized(Density):
@@ -83,12 +83,16 @@ class Factorized(Density):
 
     def terms(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log p(x_i | c), nats: (*batch, *event), or for each pixel of `Channels`; 0 for a gap."""
-        x = self.layout.to_positions(x)
+        batch = joint_batch(self, x, context)
+        # of many draws at one x, what x alone says is made once
+        x = self.layout.to_positions(once(x, len(self.event_shape)))
         theta = self.numbers(context)
         if not (self.gaps and x.is_floating_point()):
-            return self.family.log_prob(x, theta)
-        observed = ~x.isnan()
-        return torch.where(observed, self.family.log_prob(torch.where(observed, x, 0.0), theta), 0.0)
+            log_p = self.family.log_prob(x, theta)
+        else:
+            observed = ~x.isnan()
+            log_p = torch.where(observed, self.family.log_prob(torch.where(observed, x, 0.0), theta), 0.0)
+        return log_p.expand(*batch, *self.layout.positions)
 
     def numbers(self, context: Tensor | None) -> Tensor:
         """theta of every number, or of every pixel of `Channels`: (*context batch, *event, parameters)."""

@@ -15,7 +15,7 @@ from anabranch.densities.weighted_completion import of_independent_numbers
 from anabranch.families import ColumnByColumn, Family, Levels, Panel
 from anabranch.families.panel import offsets
 from anabranch.networks import Network
-from anabranch.networks.of_context import network_of_context
+from anabranch.networks.of_context import network_of_context, once
 
 # levels of a column that are many
 _MANY = 256
@@ -87,12 +87,13 @@ class Marginals(Density):
         """log p(x_i | c) of every column, (*batch, columns), nats; 0 for a gap."""
         theta = self._numbers(context)
         batch = torch.broadcast_shapes(x.shape[:-1], theta.shape[:-1])
-        x = x.expand(*batch, x.shape[-1])
+        # of many draws at one x, what x alone says is made once
+        x = once(x.expand(*batch, x.shape[-1]), 1)
         observed = ~x.isnan()
         values = torch.where(observed, x, 0.0)
         columns = dict.fromkeys(range(len(self._at)), values.new_zeros(()))
         if self.panel is not None:
-            of_short = torch.cat([theta[..., self._at[i]] for i in self._short], dim=-1)
+            of_short = torch.cat([theta[..., self._at[i]] for i in self._short], dim=-1) if self._long else theta
             log_p = self.panel.log_prob(values[..., self._short], of_short.expand(*batch, -1))
             columns |= zip(self._short, log_p.unbind(dim=-1), strict=True)
         for i in self._long:

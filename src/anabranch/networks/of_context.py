@@ -30,8 +30,16 @@ def network_of_context(network: Any, outputs: str, count: int) -> Network:
 def read_once(network: Network, context: Tensor) -> Tensor:
     """What a network says of contexts (*batch, *in): (*batch, *out). Of many draws at each it reads each only once."""
     batch = context.shape[: context.dim() - len(network.in_shape)]
-    y: Tensor = network(once(context, len(network.in_shape)))
-    return y.expand(*batch, *network.out_shape)
+    return read_distinct(network, context).expand(*batch, *network.out_shape)
+
+
+def read_distinct(network: Network, context: Tensor | None) -> Tensor:
+    """`read_once` with 1 in place of each size of the batch along which contexts only repeat: (*batch or 1, *out).
+
+    What a layer makes of it, such as a matrix, is then made once too.
+    """
+    y: Tensor = network(context if context is None else once(context, len(network.in_shape)))
+    return y
 
 
 def once(value: Tensor, event_dim: int) -> Tensor:

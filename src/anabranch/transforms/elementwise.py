@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 from anabranch.checks import as_shape, positive_int
 from anabranch.networks import Network
 from anabranch.networks.network import Shape
-from anabranch.networks.of_context import network_of_context
+from anabranch.networks.of_context import network_of_context, read_distinct
 from anabranch.transforms.domain import of_features
 from anabranch.transforms.map_parameters import check_outputs, parameters_of
 from anabranch.transforms.transform import Transform
@@ -107,4 +107,5 @@ class Elementwise(Transform):
     def _map_parameters(self, context: Tensor | None) -> Tensor:
         if self.network is None or self.event_shape is None:
             return cast(Tensor, self.constants)
-        return parameters_of(self.network(context), len(self.network.out_shape), self.event_shape, self.univariate.size)
+        y = read_distinct(self.network, context)
+        return parameters_of(y, len(self.network.out_shape), self.event_shape, self.univariate.size)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from anabranch.checks import positive_int
 from anabranch.networks import Network
-from anabranch.networks.of_context import network_of_context
+from anabranch.networks.of_context import network_of_context, read_distinct
 from anabranch.transforms.orthogonal import reflected
 from anabranch.transforms.transform import Transform
 
@@ -63,5 +63,5 @@ class Householder(Transform):
         """(reflections, features), or (*batch, reflections, features) at contexts."""
         if self.network is None:
             return self.vectors
-        y: Tensor = self.network(context)
+        y = read_distinct(self.network, context)
         return self.vectors + y.flatten(y.dim() - len(self.network.out_shape)).unflatten(-1, self.vectors.shape)

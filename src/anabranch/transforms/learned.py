@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anabranch.networks import Network
-from anabranch.networks.of_context import network_of_context
+from anabranch.networks.of_context import network_of_context, read_distinct
 
 
 class Learned(nn.Module):
@@ -37,8 +37,8 @@ class Learned(nn.Module):
         return None if self.network is None else self.network.in_shape
 
     def forward(self, context: Tensor | None) -> Tensor:
-        """(size), or (*batch, size) at contexts (*batch, *context)."""
+        """(size), or (*batch, size) at contexts (*batch, *context), with 1 where the batch only repeats contexts."""
         if self.network is None:
             return self.constants
-        y: Tensor = self.network(context)
+        y = read_distinct(self.network, context)
         return self.constants + y.flatten(y.dim() - len(self.network.out_shape))

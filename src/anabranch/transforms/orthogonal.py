@@ -41,4 +41,5 @@ def orthonormal_factor(matrix: Tensor) -> Tensor:
 
 def times(matrix: Tensor, x: Tensor) -> Tensor:
     """matrix x, for one matrix (n, m) or a matrix for each event (*batch, n, m); x is (*batch, m)."""
-    return x @ matrix.mT if matrix.dim() == 2 else (matrix @ x.unsqueeze(-1)).squeeze(-1)
+    # where matrices only repeat, einsum keeps one of each, and matmul would copy
+    return x @ matrix.mT if matrix.dim() == 2 else torch.einsum("...ij,...j->...i", matrix, x)
