@@ -318,6 +318,17 @@ def test_an_aggressive_fit_is_the_same_from_a_checkpoint(tmp_path):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("posterior", ["diagonal", "full"])
+def test_a_bound_reads_the_encoder_once_also_where_the_divergence_is_a_formula(posterior):
+    torch.manual_seed(0)
+    model, x, read = small(posterior=posterior), digits(5), []
+    for part in model.posterior.modules():
+        if isinstance(part, MLP):
+            part.register_forward_hook(lambda part, inputs, y: read.append(part))
+    model.lower_bound(x)
+    assert read and len(read) == len(set(read))
+
+
 @pytest.mark.parametrize("posterior", list(vaes.posteriors.NAMED))
 def test_a_posterior_makes_its_layers_once_for_all_draws_at_one_context(posterior):
     """Of 50 draws at 5 contexts no operation on a matrix, or of a network of the context, sees more than 5."""

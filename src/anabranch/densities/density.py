@@ -90,9 +90,9 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     `densities.contexts.at_every_context` gives x all of them.
 
     A density made of others is a `Composite` or a `CompositeMixture`, and says how it combines what its parts say.
-    A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where both together
-    cost less, `_sample_and_log_prob` may be overridden. They draw by PyTorch's functions and pass no generator on: the
-    one that the public method was given serves them all (`ab.drawing`).
+    A density with parameters but no context still gets `context=None`. `_loss`, `initialize` and, where what they give
+    costs less together, `_sample_and_log_prob` and `_sample_and_divergence` may be overridden. They draw by PyTorch's
+    functions and pass no generator on: the one that the public method was given serves them all (`ab.drawing`).
 
     Example:
         >>> import torch
@@ -391,6 +391,12 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self._sample(shape, context)
         return x, self._log_prob(x, context)
+
+    def _sample_and_divergence(
+        self, other: Density, context: Tensor | None, other_context: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A draw for each context, its log-density, and the `divergence` from another: what a bound asks of a posterior."""
+        return *self._sample_and_log_prob(torch.Size(), context), self.divergence(other, context, other_context)
 
     def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self._lower_bound(x, context)

@@ -67,7 +67,7 @@ class Encoded(Composite):
         self, other: Density, context: Tensor | None = None, other_context: Tensor | None = None
     ) -> Tensor | None:
         """The density's, at the features."""
-        return self.density.divergence(other, None if context is None else self.features(context), other_context)
+        return self.density.divergence(other, self._given_features(context), other_context)
 
     def features(self, context: Tensor) -> Tensor:
         """h(c): (*context batch, *context of the density)."""
@@ -92,6 +92,11 @@ class Encoded(Composite):
 
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self.density._sample_and_log_prob(shape, self._given_features(context))
+
+    def _sample_and_divergence(
+        self, other: Density, context: Tensor | None, other_context: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self.density._sample_and_divergence(other, self._given_features(context), other_context)
 
     def _relaxed(self, shape: torch.Size, context: Tensor | None, temperature: float) -> Tensor | None:
         return self.density._relaxed(shape, self._given_features(context), temperature)

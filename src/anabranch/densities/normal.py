@@ -89,9 +89,12 @@ class Normal(Density):
         self, other: Density, context: Tensor | None = None, other_context: Tensor | None = None
     ) -> Tensor | None:
         """KL(p || q), (*batch, groups), nats, where the other is normal too: of each number if both are diagonal."""
+        return self._divergence_at(self.theta(context), other, other_context)
+
+    def _divergence_at(self, p: dict[str, Tensor], other: Density, other_context: Tensor | None) -> Tensor | None:
         if not isinstance(other, Normal):
             return None
-        p, q = self.theta(context), other.theta(other_context)
+        q = other.theta(other_context)
         rank = len(self.event_shape)
         (mean, log_scale), (other_mean, other_log_scale) = (
             (theta["loc"].flatten(-rank), theta["log_scale"].flatten(-rank)) for theta in (p, q)
@@ -108,6 +111,13 @@ class Normal(Density):
         theta = self.theta(context)
         x = self._sample_at(shape, theta)
         return x, self._log_prob_at(x, theta)
+
+    def _sample_and_divergence(
+        self, other: Density, context: Tensor | None, other_context: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        theta = self.theta(context)
+        x = self._sample_at(torch.Size(), theta)
+        return x, self._log_prob_at(x, theta), self._divergence_at(theta, other, other_context)
 
     def _log_prob_at(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         difference, log_scale = x - theta["loc"], theta["log_scale"]

@@ -13,6 +13,7 @@ from anabranch.densities import CollapseWarning, Density
 from anabranch.densities.contexts import at_every_context, context_batch, joint_batch
 from anabranch.densities.density import Weigh
 from anabranch.densities.events import without_nan
+from anabranch.densities.posterior_draws import draw, draw_and_compare
 from anabranch.densities.score import expect_weights
 from anabranch.models.decoded import Decoded
 from anabranch.models.depths import Terms
@@ -173,18 +174,21 @@ class HierarchicalVAE(Decoded):
         log_q = []
         for k in reversed(range(count)):
             level = self.hierarchy[k]
-            guess = _guess(level, looked.features[k], state) if self.top_down else looked.guesses[k]
             given = level.of_prior(state)
-            found = None
-            # with bottom-up posteriors the state depends on z_l, except above the highest level
-            if not weights and (self.top_down or k == count - 1):
-                found = level.posterior.divergence(level.prior, guess.given, given)
+            if self.top_down and not weights:
+                guess_at = level.of_posterior(looked.features[k], state)
+                z, log_q_z, found = draw_and_compare(level.posterior, level.prior, guess_at, given)
+            else:
+                z, log_q_z, guess_at = _guess(level, looked.features[k], state) if self.top_down else looked.guesses[k]
+                # with bottom-up posteriors the state depends on z_l, except above the highest level
+                formula = not weights and k == count - 1
+                found = level.posterior.divergence(level.prior, guess_at, given) if formula else None
             if found is None:
-                log_p = level.prior._log_weight(guess.z, given) if weights else level.prior.lower_bound(guess.z, given)
-                found = (guess.log_q - log_p).unsqueeze(-1)
+                log_p = level.prior._log_weight(z, given) if weights else level.prior.lower_bound(z, given)
+                found = (log_q_z - log_p).unsqueeze(-1)
             divergence.append(found.sum(dim=-1))
-            log_q.append(torch.zeros_like(guess.log_q) if level.posterior.reparameterized else guess.log_q)
-            state = level.state_below(guess.z, state)
+            log_q.append(torch.zeros_like(log_q_z) if level.posterior.reparameterized else log_q_z)
+            state = level.state_below(z, state)
         return torch.stack(divergence[::-1], dim=-1), torch.stack(log_q).sum(dim=0), self._of_decoder(state)
 
     def _symptoms(self, x: Tensor, context: Tensor | None) -> list[UserWarning]:
@@ -286,4 +290,4 @@ def _read_gaps(levels: Sequence[LatentLevel], top_down: bool) -> bool:
 
 def _guess(level: LatentLevel, features: Shaped, state: Shaped | None) -> Guess:
     given = level.of_posterior(features, state)
-    return Guess(*level.draw_posterior(given), given)
+    return Guess(*draw(level.posterior, given), given)

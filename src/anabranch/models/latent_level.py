@@ -125,14 +125,6 @@ class LatentLevel(Described):
             return self.prior._sample(batch, None)
         return self.prior._sample(torch.Size(), given.expand(*batch, *(self.prior.context_shape or ())))
 
-    def draw_posterior(self, given: Tensor) -> tuple[Tensor, Tensor]:
-        """z_l of the posterior at its context, and its log-density there."""
-        if self.posterior.reparameterized:
-            return self.posterior._sample_and_log_prob(torch.Size(), given)
-        with torch.no_grad():
-            z = self.posterior._sample(torch.Size(), given)
-        return z, self.posterior.log_prob(z, given)
-
     def shapes(self, name: str, features: torch.Size, state: torch.Size | None, top_down: bool) -> torch.Size:
         """The shape of s_{l-1}, after a look at whether all parts fit.
 

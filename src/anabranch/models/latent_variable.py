@@ -14,6 +14,7 @@ from anabranch.densities.aggregated import information_of, shares_between
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, shape_for
 from anabranch.densities.density import Weigh
 from anabranch.densities.events import without_nan
+from anabranch.densities.posterior_draws import draw, draw_and_compare
 from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
 from anabranch.models.decoded import Decoded
@@ -201,14 +202,12 @@ class LatentVariable(Decoded):
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, divergence, and log q of the draw."""
         x, broken = without_nan(self, at_every_context(self, x, context))
-        z, log_q = self._drawn(x, context)
+        encoded, of_prior = self._encoded(x, context), context_for(self.prior, context)
+        z, log_q, divergence = draw_and_compare(self.posterior, self.prior, encoded, of_prior)
         given = self._context_of(self.decoder, z, self.prior.event_shape, context)
         log_likelihood = torch.where(broken, torch.nan, self.decoder.lower_bound(x, given))
-        own = context_for(self.prior, context)
-        encoded = self._encoded(x, context)
-        divergence = self.posterior.divergence(self.prior, encoded, own)
         if divergence is None:
-            divergence = (log_q - self.prior.lower_bound(z, own)).unsqueeze(-1)
+            divergence = (log_q - self.prior.lower_bound(z, of_prior)).unsqueeze(-1)
         return log_likelihood, divergence, log_q
 
     def _at(self, z: Tensor, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -228,12 +227,7 @@ class LatentVariable(Decoded):
 
     def _drawn(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z for each x, and log q(z | x)."""
-        encoded = self._encoded(x, context)
-        if self.posterior.reparameterized:
-            return self.posterior._sample_and_log_prob(torch.Size(), encoded)
-        with torch.no_grad():
-            z = self.posterior._sample(torch.Size(), encoded)
-        return z, self.posterior.log_prob(z, encoded)
+        return draw(self.posterior, self._encoded(x, context))
 
     def _encoded(self, x: Tensor, context: Tensor | None) -> Tensor:
         """x as the posterior takes it, repeated where x and context only repeat, so that an encoder reads each once."""
