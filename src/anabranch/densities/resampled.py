@@ -11,10 +11,10 @@ from torch.distributions.constraints import Constraint
 from torch.nn.functional import logsigmoid
 
 from anabranch.checks import instance_of, positive_int
-from anabranch.densities.composite import Composite, without_gaps
+from anabranch.densities.composite import Composite
 from anabranch.densities.contexts import context_batch, context_for, context_rows, shape_for
-from anabranch.densities.density import Density, Weigh
-from anabranch.densities.score import ByLoss, ByWeighedBound, Score
+from anabranch.densities.density import Density
+from anabranch.densities.score import ByLogProb, Score
 from anabranch.draws import drawing
 from anabranch.networks import Network
 from anabranch.networks.reader import check_reader, outputs_of
@@ -33,9 +33,10 @@ class Resampled(Composite):
 
     Without T it is a(z) pi(z) / Z. Where a is small p has a hole that no smooth change of variables could make.
 
-    Z is an integral, estimated from draws of the base: in training mode `loss` takes fresh ones, so that a fit cannot adapt
-    to any, and `log_prob` always the same ones, so that it stays what it is. `normaliser()` gives Z with its Monte-Carlo
-    error; the error of every log_prob is that of log Z, common to all x.
+    Z is an integral, estimated from draws of the base. `log_prob` always takes the same ones, so that it stays what it is.
+    A fit to these would learn to refuse them, and Z would come out too small: so in training mode, where gradients are
+    recorded, losses, bounds and importance weights take fresh ones, also where this is a part of another density.
+    `normaliser()` gives Z with its Monte-Carlo error; the error of every log_prob is that of log Z, common to all x.
 
     With a context `log_prob` estimates Z for each: where gradients are recorded, the activations of all those draws are kept
     until the backward pass. Score many contexts under `torch.no_grad()`, or train in training mode.
@@ -110,22 +111,12 @@ class Resampled(Composite):
         self.base.initialize(x, context_for(self.base, context))
 
     def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
-        return self._scored(x, context, score, self._fixed_log_normaliser(context))
-
-    def _weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
-        log_z = self._fitted_log_normaliser(context)
-        return without_gaps(self, x, self._scored(x, context, ByWeighedBound(weigh), log_z))
-
-    def _loss(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return -without_gaps(self, x, self._scored(x, context, ByLoss(), self._fitted_log_normaliser(context)))
-
-    def _scored(self, x: Tensor, context: Tensor | None, score: Score, log_z: Tensor) -> Tensor:
+        fitted = self.training and torch.is_grad_enabled() and not isinstance(score, ByLogProb)
+        log_z = self._fresh_log_normaliser(context) if fitted else self._fixed_log_normaliser(context)
         return score(self.base, x, context_for(self.base, context)) + self._log_factor(x, log_z, context)
 
-    def _fitted_log_normaliser(self, context: Tensor | None) -> Tensor:
-        """log Z as a fit takes it, (*context batch): of fresh draws in training mode."""
-        if not self.training:
-            return self._fixed_log_normaliser(context)
+    def _fresh_log_normaliser(self, context: Tensor | None) -> Tensor:
+        """log Z by draws that no other call takes, (*context batch)."""
         return self._log_acceptance(self._draws(self.samples, context), context).logsumexp(dim=0) - math.log(
             self.samples
         )
