@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -365,7 +366,7 @@ def test_a_posterior_makes_its_layers_once_for_all_draws_at_one_context(posterio
 
 def test_what_a_decoder_makes_of_x_alone_is_made_once_for_all_z():
     """Rows that only repeat give what rows written out give, of every family, gaps and values that can't be among them."""
-    families_ = [Bernoulli(), Levels(3), Gaussians(2), Logistics(2), DiscretizedLogistics(5)]
+    families_ = [Bernoulli(), Levels(3), Gaussians(2), Levels(300), DiscretizedLogistics(5)]
     z = torch.randn(40, 1, 2, generator=torch.Generator().manual_seed(0)).expand(40, 6, 2)
     rows = torch.tensor([[1.0, 2.0, 0.3, -0.5, 3.0]]).repeat(6, 1)
     rows[torch.arange(5), torch.arange(5)] = torch.nan
@@ -394,3 +395,25 @@ def test_an_encoder_reads_each_row_once_for_all_draws_of_it(make):
         wanted = model._log_weight(repeated.clone(), None)
     assert max(read) >= repeated.shape[:2].numel()
     assert torch.allclose(found, wanted, atol=1e-5) and float(found.std(0).min()) > 0.01
+
+
+def test_what_repeats_is_differentiated_at_each_place():
+    """Also where only the base of an expanded tensor is stored: the gradient belongs to each of its events."""
+    torch.manual_seed(0)
+    decoder = randomize(vaes.decoder(3, Gaussians(1, floor=0.1), 2, hidden=(4,)), 0.5).double()
+    flow = randomize(posteriors.planar(3, 2, blocks=2), 0.5).double()
+    x, rows = torch.randn(3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    for density in (decoder, flow):
+        wanted = torch.ones(4, 2, dtype=torch.float64, requires_grad=True)
+        (one,) = torch.autograd.grad(density.log_prob(rows, wanted).sum(), wanted)
+        repeated = torch.ones(1, 2, dtype=torch.float64).expand(4, 2).requires_grad_()
+        (other,) = torch.autograd.grad(density.log_prob(rows, repeated).sum(), repeated)
+        assert torch.allclose(one, other) and float(one.std(0).min()) > 1e-3
+        spread = x.expand(4, 3).requires_grad_()
+        contexts = torch.randn(4, 2, dtype=torch.float64)
+        (score,) = torch.autograd.grad(density.log_prob(spread, contexts).sum(), spread)
+        copied = x.repeat(4, 1).requires_grad_()
+        assert torch.allclose(score, torch.autograd.grad(density.log_prob(copied, contexts).sum(), copied)[0])
+        spread = torch.ones(1, 2, dtype=torch.float64).expand(4, 2)
+        wanted = torch.func.jacrev(partial(density.log_prob, rows))(spread.clone())
+        assert torch.allclose(torch.func.jacrev(partial(density.log_prob, rows))(spread), wanted)

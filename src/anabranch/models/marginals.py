@@ -97,7 +97,7 @@ class Marginals(Density):
             log_p = self.panel.log_prob(values[..., self._short], of_short.expand(*batch, -1))
             columns |= zip(self._short, log_p.unbind(dim=-1), strict=True)
         for i in self._long:
-            columns[i] = self.family(i).log_prob(values[..., i], theta[..., self._at[i]])
+            columns[i] = self.family(i).log_prob(values[..., i], theta[..., self._at[i]]).expand(batch)
         return torch.where(observed, torch.stack(list(columns.values()), dim=-1), 0.0)
 
     def below(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anabranch.networks.network import Network
@@ -43,7 +44,12 @@ def read_distinct(network: Network, context: Tensor | None) -> Tensor:
 
 
 def once(value: Tensor, event_dim: int) -> Tensor:
-    """(*batch, *event) with 1 in place of each size of the batch along which the tensor only repeats, as `expand` does."""
+    """(*batch, *event) with 1 in place of each size of the batch along which the tensor only repeats, as `expand` does.
+
+    As it is where it is differentiated: the repeated events may be the variables, each with a derivative.
+    """
+    if value.requires_grad and torch.is_grad_enabled():
+        return value
     for dim in range(value.dim() - event_dim):
         if value.shape[dim] > 1 and value.stride(dim) == 0:
             value = value.narrow(dim, 0, 1)

@@ -66,6 +66,8 @@ def _check_shapes(density: Density, x: Tensor, context: Tensor | None) -> None:
     }
     if context is not None:
         wanted["one event at all contexts"] = (x[0], context, context_batch(density, context))
+        again = context.expand(2, *context.shape)
+        wanted["a batch, contexts that repeat"] = (x, again, context_batch(density, again))
     for what, (value, given, shape) in wanted.items():
         numbers = {"lower_bound": density.lower_bound(value, given, generator=0), "loss": density.loss(value, given)}
         numbers["estimate"], numbers["its error"] = density.estimate(value, given, samples=3, generator=0)

@@ -103,7 +103,7 @@ def check_density(
             with checking(density, "save and load"), tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "density.safetensors"
                 save(density, path)
-                check_same_numbers(density, load(path), context, "what a file gives back")
+                check_same_numbers(density, load(path).eval(), context, "what a file gives back")
         x = some_rows(density, context)
     with _evaluating(density):
         if compiles and not steps_by_values(density):
@@ -233,7 +233,9 @@ def check_log_prob_shapes(density: Density, context: Tensor | None = None) -> No
     if context is not None:
         shared = density.log_prob(x, context[0])
         expect_close(shared[0], log_p[0], density, "log_prob with one context for all", limit)
-        for rows in (context, context[:2]):
+        again = density.log_prob(x, context.expand(2, *context.shape))
+        expect_close(again, log_p.expand(2, *log_p.shape), density, "log_prob at contexts that repeat", limit)
+        for rows in (context, context[:2], context[:1].expand(3, *context.shape[1:])):
             wanted = torch.stack([density.log_prob(x[0], row) for row in rows])
             for name, score, sign in (("log_prob", density.log_prob, 1), ("loss", density.loss, -1)):
                 if name == "loss" and guesses(density):

@@ -153,8 +153,12 @@ def check_shapes(transform: Transform, x: Tensor, context: Tensor | None = None,
     if context is not None:
         cases["one context for all"] = (x, context[0])
         cases["one event, many contexts"] = (x[0], context)
+        cases["one event, a context that repeats"] = (x[0], context[0].expand_as(context))
+        cases["a batch, contexts that repeat"] = (x, context.expand(2, *context.shape))
     for case, (data, given) in cases.items():
-        batch = torch.Size([rows]) if case == "one event, many contexts" else data.shape[: data.dim() - len(event)]
+        batch = data.shape[: data.dim() - len(event)]
+        if given is not None and shape is not None:
+            batch = torch.broadcast_shapes(batch, given.shape[: given.dim() - len(shape)])
         with checking(transform, f"forward of {case}"):
             z, _ = transform(data, given)
         directions: list[tuple[str, Callable[..., tuple[Tensor, Tensor]], Tensor, torch.Size]] = [

@@ -94,10 +94,12 @@ class Elementwise(Transform):
         return part, columns
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._at_every_context(x, context)
         z, log_derivative = self.univariate(x, self._map_parameters(context))
         return z, self._summed(log_derivative)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z = self._at_every_context(z, context)
         x, log_derivative = self.univariate.inverse(z, self._map_parameters(context))
         return x, self._summed(log_derivative)
 

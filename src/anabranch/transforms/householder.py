@@ -52,10 +52,12 @@ class Householder(Transform):
         self.network = network
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._at_every_context(x, context)
         z = reflected(x, self._vectors(context))
         return z, z.new_zeros(z.shape[:-1])
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z = self._at_every_context(z, context)
         x = reflected(z, self._vectors(context), back=True)
         return x, x.new_zeros(x.shape[:-1])
 

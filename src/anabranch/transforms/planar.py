@@ -56,10 +56,12 @@ class Planar(Transform):
         self.features, self.learned = features, learned
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._at_every_context(x, context)
         u, w, b, product = self._bend(context)
         return self._at(x, (x * w).sum(dim=-1) + b, u, product, 1)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z = self._at_every_context(z, context)
         u, w, b, product = self._bend(context)
         s = (z * w).sum(dim=-1) + b
         t = unit_inverse(s, product, torch.ones_like(product), torch.zeros_like(product))

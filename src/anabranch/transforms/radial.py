@@ -55,6 +55,7 @@ class Radial(Transform):
         self.features, self.learned = features, learned
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._at_every_context(x, context)
         centre, reach, stretch = self._shape(context)
         y = x - centre
         r = length(y)
@@ -62,6 +63,7 @@ class Radial(Transform):
         return centre + factor.unsqueeze(-1) * y, log_det
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z = self._at_every_context(z, context)
         centre, reach, stretch = self._shape(context)
         y = z - centre
         distance = length(y)

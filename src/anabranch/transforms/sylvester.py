@@ -87,12 +87,14 @@ class Sylvester(Transform):
         return units * (units + 2) + features * _vectors_of(features, units, basis, reflections)
 
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._at_every_context(x, context)
         outer, inner, b, vectors = self._matrices(context)
         q = self._columns(vectors)
         t = times(inner, times(q.mT, x)) + b
         return self._at(x, t, q, outer, inner, 1)
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        z = self._at_every_context(z, context)
         outer, inner, b, vectors = self._matrices(context)
         q = self._columns(vectors)
         s = times(q.mT, z)
