@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import anabranch as ab
-from anabranch.densities import Bernoulli, GaussianMixture, Normal
+from anabranch.densities import Bernoulli, CollapseWarning, GaussianMixture, Normal
 from anabranch.densities.aggregated import aggregated_log_prob, shares_between
 from anabranch.families import Gaussians, Levels
 from anabranch.models import LatentVariable
@@ -255,3 +255,27 @@ def test_what_cannot_be_annealed():
     levels = LatentVariable(Bernoulli([0.3]), Normal(torch.zeros(2), context=1), Bernoulli([0.0], context=2))
     with pytest.raises(ValueError, match="z are real numbers"):
         annealed(levels, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("rows", [2, 10, 60])
+@pytest.mark.parametrize("flow", [False, True])
+def test_a_posterior_that_ignores_x_has_no_active_number_however_few_rows(rows, flow):
+    model = ab.vaes.vae(3, Gaussians(1, floor=0.1), 16, posterior="radial" if flow else "diagonal", hidden=(4,))
+    for parameter in model.posterior.parameters():
+        parameter.data.zero_()
+    x = torch.randn(rows, 3, generator=torch.Generator().manual_seed(0))
+    assert latent_report(model, x, seed=0).active == 0
+    assert any(isinstance(symptom, CollapseWarning) for symptom in model.symptoms(x))
+
+
+def test_a_report_names_the_row_of_a_number_that_is_none():
+    model = ab.vaes.vae(3, Gaussians(1, floor=0.1), 2, hidden=(4,))
+    x = torch.randn(5, 3)
+    x[3, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"got some in row 3"):
+        latent_report(model, x)
+
+
+def test_what_a_row_is_encoded_as_can_be_written_to():
+    model = ab.vaes.vae(3, Gaussians(1, floor=0.1), 2, hidden=(4,))
+    encode(model, torch.zeros(1, 3).expand(4, 3)).add_(1.0)

@@ -166,6 +166,10 @@ def test_coarse_levels_are_those_of_whole_numbers(levels):
             r"decoder: expected one of events of shape \(3,\), got \(2,\)",
         ),
         (lambda: ab.vaes.vae(3, Gaussians(1), 1, decoder="flow"), "decoder: expected a Density, got str"),
+        (
+            lambda: ab.vaes.vae(3, Gaussians(1), 2, decoder=ab.vaes.decoder(3, Gaussians(1), 3)),
+            r"decoder: expected one whose context is z, of 2 numbers, got a context of shape \(3,\)",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(build, message):

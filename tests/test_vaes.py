@@ -269,6 +269,9 @@ def test_cycles_warm_up_again_and_again():
         1.0,
     ]
     assert not objective.static and LowerBound().static
+    with pytest.raises(ValueError, match="warmup: expected the share of a fit, from 0 to 1, got 3"):
+        LowerBound(warmup=3.0)
+    assert LowerBound(warmup=0.5).warmth(1.0) == LowerBound(warmup=1.0).warmth(1.0) == 1
     with pytest.raises(ValueError, match="cycles: expected 1 without a warm-up, got 2"):
         LowerBound(cycles=2)
 

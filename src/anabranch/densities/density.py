@@ -196,8 +196,12 @@ class Density(ClosedAnswers["Density"], Described, ABC):
 
         .. math:: \log \tfrac{1}{S} \sum_s w_s, \quad \text{error} = \text{std}(w) / (\text{mean}(w) \sqrt{S}) .
 
-        It lies below log p(x) in the mean, by about half the squared error. Where draws of mean log p(x) are known
-        (`likelihood` is "estimate"), their mean. log_prob with an error of 0 where that is known.
+        It lies below log p(x) in the mean, by about half the squared error as long as that is small. The error is at most 1:
+        from about 0.3 on a few weights of S outweigh the others, log p(x) may be nats above, and the error does not say by
+        how much. More samples, or a better posterior (`queries.refine`), or `queries.annealed` then tell.
+
+        Where draws of mean log p(x) are known (`likelihood` is "estimate"), their mean. log_prob with an error of 0 where
+        that is known.
         Source: Burda et al., 2016, arXiv:1509.00519.
 
         Args:

@@ -18,6 +18,7 @@ from anabranch.models.chain_ends import ChainEnds
 from anabranch.models.decoded import Decoded
 from anabranch.models.denoising import Predicts, noised
 from anabranch.models.denoising_steps import solved
+from anabranch.models.depths import difference
 from anabranch.models.diffusion_parts import (
     check_decoder,
     check_denoiser,
@@ -282,7 +283,7 @@ class Diffusion(Decoded):
         """The bound of infinitely many steps, the times that were drawn, and what they stand for, (*batch) each."""
         x, y, broken = self._clean(x, context)
         time, chain = self.chain.continuous(y, context)
-        return _difference(*self._with_ends(x, y, chain, broken, context)), time, chain
+        return difference(*self._with_ends(x, y, chain, broken, context)), time, chain
 
     def _with_ends(
         self, x: Tensor, y: Tensor, chain: Tensor, broken: Tensor, context: Tensor | None
@@ -300,7 +301,7 @@ class Diffusion(Decoded):
         return -bound
 
     def _lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self._weighed(x, context, _difference)
+        return self._weighed(x, context, difference)
 
     def _weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
         return weigh(*self._terms(x, context))
@@ -352,7 +353,3 @@ class Diffusion(Decoded):
         if made._ends.standard and like is not None:  # a prior that was made anew
             made.prior.to(like)
         return made
-
-
-def _difference(log_likelihood: Tensor, divergence: Tensor) -> Tensor:
-    return log_likelihood - divergence.sum(dim=-1)

@@ -18,6 +18,7 @@ from anabranch.densities.posterior_draws import draw, draw_and_compare
 from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
 from anabranch.models.decoded import Decoded
+from anabranch.models.depths import difference
 from anabranch.models.vamp_prior import PseudoInputs
 from anabranch.networks.of_context import once
 from anabranch.networks.reader import as_read
@@ -172,7 +173,7 @@ class LatentVariable(Decoded):
         return torch.where(broken, torch.nan, self._by_score(log_p - log_q, log_q))
 
     def _lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self._weighed(x, context, _difference)
+        return self._weighed(x, context, difference)
 
     def _weighed(self, x: Tensor, context: Tensor | None, weigh: Weigh) -> Tensor:
         log_likelihood, divergence, log_q = self._terms(x, context)
@@ -263,10 +264,6 @@ class LatentVariable(Decoded):
 
 VAE = LatentVariable
 """The variational autoencoder, as the field calls a latent-variable model whose decoder and posterior are networks."""
-
-
-def _difference(log_likelihood: Tensor, divergence: Tensor) -> Tensor:
-    return log_likelihood - divergence.sum(dim=-1)
 
 
 def _left_over(name: str, part: Density, variable: str, shape: torch.Size) -> torch.Size | None:

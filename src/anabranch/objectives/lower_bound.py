@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive, positive_int
+from anabranch.checks import at_least_zero, positive, positive_int
 from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.models import LatentVariable
@@ -46,7 +46,7 @@ class LowerBound(Objective):
             0 for none. Of a `LatentVariable`.
 
     Raises:
-        ValueError: several cycles without a warm-up.
+        ValueError: several cycles without a warm-up, or one that is no share.
 
     Example:
         >>> from anabranch.objectives import LowerBound
@@ -61,7 +61,9 @@ class LowerBound(Objective):
         self, beta: float = 1.0, warmup: float = 0.0, free: float = 0.0, cycles: int = 1, encoder_steps: int = 0
     ) -> None:
         self.beta = positive("beta", beta)
-        self.warmup = 0.0 if warmup == 0 else positive("warmup", warmup)
+        self.warmup = at_least_zero("warmup", warmup)
+        if self.warmup > 1:
+            raise ValueError(f"warmup: expected the share of a fit, from 0 to 1, got {warmup}")
         self.free = 0.0 if free == 0 else positive("free", free)
         self.cycles = positive_int("cycles", cycles)
         self.encoder_steps = positive_int("encoder_steps", encoder_steps, least=0)
@@ -100,7 +102,9 @@ class LowerBound(Objective):
 
     def warmth(self, progress: float) -> float:
         """The share of beta at a share of a fit."""
-        return 1.0 if self.warmup == 0 else min(1.0, (progress * self.cycles) % 1 / self.warmup)
+        if self.warmup == 0 or progress >= 1:
+            return 1.0
+        return min(1.0, (progress * self.cycles) % 1 / self.warmup)
 
     def __call__(self, batch: Batch) -> Tensor:
         warmth = self.warmth(batch.progress)

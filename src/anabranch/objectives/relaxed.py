@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from anabranch.checks import positive
+from anabranch.densities import Density, Encoded
 from anabranch.draws import drawing
 from anabranch.models import LatentVariable
 from anabranch.objectives.enumerated import as_latent_variable
@@ -84,13 +85,18 @@ class Relaxed(Objective):
         z = model.posterior.relaxed_sample(temperature, encoded, self.straight_through)
         if z is None:
             raise ValueError(
-                f"posterior: expected one with a relaxation, Bernoulli or OneHot, got a {type(model.posterior).__name__}; "
+                f"posterior: expected one with a relaxation, Bernoulli or OneHot, got a {_kind_of(model.posterior)}; "
                 "objectives.ScoreFunction works for every discrete posterior"
             )
         if divergence is None:
             raise ValueError(
-                f"prior: expected a {type(model.posterior).__name__} as the posterior, whose divergence is a formula, got a "
+                f"prior: expected a {_kind_of(model.posterior)} as the posterior, whose divergence is a formula, got a "
                 f"{type(model.prior).__name__}; objectives.ScoreFunction works for every prior"
             )
         given = model._context_of(model.decoder, z, model.prior.event_shape, context)
         return model.decoder._lower_bound(x, given), divergence
+
+
+def _kind_of(density: Density) -> str:
+    """The class of a density, behind the encoder if there is one."""
+    return type(density.density if isinstance(density, Encoded) else density).__name__

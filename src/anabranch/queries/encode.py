@@ -54,4 +54,6 @@ def encode(
         if samples is not None:
             return posterior._sample(torch.Size([positive_int("samples", samples)]), encoded)
         moments = posterior._moments(encoded)
-        return posterior._sample(torch.Size([_DRAWS]), encoded).mean(dim=0) if moments is None else moments.mean
+        if moments is None:
+            return posterior._sample(torch.Size([_DRAWS]), encoded).mean(dim=0)
+        return moments.mean.contiguous()  # where rows only repeat, so do their means

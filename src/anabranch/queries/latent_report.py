@@ -86,7 +86,7 @@ def latent_report(
         seed: of the draws; by default torch's global generator goes on.
 
     Raises:
-        ValueError: a model that is no `LatentVariable`; fewer than two rows.
+        ValueError: a model that is no `LatentVariable`; fewer than two rows; a NaN where that is no gap.
 
     Example:
         >>> import torch
@@ -104,6 +104,9 @@ def latent_report(
         x, context = x[:n], None if context is None else context[:n]
         if len(x) < 2:
             raise ValueError(f"x: expected at least 2 rows, got {len(x)}")
+        broken = x.flatten(1).isnan().any(dim=1).nonzero().flatten().tolist()
+        if broken and not model.gaps:
+            raise ValueError(f"x: expected no NaN, since the model takes none for a gap, got some in row {broken[0]}")
         pieces = [
             model._terms(some, None if context is None else context[i * _ROWS : (i + 1) * _ROWS])
             for i, some in enumerate(x.split(_ROWS))

@@ -87,6 +87,12 @@ def vae(
     instance_of("decoder", decoder, Density)
     if decoder.event_shape != shape:
         raise ValueError(f"decoder: expected one of events of shape {tuple(shape)}, got {tuple(decoder.event_shape)}")
+    given = decoder.context_shape
+    if given is None or given.numel() != latent:
+        raise ValueError(
+            f"decoder: expected one whose context is z, of {latent} numbers, got "
+            f"{'one without a context' if given is None else f'a context of shape {tuple(given)}'}"
+        )
     model = LatentVariable(p, decoder, q)
     if gaps and not model.gaps:
         raise ValueError(

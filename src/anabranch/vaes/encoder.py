@@ -80,10 +80,13 @@ def _of_complete(
         network = MLP(shape, features, context, hidden=hidden, activation=activation)
     else:
         network = Downsampling(of_images(shape), features, channels, activation, drop)
+    return rescaled(network, family)
+
+
+def rescaled(network: Network, family: Family | Channels) -> Network:
+    """A network that reads numbers with two ends as numbers from -1 to 1, and others as they are."""
     low, high = (family.family if isinstance(family, Channels) else family).ends()
-    if math.isinf(low) or math.isinf(high):
-        return network
-    return Rescaled(network, (high + low) / 2, (high - low) / 2)
+    return network if math.isinf(low) or math.isinf(high) else Rescaled(network, (high + low) / 2, (high - low) / 2)
 
 
 def of_images(shape: torch.Size) -> torch.Size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +10,9 @@ from anabranch.checks import as_shape, one_of, positive_int
 from anabranch.densities import Normal
 from anabranch.families import Channels, Family
 from anabranch.models import Entries, Factorized, HierarchicalVAE, LatentDepthMixture, LatentLevel
-from anabranch.networks import MLP, Enlarged, GatedConvolutional, Network, OfSquares, Rescaled, ResidualMLP, Skip
+from anabranch.networks import MLP, Enlarged, GatedConvolutional, Network, OfSquares, ResidualMLP, Skip
 from anabranch.networks.network import Shape
+from anabranch.vaes.encoder import rescaled
 
 
 def ladder(
@@ -64,7 +64,7 @@ def ladder(
     for k, latent in enumerate(sizes):
         top = k == len(sizes) - 1
         above = residual(width if top_down else sizes[k - 1], width)
-        up = above if k else _reading(residual(shape, width), family)
+        up = above if k else rescaled(residual(shape, width), family)
         prior = Normal.standard(latent) if top else normal(latent, width)
         posterior = normal(latent, width if top or not top_down else 2 * width)
         down = residual(latent, width) if top else Skip(residual(latent, width, width))
@@ -142,7 +142,7 @@ def image_ladder(
         below = shape[0] if k == 0 else width
         up = OfSquares(cell(4 * below, width, size)) if i == 0 else cell(below, width, size)
         if k == 0:
-            up = _reading(up, family)
+            up = rescaled(up, family)
         prior = Normal.standard((channels, *size)) if top else normal(channels, width, size)
         posterior = normal(channels, width if top else 2 * width, size)
         down = cell(channels, width, size) if top else Skip(cell(channels, width, size, width))
@@ -175,10 +175,4 @@ def depths_of(
     """
     entries = Entries(model)
     guess = MLP(model.event_shape, entries.count, hidden=hidden, activation="silu", zero_start=True)
-    return LatentDepthMixture(entries, _reading(guess, family), lead=lead)
-
-
-def _reading(network: Network, family: Family | Channels) -> Network:
-    """A network that reads numbers with two ends as numbers from -1 to 1, and others as they are."""
-    low, high = (family.family if isinstance(family, Channels) else family).ends()
-    return network if math.isinf(low) or math.isinf(high) else Rescaled(network, (high + low) / 2, (high - low) / 2)
+    return LatentDepthMixture(entries, rescaled(guess, family), lead=lead)

@@ -96,9 +96,9 @@ def vlae(
 
     .. math:: p(x) = \int p(z) \prod_d p(x_d \mid z, x_{\text{near } d}) \, dz
 
-    A decoder that sees all earlier numbers does without z, whose divergence costs nats that it need not pay. What one of
-    limited sight cannot tell, such as the shape of a thing, it can only have from z; texture it tells itself. So z is a
-    lossy code, and the reach says of what. The prior is a masked autoregressive flow, as in the paper.
+    A decoder that sees all earlier numbers ignores z, since every nat that z says costs a nat of divergence. A decoder of
+    limited sight models texture by itself, and can learn what lies further apart, such as a shape, from z alone. So z is a
+    lossy code, and the reach says what it leaves out. The prior is a masked autoregressive flow, as in the paper.
     Source: Chen et al., 2017, arXiv:1611.02731.
 
     Args:
