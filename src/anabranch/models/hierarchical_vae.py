@@ -146,8 +146,8 @@ class HierarchicalVAE(Decoded):
     def complete(self, x: Tensor, looked: Looked, count: int, state: Shaped | None) -> tuple[Tensor, Tensor] | None:
         """A weighted completion of x, NaN for a gap, where the highest of `count` levels reads this state."""
         divergence, _, given = self._path(looked, count, state, weights=True)
-        found = self.decoder.weighted_completion(x, given)
-        return None if found is None else (found[0], found[1] - divergence.sum(dim=-1))
+        completion = self.decoder.weighted_completion(x, given)
+        return None if completion is None else (completion[0], completion[1] - divergence.sum(dim=-1))
 
     def ancestors(self, count: int, state: Shaped | None, batch: torch.Size) -> tuple[list[Tensor], Tensor]:
         """Draws of z_1, ..., z_count of the priors, where the highest reads this state, and the decoder's context."""
@@ -177,16 +177,16 @@ class HierarchicalVAE(Decoded):
             given = level.of_prior(state)
             if self.top_down and not weights:
                 guess_at = level.of_posterior(looked.features[k], state)
-                z, log_q_z, found = draw_and_compare(level.posterior, level.prior, guess_at, given)
+                z, log_q_z, of_level = draw_and_compare(level.posterior, level.prior, guess_at, given)
             else:
                 z, log_q_z, guess_at = _guess(level, looked.features[k], state) if self.top_down else looked.guesses[k]
                 # with bottom-up posteriors the state depends on z_l, except above the highest level
                 formula = not weights and k == count - 1
-                found = level.posterior.divergence(level.prior, guess_at, given) if formula else None
-            if found is None:
+                of_level = level.posterior.divergence(level.prior, guess_at, given) if formula else None
+            if of_level is None:
                 log_p = level.prior._log_weight(z, given) if weights else level.prior.lower_bound(z, given)
-                found = (log_q_z - log_p).unsqueeze(-1)
-            divergence.append(found.sum(dim=-1))
+                of_level = (log_q_z - log_p).unsqueeze(-1)
+            divergence.append(of_level.sum(dim=-1))
             log_q.append(torch.zeros_like(log_q_z) if level.posterior.reparameterized else log_q_z)
             state = level.state_below(z, state)
         return torch.stack(divergence[::-1], dim=-1), torch.stack(log_q).sum(dim=0), self._of_decoder(state)
@@ -198,15 +198,15 @@ class HierarchicalVAE(Decoded):
         paths = [self._path(looked if self.top_down else self.look(x, context), count, above) for _ in range(_DRAWS)]
         each = torch.stack([divergence for divergence, _, _ in paths]).flatten(0, -2).mean(dim=0).tolist()
         idle = [str(k + 1) for k, nats in enumerate(each) if nats < _IDLE]
-        found: list[UserWarning] = []
+        symptoms: list[UserWarning] = []
         if idle:
-            found.append(
+            symptoms.append(
                 CollapseWarning(
                     f"of {count} levels {', '.join(idle)} say nothing of x: their posteriors cost less than {_IDLE} nats. "
                     "Warm the divergence up, or leave nats of every level free (objectives.LowerBound), or do without them"
                 )
             )
-        return found + self.decoder._symptoms(x, paths[-1][2])
+        return symptoms + self.decoder._symptoms(x, paths[-1][2])
 
     def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """Hidden variables of the posteriors, at what was observed, and gaps of the decoder below them."""

@@ -131,10 +131,10 @@ class LatentDepthMixture(Mixture):
         """That of one of the depths, drawn by their weights at what was observed."""
         if not self.gaps:
             return None
-        found = self.depths.completions(at_every_context(self, x, context), self._for_depths(context))
-        if found is None:
+        completions = self.depths.completions(at_every_context(self, x, context), self._for_depths(context))
+        if completions is None:
             return None
-        return of_one_component(found, self._log_weights(context))
+        return of_one_component(completions, self._log_weights(context))
 
     def _joint_log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         self._expect_exact("joint_log_prob")

@@ -118,14 +118,14 @@ class LatentMixture(Mixture):
 
     def _terms(self, x: Tensor, context: Tensor | None, weights: bool) -> tuple[Tensor, Tensor, Tensor]:
         """log p(x | z) of one z for each x, or a weight's logarithm, log q(z | x) - log p(z, y), and which x had NaN."""
-        model, own = self.model, context_for(self.model, context)
+        model, model_context = self.model, context_for(self.model, context)
         x, broken = without_nan(self, at_every_context(self, x, context))
-        z, log_q = model._drawn(x, own)
-        given = model._context_of(model.decoder, z, model.prior.event_shape, own)
+        z, log_q = model._drawn(x, model_context)
+        given = model._context_of(model.decoder, z, model.prior.event_shape, model_context)
         likely = (model.decoder._log_weight if weights else model.decoder._lower_bound)(x, given)
         prior = cast(Mixture, model.prior)
         joint = prior._joint_log_weight if weights else prior._joint_lower_bound
-        return likely, log_q.unsqueeze(-1) - joint(z, context_for(prior, own)), broken
+        return likely, log_q.unsqueeze(-1) - joint(z, context_for(prior, model_context)), broken
 
     def _log_q(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.posterior is None:

@@ -160,10 +160,12 @@ class LatentVariable(Decoded):
         if not self.gaps:
             return None
         z, log_q = self._drawn(at_every_context(self, x, context), context)
-        found = self.decoder.weighted_completion(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
-        if found is None:
+        completion = self.decoder.weighted_completion(
+            x, self._context_of(self.decoder, z, self.prior.event_shape, context)
+        )
+        if completion is None:
             return None
-        return found[0], found[1] + self.prior._log_weight(z, context_for(self.prior, context)) - log_q
+        return completion[0], completion[1] + self.prior._log_weight(z, context_for(self.prior, context)) - log_q
 
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
         x, broken = without_nan(self, at_every_context(self, x, context))
@@ -187,9 +189,9 @@ class LatentVariable(Decoded):
         """Whether no number of z depends on x; and what decoder and prior say at draws of z."""
         x = without_nan(self, at_every_context(self, x, context))[0]
         shares = shares_between(self.posterior, self._context_of(self.posterior, x, self.event_shape, context), _DRAWS)
-        found: list[UserWarning] = []
+        symptoms: list[UserWarning] = []
         if bool((shares < ACTIVE).all()):
-            found.append(
+            symptoms.append(
                 CollapseWarning(
                     f"the posterior has collapsed: x explains less than {ACTIVE:.0%} of the variance of every number of z, "
                     "so that the decoder does without z. Warm the divergence up, or leave nats of it free "
@@ -197,8 +199,8 @@ class LatentVariable(Decoded):
                 )
             )
         z = self._drawn(x, context)[0]
-        found += self.decoder._symptoms(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
-        return found + self.prior._symptoms(z, context_for(self.prior, context))
+        symptoms += self.decoder._symptoms(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
+        return symptoms + self.prior._symptoms(z, context_for(self.prior, context))
 
     def _terms(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, divergence, and log q of the draw."""

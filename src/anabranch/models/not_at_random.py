@@ -84,12 +84,12 @@ class NotAtRandom(Density):
 
     def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Those of the density, with weights for the gaps that the completed rows would have had."""
-        found = self.density.weighted_completion(x, context)
-        if found is None:
+        completion = self.density.weighted_completion(x, context)
+        if completion is None:
             raise ValueError(
                 f"density: expected one that completes rows by weighted draws, got a {type(self.density).__name__}"
             )
-        filled, log_w = found
+        filled, log_w = completion
         log_odds = self.missing(filled)
         told = torch.where(x.isnan(), logsigmoid(log_odds), logsigmoid(-log_odds))
         return filled, log_w + told.sum(dim=-1)

@@ -100,19 +100,23 @@ class _Path:
 
     def __init__(self, model: LatentVariable, x: Tensor, context: Tensor | None, start: str) -> None:
         self.model, self.x, self.context, self.start = model, x, context, start
-        self.own = context_for(model.prior, context)
+        self.prior_context = context_for(model.prior, context)
         self.encoded = model.posterior_context(x, context) if start == "posterior" else None
 
     def draw(self, chains: int) -> Tensor:
         """z of q, (chains, *batch, *event of z)."""
         if self.encoded is not None:
             return self.model.posterior._sample(torch.Size([chains]), self.encoded)
-        batch = torch.Size() if self.own is not None else self.x.shape[: self.x.dim() - len(self.model.event_shape)]
-        return self.model.prior._sample(torch.Size([chains, *batch]), self.own)
+        batch = (
+            torch.Size()
+            if self.prior_context is not None
+            else self.x.shape[: self.x.dim() - len(self.model.event_shape)]
+        )
+        return self.model.prior._sample(torch.Size([chains, *batch]), self.prior_context)
 
     def ends(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log q(z) and log p(z) p(x | z), (chains, *batch) each."""
-        log_prior = self.model.prior.log_prob(z, self.own)
+        log_prior = self.model.prior.log_prob(z, self.prior_context)
         log_p = log_prior + self.model.decoder.log_prob(self.x, self.model.decoder_context(z, self.context))
         return (log_prior if self.encoded is None else self.model.posterior.log_prob(z, self.encoded)), log_p
 
