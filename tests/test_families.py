@@ -1,5 +1,6 @@
 """Families of distributions of one number: sums and integrals, quantiles, draws, and many of them side by side."""
 
+import copy
 import math
 import shutil
 
@@ -550,3 +551,17 @@ def test_the_lower_tail_of_a_normal_keeps_its_digits():
     theta = torch.tensor([0.0, 1.0, math.log(2.0)])
     below, at_most = Gaussians(1).below(torch.tensor(-15.0), theta)
     assert float(at_most) == float(below) == pytest.approx(6.2209605742718e-16, rel=1e-4)  # Phi(-8)
+
+
+def test_no_family_has_density_at_an_infinity_or_a_nan_far_out(family):
+    """x beyond what exponentials hold, on either side, in both precisions; a Panel beside it says the same."""
+    for dtype in (torch.float32, torch.float64):
+        made = copy.deepcopy(family).to(dtype)
+        theta = parameters(family, rows=4).to(dtype)
+        far = torch.finfo(dtype).max / 2
+        x = torch.tensor([torch.inf, -torch.inf, far, -far], dtype=dtype)
+        log_p = made.log_prob(x, theta)
+        assert bool((log_p[:2] == -torch.inf).all()) and not bool(log_p.isnan().any())
+        assert bool((log_p[2:] < -40).all())
+        beside = Panel([made, made]).log_prob(x.unsqueeze(-1).expand(4, 2), torch.cat([theta, theta], dim=-1))
+        assert torch.allclose(beside, log_p.unsqueeze(-1).expand(4, 2))

@@ -201,8 +201,10 @@ def mixture_log_prob(
     log_w, loc, log_s = read_mixture(theta, most)
     inverse = (-log_s).exp()
     if low is None or high is None:
-        t = (x.unsqueeze(-1) - loc) * inverse
-        return torch.logsumexp(log_w - t - 2 * softplus(-t) - log_s, dim=-1)
+        # -t - 2 softplus(-t) is a difference of infinities far below, though log p is not
+        infinite, most_t = x.isinf(), torch.finfo(loc.dtype).max / 8
+        t = ((torch.where(infinite, 0.0, x).unsqueeze(-1) - loc) * inverse).clamp(-most_t, most_t)
+        return torch.where(infinite, -torch.inf, torch.logsumexp(log_w - t - 2 * softplus(-t) - log_s, dim=-1))
     log_p = torch.logsumexp(log_w + log_density_between(x, loc, inverse, low, high) - log_s, dim=-1)
     return torch.where(_within(x, low, high) | x.isnan(), log_p, -torch.inf)
 
