@@ -1,10 +1,12 @@
 """Tables fitted by an autoencoder: columns of all kinds, gaps, an estimate of log p with its error, and the commands."""
 
+import copy
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import anabranch as ab
@@ -13,6 +15,7 @@ from anabranch.models import LatentVariable
 from anabranch.queries import QueryWarning
 from anabranch.tables import TableModel, fit_table
 from anabranch.tables.architecture import Architecture
+from anabranch.tables.columns import TableWarning
 
 
 def frame(rows=240, seed=0):
@@ -160,3 +163,13 @@ def test_the_view_scores_rows_as_the_model_does_and_exact_ones_without_error(fit
     assert np.array_equal(view.log_p, value) and np.array_equal(view.error, error)
     other = frame(seed=1)
     assert View.of(model, as_table(other), report.to_dict(), 20_000, 240, 0).held_out is None
+
+
+def test_an_estimate_that_rests_on_few_draws_is_named(fitted):
+    """The posterior is off here."""
+    model = TableModel(fitted[0].schema, copy.deepcopy(fitted[0].density))
+    with torch.no_grad():
+        for parameter in model.density.posterior.parameters():
+            parameter.mul_(2)
+    with pytest.warns(TableWarning, match=r"rests on few of 50 draws .* has a standard error above 0.3"):
+        model.estimate(frame(20, seed=1), samples=50)

@@ -24,6 +24,8 @@ _FAR = 10.0
 
 # draws of an estimate for each row
 SAMPLES = 1000
+# standard errors above which few draws outweigh the others, and the share of rows from which on that is worth a warning
+_ROUGH, _ROUGH_SHARE = 0.3, 0.1
 
 
 def log_prob(model: EncodedDensity, table: pa.Table, new: Unseen, unseen: str) -> Float64:
@@ -102,6 +104,14 @@ def estimate_encoded(
         warnings.warn(
             f"row {numbers[far[0]]} (rows count from 0) is so far from what the model was fitted to that its "
             f"log-likelihood is -inf ({len(far)} of {len(x)} rows){_furthest(model, x, context, far[0])}",
+            TableWarning,
+            stacklevel=4,
+        )
+    rough = np.flatnonzero(error > _ROUGH)
+    if len(rough) > _ROUGH_SHARE * len(x):
+        warnings.warn(
+            f"row {numbers[rough[0]]} (rows count from 0): log p rests on few of {samples} draws ({len(rough)} of {len(x)} "
+            f"rows), has a standard error above {_ROUGH}, and may be nats too low; more samples say how much",
             TableWarning,
             stacklevel=4,
         )
