@@ -4,6 +4,7 @@ from anabranch.models import pieces
 from anabranch.models.any_order import AnyOrder
 from anabranch.models.autoregressive import Autoregressive
 from anabranch.models.components import Embedded
+from anabranch.models.decoded_draws import DecodedDraws
 from anabranch.models.depth_mixture import DepthMixture
 from anabranch.models.depth_readout import DepthReadout
 from anabranch.models.depths import Depths
@@ -25,6 +26,7 @@ from anabranch.models.latent_variable import VAE, LatentVariable
 from anabranch.models.marginals import Marginals
 from anabranch.models.noise_schedule import CosineSchedule, LinearSchedule, MonotoneSchedule, NoiseSchedule
 from anabranch.models.not_at_random import NotAtRandom
+from anabranch.models.observed import Observed
 from anabranch.models.of_columns import OfColumns
 from anabranch.models.piecewise_flow import PiecewiseFlow
 from anabranch.models.position_chain import PositionChain
@@ -40,6 +42,7 @@ __all__ = [
     "AnyOrder",
     "Autoregressive",
     "CosineSchedule",
+    "DecodedDraws",
     "DepthMixture",
     "DepthReadout",
     "Depths",
@@ -63,6 +66,7 @@ __all__ = [
     "MonotoneSchedule",
     "NoiseSchedule",
     "NotAtRandom",
+    "Observed",
     "OfColumns",
     "PiecewiseFlow",
     "PositionChain",

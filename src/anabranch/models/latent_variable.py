@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.checks import instance_of
-from anabranch.densities import CollapseWarning, Density
+from anabranch.densities import AtContext, CollapseWarning, Density
 from anabranch.densities.aggregated import information_of, shares_between
 from anabranch.densities.contexts import at_every_context, context_batch, context_for, shape_for
 from anabranch.densities.density import Weigh
@@ -18,7 +18,9 @@ from anabranch.densities.posterior_draws import draw, draw_and_compare
 from anabranch.densities.score import expect_weights
 from anabranch.draws import drawing
 from anabranch.models.decoded import Decoded
+from anabranch.models.decoded_draws import DecodedDraws
 from anabranch.models.depths import difference
+from anabranch.models.observed import Observed
 from anabranch.models.vamp_prior import PseudoInputs
 from anabranch.networks.of_context import once
 from anabranch.networks.reader import as_read
@@ -26,6 +28,8 @@ from anabranch.transforms.transform import common_shape
 
 # draws at each row by which a number of z is judged, and the share of its variance that x explains where it is in use
 _DRAWS, ACTIVE = 32, 0.01
+# draws of z of which a conditional is made
+_GIVEN = 4096
 
 
 class LatentVariable(Decoded):
@@ -155,6 +159,23 @@ class LatentVariable(Decoded):
         self.decoder.initialize(x, self._context_of(self.decoder, z, self.prior.event_shape, context))
         self.prior.initialize(z, context_for(self.prior, context))
 
+    def _given(
+        self, wanted: list[int], observed: list[int], values: Tensor | None, context: Tensor | None
+    ) -> Density | None:
+        """Where NaN is a gap: columns alone are `Observed`, and given values they are `DecodedDraws`, with a fixed seed."""
+        if not self.gaps or len(self.event_shape) != 1 or (context is None and self.context_shape is not None):
+            return None
+        if not observed:
+            return Observed(self if context is None else AtContext(self, context), wanted)
+        if values is None:
+            return None
+        row = values.new_full((1, *self.event_shape), torch.nan)
+        row[0, observed] = values
+        with torch.no_grad(), drawing(0):
+            z, log_w, _ = self._weighted_draws(row.expand(_GIVEN, -1), context)
+            given = self._context_of(self.decoder, z, self.prior.event_shape, context)
+        return DecodedDraws(Observed(self.decoder, wanted), given, log_w)
+
     def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """z of the posterior, at what was observed, and gaps of the decoder at z."""
         if not self.gaps:
@@ -169,10 +190,8 @@ class LatentVariable(Decoded):
 
     def _log_weight(self, x: Tensor, context: Tensor | None) -> Tensor:
         x, broken = without_nan(self, at_every_context(self, x, context))
-        z, log_q = self._drawn(x, context)
-        given = self._context_of(self.decoder, z, self.prior.event_shape, context)
-        log_p = self.decoder._log_weight(x, given) + self.prior._log_weight(z, context_for(self.prior, context))
-        return torch.where(broken, torch.nan, self._by_score(log_p - log_q, log_q))
+        _, log_w, log_q = self._weighted_draws(x, context)
+        return torch.where(broken, torch.nan, self._by_score(log_w, log_q))
 
     def _lower_bound(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self._weighed(x, context, difference)
@@ -227,6 +246,13 @@ class LatentVariable(Decoded):
         encoded = self._context_of(self.posterior, at_every_context(self, x, context), self.event_shape, context)
         each = self.posterior.divergence(self.prior, encoded, context_for(self.prior, context))
         return None if each is None else each.sum(dim=-1)
+
+    def _weighted_draws(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """z for each x, the logarithm of its weight p(z) p(x | z) / q(z | x), and log q(z | x)."""
+        z, log_q = self._drawn(x, context)
+        given = self._context_of(self.decoder, z, self.prior.event_shape, context)
+        log_p = self.decoder._log_weight(x, given) + self.prior._log_weight(z, context_for(self.prior, context))
+        return z, log_p - log_q, log_q
 
     def _drawn(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """z for each x, and log q(z | x)."""

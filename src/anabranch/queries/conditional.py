@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -10,10 +11,14 @@ from torch import Tensor
 
 from anabranch.densities import Density, at_context
 from anabranch.densities.reordered import given
+from anabranch.models import DecodedDraws
 from anabranch.queries.columns import others, pairs, read_observed
-from anabranch.queries.estimate import ImpossibleError
+from anabranch.queries.estimate import ImpossibleError, QueryWarning
 from anabranch.queries.estimated_subset import EstimatedSubset
 from anabranch.queries.log_prob_at import log_prob_at
+
+# draws of a hidden variable that a conditional should be worth
+_LEAST_EFFECTIVE = 30.0
 
 
 def conditional(
@@ -32,7 +37,8 @@ def conditional(
 
     Exact for Gaussians and their mixtures, closed forms, products, and mixtures of those, whose weights are multiplied by
     how likely each component made what was observed. Of an `AnyOrder` it is a `Subset`, exact where the observed columns
-    come first in the model's order. Otherwise an `EstimatedSubset`, which samples by
+    come first in the model's order. Of a `LatentVariable` that takes gaps it is what the decoder makes of weighted draws of
+    z (`DecodedDraws`). Otherwise an `EstimatedSubset`, which samples by
     importance resampling followed by Markov chains: its `diagnosis()` has R-hat and effective sample sizes, its
     `log_prob_with_error` the error of log p(x_O).
 
@@ -71,11 +77,24 @@ def conditional(
         _check_possible(columns, values, log_prob_at(seen, values).value)
         found = fixed.conditional(columns, values)
         if found is not None:
+            _warn_of_few(found, columns, values)
             return found
     rest = others(columns, fixed.event_shape[0])
     estimated = EstimatedSubset(fixed, rest, columns, values, proposals, chains, moves, seed)
     estimated.normaliser()  # what is impossible is found here, not with the first sample
     return estimated
+
+
+def _warn_of_few(density: Density, columns: list[int], values: Tensor) -> None:
+    """Warn where weighted draws of a hidden variable are worth few."""
+    if isinstance(density, DecodedDraws) and density.effective < _LEAST_EFFECTIVE:
+        warnings.warn(
+            f"observed: {len(density.get_buffer('log_weights')):,} draws of the hidden variable are worth "
+            f"{float(density.effective):.1f} at {pairs(columns, values)}, fewer than {_LEAST_EFFECTIVE:.0f}; the posterior "
+            "fits it badly, and answers are rough",
+            QueryWarning,
+            stacklevel=3,
+        )
 
 
 def _check_possible(columns: list[int], values: Tensor, log_p: Tensor) -> None:

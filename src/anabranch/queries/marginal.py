@@ -26,9 +26,9 @@ def marginal(
     .. math:: p(x_W) = \int p(x_W, x_H)\, dx_H
 
     Exact for Gaussians and their mixtures, closed forms, products and mixtures of those. Of an `AnyOrder` it is a `Subset`
-    of its joint, exact where no integral is left. Otherwise an
-    `EstimatedSubset`: its samples are exact, its log_prob is estimated by importance sampling, and its
-    `log_prob_with_error` gives the error.
+    of its joint, exact where no integral is left. Of a `LatentVariable` that takes gaps it is the model with gaps in the
+    other columns (`Observed`), of which a bound is known. Otherwise it is an `EstimatedSubset`: its samples are exact, its
+    log_prob is estimated by importance sampling, and its `log_prob_with_error` gives the error.
 
     Args:
         density: any density over vectors.

@@ -34,6 +34,7 @@ from anabranch.families import (
     SeparateChannels,
 )
 from anabranch.models import (
+    DecodedDraws,
     DepthMixture,
     Diffusion,
     EarlierStarts,
@@ -53,6 +54,7 @@ from anabranch.models import (
     Marginals,
     MonotoneSchedule,
     NotAtRandom,
+    Observed,
     PiecewiseFlow,
     VampPrior,
     pieces,
@@ -319,6 +321,16 @@ DENSITIES: dict[str, Case] = {
     ),
     "autoencoder of two stages": Case(
         lambda: vaes.self_supervised((1, 1, 2), levels=3, coarse=2, stride=2, latents=(1, 1), hidden=(8, 8))
+    ),
+    "columns of an autoencoder": Case(
+        lambda: Observed(
+            vaes.vae(3, [Gaussians(1, floor=0.1), Levels(3), Levels(2)], 1, hidden=(8, 8), gaps=True), [2, 0]
+        )
+    ),
+    "decoded draws": Case(
+        lambda: DecodedDraws(
+            vaes.decoder(2, [Gaussians(1, floor=0.1), Levels(3)], 1, hidden=(8,)), torch.randn(5, 1), torch.randn(5)
+        )
     ),
     "autoencoder of gaps": Case(lambda: vaes.vae(2, [Gaussians(1, floor=0.1), Levels(3)], 1, hidden=(8, 8), gaps=True)),
     "not at random": Case(_seldom_missing),

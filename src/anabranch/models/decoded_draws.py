@@ -1,0 +1,96 @@
+"""What a decoder makes of weighted draws of a hidden variable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.distributions.constraints import Constraint
+
+from anabranch.checks import instance_of, read_tensor, reference_tensor
+from anabranch.densities import Composite, Density
+from anabranch.densities.score import Score
+
+# draws and events that are scored at a time
+_PAIRS = 2**16
+
+
+class DecodedDraws(Composite):
+    r"""p(x) = \sum_k w_k p(x | z_k), a mixture of what a decoder says at draws z_k with weights w_k.
+
+    With draws of q(z | x_O), and w_k in proportion to p(z_k) p(x_O | z_k) / q(z_k | x_O), it is an estimate of the
+    conditional p(x | x_O) of a latent-variable model, by self-normalised importance sampling. As a density it is exact, and
+    the draws stay the same.
+
+    Args:
+        decoder: p(x | z), a density with a context.
+        given: (K, *context of the decoder), z_k, or z_k with what else the decoder reads.
+        log_weights: (K), normalised here.
+
+    Raises:
+        ValueError: a decoder without a context; other shapes; weights that are all 0, or NaN.
+
+    Example:
+        >>> import torch
+        >>> from anabranch.densities import Normal
+        >>> from anabranch.models import DecodedDraws
+        >>> decoder = Normal(torch.zeros(3), context=2, learnable=True)
+        >>> density = DecodedDraws(decoder, torch.randn(100, 2), torch.zeros(100))
+        >>> density.log_prob(density.sample((5,))).shape, round(float(density.effective))
+        (torch.Size([5]), 100)
+    """
+
+    reparameterized = False
+
+    def __init__(self, decoder: Density, given: Tensor | ArrayLike, log_weights: Tensor | ArrayLike) -> None:
+        instance_of("decoder", decoder, Density)
+        if decoder.context_shape is None:
+            raise ValueError(f"decoder: expected a density with a context, got a {type(decoder).__name__} without one")
+        like = reference_tensor(decoder)
+        read, log_w = (
+            read_tensor(name, values, like) for name, values in (("given", given), ("log_weights", log_weights))
+        )
+        if read.shape != (len(read), *decoder.context_shape) or log_w.shape != (len(read),):
+            raise ValueError(
+                f"given, log_weights: expected shapes (K, {', '.join(map(str, decoder.context_shape))}) and (K,), got "
+                f"{tuple(read.shape)} and {tuple(log_w.shape)}"
+            )
+        log_w = log_w.log_softmax(dim=0)
+        if bool(log_w.isnan().any()):
+            raise ValueError("log_weights: expected numbers, not all of them -inf, got NaN or nothing but -inf")
+        super().__init__(decoder.event_shape)
+        self.decoder = decoder
+        self.gaps = decoder.gaps
+        self.register_buffer("given", read.detach().clone() if like is None else read.detach().to(like).clone())
+        self.register_buffer("log_weights", log_w.detach().clone() if like is None else log_w.detach().to(like).clone())
+
+    def parts(self) -> Sequence[Density]:
+        """The decoder."""
+        return (self.decoder,)
+
+    @property
+    def support(self) -> Constraint:
+        """The decoder's."""
+        return self.decoder.support
+
+    @property
+    def effective(self) -> Tensor:
+        r"""How many draws of equal weights these are worth, 1 / \sum_k w_k^2."""
+        return 1 / (2 * self.get_buffer("log_weights")).exp().sum()
+
+    def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
+        draws, log_w = self.get_buffer("given"), self.get_buffer("log_weights")
+        batch = x.shape[: x.dim() - len(self.event_shape)]
+        rows = x.reshape(-1, 1, *self.event_shape)
+        log_p = [
+            (score(self.decoder, some, draws) + log_w).logsumexp(dim=-1)
+            for some in rows.split(max(1, _PAIRS // len(draws)))
+        ]
+        return torch.cat(log_p).reshape(batch) if log_p else x.new_zeros(batch)
+
+    def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
+        draws, log_w = self.get_buffer("given"), self.get_buffer("log_weights")
+        which = torch.multinomial(log_w.exp(), max(1, shape.numel()), replacement=True)[: shape.numel()].reshape(shape)
+        return self.decoder._sample(torch.Size(), draws[which])
