@@ -47,7 +47,7 @@ KINDS = [
     "autoencoder of images by convolutions", "autoencoder of columns", "marginals of context", "hierarchy of context",
     "hierarchy of images", "depths of context", "depths of images", "linear diffusion of context", "diffusion of levels",
     "depths of a linear diffusion", "diffusion with a prior, from a depth", "one-hot of context",
-    "autoencoder of gaps", "hierarchy of gaps", "not at random",
+    "autoencoder of gaps", "columns of an autoencoder", "decoded draws", "hierarchy of gaps", "not at random",
     "latent variable of one-hot vectors", "linear Gaussian of a prior of classes, guessed", "classes and numbers of images",
     "prior of classes, of context",
     "residual flow of context, estimated", "flow in continuous time, of context", "flow in continuous time, estimated",

@@ -28,9 +28,9 @@ class Bernoulli(Family):
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         logit = theta[..., 0]
-        sign = torch.where(x == 1, 1.0, -1.0).to(logit.dtype)
-        no_bit = torch.where(x.isnan(), torch.nan, -torch.inf).to(logit.dtype)
-        return torch.where(self.contains(x), logsigmoid(sign * logit), no_bit)
+        bit = x.to(logit.dtype).clamp(0, 1)
+        # -inf of what is no bit, and NaN of NaN
+        return torch.where(self.contains(x), logsigmoid((2 * bit - 1) * logit), bit - torch.inf)
 
     def contains(self, x: Tensor) -> Tensor:
         return (x == 0) | (x == 1)

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+# features of a first layer whose weight is turned round
+_FEW = 16
+
 
 def as_rows(x: Tensor, batch_shape: torch.Size) -> Tensor:
     """(*batch, features), broadcast to the batch shape, as (rows, features)."""
@@ -38,9 +41,11 @@ def features_first(x: Tensor) -> Tensor:
 
 
 def from_input(weight: Tensor, bias: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A first layer, x weight^T + bias, by rows. With the weight turned round, its gradient is a product of few rows."""
+    """A first layer, x weight^T + bias, by rows. With the weight of few features turned round, its gradient is a product of
+    few rows; to turn a wide one costs more than it saves.
+    """
     weight, bias, x = cast(dtype, weight, bias, x)
-    return torch.addmm(bias, x, weight.mT.contiguous())
+    return torch.addmm(bias, x, weight.mT.contiguous()) if weight.shape[1] <= _FEW else linear(x, weight, bias)
 
 
 def by_rows(weight: Tensor, bias: Tensor, h: Tensor, dtype: torch.dtype | None = None) -> Tensor:
