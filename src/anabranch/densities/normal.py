@@ -89,11 +89,9 @@ class Normal(Density):
         self, other: Density, context: Tensor | None = None, other_context: Tensor | None = None
     ) -> Tensor | None:
         """KL(p || q), (*batch, groups), nats, where the other is normal too: of each number if both are diagonal."""
-        return self._divergence_at(self.theta(context), other, other_context)
+        return self._divergence_at(self.theta(context), other, other_context) if isinstance(other, Normal) else None
 
-    def _divergence_at(self, p: dict[str, Tensor], other: Density, other_context: Tensor | None) -> Tensor | None:
-        if not isinstance(other, Normal):
-            return None
+    def _divergence_at(self, p: dict[str, Tensor], other: Normal, other_context: Tensor | None) -> Tensor:
         q = other.theta(other_context)
         rank = len(self.event_shape)
         (mean, log_scale), (other_mean, other_log_scale) = (
@@ -117,7 +115,8 @@ class Normal(Density):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         theta = self.theta(context)
         x = self._sample_at(torch.Size(), theta)
-        return x, self._log_prob_at(x, theta), self._divergence_at(theta, other, other_context)
+        divergence = self._divergence_at(theta, other, other_context) if isinstance(other, Normal) else None
+        return x, self._log_prob_at(x, theta), divergence
 
     def _log_prob_at(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         difference, log_scale = x - theta["loc"], theta["log_scale"]
