@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from numpy.typing import ArrayLike
@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from anabranch.checks import instance_of, read_tensor, reference_tensor
 from anabranch.densities import Composite, Density
-from anabranch.densities.score import Score
+from anabranch.densities.score import ByLogProb, Score
 
 # draws and events that are scored at a time
 _PAIRS = 2**16
@@ -21,8 +21,10 @@ class DecodedDraws(Composite):
     r"""p(x) = \sum_k w_k p(x | z_k), a mixture of what a decoder says at draws z_k with weights w_k.
 
     With draws of q(z | x_O), and w_k in proportion to p(z_k) p(x_O | z_k) / q(z_k | x_O), it is an estimate of the
-    conditional p(x | x_O) of a latent-variable model, by self-normalised importance sampling. As a density it is exact, and
-    the draws stay the same.
+    conditional p(x | x_O) of a latent-variable model, by self-normalised importance sampling. The draws stay the same, so
+    `log_prob` is a density that is known; `estimate` has beside it the standard error of log p(x | x_O),
+
+    .. math:: \Big(\sum_k w_k^2 (p(x \mid z_k) / p(x) - 1)^2\Big)^{1/2} .
 
     Args:
         decoder: p(x | z), a density with a context.
@@ -81,14 +83,27 @@ class DecodedDraws(Composite):
         return 1 / (2 * self.get_buffer("log_weights")).exp().sum()
 
     def _score(self, x: Tensor, context: Tensor | None, score: Score) -> Tensor:
-        draws, log_w = self.get_buffer("given"), self.get_buffer("log_weights")
         batch = x.shape[: x.dim() - len(self.event_shape)]
-        rows = x.reshape(-1, 1, *self.event_shape)
-        log_p = [
-            (score(self.decoder, some, draws) + log_w).logsumexp(dim=-1)
-            for some in rows.split(max(1, _PAIRS // len(draws)))
-        ]
+        log_p = [each.logsumexp(dim=-1) for each in self._of_draws(x, score)]
         return torch.cat(log_p).reshape(batch) if log_p else x.new_zeros(batch)
+
+    def _estimate(self, x: Tensor, context: Tensor | None, samples: int | None) -> tuple[Tensor, Tensor]:
+        if self.likelihood != "exact":
+            return super()._estimate(x, context, samples)
+        log_p, batch = self._log_prob(x, context), x.shape[: x.dim() - len(self.event_shape)]
+        weights = self.get_buffer("log_weights").exp()
+        errors = [
+            (each.softmax(dim=-1) - weights).square().sum(dim=-1).sqrt() for each in self._of_draws(x, ByLogProb())
+        ]
+        error = torch.cat(errors).reshape(batch) if errors else torch.zeros_like(log_p)
+        return log_p, torch.where(log_p.isneginf(), 0.0, error)
+
+    def _of_draws(self, x: Tensor, score: Score) -> Iterator[Tensor]:
+        """log w_k p(x | z_k) of some events after the other, (events, K)."""
+        draws, log_w = self.get_buffer("given"), self.get_buffer("log_weights")
+        for some in x.reshape(-1, 1, *self.event_shape).split(max(1, _PAIRS // len(draws))):
+            if len(some):
+                yield score(self.decoder, some, draws) + log_w
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
         draws, log_w = self.get_buffer("given"), self.get_buffer("log_weights")

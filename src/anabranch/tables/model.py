@@ -255,7 +255,8 @@ class TableModel(Described):
         """The model of the other columns given these values; it shares this one's parameters.
 
         Exact for Gaussian mixtures and others of closed form; of `AnyOrder` by weighted draws where others come before these
-        columns in its order (`models.Subset`); otherwise sampled by Markov chains, with an estimated normaliser
+        columns in its order (`models.Subset`); of an autoencoder by weighted draws of its hidden numbers
+        (`models.DecodedDraws`), so that `estimate` has an error; otherwise sampled by Markov chains, with an estimated normaliser
         (`queries.conditional`).
 
         Args:
