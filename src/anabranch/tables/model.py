@@ -256,8 +256,8 @@ class TableModel(Described):
 
         Exact for Gaussian mixtures and others of closed form; of `AnyOrder` by weighted draws where others come before these
         columns in its order (`models.Subset`); of an autoencoder by weighted draws of its hidden numbers
-        (`models.DecodedDraws`), so that `estimate` has an error; otherwise sampled by Markov chains, with an estimated normaliser
-        (`queries.conditional`).
+        (`models.DecodedDraws`), so that `estimate` has an error; otherwise sampled by Markov chains, with an estimated
+        normaliser (`queries.conditional`).
 
         Args:
             values: by the columns' names, in their own units: {"carat": 1.0, "cut": "Ideal"}; None says nothing. If the
