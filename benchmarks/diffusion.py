@@ -48,7 +48,15 @@ DIGITS: dict[str, dict[str, Any]] = {
 SCORED = 2000
 PLANE: dict[str, Any] = {
     "model": {"hidden": 64, "blocks": 3, "low": -10.0},
-    "fit": {"epochs": 400, "batch_size": 512, "learning_rate": 2e-3, "average": 0.998, "validation": 0},
+    "fit": {
+        "epochs": 400,
+        "batch_size": 512,
+        "learning_rate": 2e-2,
+        "weight_decay": 1e-2,
+        "optimizer": ab.training.Muon,
+        "average": 0.998,
+        "validation": 0,
+    },
 }
 FLOW, SPLINE, OPTIMUM = "differential equation", "spline flow", "optimum"
 
