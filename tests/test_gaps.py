@@ -298,3 +298,55 @@ def test_a_model_of_gaps_comes_back_from_a_file(tmp_path):
     ab.save(model, tmp_path / "gaps.safetensors")
     again = ab.load(tmp_path / "gaps.safetensors")
     assert again.gaps and torch.equal(model.lower_bound(ROWS, generator=0), again.lower_bound(ROWS, generator=0))
+
+
+def test_more_gaps_teach_the_posterior_alone():
+    torch.manual_seed(0)
+    model = vaes.vae(3, Gaussians(1, floor=0.1), 2, hidden=(8,), gaps=True)
+    x = torch.randn(40, 3)
+    batch = Batch(model, x, None, None, torch.arange(40), 0.0)
+
+    def gradients(objective):
+        model.zero_grad()
+        with drawing(0):
+            objective(batch).mean().backward()
+        return {
+            name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None
+        }
+
+    plain, more = (gradients(ImportanceWeighted(5, more_gaps=more)) for more in (False, True))
+    assert plain.keys() == more.keys() and all(parameter.requires_grad for parameter in model.parameters())
+    for name in plain:
+        assert torch.equal(plain[name], more[name]) != name.startswith("posterior")
+
+
+def test_a_posterior_that_learned_of_more_gaps_guesses_a_column_that_was_never_missing():
+    x = torch.randn(600, 1, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, -1.0, 0.8])
+    x = x + 0.1 * torch.randn(600, 3, generator=torch.Generator().manual_seed(1))
+    gappy = x[:200].clone()
+    gappy[:, 0] = NAN
+
+    def gap(more):
+        torch.manual_seed(0)
+        model = vaes.vae(3, Gaussians(1, floor=0.05), 1, hidden=(16,), gaps=True)
+        options = {
+            "epochs": 25,
+            "batch_size": 50,
+            "learning_rate": 1e-2,
+            "seed": 0,
+            "progress": False,
+            "compile": False,
+        }
+        ab.fit(model, x[200:], objective=ImportanceWeighted(5, more_gaps=more), **options)
+        with torch.no_grad():
+            log_p, _ = model.estimate(gappy, samples=1000, generator=0)
+            return float((log_p - model.lower_bound(gappy.expand(20, -1, -1), generator=0)).mean())
+
+    assert 1.5 * gap(True) < gap(False)
+
+
+def test_more_gaps_are_refused_of_what_takes_none():
+    x = torch.zeros(60, 3)
+    with pytest.raises(ValueError, match=r"more_gaps: expected False of a LatentVariable that takes no gaps"):
+        model = vaes.vae(3, Gaussians(1, floor=0.1), 2, hidden=(8,))
+        ab.fit(model, x, objective=ImportanceWeighted(2, more_gaps=True), progress=False)

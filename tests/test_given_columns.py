@@ -113,7 +113,7 @@ def test_a_table_answers_given_values(tmp_path):
     size = rng.normal(size=160)
     table = pd.DataFrame({"size": 10 + 2 * size, "kind": np.where(size > 0, "large", "small")})
     model, _ = fit_table(
-        table, model="vae", hidden=(16,), latent=1, epochs=25, learning_rate=2e-2, progress=False, seed=0
+        table, model="vae", hidden=(16,), latent=1, epochs=80, learning_rate=3e-2, progress=False, seed=0
     )
     large = model.conditional({"kind": "large"})
     drawn = large.sample(500, seed=0).column("size").to_numpy()

@@ -7,11 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from anabranch.checks import positive_int
+from anabranch.checks import instance_of, positive_int
 from anabranch.densities import Density
 from anabranch.draws import drawing
+from anabranch.models import LatentVariable
 from anabranch.objectives.lower_bound import has_terms
 from anabranch.objectives.objective import Batch, Objective
+from anabranch.objectives.posterior_alone import posterior_alone
 
 
 class ImportanceWeighted(Objective):
@@ -21,14 +23,20 @@ class ImportanceWeighted(Objective):
 
     It rises to log p(x) with K. With K = 1 it is the lower bound, by draws alone. Of a row with gaps x is what was observed,
     where the density takes NaN for gaps. Gradients go through the draws. Validation rows are judged by the same bound.
+
+    A posterior that was trained on rows as they are has never read a row that lacks a column of which the rows have all
+    values, and guesses badly where such a cell is to be filled. With `more_gaps` the posterior alone also learns from the
+    bound of rows of which a share of the numbers is hidden, each share from 0 to 1 as likely. Prior and decoder do not: in
+    rows whose gaps depend on values that are then hidden, they would learn another density.
     Source: Burda et al., 2016, arXiv:1509.00519; Mattei and Frellsen, 2019, arXiv:1812.02633, equation 4 (gaps).
 
     Args:
         particles: K.
+        more_gaps: whether the posterior learns to read rows with more gaps than they have, which doubles the time of a step.
 
     Raises:
         ValueError: fewer than one particle; in a fit, a density without a posterior network, or with one whose draws are not
-            differentiable.
+            differentiable; more gaps of a density that is no `LatentVariable` that takes them.
 
     Example:
         >>> import torch
@@ -45,11 +53,17 @@ class ImportanceWeighted(Objective):
 
     uses_labels = False
     by_epochs = False
-    static = True
     reads_rows = False
 
-    def __init__(self, particles: int = 20) -> None:
+    def __init__(self, particles: int = 20, more_gaps: bool = False) -> None:
         self.particles = positive_int("particles", particles)
+        instance_of("more_gaps", more_gaps, bool)
+        self.more_gaps = more_gaps
+
+    @property
+    def static(self) -> bool:
+        """Whether no step is of the posterior alone."""
+        return not self.more_gaps
 
     def prepare(self, rows: Batch, epochs: int) -> None:
         density = rows.density
@@ -64,9 +78,20 @@ class ImportanceWeighted(Objective):
                     f"density: expected posteriors whose draws are differentiable, got a {type(posterior).__name__}; "
                     "objectives.MultiSample takes others"
                 )
+        if self.more_gaps and not (isinstance(density, LatentVariable) and density.gaps):
+            name = type(density).__name__
+            raise ValueError(
+                f"more_gaps: expected False of a {name} that takes no gaps or is no LatentVariable, got True"
+            )
 
     def __call__(self, batch: Batch) -> Tensor:
-        return self._loss(batch.density, batch.x, batch.context)
+        loss = self._loss(batch.density, batch.x, batch.context)
+        if not self.more_gaps:
+            return loss
+        x = batch.x
+        share = torch.rand(len(x), *(1 for _ in x.shape[1:]), dtype=x.dtype, device=x.device)
+        with posterior_alone(batch.density):
+            return loss + self._loss(batch.density, x.masked_fill(torch.rand_like(x) < share, math.nan), batch.context)
 
     def validation_loss(self, density: Density, x: Tensor, context: Tensor | None) -> Tensor:
         """The loss itself: by the bound of one draw a posterior that has many would seem worse than it is."""

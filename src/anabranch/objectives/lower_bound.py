@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.models import LatentVariable
 from anabranch.objectives.objective import Batch, Objective
+from anabranch.objectives.posterior_alone import posterior_alone
 
 # rows by which it is judged whether z still says more of x
 _ROWS = 200
@@ -114,7 +114,7 @@ class LowerBound(Objective):
 
         alone = self._aggressive and self._steps % (self.encoder_steps + 1) < self.encoder_steps
         self._steps += 1
-        with _posterior_alone(batch.density) if alone else nullcontext():
+        with posterior_alone(batch.density) if alone else nullcontext():
             return -batch.density.weighed_bound(batch.x, weigh, batch.context)
 
     def after_epoch(self, density: Density, rows: int) -> None:
@@ -136,21 +136,6 @@ class LowerBound(Objective):
             return divergence
         mean = divergence.mean(dim=tuple(range(divergence.dim() - 1)), keepdim=True)
         return torch.clamp(mean, min=self.free).expand(divergence.shape)
-
-
-@contextmanager
-def _posterior_alone(density: Density) -> Iterator[None]:
-    """While it lasts gradients of what is computed are those of the posterior's parameters."""
-    posterior = density.posterior if isinstance(density, LatentVariable) else density
-    kept = {id(parameter) for parameter in posterior.parameters()}
-    others = [p for p in density.parameters() if p.requires_grad and id(p) not in kept]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in others:
-            parameter.requires_grad_(True)
 
 
 def has_terms(density: Density) -> bool:

@@ -25,7 +25,7 @@ MIXED = ("any-order", "vae")
 """Models of columns of all kinds, with gaps."""
 
 # of an autoencoder: numbers of z, and draws of it for each row of a step
-_LATENT, _PARTICLES = 8, 10
+_LATENT, _PARTICLES = 8, 5
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Architecture:
     @property
     def objective(self) -> Objective | None:
         """What the fit minimises; None for what `fit` chooses."""
-        return ImportanceWeighted(_PARTICLES) if self.model == "vae" else None
+        return ImportanceWeighted(_PARTICLES, more_gaps=True) if self.model == "vae" else None
 
     def build(self, schema: Schema, x: Float64, seed: int) -> Density:
         """The density, not fitted yet.
