@@ -108,7 +108,8 @@ def fit(
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The highest reached, by default 5e-3 (any order: 2e-3, images: 1e-2).")
+        float | None,
+        typer.Option(help="The highest reached, by default 5e-3 (any order: 2e-3, vae: 2e-2, images: 1e-2)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     stream: Annotated[

@@ -96,5 +96,5 @@ class Pace:
 FLOWS = Pace(steps=2_500, most=50)
 # of any order, which is wide: small steps, and a strong decay (measured in docs/tables.md)
 ANY_ORDER = Pace(steps=2_500, most=100, batch=256, rate=2e-3, decay=0.1, average=0.99)
-# of autoencoders, which learn more by Muon in as many steps (measured in docs/tables.md)
+# of autoencoders, which learn more by Muon in as many steps (docs/tables.md, "Hidden cells")
 AUTOENCODERS = Pace(steps=2_500, most=100, batch=256, rate=2e-2, decay=0.1, average=0.99, optimizer=Muon)
