@@ -593,3 +593,12 @@ def test_a_fit_names_the_row_that_no_part_of_a_mixture_of_levels_can_be():
         read_rows(density, torch.tensor([[1, 3], [3, 1]]), None)
         with pytest.raises(ValueError, match="x: expected whole numbers that the density can be, got others in row 1"):
             read_rows(density, torch.tensor([[1, 3], [3, 3]]), None)
+
+
+@pytest.mark.parametrize("options", [{"scale": 1e-30}, {"scale_tril": 1e-30 * torch.eye(2)}])
+def test_draws_of_a_scale_below_the_rounding_of_the_mean_have_a_finite_density(options):
+    density = Normal([1e4, -3.0], **options)
+    x, log_p = density._sample_and_log_prob(torch.Size([50]), None)
+    # -|e|^2 / 2 with e of two numbers, whatever is left of it in x
+    expected = 60 * math.log(10) - math.log(2 * math.pi)
+    assert bool(x.isfinite().all()) and abs(float(log_p.mean()) - expected + 1) < 0.6

@@ -171,5 +171,7 @@ def test_an_estimate_that_rests_on_few_draws_is_named(fitted):
     with torch.no_grad():
         for parameter in model.density.posterior.parameters():
             parameter.mul_(2)
-    with pytest.warns(TableWarning, match=r"rests on few of 50 draws .* has a standard error above 0.3"):
+    with pytest.warns(
+        TableWarning, match=r"standard error of log p is above 0.3 at .* a few of the 50 draws outweigh the others"
+    ):
         model.estimate(frame(20, seed=1), samples=50)

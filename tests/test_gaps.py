@@ -21,8 +21,10 @@ from anabranch.models import (
     LatentLevel,
     LatentVariable,
     Marginals,
+    NotAtRandom,
+    Observed,
 )
-from anabranch.networks import MLP, WithMask
+from anabranch.networks import MLP, Alone, WithMask
 from anabranch.objectives import ImportanceWeighted
 from anabranch.objectives.objective import Batch
 from anabranch.queries import QueryWarning
@@ -118,6 +120,10 @@ def test_hierarchies_and_their_depths_take_gaps_where_what_reads_x_is_told(make)
     assert model.gaps
     value, error = model.estimate(ROWS, samples=2000, generator=0)
     assert bool(value.isfinite().all()) and abs(float(value[3])) < 4 * float(error[3]) + 1e-4
+    alone = queries.marginal(model, [1])
+    row = torch.tensor([[NAN, 1.0, NAN]])
+    assert isinstance(alone, Observed)
+    assert torch.equal(alone.lower_bound(row[:, [1]], generator=0), model.lower_bound(row, generator=0))
     low = LatentLevel(Normal([0.0], context=1), Normal([0.0], context=4))
     untold = HierarchicalVAE([low, LatentLevel(Normal.standard(1), Normal([0.0], context=3))], hierarchy().decoder)
     assert not untold.gaps and bool(untold.lower_bound(ROWS)[0].isnan())
@@ -300,9 +306,10 @@ def test_a_model_of_gaps_comes_back_from_a_file(tmp_path):
     assert again.gaps and torch.equal(model.lower_bound(ROWS, generator=0), again.lower_bound(ROWS, generator=0))
 
 
-def test_more_gaps_teach_the_posterior_alone():
+@pytest.mark.parametrize("prior", ["normal", "flow", "gaussian mixture"])
+def test_more_gaps_teach_the_posterior_alone(prior):
     torch.manual_seed(0)
-    model = vaes.vae(3, Gaussians(1, floor=0.1), 2, hidden=(8,), gaps=True)
+    model = vaes.vae(3, Gaussians(1, floor=0.1), 2, prior, hidden=(8,), gaps=True)
     x = torch.randn(40, 3)
     batch = Batch(model, x, None, None, torch.arange(40), 0.0)
 
@@ -315,7 +322,8 @@ def test_more_gaps_teach_the_posterior_alone():
         }
 
     plain, more = (gradients(ImportanceWeighted(5, more_gaps=more)) for more in (False, True))
-    assert plain.keys() == more.keys() and all(parameter.requires_grad for parameter in model.parameters())
+    assert plain.keys() == more.keys() and any(name.startswith("prior") for name in plain) == (prior != "normal")
+    assert all(parameter.requires_grad for parameter in model.parameters())
     for name in plain:
         assert torch.equal(plain[name], more[name]) != name.startswith("posterior")
 
@@ -347,6 +355,15 @@ def test_a_posterior_that_learned_of_more_gaps_guesses_a_column_that_was_never_m
 
 def test_more_gaps_are_refused_of_what_takes_none():
     x = torch.zeros(60, 3)
-    with pytest.raises(ValueError, match=r"more_gaps: expected False of a LatentVariable that takes no gaps"):
-        model = vaes.vae(3, Gaussians(1, floor=0.1), 2, hidden=(8,))
-        ab.fit(model, x, objective=ImportanceWeighted(2, more_gaps=True), progress=False)
+    complete, gappy = (vaes.vae(3, Gaussians(1, floor=0.1), 2, hidden=(8,), gaps=gaps) for gaps in (False, True))
+    vamp = vaes.vae(3, Gaussians(1, floor=0.1), 2, "vamp", hidden=(8,), gaps=True)
+    for model, message in (
+        (complete, "expected False of a model that takes no gaps, got True; make it with gaps=True"),
+        (
+            NotAtRandom(gappy, Alone(3)),
+            "expected False of a density that is no LatentVariable, got True of a NotAtRandom",
+        ),
+        (vamp, "expected False of a VampPrior that shares parameters with the posterior"),
+    ):
+        with pytest.raises(ValueError, match=f"more_gaps: {message}"):
+            ab.fit(model, x, objective=ImportanceWeighted(2, more_gaps=True), progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -71,9 +72,13 @@ class Density(ClosedAnswers["Density"], Described, ABC):
             floating x does; samples have the dtype of the parameters. Of a composite "whole" if all `readers` are.
         gaps: whether a NaN in x means that it was not observed, and log_prob is the marginal of what was; otherwise a NaN
             gives NaN for that row and no other. Of a composite whether it means that in all parts.
+        gap_events: whether a NaN in x is the event that a number is missing, with a probability of its own
+            (`NotAtRandom`), rather than nothing known of it. Of a composite whether it is that in any part.
         reads_gaps: whether a NaN in the context means that it was not observed (`networks.WithMask`).
         variational: whether a network guesses a hidden variable, so that `lower_bound` has terms, which
             `weighed_bound` weighs.
+        effective_draws: how many independent draws a density is worth that is an estimate of another, made of draws
+            (`DecodedDraws`); infinity otherwise. Of a composite the least of its parts.
         slow_to_compile: whether `torch.compile` takes about as long as a fit, so that a fit does so only if told to.
 
     To write your own: call `super().__init__(event_shape, context_shape)`, define `_sample(shape, context)` and one of the
@@ -116,9 +121,11 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     likelihood: Likelihood = derived(lambda kinds: _least_known(list(kinds)), "exact")
     reparameterized: bool = derived(all, True)
     gaps: bool = derived(all, False)
+    gap_events: bool = derived(any, False)
     event_dtype: EventDtype = derived(
         lambda kinds: "whole" if set(kinds) == {"whole"} else "floating", "floating", of="readers"
     )
+    effective_draws: float = derived(min, math.inf)
     slow_to_compile: bool = derived(any, False)
     variational: bool = False
     reads_gaps: bool = False
@@ -395,6 +402,12 @@ class Density(ClosedAnswers["Density"], Described, ABC):
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = self._sample(shape, context)
         return x, self._log_prob(x, context)
+
+    def sample_and_origins(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+        """Draws of a density without a context, (*shape, *event), and for each the number of the draw that it comes from,
+        where the density is made of draws (`effective_draws`) and tells it; None otherwise.
+        """
+        return self.sample(shape), None
 
     def _sample_and_divergence(
         self, other: Density, context: Tensor | None, other_context: Tensor | None

@@ -131,14 +131,17 @@ class Ensemble(CompositeMixture):
             known = [one for one in seen if one is not None]
             if len(known) < len(parts):
                 return None
-            with torch.no_grad():
-                log_weights = log_weights + torch.stack([one.log_prob(values).to(log_weights) for one in known])
+            log_weights = log_weights + sums.log_probs(known, values).to(log_weights)
         alive = [k for k, w in enumerate(log_weights.tolist()) if w > -math.inf]
         if not alive:
             raise ValueError("values: expected possible ones, but the density is 0 there, or below every float")
         found = [given(parts[k], wanted, observed, values) for k in alive]
         left = [one for one in found if one is not None]
         return mixture_of(left, log_weights[alive]) if len(left) == len(found) else None
+
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """That of a member drawn by its weight at what was observed; None if a member has none."""
+        return sums.weighted_completion(*self._told(context), x) if self.gaps else None
 
     def _moments(self, context: Tensor | None) -> Moments | None:
         return sums.moments(*self._told(context))

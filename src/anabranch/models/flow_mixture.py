@@ -291,6 +291,11 @@ class FlowMixture(CompositeMixture):
         apart = self.summands(context)
         return None if apart is None else given(mixture_of(*apart), wanted, observed, values)
 
+    def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """That of a component drawn by its weight at what was observed; None if a component has none."""
+        told = self._told(context) if self.gaps else None
+        return None if told is None else sums.weighted_completion(*told, x)
+
     def _moments(self, context: Tensor | None) -> Moments | None:
         told = self._told(context)
         return None if told is None else sums.moments(*told)

@@ -20,7 +20,7 @@ from anabranch.draws import drawing
 from anabranch.models.decoded import Decoded
 from anabranch.models.decoded_draws import DecodedDraws
 from anabranch.models.depths import difference
-from anabranch.models.observed import Observed
+from anabranch.models.observed import observed_columns
 from anabranch.models.vamp_prior import PseudoInputs
 from anabranch.networks.of_context import once
 from anabranch.networks.reader import as_read
@@ -166,7 +166,7 @@ class LatentVariable(Decoded):
         if not self.gaps or len(self.event_shape) != 1 or (context is None and self.context_shape is not None):
             return None
         if not observed:
-            return Observed(self if context is None else AtContext(self, context), wanted)
+            return observed_columns(self if context is None else AtContext(self, context), wanted)
         if values is None:
             return None
         row = values.new_full((1, *self.event_shape), torch.nan)
@@ -174,7 +174,7 @@ class LatentVariable(Decoded):
         with torch.no_grad(), drawing(0):
             z, log_w, _ = self._weighted_draws(row.expand(_GIVEN, -1), context)
             given = self._context_of(self.decoder, z, self.prior.event_shape, context)
-        return DecodedDraws(Observed(self.decoder, wanted), given, log_w)
+        return DecodedDraws(observed_columns(self.decoder, wanted), given, log_w)
 
     def weighted_completion(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """z of the posterior, at what was observed, and gaps of the decoder at z."""

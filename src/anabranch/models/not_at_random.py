@@ -51,6 +51,7 @@ class NotAtRandom(Density):
     likelihood = "bound"
     reparameterized = False
     event_dtype = "floating"
+    gap_events = True
 
     def __init__(self, density: Density, missing: Network) -> None:
         instance_of("density", density, Density)

@@ -12,6 +12,7 @@ from anabranch.checks import instance_of
 from anabranch.densities import Composite, Density, Moments
 from anabranch.densities.score import Score
 from anabranch.families import ColumnByColumn, NumberByNumber
+from anabranch.networks.reader import as_read
 from anabranch.transforms.domain import is_everything
 
 
@@ -19,14 +20,16 @@ class Observed(Composite):
     r"""p(x_W) = \int p(x_W, x_H) dx_H of a density that takes a NaN for a gap: every row is one of whose columns W alone
     are observed.
 
-    What is known of it (exactly, a bound, an estimate) is what is known of the density, whose parameters it shares.
+    What is known of it (exactly, a bound, an estimate) is what is known of the density, whose parameters it shares. Of a
+    density that models which numbers are missing (`NotAtRandom`) a gap is an event, and what is observed no marginal.
 
     Args:
         density: over vectors, with `gaps`.
         columns: W, in the order wanted.
 
     Raises:
-        ValueError: a density that takes no gaps; a column that does not exist, or twice the same.
+        ValueError: a density that takes no gaps, or to which they are events (`Density.gap_events`); a column that does not
+            exist, or twice the same.
 
     Example:
         >>> import torch
@@ -45,6 +48,11 @@ class Observed(Composite):
         if len(density.event_shape) != 1 or not density.gaps:
             raise ValueError(
                 f"density: expected one over vectors that takes a NaN for a gap, got a {type(density).__name__}"
+            )
+        if density.gap_events:
+            raise ValueError(
+                f"density: expected one to which a NaN is a gap, got a {type(density).__name__}, "
+                "which gives the probability that a number is missing; take its density"
             )
         chosen = density._columns(columns)
         super().__init__((len(chosen),), density.context_shape)
@@ -93,5 +101,13 @@ class Observed(Composite):
 
     def _row(self, x: Tensor) -> Tensor:
         """x_W in a row of gaps."""
-        row = x.new_full((*x.shape[:-1], self.density.event_shape[0]), torch.nan)
-        return row.index_copy(-1, self.get_buffer("places"), x)
+        read = as_read(x, self.density)
+        row = read.new_full((*x.shape[:-1], self.density.event_shape[0]), torch.nan)
+        return row.index_copy(-1, self.get_buffer("places"), read)
+
+
+def observed_columns(density: Density, columns: list[int]) -> Observed:
+    """`Observed`; of a density that is one already, those columns of the density within."""
+    if isinstance(density, Observed):
+        return Observed(density.density, [density.columns[i] for i in columns])
+    return Observed(density, columns)

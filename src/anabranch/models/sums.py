@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from anabranch.densities import Density, DistributionFunction, Moments, at_context
 from anabranch.densities.moments import of_sum
+from anabranch.densities.weighted_completion import of_one_component
+from anabranch.draws import drawing
+
+# of a hidden variable, where log p of a value is estimated
+_DRAWS = 4096
 
 Told = tuple[Density, Tensor | None]
 """A density, and the context at which it is meant."""
@@ -39,3 +45,17 @@ def distribution_function(parts: Sequence[Told], log_weights: Tensor) -> Distrib
     found = [part._distribution_function(context) for part, context in alive]
     known = [one for one in found if one is not None]
     return DistributionFunction.of_sum(log_w, known) if len(known) == len(found) else None
+
+
+def weighted_completion(parts: Sequence[Told], log_weights: Tensor, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """That of one of them, drawn by their weights at what was observed; None if some component completes no rows."""
+    alive, log_w = living(parts, log_weights)
+    found = [part.weighted_completion(x, context) for part, context in alive]
+    known = [one for one in found if one is not None]
+    return of_one_component(known, log_w) if len(known) == len(found) else None
+
+
+def log_probs(parts: Sequence[Density], values: Tensor) -> Tensor:
+    """log p(values) of each, (parts), estimated with a fixed seed where it is not known."""
+    with torch.no_grad(), drawing(0):
+        return torch.stack([part.estimate(values, samples=_DRAWS)[0] for part in parts])

@@ -11,6 +11,7 @@ from anabranch.checks import instance_of, positive_int
 from anabranch.densities import Density
 from anabranch.draws import drawing
 from anabranch.models import LatentVariable
+from anabranch.networks.reader import as_read
 from anabranch.objectives.lower_bound import has_terms
 from anabranch.objectives.objective import Batch, Objective
 from anabranch.objectives.posterior_alone import posterior_alone
@@ -22,12 +23,13 @@ class ImportanceWeighted(Objective):
     .. math:: \log p(x) \ge E\Big[\log \tfrac1K \sum_k w_k\Big], \qquad w_k = p(x, z_k) / q(z_k \mid x), \quad z_k \sim q
 
     It rises to log p(x) with K. With K = 1 it is the lower bound, by draws alone. Of a row with gaps x is what was observed,
-    where the density takes NaN for gaps. Gradients go through the draws. Validation rows are judged by the same bound.
+    where the density takes NaN for gaps. Gradients go through the draws. Validation rows are judged by the same bound, of
+    rows as they are.
 
-    A posterior that was trained on rows as they are has never read a row that lacks a column of which the rows have all
-    values, and guesses badly where such a cell is to be filled. With `more_gaps` the posterior alone also learns from the
-    bound of rows of which a share of the numbers is hidden, each share from 0 to 1 as likely. Prior and decoder do not: in
-    rows whose gaps depend on values that are then hidden, they would learn another density.
+    A column may be complete in all rows of a fit. The posterior then has never read a row without it, and guesses badly
+    where such a cell is to be filled. With `more_gaps` the posterior alone also learns from the bound of rows of which a
+    share of the numbers is hidden, each share from 0 to 1 as likely. Prior and decoder do not: in rows whose gaps depend on
+    values that are then hidden, they would learn another density. So the prior can share no parameters with the posterior.
     Source: Burda et al., 2016, arXiv:1509.00519; Mattei and Frellsen, 2019, arXiv:1812.02633, equation 4 (gaps).
 
     Args:
@@ -36,7 +38,8 @@ class ImportanceWeighted(Objective):
 
     Raises:
         ValueError: fewer than one particle; in a fit, a density without a posterior network, or with one whose draws are not
-            differentiable; more gaps of a density that is no `LatentVariable` that takes them.
+            differentiable; more gaps of a density that is no `LatentVariable` that takes gaps, or whose prior shares
+            parameters with its posterior (`VampPrior`).
 
     Example:
         >>> import torch
@@ -78,17 +81,14 @@ class ImportanceWeighted(Objective):
                     f"density: expected posteriors whose draws are differentiable, got a {type(posterior).__name__}; "
                     "objectives.MultiSample takes others"
                 )
-        if self.more_gaps and not (isinstance(density, LatentVariable) and density.gaps):
-            name = type(density).__name__
-            raise ValueError(
-                f"more_gaps: expected False of a {name} that takes no gaps or is no LatentVariable, got True"
-            )
+        if self.more_gaps:
+            _takes_more_gaps(density)
 
     def __call__(self, batch: Batch) -> Tensor:
         loss = self._loss(batch.density, batch.x, batch.context)
-        if not self.more_gaps:
+        if not self.more_gaps or not isinstance(batch.density, LatentVariable):
             return loss
-        x = batch.x
+        x = as_read(batch.x, batch.density)
         share = torch.rand(len(x), *(1 for _ in x.shape[1:]), dtype=x.dtype, device=x.device)
         with posterior_alone(batch.density):
             return loss + self._loss(batch.density, x.masked_fill(torch.rand_like(x) < share, math.nan), batch.context)
@@ -101,3 +101,19 @@ class ImportanceWeighted(Objective):
     def _loss(self, density: Density, x: Tensor, context: Tensor | None) -> Tensor:
         log_w = density._log_weight(x.expand(self.particles, *x.shape), context)
         return math.log(self.particles) - torch.logsumexp(log_w, dim=0)
+
+
+def _takes_more_gaps(density: Density) -> None:
+    """Raise ValueError for a density whose posterior cannot learn alone from rows with more gaps."""
+    if not isinstance(density, LatentVariable):
+        raise ValueError(
+            f"more_gaps: expected False of a density that is no LatentVariable, got True of a {type(density).__name__}"
+        )
+    if not density.gaps:
+        raise ValueError("more_gaps: expected False of a model that takes no gaps, got True; make it with gaps=True")
+    of_posterior = {id(parameter) for parameter in density.posterior.parameters()}
+    if any(id(parameter) in of_posterior for parameter in density.prior.parameters()):
+        raise ValueError(
+            f"more_gaps: expected False of a {type(density.prior).__name__} that shares parameters with the posterior and "
+            "would learn from hidden numbers too, got True"
+        )

@@ -114,8 +114,9 @@ class LowerBound(Objective):
 
         alone = self._aggressive and self._steps % (self.encoder_steps + 1) < self.encoder_steps
         self._steps += 1
-        with posterior_alone(batch.density) if alone else nullcontext():
-            return -batch.density.weighed_bound(batch.x, weigh, batch.context)
+        density = batch.density
+        with posterior_alone(density) if alone and isinstance(density, LatentVariable) else nullcontext():
+            return -density.weighed_bound(batch.x, weigh, batch.context)
 
     def after_epoch(self, density: Density, rows: int) -> None:
         if not self._aggressive or self._rows is None or not isinstance(density, LatentVariable):

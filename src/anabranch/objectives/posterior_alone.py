@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from anabranch.densities import Density
 from anabranch.models import LatentVariable
 
 
 @contextmanager
-def posterior_alone(density: Density) -> Iterator[None]:
-    """While it lasts gradients of what is computed are those of the posterior's parameters."""
-    posterior = density.posterior if isinstance(density, LatentVariable) else density
-    kept = {id(parameter) for parameter in posterior.parameters()}
+def posterior_alone(density: LatentVariable) -> Iterator[None]:
+    """While it lasts gradients of what is computed are those of the posterior's parameters.
+
+    A prior that shares them (`VampPrior`) moves with the posterior, and its density is differentiated by them too.
+    """
+    kept = {id(parameter) for parameter in density.posterior.parameters()}
     others = [p for p in density.parameters() if p.requires_grad and id(p) not in kept]
     for parameter in others:
         parameter.requires_grad_(False)

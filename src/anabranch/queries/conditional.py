@@ -5,13 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from anabranch.densities import Density, at_context
 from anabranch.densities.reordered import given
-from anabranch.models import DecodedDraws
 from anabranch.queries.columns import others, pairs, read_observed
 from anabranch.queries.estimate import ImpossibleError, QueryWarning
 from anabranch.queries.estimated_subset import EstimatedSubset
@@ -87,11 +85,11 @@ def conditional(
 
 def _warn_of_few(density: Density, columns: list[int], values: Tensor) -> None:
     """Warn where weighted draws of a hidden variable are worth few."""
-    if isinstance(density, DecodedDraws) and density.effective < _LEAST_EFFECTIVE:
+    if density.effective_draws < _LEAST_EFFECTIVE:
         warnings.warn(
-            f"observed: {len(density.get_buffer('log_weights')):,} draws of the hidden variable are worth "
-            f"{float(density.effective):.1f} at {pairs(columns, values)}, fewer than {_LEAST_EFFECTIVE:.0f}; the posterior "
-            "fits it badly, and answers are rough",
+            f"observed: the draws of the hidden variable are worth {density.effective_draws:.1f} independent ones at "
+            f"{pairs(columns, values)}, fewer than {_LEAST_EFFECTIVE:.0f}; the posterior fits "
+            "it badly, and answers are rough",
             QueryWarning,
             stacklevel=3,
         )
@@ -99,7 +97,12 @@ def _warn_of_few(density: Density, columns: list[int], values: Tensor) -> None:
 
 def _check_possible(columns: list[int], values: Tensor, log_p: Tensor) -> None:
     """Raise ImpossibleError where what was observed has no probability, or less than any float."""
-    if not bool(torch.isfinite(log_p) | log_p.isposinf()):
+    if bool(log_p.isnan()):
+        raise ImpossibleError(
+            f"observed: expected values at which the density is a number, got {pairs(columns, values)}, where it is NaN; "
+            "they are too far from what it was fitted to"
+        )
+    if bool(log_p.isneginf()):
         raise ImpossibleError(
             f"observed: expected values that are possible, got {pairs(columns, values)}: the density is 0 there, or below "
             "every float; are they within its support?"

@@ -17,6 +17,7 @@ from anabranch.queries.log_prob_at import log_prob_at
 from anabranch.queries.marginal import marginal
 from anabranch.queries.near import COMMON, ENOUGH, share_near, warn_of_few
 from anabranch.queries.probability import probability
+from anabranch.queries.provenance import Provenance, draws_of, provenance_of
 from anabranch.queries.region import Interval, Values, inside
 from anabranch.queries.sampling import Sampling, seed_of
 from anabranch.queries.weighted_rows import WeightedRows
@@ -59,7 +60,7 @@ class DrawnInquiry:
         self.density, self.seed, self.tolerance = density, seed_of(seed), tolerance
         self.samples, self.most = positive_int("samples", samples, least=2), positive_int("most", most, least=2)
         self.sampling: Sampling = sampling or {}
-        self._all: dict[tuple[tuple[int, float], ...], Tensor] = {}
+        self._all: dict[tuple[tuple[int, float], ...], tuple[Tensor, Tensor | None]] = {}
         self._conditionals: dict[tuple[tuple[int, float], ...], Density] = {}
 
     def probability(self, region: Mapping[int, Values], given: Mapping[int, Values]) -> Estimate:
@@ -120,11 +121,16 @@ class DrawnInquiry:
         points, events = _parted(given)
         count = self.samples
         while True:
-            x = self._drawn(points, count)
-            kept = x[inside(events, x)]
+            x, provenance = self._drawn(points, count)
+            within = inside(events, x)
+            kept = x[within]
             last = 2 * count > max(self.most, self.samples)
             if len(kept) >= min(ENOUGH, count) or last:
-                found = ask(_rows(kept)) if len(kept) > 1 else None
+                found = (
+                    ask(_rows(kept, None if provenance is None else provenance.within(within)))
+                    if len(kept) > 1
+                    else None
+                )
                 enough = self.tolerance is None or (
                     found is not None and bool((found.standard_error <= self.tolerance).all())
                 )
@@ -153,23 +159,28 @@ class DrawnInquiry:
             self._conditionals[key] = conditional(self.density, dict(points), seed=self.seed, **self.sampling)
         return self._conditionals[key]
 
-    def _drawn(self, points: Mapping[int, float], count: int) -> Tensor:
-        """Whole rows (count, D) given points: those that there are already, and more."""
+    def _drawn(self, points: Mapping[int, float], count: int) -> tuple[Tensor, Provenance | None]:
+        """Whole rows (count, D) given points, those that there are already and more, and their provenance."""
         key = tuple(sorted(points.items()))
         features = self.density.event_shape[0]
         have = self._all.get(key)
-        begin = 0 if have is None else len(have)
+        begin = 0 if have is None else len(have[0])
+        remaining, rest = self._conditional(points), others(points, features)
         if begin < count:
-            remaining, rest = self._conditional(points), others(points, features)
             sizes = [min(_ROWS_AT_A_TIME, count - k) for k in range(begin, count, _ROWS_AT_A_TIME)]
             with drawing(self.seed + begin), torch.no_grad():
-                drawn = torch.cat([remaining.sample((size,)) for size in sizes])
+                drawn, origins = draws_of(remaining, sizes)
             x = drawn.new_empty(len(drawn), features)
             x[:, rest] = drawn
             for column, value in points.items():
                 x[:, column] = value
-            self._all[key] = x if have is None else torch.cat([have, x])
-        return self._all[key][:count]
+            if have is not None:
+                x = torch.cat([have[0], x])
+                origins = None if origins is None or have[1] is None else torch.cat([have[1], origins])
+            self._all[key] = x, origins
+        rows, of_rows = self._all[key]
+        origins = None if of_rows is None else of_rows[:count]
+        return rows[:count], provenance_of(remaining, origins, count)
 
 
 def _parted(given: Mapping[int, Values]) -> tuple[dict[int, float], dict[int, Values]]:
@@ -178,6 +189,6 @@ def _parted(given: Mapping[int, Values]) -> tuple[dict[int, float], dict[int, Va
     return points, {i: values for i, values in given.items() if i not in points}
 
 
-def _rows(x: Tensor) -> WeightedRows:
+def _rows(x: Tensor, provenance: Provenance | None = None) -> WeightedRows:
     zeros = torch.zeros(len(x), device=x.device)
-    return WeightedRows(x, zeros, zeros.long())
+    return WeightedRows(x, zeros, zeros.long(), provenance=provenance)

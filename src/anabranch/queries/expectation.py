@@ -20,6 +20,7 @@ from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
+from anabranch.queries.provenance import Provenance
 from anabranch.queries.region import Values, single_values
 from anabranch.queries.sampling import Sampling
 
@@ -137,8 +138,11 @@ def expected(
         full[..., observed] = values.to(drawn)
         return full[..., wanted]
 
+    def statistic(drawn: Tensor, provenance: Provenance | None) -> Estimate:
+        return _statistic(f, rows(drawn), provenance)
+
     with drawing(seed):
-        return monte_carlo("expectation", remaining, lambda drawn: _statistic(f, rows(drawn)), samples, tolerance, most)
+        return monte_carlo("expectation", remaining, statistic, samples, tolerance, most)
 
 
 def _of_inquiry(
@@ -157,17 +161,19 @@ def _of_inquiry(
     return inquiry.mean(squares, wanted, given)
 
 
-def _statistic(f: Callable[[Tensor], Tensor] | str, x: Tensor) -> Estimate:
+def _statistic(f: Callable[[Tensor], Tensor] | str, x: Tensor, provenance: Provenance | None) -> Estimate:
     length, chains = x.shape[:2]
     if isinstance(f, str):
         x = x.double()
         if f == "mean":
-            return mean_of(x, judged=True)
+            return mean_of(x, judged=True, provenance=provenance)
         # about the mean of all draws
         d = x - x.mean(dim=(0, 1))
-        return mean_of(d.square() if f == "variance" else d.unsqueeze(-1) * d.unsqueeze(-2), judged=True)
+        return mean_of(
+            d.square() if f == "variance" else d.unsqueeze(-1) * d.unsqueeze(-2), judged=True, provenance=provenance
+        )
     y = _of_function(f, x.reshape(length * chains, x.shape[-1]))
-    return mean_of(y.reshape(length, chains, *y.shape[1:]), judged=True)
+    return mean_of(y.reshape(length, chains, *y.shape[1:]), judged=True, provenance=provenance)
 
 
 def _of_function(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

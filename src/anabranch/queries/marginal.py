@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anabranch.densities import Density, at_context
 from anabranch.densities.reordered import given
+from anabranch.models.observed import Observed
 from anabranch.queries.columns import check_density, read_columns
 from anabranch.queries.estimated_subset import EstimatedSubset
 
@@ -26,9 +27,9 @@ def marginal(
     .. math:: p(x_W) = \int p(x_W, x_H)\, dx_H
 
     Exact for Gaussians and their mixtures, closed forms, products and mixtures of those. Of an `AnyOrder` it is a `Subset`
-    of its joint, exact where no integral is left. Of a `LatentVariable` that takes gaps it is the model with gaps in the
-    other columns (`Observed`), of which a bound is known. Otherwise it is an `EstimatedSubset`: its samples are exact, its
-    log_prob is estimated by importance sampling, and its `log_prob_with_error` gives the error.
+    of its joint, exact where no integral is left. Of a density with a hidden variable that takes gaps it is the model with
+    gaps in the other columns (`Observed`), of which a bound is known. Otherwise it is an `EstimatedSubset`: its
+    samples are exact, its log_prob is estimated by importance sampling, and its `log_prob_with_error` gives the error.
 
     Args:
         density: any density over vectors.
@@ -53,4 +54,6 @@ def marginal(
     chosen = read_columns(columns, check_density(density))
     fixed = at_context(density, context)
     closed = given(fixed, chosen)
+    if closed is None and fixed.likelihood == "bound" and fixed.gaps and not fixed.gap_events:
+        closed = Observed(fixed, chosen)
     return EstimatedSubset(fixed, chosen, proposals=proposals, seed=seed) if closed is None else closed

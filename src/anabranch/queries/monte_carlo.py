@@ -14,6 +14,7 @@ from anabranch.densities import Density
 from anabranch.densities.tails import judged_terms
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.estimated_subset import EstimatedSubset
+from anabranch.queries.provenance import Provenance, draws_of, provenance_of
 
 _LEAST_EFFECTIVE = 100.0
 _ROWS_AT_A_TIME = 2**14
@@ -22,7 +23,7 @@ _ROWS_AT_A_TIME = 2**14
 def monte_carlo(
     name: str,
     density: Density,
-    statistic: Callable[[Tensor], Estimate],
+    statistic: Callable[[Tensor, Provenance | None], Estimate],
     samples: int,
     tolerance: float | None,
     most: int,
@@ -32,8 +33,8 @@ def monte_carlo(
     Args:
         name: of the query, for warnings.
         density: without a context.
-        statistic: makes an estimate of all draws so far, (length, chains, columns): chains are independent of each other,
-            and where draws are all independent each is a chain of length one.
+        statistic: makes an estimate of all draws so far, (length, chains, columns), given their provenance. Chains are
+            independent of each other, and where draws are all independent each is a chain of length one.
         samples: draws to begin with.
         tolerance: largest standard error wanted, or None to leave it at the first.
         most: draws not to go beyond.
@@ -46,7 +47,7 @@ def monte_carlo(
     draws = _Draws(density)
     drawn = draws.more(samples)
     while True:
-        found = statistic(drawn)
+        found = statistic(drawn, draws.provenance)
         count = drawn.shape[0] * drawn.shape[1]
         # NaN is never within it
         if tolerance is None or bool((found.standard_error <= tolerance).all()) or 2 * count > max(most, samples):
@@ -71,21 +72,26 @@ def monte_carlo(
     return found
 
 
-def mean_of(values: Tensor, judged: bool = False) -> Estimate:
+def mean_of(values: Tensor, judged: bool = False, provenance: Provenance | None = None) -> Estimate:
     """The mean over draws (length, chains, ...), its error by the spread of the means of chains.
 
-    `judged` looks at the tails of the values (`tails.pareto_k`), for means that need not exist.
+    `judged` looks at the tails of the values (`tails.pareto_k`), for means that need not exist. `provenance` adds the
+    error of what was drawn from.
     """
     length, chains = values.shape[:2]
     values = values.double()
     each = values.mean(dim=0)
     value = each.mean(dim=0)
-    error = (each.var(dim=0) / chains).sqrt()
     total = values.reshape(length * chains, *values.shape[2:]).var(dim=0)
-    effective = (total / error.square()).clamp(max=float(length * chains))
+    square, most = each.var(dim=0) / chains, float(length * chains)
+    if provenance is not None:
+        square = square + provenance.variance_of_sum((values - value).flatten(0, 1)) / most**2
+        most = min(most, provenance.worth)
+    error = square.sqrt()
+    effective = (total / square).clamp(max=float(length * chains))
     # a constant is known from any number of draws
     varies = error > 1e-12 * value.abs()
-    error, effective = torch.where(varies, error, 0.0), torch.where(varies, effective, float(length * chains))
+    error, effective = torch.where(varies, error, 0.0), torch.where(varies, effective, most)
     k = None
     if judged:
         columns = values.reshape(length * chains, -1)
@@ -101,6 +107,16 @@ class _Draws:
         self.density = density
         self.walk = density.walk() if isinstance(density, EstimatedSubset) and density.observed else None
         self.all: Tensor | None = None
+        self.origins: Tensor | None = None
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Of all draws so far."""
+        return (
+            None
+            if self.all is None
+            else provenance_of(self.density, self.origins, self.all.shape[0] * self.all.shape[1])
+        )
 
     def more(self, wanted: int) -> Tensor:
         """Those, and so many more."""
@@ -108,6 +124,9 @@ class _Draws:
             fresh, along = self.walk.states(math.ceil(wanted / self.density.chains)), 0
         else:
             sizes = [min(_ROWS_AT_A_TIME, wanted - begin) for begin in range(0, wanted, _ROWS_AT_A_TIME)]
-            fresh, along = torch.cat([self.density.sample((size,)) for size in sizes]).unsqueeze(0), 1
+            drawn, origins = draws_of(self.density, sizes)
+            fresh, along = drawn.unsqueeze(0), 1
+            if origins is not None:
+                self.origins = origins if self.origins is None else torch.cat([self.origins, origins])
         self.all = fresh if self.all is None else torch.cat([self.all, fresh], dim=along)
         return self.all

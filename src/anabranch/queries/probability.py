@@ -19,6 +19,7 @@ from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate, QueryWarning
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
+from anabranch.queries.provenance import Provenance
 from anabranch.queries.region import Interval, Region, Values, disjoint, inside, read_region, single_values
 from anabranch.queries.sampling import Sampling
 
@@ -100,7 +101,7 @@ def probability(
     elif not callable(region):
         raise ValueError(f"region: expected intervals by column, or a function of rows, got {type(region).__name__}")
 
-    def statistic(drawn: Tensor) -> Estimate:
+    def statistic(drawn: Tensor, provenance: Provenance | None) -> Estimate:
         full = drawn.new_empty(*drawn.shape[:-1], features)
         full[..., rest] = drawn
         full[..., observed] = values.to(drawn)
@@ -112,7 +113,7 @@ def probability(
                 got = (flat.dtype, tuple(flat.shape)) if isinstance(flat, Tensor) else type(flat).__name__
                 raise ValueError(f"region: expected a function that gives a boolean for each row, got {got}")
             hits = flat.reshape(full.shape[:-1])
-        return _share(hits, factor)
+        return _share(hits, factor, provenance)
 
     with drawing(seed):
         found = monte_carlo("probability", remaining, statistic, samples, tolerance, most)
@@ -183,8 +184,8 @@ def _distribution_function(density: Density, place: int) -> DistributionFunction
     return None if one is None else one.distribution_function()
 
 
-def _share(hits: Tensor, factor: float) -> Estimate:
-    found = mean_of(hits.double())
+def _share(hits: Tensor, factor: float, provenance: Provenance | None) -> Estimate:
+    found = mean_of(hits.double(), provenance=provenance)
     n = float(found.effective_samples)
     smooth = (float(found.value) * n + 1) / (n + 2)
     error = torch.maximum(found.standard_error, found.value.new_tensor(math.sqrt(smooth * (1 - smooth) / (n + 2))))

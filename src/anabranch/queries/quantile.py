@@ -18,6 +18,7 @@ from anabranch.queries.conditional import conditional
 from anabranch.queries.estimate import Estimate
 from anabranch.queries.inquiry import Inquiry
 from anabranch.queries.monte_carlo import mean_of, monte_carlo
+from anabranch.queries.provenance import Provenance
 from anabranch.queries.region import single_values
 from anabranch.queries.sampling import Sampling
 
@@ -82,13 +83,15 @@ def quantile(
         if known is not None:
             return Estimate.closed(known.quantile(u.reshape(-1)).reshape(u.shape))
         remaining, place = one, 0
+
+    def statistic(drawn: Tensor, provenance: Provenance | None) -> Estimate:
+        return _statistic(drawn[..., place], u, provenance)
+
     with drawing(seed):
-        return monte_carlo(
-            "quantile", remaining, lambda drawn: _statistic(drawn[..., place], u), samples, tolerance, most
-        )
+        return monte_carlo("quantile", remaining, statistic, samples, tolerance, most)
 
 
-def _statistic(x: Tensor, u: Tensor) -> Estimate:
+def _statistic(x: Tensor, u: Tensor, provenance: Provenance | None) -> Estimate:
     """Quantiles of draws (length, chains)."""
     x = x.double().cpu()
     ordered = x.flatten().sort().values
@@ -99,7 +102,7 @@ def _statistic(x: Tensor, u: Tensor) -> Estimate:
 
     flat = u.reshape(-1)
     value = at(flat)
-    below = mean_of((x.unsqueeze(-1) <= value).double())
+    below = mean_of((x.unsqueeze(-1) <= value).double(), provenance=provenance)
     # where chains agree by accident: at least the error of as many independent draws
     share = torch.maximum(below.standard_error, (flat * (1 - flat) / n).sqrt())
     error = 0.5 * (at(flat + share) - at(flat - share))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anabranch.densities.tails import judged_terms
 from anabranch.queries.estimate import Estimate
+from anabranch.queries.provenance import Provenance
 
 # relative errors below this are the rounding of float32
 _ROUNDING = 1e-6
@@ -33,12 +34,14 @@ class WeightedRows:
         log_w: (n).
         stratum: (n), numbers from 0. Rows of a stratum are independent of each other; how many a stratum has was not drawn.
         leading: the columns that say which stratum a row is in; they are not left to chance.
+        provenance: of the rows, where they were drawn from a density that is an estimate of another.
     """
 
     x: Tensor
     log_w: Tensor
     stratum: Tensor
     leading: frozenset[int] = frozenset()
+    provenance: Provenance | None = None
 
     def log_mean_weight(self) -> Estimate:
         """log of the mean weight, with its error: log p(points)."""
@@ -51,7 +54,7 @@ class WeightedRows:
         error = torch.where(error > _ROUNDING, error, 0.0)
         value = top + (total / len(w)).log()
         exact = not bool(error > 0)
-        effective = torch.full_like(value, torch.inf) if exact else total.square() / w.square().sum()
+        effective = torch.full_like(value, torch.inf) if exact else torch.full_like(value, self.effective)
         return Estimate(value, error, effective, exact)
 
     def within(self, inside: Tensor) -> WeightedRows:
@@ -75,7 +78,7 @@ class WeightedRows:
         error = torch.where(error > _ROUNDING * value.abs(), error, 0.0)
         # a few rows that outweigh all others agree by chance
         exact = not bool((error > 0).any()) and self.effective >= min(_LEAST_EFFECTIVE, 0.5 * int((w > 0).sum()))
-        effective = torch.full_like(value, math.inf if exact else float(total.square() / w.square().sum()))
+        effective = torch.full_like(value, math.inf if exact else self.effective)
         shape = values.shape[1:]
         k = None
         if judged and not exact:
@@ -127,6 +130,8 @@ class WeightedRows:
         """How many rows of equal weights these are worth."""
         w = self._relative
         found = float(w.sum().square() / w.square().sum())
+        if self.provenance is not None and found > 0:
+            found = 1 / (1 / found + 1 / self.provenance.worth_of(int((w > 0).sum())))
         return 0.0 if math.isnan(found) else found
 
     @property
@@ -143,4 +148,5 @@ class WeightedRows:
         mean = torch.bincount(self.stratum, terms, minlength=count) / rows.clamp(min=1)
         about = torch.where(rows > 1, mean, 0.0)[self.stratum]
         squares = torch.bincount(self.stratum, (terms - about).square(), minlength=count)
-        return (squares * rows / (rows - 1).clamp(min=1)).sum().sqrt()
+        variance = (squares * rows / (rows - 1).clamp(min=1)).sum()
+        return (variance if self.provenance is None else variance + self.provenance.variance_of_sum(terms)).sqrt()

@@ -66,8 +66,8 @@ def fit_table(
     table of real numbers alone is standardised and fitted by a mixture of flows, and reported beside a Gaussian mixture
     (full covariances, the number of components chosen on the validation rows; EM on at most 20,000 rows) and a Gaussian.
     With given columns these are fitted to all columns jointly, and their marginal over the given ones is taken off.
-    An autoencoder is fitted by `training.Muon` and the bound of 5 particles (MIWAE), its posterior also to rows with more
-    gaps, and reported by its estimate, by 1,000 draws for each row.
+    An autoencoder is fitted by `training.Muon` and the bound of 5 particles (MIWAE). The posterior also learns
+    from rows of which more cells are hidden. It is reported by its estimate, by 1,000 draws for each row.
 
     Args:
         table: a data frame of pandas, polars, pyarrow or another that narwhals reads, a NumPy array, or a `TableStream` of

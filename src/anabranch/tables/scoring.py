@@ -110,8 +110,9 @@ def estimate_encoded(
     rough = np.flatnonzero(error > _ROUGH)
     if len(rough) > _ROUGH_SHARE * len(x):
         warnings.warn(
-            f"row {numbers[rough[0]]} (rows count from 0): log p rests on few of {samples} draws ({len(rough)} of {len(x)} "
-            f"rows), has a standard error above {_ROUGH}, and may be nats too low; more samples say how much",
+            f"the standard error of log p is above {_ROUGH} at {len(rough)} of {len(x)} rows, first row {numbers[rough[0]]} "
+            f"(rows count from 0): a few of the {samples} draws outweigh the others, and log p may be nats too "
+            "low; raise samples",
             TableWarning,
             stacklevel=4,
         )
