@@ -41,7 +41,14 @@ DIGITS: dict[str, dict[str, Any]] = {
     },
     "convolutions": {
         "model": {"network": "convolutions", "hidden": 32, "blocks": 3},
-        "fit": {"epochs": 200, "batch_size": 100, "learning_rate": 2e-3, "average": 0.995},
+        "fit": {
+            "epochs": 120,
+            "batch_size": 100,
+            "learning_rate": 2e-2,
+            "weight_decay": 0.1,
+            "optimizer": ab.training.Muon,
+            "average": 0.995,
+        },
     },
 }
 # rows of the plane that are scored, which solves an equation for each

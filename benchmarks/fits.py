@@ -53,7 +53,8 @@ def table_of(rows: list[Row], columns: Mapping[str, tuple[str, str]]) -> str:
     for name, some in sorted(groups.items(), key=lambda item: statistics.fmean(row["nats"] for row in item[1])):
         values = [row["nats"] for row in some]
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        cells = [name, str(len(some)), f"{statistics.fmean(values):.2f}{spread}", " ".join(f"{v:.2f}" for v in values)]
+        plain = name.replace(":", ", ").replace("=", " ").replace("_", " ")
+        cells = [plain, str(len(some)), f"{statistics.fmean(values):.2f}{spread}", " ".join(f"{v:.2f}" for v in values)]
         cells += [
             format(statistics.fmean(row[key] for row in some), form) if key in some[0] else ""
             for key, (_, form) in columns.items()
