@@ -41,20 +41,15 @@ def gaussian_log_prob(difference: Tensor, log_scale: Tensor, packed: Tensor | No
     """
     features = difference.shape[-1]
     if packed is None:
-        y = difference * (-log_scale).exp()
+        # of a scale near 0 a difference of 0 stays 0
+        y = difference * (-log_scale).clamp(max=math.log(torch.finfo(log_scale.dtype).max) - 1).exp()
     else:
         lower = lower_factor(once(log_scale, 1), once(packed, 1))
         identity = torch.eye(features, dtype=lower.dtype, device=lower.device)
         # One small inverse for each factor, then a product: the factor is not repeated for every row, as a solve would.
         whiten = torch.linalg.solve_triangular(lower, identity, upper=False)
         y = torch.einsum("...ij,...j->...i", whiten, difference)
-    return gaussian_log_prob_of(y, log_scale)
-
-
-def gaussian_log_prob_of(noise: Tensor, log_scale: Tensor) -> Tensor:
-    r"""log N(L noise; 0, L L^T) = -1/2 |noise|^2 - sum_i log L_ii - D/2 log 2 pi, nats, of (..., D) each."""
-    constant = 0.5 * noise.shape[-1] * math.log(2 * math.pi)
-    return -0.5 * noise.square().sum(dim=-1) - log_scale.sum(dim=-1) - constant
+    return -0.5 * y.square().sum(dim=-1) - log_scale.sum(dim=-1) - 0.5 * features * math.log(2 * math.pi)
 
 
 def gaussian_divergence(

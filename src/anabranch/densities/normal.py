@@ -15,7 +15,6 @@ from anabranch.densities.gaussian import (
     gaussian_covariance,
     gaussian_divergence,
     gaussian_log_prob,
-    gaussian_log_prob_of,
     gaussian_sample,
     lower_factor,
     read_loc,
@@ -107,14 +106,17 @@ class Normal(Density):
         return self._sample_at(shape, self.theta(context))
 
     def _sample_and_log_prob(self, shape: torch.Size, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._scored_sample_at(shape, self.theta(context))
+        theta = self.theta(context)
+        x = self._sample_at(shape, theta)
+        return x, self._log_prob_at(x, theta)
 
     def _sample_and_divergence(
         self, other: Density, context: Tensor | None, other_context: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         theta = self.theta(context)
+        x = self._sample_at(torch.Size(), theta)
         divergence = self._divergence_at(theta, other, other_context) if isinstance(other, Normal) else None
-        return *self._scored_sample_at(torch.Size(), theta), divergence
+        return x, self._log_prob_at(x, theta), divergence
 
     def _log_prob_at(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         difference, log_scale = x - theta["loc"], theta["log_scale"]
@@ -124,13 +126,9 @@ class Normal(Density):
         return gaussian_log_prob(difference, log_scale, theta.get("packed"))
 
     def _sample_at(self, shape: torch.Size, theta: dict[str, Tensor]) -> Tensor:
-        return _from_noise(_noise(shape, theta), theta)
-
-    def _scored_sample_at(self, shape: torch.Size, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Draws, and their log-density by the noise that they are made of: of scales near 0 x - loc is but rounding."""
-        noise, rank = _noise(shape, theta), len(self.event_shape)
-        log_prob = gaussian_log_prob_of(noise.flatten(-rank), theta["log_scale"].flatten(-rank))
-        return _from_noise(noise, theta), log_prob
+        loc = theta["loc"]
+        noise = torch.randn(*shape, *loc.shape, dtype=loc.dtype, device=loc.device)
+        return loc + gaussian_sample(noise, theta["log_scale"], theta.get("packed"))
 
     def _as_mixture(self, context: Tensor | None) -> GaussianMixture:
         """The Gaussian mixture of constants whose only component this is."""
@@ -173,13 +171,3 @@ class Normal(Density):
 
     def _distribution_function(self, context: Tensor | None) -> DistributionFunction:
         return self._as_mixture(context)._distribution_function(None)
-
-
-def _noise(shape: torch.Size, theta: dict[str, Tensor]) -> Tensor:
-    """So many draws of a standard normal density, in the shape, the dtype and on the device of loc."""
-    loc = theta["loc"]
-    return torch.randn(*shape, *loc.shape, dtype=loc.dtype, device=loc.device)
-
-
-def _from_noise(noise: Tensor, theta: dict[str, Tensor]) -> Tensor:
-    return theta["loc"] + gaussian_sample(noise, theta["log_scale"], theta.get("packed"))
