@@ -107,10 +107,11 @@ class DecodedDraws(Composite):
         # where none is possible any is as good
         log_w = torch.where(total.isneginf().unsqueeze(-1), self.get_buffer("log_weights"), log_w)
         drawn = torch.multinomial(log_w.softmax(dim=-1), batch.numel() // different.numel(), replacement=True)
-        place = torch.arange(len(drawn), device=x.device).reshape(different).expand(batch).flatten()
-        which = torch.empty_like(place)
-        which[place.argsort(stable=True)] = drawn.flatten()
-        completion = self.decoder.weighted_completion(x, self.get_buffer("given")[which.reshape(batch)])
+        # each dimension is one of different rows, or one along which they repeat
+        repeats = [size // rows for size, rows in zip(batch, different, strict=True)]
+        pairs = [i for pair in zip(range(len(batch)), range(len(batch), 2 * len(batch)), strict=True) for i in pair]
+        which = drawn.reshape(*different, *repeats).permute(pairs).reshape(batch)
+        completion = self.decoder.weighted_completion(x, self.get_buffer("given")[which])
         return None if completion is None else (completion[0], total.reshape(different).expand(batch))
 
     def _given(
@@ -152,15 +153,15 @@ class DecodedDraws(Composite):
                 yield score(self.decoder, some, draws) + log_w
 
     def _sample(self, shape: torch.Size, context: Tensor | None) -> Tensor:
-        return self.decoder._sample(torch.Size(), self.get_buffer("given")[self._which(shape)])
+        return self._decoded(shape)[0]
 
     def sample_and_origins(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
         """Draws, and for each the number of the z_k that it was decoded from."""
         with torch.no_grad():
-            which = self._which(torch.Size(shape))
-            return self.decoder._sample(torch.Size(), self.get_buffer("given")[which]), which
+            return self._decoded(torch.Size(shape))
 
-    def _which(self, shape: torch.Size) -> Tensor:
-        """Numbers of draws, by their weights."""
+    def _decoded(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """Draws, and the numbers of the z_k that they were decoded from."""
         weights = self.get_buffer("log_weights").exp()
-        return torch.multinomial(weights, max(1, shape.numel()), replacement=True)[: shape.numel()].reshape(shape)
+        which = torch.multinomial(weights, max(1, shape.numel()), replacement=True)[: shape.numel()].reshape(shape)
+        return self.decoder._sample(torch.Size(), self.get_buffer("given")[which]), which

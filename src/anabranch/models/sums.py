@@ -58,4 +58,8 @@ def weighted_completion(parts: Sequence[Told], log_weights: Tensor, x: Tensor) -
 def log_probs(parts: Sequence[Density], values: Tensor) -> Tensor:
     """log p(values) of each, (parts), estimated with a fixed seed where it is not known."""
     with torch.no_grad(), drawing(0):
-        return torch.stack([part.estimate(values, samples=_DRAWS)[0] for part in parts])
+        found = [
+            part.log_prob(values) if part.likelihood == "exact" else part.estimate(values, samples=_DRAWS)[0]
+            for part in parts
+        ]
+    return torch.stack(found)

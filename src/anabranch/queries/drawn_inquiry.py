@@ -126,11 +126,8 @@ class DrawnInquiry:
             kept = x[within]
             last = 2 * count > max(self.most, self.samples)
             if len(kept) >= min(ENOUGH, count) or last:
-                found = (
-                    ask(_rows(kept, None if provenance is None else provenance.within(within)))
-                    if len(kept) > 1
-                    else None
-                )
+                of_kept = None if provenance is None else provenance.within(within)
+                found = ask(_rows(kept, of_kept)) if len(kept) > 1 else None
                 enough = self.tolerance is None or (
                     found is not None and bool((found.standard_error <= self.tolerance).all())
                 )

@@ -112,11 +112,7 @@ class _Draws:
     @property
     def provenance(self) -> Provenance | None:
         """Of all draws so far."""
-        return (
-            None
-            if self.all is None
-            else provenance_of(self.density, self.origins, self.all.shape[0] * self.all.shape[1])
-        )
+        return None if self.all is None else provenance_of(self.density, self.origins, self.all[..., 0].numel())
 
     def more(self, wanted: int) -> Tensor:
         """Those, and so many more."""

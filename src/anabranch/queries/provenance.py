@@ -46,9 +46,8 @@ class Provenance:
         squares = deviations.square().sum(dim=0)
         if self.origins is None:
             return squares * (self.count / self.worth)
-        sums = deviations.new_zeros(int(self.origins.max()) + 1, *deviations.shape[1:]).index_add(
-            0, self.origins, deviations
-        )
+        origins = self.origins.to(deviations.device)
+        sums = deviations.new_zeros(int(origins.max()) + 1, *deviations.shape[1:]).index_add(0, origins, deviations)
         return (sums.square().sum(dim=0) - squares).clamp(min=0.0)
 
 
